@@ -1,0 +1,124 @@
+"""Values that the detector takes and returns: frozen, checked once, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CROP_SIZE_PX = 224
+
+
+@dataclass(frozen=True, slots=True)
+class FaceBox:
+    """Axis-aligned box in pixels of the frame that it was found in; may reach outside the frame."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def width(self) -> float:
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        return self.bottom - self.top
+
+    @property
+    def area(self) -> float:
+        return max(0.0, self.width) * max(0.0, self.height)
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
+
+    def scaled(self, factor: float) -> FaceBox:
+        """The same box in a frame that is `factor` times as large."""
+        return FaceBox(self.left * factor, self.top * factor, self.right * factor, self.bottom * factor)
+
+    def relative(self, width_px: int, height_px: int) -> tuple[float, float, float, float]:
+        """(x, y, width, height) as shares of the frame, clipped to it."""
+        left, right = (min(max(v / width_px, 0.0), 1.0) for v in (self.left, self.right))
+        top, bottom = (min(max(v / height_px, 0.0), 1.0) for v in (self.top, self.bottom))
+        return left, top, right - left, bottom - top
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DetectedFace:
+    """One face in one frame.
+
+    `landmarks` is float32 (5, 2), x then y in pixels of the frame, in the order
+    left eye, right eye, nose, left mouth corner, right mouth corner (as seen in the picture).
+    """
+
+    box: FaceBox
+    confidence: float
+    landmarks: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if self.landmarks.shape != (5, 2):
+            raise ValueError(f"landmarks: expected shape (5, 2), got {self.landmarks.shape}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceCrop:
+    """What the scorer sees of one face; made by `detector.preprocess` alone.
+
+    `rgb` is uint8 (224, 224, 3), RGB. `native_rgb` is uint8 (h, w, 3), RGB: the same square
+    at the frame's own resolution, for the frequency score.
+    `face_px` is the shorter side of the detector's box in native pixels.
+    """
+
+    rgb: NDArray[np.uint8]
+    native_rgb: NDArray[np.uint8]
+    box: FaceBox
+    face_px: float
+
+    def __post_init__(self) -> None:
+        if self.rgb.shape != (CROP_SIZE_PX, CROP_SIZE_PX, 3) or self.rgb.dtype != np.uint8:
+            raise ValueError(f"rgb: expected uint8 (224, 224, 3), got {self.rgb.dtype} {self.rgb.shape}")
+        if self.native_rgb.ndim != 3 or self.native_rgb.shape[2] != 3 or self.native_rgb.dtype != np.uint8:
+            raise ValueError(f"native_rgb: expected uint8 (h, w, 3), got {self.native_rgb.dtype} {self.native_rgb.shape}")
+
+
+@dataclass(frozen=True, slots=True)
+class FaceQuality:
+    """How much a face can tell. `weight` in 0..1 is 0 below 64 px and ramps to 1 at 112 px."""
+
+    face_px: float
+    sharpness: float
+    luminance: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceScore:
+    """The scorer's word on one crop.
+
+    `prob_fake` is the calibrated posterior at even prior, `sigmoid(llr)`; `llr` is the fused, calibrated and clipped
+    log-likelihood ratio (natural log, positive = fake). `logit` is the network's raw output.
+    `frequency_score` in 0..1, or None where the face is too small to have a spectrum.
+    `heat_map` is float32 (7, 7), 0..1, where evidence for FAKE lies.
+    """
+
+    logit: float
+    prob_fake: float
+    llr: float
+    frequency_score: float | None
+    quality: FaceQuality
+    heat_map: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """Which model speaks: `sha256` is the hex digest of the weights artefact."""
+
+    name: str
+    version: str
+    sha256: str
