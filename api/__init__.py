@@ -1,0 +1,1 @@
+"""The network face of the service: HTTP, WHIP, WebSocket, dashboard, command line."""

@@ -1,0 +1,1 @@
+"""Media units in, rolling verdicts out. Knows time, not HTTP and not Kafka."""

@@ -1,0 +1,129 @@
+"""The one versioned family of events. `stream.wire` is their only encoder; `docs/contracts/events.md` describes them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from stream.types import EndReason, FrameCounts, ModelRef, Quality
+
+SCHEMA_VERSION = 1
+
+
+class Label(StrEnum):
+    """What a window says. Silence never reads as REAL."""
+
+    REAL = "REAL"
+    FAKE = "FAKE"
+    UNCERTAIN = "UNCERTAIN"
+    NO_FACE = "NO_FACE"
+
+
+class Reason(StrEnum):
+    """Why the label is what it is; `REASON_TEXT` has the words for people."""
+
+    EVIDENCE_FAKE = "evidence_fake"
+    EVIDENCE_REAL = "evidence_real"
+    BETWEEN_BOUNDS = "between_bounds"
+    INSUFFICIENT_EVIDENCE = "insufficient_evidence"
+    FACE_TOO_SMALL = "face_too_small"
+    LOW_COVERAGE = "low_coverage"
+    NO_MODEL = "no_model"
+    SCORER_FAILED = "scorer_failed"
+    NO_FACE = "no_face"
+    NO_FRAMES = "no_frames"
+
+
+REASON_TEXT: dict[Reason, str] = {
+    Reason.EVIDENCE_FAKE: "the evidence for a manipulated face passed the upper bound",
+    Reason.EVIDENCE_REAL: "the evidence for an unmanipulated face passed the lower bound",
+    Reason.BETWEEN_BOUNDS: "the evidence lies between the bounds",
+    Reason.INSUFFICIENT_EVIDENCE: "too few usable samples of the face so far",
+    Reason.FACE_TOO_SMALL: "every face is too small to judge",
+    Reason.LOW_COVERAGE: "too little of the media could be examined",
+    Reason.NO_MODEL: "no detection model is loaded",
+    Reason.SCORER_FAILED: "the detection model could not run",
+    Reason.NO_FACE: "no face was seen",
+    Reason.NO_FRAMES: "no frame could be decoded",
+}
+
+
+class FaceVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """One track's part of a verdict. `box` is its latest box, (x, y, width, height) as shares of the frame."""
+
+    track: int
+    box: tuple[float, float, float, float]
+    label: Label
+    reason: Reason
+    samples: int
+    prob_fake: float | None
+    llr: float | None
+    frequency_score: float | None
+    quality: Quality
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="verdict"):
+    """What one window says of a stream. `id` is `stream/epoch/sequence`, so a repeat is recognisable anywhere.
+
+    `start_s`..`end_s` is media time; `coverage` in 0..1 is the share of the wanted samples that were scored;
+    `prob_fake`, `llr` and `reason` are those of the most suspicious face; `age_ms` runs from the capture of the
+    newest sample to this verdict; `rate_hz` is the sampling rate that was in force.
+    """
+
+    id: str
+    stream: str
+    epoch: int
+    sequence: int
+    start_s: float
+    end_s: float
+    samples: int
+    wanted: int
+    coverage: float
+    rate_hz: float
+    label: Label
+    reason: Reason
+    prob_fake: float | None
+    llr: float | None
+    faces: tuple[FaceVerdict, ...]
+    frames: FrameCounts
+    age_ms: float
+    model: ModelRef | None
+    v: int = SCHEMA_VERSION
+
+
+class StreamStarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="stream.started"):
+    """A stream was admitted. `source` is "whip", "file", ...; `sample` marks the demonstration call."""
+
+    stream: str
+    epoch: int
+    source: str
+    started_s: float
+    sample: bool = False
+    call_id: str = ""
+    participant_id: str = ""
+    v: int = SCHEMA_VERSION
+
+
+class StreamGap(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="stream.gap"):
+    """Part of the media could not be examined; `from_s` is the media time of the last observation before it."""
+
+    stream: str
+    epoch: int
+    cause: str
+    from_s: float
+    v: int = SCHEMA_VERSION
+
+
+class StreamEnded(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="stream.ended"):
+    """A stream is over; nothing follows in this epoch."""
+
+    stream: str
+    epoch: int
+    reason: EndReason
+    message: str
+    frames: FrameCounts
+    v: int = SCHEMA_VERSION
+
+
+Event = StreamStarted | Verdict | StreamGap | StreamEnded

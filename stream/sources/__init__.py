@@ -1,0 +1,1 @@
+"""Where media units come from: live peers and files."""

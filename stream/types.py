@@ -1,0 +1,130 @@
+"""Values that cross processes: media units in, observations out. Frozen, no I/O.
+
+Times: `pts_s` is media time in seconds since the first frame of the epoch; `capture_s` is Unix time in seconds
+of the moment the sender captured the frame (or, where it is unknown, of arrival).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Codec(StrEnum):
+    """How one media unit is encoded. Pictures are whole stills; the rest needs a key frame first."""
+
+    H264 = "h264"   # one access unit, Annex-B
+    VP8 = "vp8"     # one frame
+    JPEG = "jpeg"
+    PNG = "png"
+
+
+class DropCause(StrEnum):
+    """Why a received unit or a wanted sample was not scored."""
+
+    QUEUE_FULL = "queue_full"           # the worker was behind; dropped up to the next key frame
+    NO_KEYFRAME = "no_keyframe"         # nothing can be decoded before the first key frame
+    DECODE_ERROR = "decode_error"
+    TOO_LARGE = "too_large"             # more pixels or bytes than allowed
+    SUPERSEDED = "superseded"           # a newer sample of the stream took its place
+    WORKER_LOST = "worker_lost"         # in the hands of a worker that died
+    SCORER_FAILED = "scorer_failed"
+
+
+class EndReason(StrEnum):
+    """Why a stream ended."""
+
+    PUBLISHER_LEFT = "publisher_left"
+    STOPPED = "stopped"
+    NEVER_CONNECTED = "never_connected"
+    SILENT = "silent"
+    END_OF_MEDIA = "end_of_media"
+    FAILED = "failed"
+    SHUTDOWN = "shutdown"
+
+
+class MediaUnit(msgspec.Struct, frozen=True, kw_only=True):
+    """One encoded access unit or one still picture. `sequence` is contiguous per epoch at the publisher."""
+
+    stream: str
+    epoch: int
+    sequence: int
+    codec: Codec
+    payload: bytes
+    pts_s: float
+    capture_s: float
+    keyframe: bool
+
+    def __repr__(self) -> str:
+        return f"MediaUnit({self.stream}/{self.epoch}/{self.sequence}, {self.codec}, {len(self.payload)} bytes)"
+
+
+class Quality(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a face can tell; `weight` in 0..1 scales its evidence."""
+
+    face_px: float
+    sharpness: float
+    luminance: float
+    weight: float
+
+
+class FaceObservation(msgspec.Struct, frozen=True, kw_only=True):
+    """One face at one sampled instant.
+
+    `box` is (x, y, width, height) as shares of the frame. The scores are None where no model could speak.
+    `heat_map` is 49 bytes, 7 x 7 row-major, 0..255, or None if not asked for.
+    """
+
+    track: int
+    box: tuple[float, float, float, float]
+    confidence: float
+    quality: Quality
+    prob_fake: float | None = None
+    llr: float | None = None
+    logit: float | None = None
+    frequency_score: float | None = None
+    heat_map: bytes | None = None
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker learnt at one sampled instant.
+
+    `cell` is the sampling-grid cell that the frame fills (see `stream.sampler`), `frame_number` counts decoded
+    frames of the epoch from 0. `unscored` names why no face has a score ("no_model", "scorer_failed"), or is "".
+    `preview_jpeg` is a small copy of the frame for people to look at, or None.
+    """
+
+    stream: str
+    epoch: int
+    sequence: int
+    cell: int
+    frame_number: int
+    pts_s: float
+    capture_s: float
+    width_px: int
+    height_px: int
+    faces: tuple[FaceObservation, ...]
+    unscored: str = ""
+    preview_jpeg: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"Observation({self.stream}/{self.epoch}/{self.sequence}, {self.pts_s:.3f} s, {len(self.faces)} faces)"
+
+
+class FrameCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Cumulative counts of one epoch. `received` counts media units, `dropped` is by cause and never shrinks."""
+
+    received: int = 0
+    decoded: int = 0
+    sampled: int = 0
+    scored: int = 0
+    dropped: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
+    """Which model scored: `sha256` is the hex digest of the weights artefact."""
+
+    name: str
+    version: str
+    sha256: str
