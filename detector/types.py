@@ -83,8 +83,9 @@ class FaceCrop:
     def __post_init__(self) -> None:
         if self.rgb.shape != (CROP_SIZE_PX, CROP_SIZE_PX, 3) or self.rgb.dtype != np.uint8:
             raise ValueError(f"rgb: expected uint8 (224, 224, 3), got {self.rgb.dtype} {self.rgb.shape}")
-        if self.native_rgb.ndim != 3 or self.native_rgb.shape[2] != 3 or self.native_rgb.dtype != np.uint8:
-            raise ValueError(f"native_rgb: expected uint8 (h, w, 3), got {self.native_rgb.dtype} {self.native_rgb.shape}")
+        native = self.native_rgb
+        if native.ndim != 3 or native.shape[2] != 3 or native.dtype != np.uint8:
+            raise ValueError(f"native_rgb: expected uint8 (h, w, 3), got {native.dtype} {native.shape}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ def encode(event: Event) -> bytes:
 
 def decode(data: bytes | str) -> Event:
     """The event of this JSON. Raises msgspec.ValidationError or msgspec.DecodeError."""
-    return _decoder.decode(data)
+    event: Event = _decoder.decode(data)
+    return event
 
 
 def to_builtins(event: Event) -> dict[str, object]:
