@@ -1,0 +1,140 @@
+"""What the network process and a worker process say to each other: length-prefixed MessagePack over a socket pair.
+
+Flow control is by credits: a worker answers every FeedUnit with its share of a Consumed; the pool keeps at most
+`PoolConfig.unit_credits` units of one stream in flight and lets the rest wait in that stream's bounded queue.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from stream.types import Codec, DropCause, FaceObservation, FrameCounts, MediaUnit, ModelRef, Observation
+
+
+class OpenStream(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
+    """Start (or, in a replacement worker, go on with) one stream. `phase` in 0..1 shifts the sampling grid."""
+
+    stream: str
+    epoch: int
+    codec: Codec
+    rate_hz: float
+    phase: float
+
+
+class FeedUnit(msgspec.Struct, frozen=True, kw_only=True, tag="unit"):
+    unit: MediaUnit
+
+
+class CloseStream(msgspec.Struct, frozen=True, kw_only=True, tag="close"):
+    """Flush the decoder, send what is left, then StreamClosed."""
+
+    stream: str
+    epoch: int
+
+
+class RunJob(msgspec.Struct, frozen=True, kw_only=True, tag="job"):
+    """Judge one file. `path` lies in a directory that the service made; at most `max_samples` frames are scored,
+    spread over the whole file and never denser than `rate_hz`."""
+
+    job: str
+    path: str
+    max_samples: int
+    rate_hz: float
+    heat_maps: bool
+
+
+class CancelJob(msgspec.Struct, frozen=True, kw_only=True, tag="cancel"):
+    job: str
+
+
+class Ping(msgspec.Struct, frozen=True, kw_only=True, tag="ping"):
+    nonce: int
+
+
+ToWorker = OpenStream | FeedUnit | CloseStream | RunJob | CancelJob | Ping
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
+    """First message of a worker: it is warm. `model` is None if no model could be loaded; `problem` says why."""
+
+    pid: int
+    model: ModelRef | None
+    problem: str
+
+
+class Consumed(msgspec.Struct, frozen=True, kw_only=True, tag="consumed"):
+    """`units` of this stream left the worker's hands; `counts` is the worker's cumulative view since OpenStream."""
+
+    stream: str
+    epoch: int
+    units: int
+    counts: FrameCounts
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True, tag="observed"):
+    observation: Observation
+
+
+class KeyframeNeeded(msgspec.Struct, frozen=True, kw_only=True, tag="keyframe"):
+    stream: str
+    epoch: int
+
+
+class StreamFailed(msgspec.Struct, frozen=True, kw_only=True, tag="stream_failed"):
+    """The stream cannot be decoded at all (wrong codec, too large, too many bad units in a row)."""
+
+    stream: str
+    epoch: int
+    cause: DropCause
+    message: str
+
+
+class StreamClosed(msgspec.Struct, frozen=True, kw_only=True, tag="closed"):
+    stream: str
+    epoch: int
+    counts: FrameCounts
+
+
+class FileFrame(msgspec.Struct, frozen=True, kw_only=True, tag="file_frame"):
+    """One scored frame of a file job: `done` of `planned` samples are through."""
+
+    job: str
+    frame_number: int
+    pts_s: float
+    width_px: int
+    height_px: int
+    faces: tuple[FaceObservation, ...]
+    unscored: str
+    done: int
+    planned: int
+    heat_map_png: bytes | None = None
+
+
+class JobDone(msgspec.Struct, frozen=True, kw_only=True, tag="job_done"):
+    """`file_type` is "image" or "video"; `bad_frames` could not be decoded."""
+
+    job: str
+    file_type: str
+    container: str
+    codec: str
+    total_frames: int
+    duration_s: float
+    bad_frames: int
+
+
+class JobFailed(msgspec.Struct, frozen=True, kw_only=True, tag="job_failed"):
+    """Refused or undecodable: becomes a MediaRefused with these fields."""
+
+    job: str
+    code: str
+    message: str
+    status: int
+
+
+class Pong(msgspec.Struct, frozen=True, kw_only=True, tag="pong"):
+    nonce: int
+
+
+FromWorker = (
+    Hello | Consumed | Observed | KeyframeNeeded | StreamFailed | StreamClosed | FileFrame | JobDone | JobFailed | Pong
+)
