@@ -1,4 +1,4 @@
-"""The one versioned family of events; `stream.wire` is their only encoder, `docs/contracts/events.md` describes them."""
+"""The one versioned family of events; `stream.wire` is their only encoder, `docs/contracts/events.md` tells them."""
 
 from __future__ import annotations
 
