@@ -7,6 +7,8 @@ StreamError
 ├── StreamUnknown         no running stream has this id
 ├── ServiceFull           no room for another stream or job; `retry_after_s` says when to try again
 ├── ServiceDraining       the service is shutting down
+├── SubscriberTooSlow     a reader of events fell too far behind and must come back
+├── BusClosed             no more events in this feed
 └── WorkerLost            the worker process died or hung and the work could not be repeated
 """
 
@@ -47,6 +49,14 @@ class ServiceFull(StreamError):
 
 class ServiceDraining(StreamError):
     """The service takes nothing new because it is shutting down."""
+
+
+class SubscriberTooSlow(StreamError):
+    """This reader's queue overflowed; it may resume from its last offset."""
+
+
+class BusClosed(StreamError):
+    """The feed ended."""
 
 
 class WorkerLost(StreamError):

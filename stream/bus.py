@@ -1,0 +1,157 @@
+"""In-process fan-out of events with a bounded history. Belongs to one event loop.
+
+Overflow policy of a subscriber: a verdict that says the same as the one before it (same stream, epoch, label, reason)
+replaces that one while it still waits; everything else is kept. A subscriber whose queue is full even so is told once,
+by SubscriberTooSlow, and can come back with its last offset.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import OrderedDict, deque
+from typing import NamedTuple
+
+from stream.errors import BusClosed, SubscriberTooSlow
+from stream.events import Event, StreamEnded, StreamStarted, Verdict
+
+HISTORY_EVENTS = 4096
+QUEUE_EVENTS = 256
+
+
+class Envelope(NamedTuple):
+    """An event and its place in this feed; offsets grow by one."""
+
+    offset: int
+    event: Event
+
+
+class Selection(NamedTuple):
+    """Which streams a subscriber wants; None means all."""
+
+    streams: frozenset[str] | None = None
+
+    def wants(self, event: Event) -> bool:
+        return self.streams is None or event.stream in self.streams
+
+
+class Subscription:
+    """One reader's bounded queue. Single consumer."""
+
+    def __init__(self, selection: Selection, recovered: bool, backlog: tuple[Envelope, ...]) -> None:
+        self.selection = selection
+        self.recovered = recovered
+        self.backlog = backlog
+        self._waiting: OrderedDict[int, Envelope] = OrderedDict()
+        self._latest_verdict: dict[str, int] = {}
+        self._wake = asyncio.Event()
+        self._closed = False
+        self._overflowed = False
+
+    def offer(self, envelope: Envelope) -> None:
+        """Called by the bus; never blocks."""
+        if self._closed or self._overflowed or not self.selection.wants(envelope.event):
+            return
+        self._conflate(envelope.event)
+        if len(self._waiting) >= QUEUE_EVENTS:
+            self._overflowed = True
+            self._waiting.clear()
+        else:
+            self._waiting[envelope.offset] = envelope
+            if isinstance(envelope.event, Verdict):
+                self._latest_verdict[envelope.event.stream] = envelope.offset
+        self._wake.set()
+
+    async def next(self) -> Envelope:
+        """The next event. Raises SubscriberTooSlow after an overflow, BusClosed at the end."""
+        while not self._waiting:
+            if self._overflowed:
+                raise SubscriberTooSlow("the reader fell too far behind")
+            if self._closed:
+                raise BusClosed("the feed is closed")
+            self._wake.clear()
+            await self._wake.wait()
+        _, envelope = self._waiting.popitem(last=False)
+        return envelope
+
+    def close(self) -> None:
+        """What waits can still be read; nothing new arrives."""
+        self._closed = True
+        self._wake.set()
+
+    def _conflate(self, event: Event) -> None:
+        if len(self._waiting) < QUEUE_EVENTS // 2 or not isinstance(event, Verdict):
+            return
+        waiting = self._waiting.get(self._latest_verdict.get(event.stream, -1))
+        if waiting is not None and isinstance(waiting.event, Verdict) and _says_the_same(waiting.event, event):
+            del self._waiting[waiting.offset]
+
+
+class Bus:
+    """Publishes events to subscribers and remembers the newest ones for those who come back."""
+
+    def __init__(self) -> None:
+        self.feed = secrets.token_hex(8)
+        self._offset = 0
+        self._history: deque[Envelope] = deque(maxlen=HISTORY_EVENTS)
+        self._started: OrderedDict[str, Envelope] = OrderedDict()
+        self._verdicts: dict[str, Envelope] = {}
+        self._subscriptions: set[Subscription] = set()
+
+    @property
+    def offset(self) -> int:
+        """That of the newest event; 0 before the first."""
+        return self._offset
+
+    def publish(self, event: Event) -> None:
+        self._offset += 1
+        envelope = Envelope(self._offset, event)
+        self._history.append(envelope)
+        self._remember(envelope)
+        for subscription in self._subscriptions:
+            subscription.offer(envelope)
+
+    def subscribe(self, selection: Selection, resume_after: int | None = None) -> Subscription:
+        """A subscription from now on; `backlog` has what was missed since `resume_after` if all of it is still known."""
+        recovered = resume_after is not None and self._remembers(resume_after)
+        missed = (e for e in self._history if recovered and resume_after is not None and e.offset > resume_after)
+        subscription = Subscription(selection, recovered, tuple(e for e in missed if selection.wants(e.event)))
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        subscription.close()
+        self._subscriptions.discard(subscription)
+
+    def snapshot(self, selection: Selection) -> tuple[Envelope, ...]:
+        """Per running stream its start and its latest verdict."""
+        envelopes = []
+        for stream, started in self._started.items():
+            if selection.wants(started.event):
+                envelopes.append(started)
+                if stream in self._verdicts:
+                    envelopes.append(self._verdicts[stream])
+        return tuple(envelopes)
+
+    def close(self) -> None:
+        for subscription in tuple(self._subscriptions):
+            self.unsubscribe(subscription)
+
+    def _remembers(self, offset: int) -> bool:
+        oldest = self._history[0].offset if self._history else self._offset + 1
+        return oldest - 1 <= offset <= self._offset
+
+    def _remember(self, envelope: Envelope) -> None:
+        event = envelope.event
+        if isinstance(event, StreamStarted):
+            self._started[event.stream] = envelope
+            self._verdicts.pop(event.stream, None)
+        elif isinstance(event, Verdict):
+            self._verdicts[event.stream] = envelope
+        elif isinstance(event, StreamEnded):
+            self._started.pop(event.stream, None)
+            self._verdicts.pop(event.stream, None)
+
+
+def _says_the_same(earlier: Verdict, later: Verdict) -> bool:
+    return (earlier.epoch, earlier.label, earlier.reason) == (later.epoch, later.label, later.reason)

@@ -1,0 +1,100 @@
+"""One stream's whole logic: observations in, verdicts out. No clock, no I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from stream.events import Label, Reason, Verdict
+from stream.tracks import judge_faces, unscored_reason
+from stream.windows import Window, WindowGrid
+
+if TYPE_CHECKING:
+    from stream.config import StreamConfig
+    from stream.events import FaceVerdict
+    from stream.types import FrameCounts, ModelRef, Observation
+
+
+class Moment(NamedTuple):
+    """What else is known when an observation arrives: Unix time, counts so far, and which model scored."""
+
+    now_s: float
+    counts: FrameCounts
+    model: ModelRef | None
+
+
+class Monitor:
+    """Keeps the last window of one epoch of one stream."""
+
+    def __init__(self, stream: str, epoch: int, phase: float, config: StreamConfig) -> None:
+        self._stream = stream
+        self._epoch = epoch
+        self._config = config
+        self._grid = WindowGrid(config.windows, phase)
+        self._recent: deque[Observation] = deque()
+
+    def observe(self, observation: Observation, moment: Moment) -> tuple[Verdict, ...]:
+        """The verdicts that this observation completes. One that is not newer than the last is ignored."""
+        if self._recent and observation.cell <= self._recent[-1].cell:
+            return ()
+        self._recent.append(observation)
+        verdicts = tuple(self._judge(window, moment) for window in self._grid.completed_by(observation.cell))
+        if verdicts:
+            self._forget_before(verdicts[-1].sequence)
+        return verdicts
+
+    def finish(self, moment: Moment) -> tuple[Verdict, ...]:
+        """What is left when the stream ends."""
+        window = self._grid.remainder()
+        return () if window is None else (self._judge(window, moment),)
+
+    def _forget_before(self, sequence: int) -> None:
+        first_needed = self._grid.window_at(sequence + 1).first_cell
+        while len(self._recent) > 1 and self._recent[0].cell < first_needed:
+            self._recent.popleft()
+
+    def _judge(self, window: Window, moment: Moment) -> Verdict:
+        inside = [o for o in self._recent if window.first_cell <= o.cell <= window.last_cell]
+        scored = sum(1 for o in inside if not o.unscored)
+        coverage = min(1.0, scored / window.wanted) if window.wanted else 0.0
+        decision = self._config.decision
+        faces = judge_faces([(o.faces, o.unscored) for o in inside], decision, decision.min_samples)
+        label, reason = self._label(faces, inside, coverage)
+        worst = faces[0] if faces else None
+        return Verdict(
+            id=f"{self._stream}/{self._epoch}/{window.sequence}",
+            stream=self._stream,
+            epoch=self._epoch,
+            sequence=window.sequence,
+            start_s=window.start_s,
+            end_s=window.end_s,
+            samples=len(inside),
+            wanted=window.wanted,
+            coverage=coverage,
+            rate_hz=self._config.windows.sample_rate_hz,
+            label=label,
+            reason=reason,
+            prob_fake=worst.prob_fake if worst else None,
+            llr=worst.llr if worst else None,
+            faces=faces,
+            frames=moment.counts,
+            age_ms=self._age_ms(inside, moment),
+            model=moment.model,
+        )
+
+    def _label(
+        self, faces: tuple[FaceVerdict, ...], inside: list[Observation], coverage: float
+    ) -> tuple[Label, Reason]:
+        if not inside:
+            return Label.UNCERTAIN, Reason.NO_FRAMES
+        if all(o.unscored for o in inside):
+            return Label.UNCERTAIN, unscored_reason(inside[-1].unscored)
+        if coverage < self._config.decision.min_coverage:
+            return Label.UNCERTAIN, Reason.LOW_COVERAGE
+        if not faces:
+            return Label.NO_FACE, Reason.NO_FACE
+        return faces[0].label, faces[0].reason
+
+    def _age_ms(self, inside: list[Observation], moment: Moment) -> float:
+        newest = inside[-1] if inside else self._recent[-1]
+        return max(0.0, (moment.now_s - newest.capture_s) * 1000)
