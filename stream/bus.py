@@ -112,7 +112,7 @@ class Bus:
             subscription.offer(envelope)
 
     def subscribe(self, selection: Selection, resume_after: int | None = None) -> Subscription:
-        """A subscription from now on; `backlog` has what was missed since `resume_after` if all of it is still known."""
+        """From now on; `backlog` has what was missed since `resume_after`, if all of that is still known."""
         recovered = resume_after is not None and self._remembers(resume_after)
         missed = (e for e in self._history if recovered and resume_after is not None and e.offset > resume_after)
         subscription = Subscription(selection, recovered, tuple(e for e in missed if selection.wants(e.event)))

@@ -61,7 +61,7 @@ def judge_file(
     frames: Sequence[FileFrame], done: JobDone, config: DecisionConfig, model: ModelRef | None
 ) -> FileVerdict:
     """The verdict on all frames of a file together; a picture needs one sample only."""
-    min_samples = 1 if done.file_type == "image" else min(config.min_samples, max(1, len(frames)))
+    min_samples = 1 if done.file_type == "image" else min(config.min_samples, max(1, done.total_frames))
     faces = judge_faces([(f.faces, f.unscored) for f in frames], config, min_samples)
     label, reason = _label(frames, faces)
     worst = faces[0] if faces else None

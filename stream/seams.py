@@ -1,0 +1,51 @@
+"""The protocols between a stream's source, its session and its worker. All calls happen in the event loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from stream.types import DropCause, FrameCounts, MediaUnit, Observation
+
+
+class StreamSink(Protocol):
+    """What a worker pool reports of one stream. None of these may block or raise."""
+
+    def observed(self, observation: Observation) -> None:
+        """One sampled instant was examined."""
+
+    def keyframe_needed(self) -> None:
+        """Decoding can only go on from a key frame; ask the sender for one."""
+
+    def gap(self, cause: DropCause) -> None:
+        """Media is missing from here on, until the next observation."""
+
+    def failed(self, cause: DropCause, message: str) -> None:
+        """The stream cannot go on; nothing follows."""
+
+
+class WorkerFeed(Protocol):
+    """One stream's way into the pool. Implemented by `stream.pool.WorkerStream`."""
+
+    @property
+    def counts(self) -> FrameCounts:
+        """Cumulative since the stream was opened, over all workers that had it."""
+        ...
+
+    def feed(self, unit: MediaUnit) -> None:
+        """Hands a unit over; never blocks, drops by policy and counts what it drops."""
+        ...
+
+    async def close(self) -> FrameCounts:
+        """Flushes what can still be examined; returns the final counts. Idempotent."""
+        ...
+
+
+class SourceControl(Protocol):
+    """What the service may ask of a source, such as a WHIP peer."""
+
+    def request_keyframe(self) -> None:
+        """Asks the sender for a key frame; cheap and non-blocking."""
+
+    async def close(self) -> None:
+        """Hangs up. Idempotent; must not call back into the service."""

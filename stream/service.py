@@ -1,0 +1,243 @@
+"""Starts, lists and stops streams; judges files; drains. The one owner of sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import msgspec
+import structlog
+
+from stream.errors import ServiceDraining, ServiceFull, StreamExists, StreamUnknown
+from stream.events import Event, Verdict
+from stream.ipc import FileFrame, JobDone, OpenStream
+from stream.judge import FileVerdict, JudgeOptions, judge_file
+from stream.pool import FileRequest
+from stream.sampler import phase_of
+from stream.session import Preview, Session, StreamSpec
+from stream.types import EndReason, FrameCounts, ModelRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from stream.bus import Bus
+    from stream.config import StreamConfig
+    from stream.pool import WorkerPool
+    from stream.seams import SourceControl, WorkerFeed
+
+log = structlog.get_logger(__name__)
+
+_RETRY_AFTER_S = 5
+_REMEMBERED_EPOCHS = 4096
+
+
+class StreamInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One stream as lists show it; an ended one stays for `StreamConfig.ended_kept_s`."""
+
+    stream: str
+    epoch: int
+    source: str
+    sample: bool
+    call_id: str
+    participant_id: str
+    started_s: float
+    state: Literal["live", "ended"]
+    width_px: int
+    height_px: int
+    verdict: Verdict | None
+    frames: FrameCounts
+
+
+class ServiceStatus(NamedTuple):
+    """`ready`: at least one worker is warm. `problem` says why there is no model, or is empty."""
+
+    ready: bool
+    model: ModelRef | None
+    problem: str
+    streams: int
+    workers_ready: int
+    workers_wanted: int
+
+
+class StreamService:
+    """All streams of this process. Used from one event loop."""
+
+    def __init__(self, config: StreamConfig, pool: WorkerPool, bus: Bus) -> None:
+        self._config = config
+        self._pool = pool
+        self._bus = bus
+        self._live: dict[str, Session] = {}
+        self._ended: dict[str, tuple[float, StreamInfo]] = {}
+        self._epochs: dict[str, int] = {}
+        self._jobs = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+    async def start(self) -> None:
+        """Starts the workers; returns when the first is warm. Raises WorkerLost if none can be started."""
+        await self._pool.start()
+
+    async def close(self) -> None:
+        """Ends every stream with its last verdict out, then the workers. Idempotent."""
+        self._draining = True
+        async with asyncio.TaskGroup() as group:
+            for stream in tuple(self._live):
+                group.create_task(self.stop(stream, EndReason.SHUTDOWN))
+        await asyncio.gather(*self._tasks)
+        self._bus.close()
+        await self._pool.close()
+
+    @property
+    def status(self) -> ServiceStatus:
+        pool = self._pool.status
+        return ServiceStatus(
+            ready=pool.ready > 0 and not self._draining,
+            model=pool.model,
+            problem=pool.problem,
+            streams=len(self._live),
+            workers_ready=pool.ready,
+            workers_wanted=pool.wanted,
+        )
+
+    def open(self, spec: StreamSpec, control: SourceControl) -> Session:
+        """Admits a stream. Raises StreamExists, ServiceFull, ServiceDraining."""
+        self._admit(spec.stream)
+        epoch = self._next_epoch(spec.stream)
+        phase = phase_of(spec.stream, epoch)
+        session = Session(spec, epoch, phase, self)
+        request = OpenStream(
+            stream=spec.stream, epoch=epoch, codec=spec.codec, rate_hz=self._config.windows.sample_rate_hz, phase=phase
+        )
+
+        def attach(sink: Session) -> WorkerFeed:
+            return self._pool.open(request, sink)
+
+        self._live[spec.stream] = session
+        self._ended.pop(spec.stream, None)
+        try:
+            session.begin(self._config, control, attach)
+        except BaseException:
+            del self._live[spec.stream]
+            raise
+        log.info("stream started", stream=spec.stream, epoch=epoch, source=spec.source, codec=spec.codec.value)
+        return session
+
+    def is_live(self, stream: str) -> bool:
+        return stream in self._live
+
+    def list(self) -> tuple[StreamInfo, ...]:
+        """Running streams in the order they started, then those that ended lately."""
+        self._forget_ended()
+        live = tuple(_info(session, "live") for session in self._live.values())
+        return live + tuple(info for _, info in self._ended.values())
+
+    def get(self, stream: str) -> StreamInfo:
+        """Raises StreamUnknown."""
+        self._forget_ended()
+        if stream in self._live:
+            return _info(self._live[stream], "live")
+        if stream in self._ended:
+            return self._ended[stream][1]
+        raise StreamUnknown(f"no stream {stream!r} is running or ended lately")
+
+    def preview(self, stream: str) -> Preview | None:
+        """The newest sampled frame of a running stream, if there is one yet. Raises StreamUnknown."""
+        if stream not in self._live:
+            raise StreamUnknown(f"no stream {stream!r} is running")
+        return self._live[stream].preview
+
+    async def stop(self, stream: str, reason: EndReason = EndReason.STOPPED) -> None:
+        """Hangs the source up and ends the stream. Raises StreamUnknown."""
+        session = self._live.get(stream)
+        if session is None:
+            raise StreamUnknown(f"no stream {stream!r} is running")
+        await session.hang_up()
+        await session.end(reason)
+
+    async def judge(
+        self, path: Path, options: JudgeOptions, progress: Callable[[int, int], None] | None = None
+    ) -> FileVerdict:
+        """Judges one file in a worker. `progress(done, planned)` is called per scored frame.
+
+        Raises MediaRefused, ServiceFull, ServiceDraining, WorkerLost.
+        """
+        if self._draining:
+            raise ServiceDraining("the service is shutting down")
+        if self._jobs >= self._config.max_jobs:
+            raise ServiceFull(f"{self._jobs} files are being judged", _RETRY_AFTER_S)
+        self._jobs += 1
+        try:
+            return await self._judge(path, options, progress)
+        finally:
+            self._jobs -= 1
+
+    async def _judge(
+        self, path: Path, options: JudgeOptions, progress: Callable[[int, int], None] | None
+    ) -> FileVerdict:
+        request = FileRequest(
+            path=path, max_samples=options.max_samples, rate_hz=options.rate_hz, heat_maps=options.heat_map
+        )
+        frames: list[FileFrame] = []
+        async for message in self._pool.run_file(request):
+            if isinstance(message, JobDone):
+                return judge_file(frames, message, self._config.decision, self._pool.status.model)
+            frames.append(message)
+            if progress is not None:
+                progress(message.done, message.planned)
+        raise AssertionError("a file job ends with JobDone or an exception")
+
+    def publish(self, event: Event) -> None:
+        self._bus.publish(event)
+
+    def model(self) -> ModelRef | None:
+        return self._pool.status.model
+
+    def ended(self, session: Session) -> None:
+        if self._live.get(session.stream) is session:
+            del self._live[session.stream]
+            until_s = time.monotonic() + self._config.ended_kept_s
+            self._ended[session.stream] = (until_s, _info(session, "ended"))
+            self._forget_ended()
+
+    def spawn(self, session: Session, reason: EndReason, message: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._give_up(session, reason, message))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _give_up(self, session: Session, reason: EndReason, message: str) -> None:
+        await session.hang_up()
+        await session.end(reason, message)
+
+    def _admit(self, stream: str) -> None:
+        if self._draining:
+            raise ServiceDraining("the service is shutting down")
+        if stream in self._live:
+            raise StreamExists(f"stream {stream!r} is running")
+        if len(self._live) >= self._config.max_streams:
+            raise ServiceFull(f"{len(self._live)} streams are running, which is the limit", _RETRY_AFTER_S)
+
+    def _next_epoch(self, stream: str) -> int:
+        """Unix seconds of the start, or one more than the last epoch of this id, so that none is used twice."""
+        epoch = max(int(time.time()), self._epochs.pop(stream, 0) + 1)
+        self._epochs[stream] = epoch
+        if len(self._epochs) > _REMEMBERED_EPOCHS:
+            del self._epochs[next(iter(self._epochs))]
+        return epoch
+
+    def _forget_ended(self) -> None:
+        now_s = time.monotonic()
+        for stream in [s for s, (until_s, _) in self._ended.items() if until_s < now_s]:
+            del self._ended[stream]
+        while len(self._ended) > self._config.max_streams:
+            del self._ended[next(iter(self._ended))]
+
+
+def _info(session: Session, state: Literal["live", "ended"]) -> StreamInfo:
+    spec = session.spec
+    return StreamInfo(
+        stream=spec.stream, epoch=session.epoch, source=spec.source, sample=spec.sample, call_id=spec.call_id,
+        participant_id=spec.participant_id, started_s=session.started_s, state=state, width_px=session.size_px[0],
+        height_px=session.size_px[1], verdict=session.verdict, frames=session.frames,
+    )

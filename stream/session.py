@@ -1,0 +1,175 @@
+"""One running stream: units from its source to a worker, observations from there to verdicts on the bus."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
+import structlog
+
+from stream.events import Event, StreamEnded, StreamGap, StreamStarted, Verdict
+from stream.monitor import Moment, Monitor
+from stream.timeline import Timeline
+from stream.types import Codec, DropCause, EndReason, FaceObservation, FrameCounts, MediaUnit, ModelRef, Observation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stream.config import StreamConfig
+    from stream.seams import SourceControl, WorkerFeed
+
+log = structlog.get_logger(__name__)
+
+_GAP_EVERY_S = 1.0
+
+
+class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a stream when it starts. `sample` marks the demonstration call."""
+
+    stream: str
+    source: str
+    codec: Codec
+    sample: bool = False
+    call_id: str = ""
+    participant_id: str = ""
+
+
+class Preview(NamedTuple):
+    """The newest sampled frame, small, and the faces on it."""
+
+    jpeg: bytes
+    sequence: int
+    pts_s: float
+    faces: tuple[FaceObservation, ...]
+
+
+class Surroundings(Protocol):
+    """What a session needs of the service that owns it."""
+
+    def publish(self, event: Event) -> None: ...
+
+    def model(self) -> ModelRef | None: ...
+
+    def ended(self, session: Session) -> None: ...
+
+    def spawn(self, session: Session, reason: EndReason, message: str) -> None:
+        """Ends the session in a task of the service."""
+
+
+class Session:
+    """A stream between `StreamService.open` and its end. Used from the event loop only."""
+
+    def __init__(self, spec: StreamSpec, epoch: int, phase: float, around: Surroundings) -> None:
+        self.spec = spec
+        self.epoch = epoch
+        self.started_s = time.time()
+        self.verdict: Verdict | None = None
+        self.preview: Preview | None = None
+        self.size_px = (0, 0)
+        self._around = around
+        self._phase = phase
+        self._monitor: Monitor | None = None
+        self._feed: WorkerFeed | None = None
+        self._control: SourceControl | None = None
+        self._timeline = Timeline()
+        self._sequence = 0
+        self._newest_s = 0.0
+        self._gap_told_s: dict[DropCause, float] = {}
+        self._final: FrameCounts | None = None
+        self._ending: asyncio.Future[None] | None = None
+
+    @property
+    def stream(self) -> str:
+        return self.spec.stream
+
+    @property
+    def frames(self) -> FrameCounts:
+        """Cumulative counts of this epoch."""
+        if self._final is not None:
+            return self._final
+        return self._feed.counts if self._feed is not None else FrameCounts()
+
+    def begin(self, config: StreamConfig, control: SourceControl, attach: Callable[[Session], WorkerFeed]) -> None:
+        """Joins source and worker and announces the stream. Called once, by the service."""
+        self._monitor = Monitor(self.stream, self.epoch, self._phase, config)
+        self._control = control
+        self._feed = attach(self)
+        spec = self.spec
+        self._around.publish(
+            StreamStarted(
+                stream=spec.stream, epoch=self.epoch, source=spec.source, started_s=self.started_s, sample=spec.sample,
+                call_id=spec.call_id, participant_id=spec.participant_id,
+            )
+        )
+
+    def feed(self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float) -> None:
+        """Takes one encoded unit from the source; never blocks. Ignored once the stream is ending."""
+        if self._feed is None or self._ending is not None:
+            return
+        unit = MediaUnit(
+            stream=self.stream, epoch=self.epoch, sequence=self._sequence, codec=self.spec.codec, payload=payload,
+            pts_s=self._timeline.place(pts_s), capture_s=capture_s, keyframe=keyframe,
+        )
+        self._sequence += 1
+        self._feed.feed(unit)
+
+    async def end(self, reason: EndReason, message: str = "") -> None:
+        """Flushes, publishes what is left and the end. Idempotent; every caller returns after the end is out."""
+        if self._ending is not None:
+            await asyncio.shield(self._ending)
+            return
+        self._ending = asyncio.get_running_loop().create_future()
+        try:
+            if self._feed is not None:
+                self._final = await self._feed.close()
+            self._publish_verdicts(self._monitor.finish(self._moment()) if self._monitor is not None else ())
+        finally:
+            self._around.publish(
+                StreamEnded(stream=self.stream, epoch=self.epoch, reason=reason, message=message, frames=self.frames)
+            )
+            log.info("stream ended", stream=self.stream, epoch=self.epoch, reason=reason.value)
+            self._around.ended(self)
+            self._ending.set_result(None)
+
+    async def hang_up(self) -> None:
+        """Closes the source."""
+        if self._control is not None:
+            await self._control.close()
+
+    def observed(self, observation: Observation) -> None:
+        if self._monitor is None or observation.epoch != self.epoch:
+            return
+        self._newest_s = observation.pts_s
+        self.size_px = (observation.width_px, observation.height_px)
+        if observation.preview_jpeg is not None:
+            self.preview = Preview(
+                observation.preview_jpeg, observation.sequence, observation.pts_s, observation.faces
+            )
+        self._publish_verdicts(self._monitor.observe(observation, self._moment()))
+
+    def keyframe_needed(self) -> None:
+        if self._control is not None:
+            self._control.request_keyframe()
+
+    def gap(self, cause: DropCause) -> None:
+        now_s = time.monotonic()
+        if now_s - self._gap_told_s.get(cause, -_GAP_EVERY_S) < _GAP_EVERY_S:
+            return
+        self._gap_told_s[cause] = now_s
+        log.warning("stream gap", stream=self.stream, epoch=self.epoch, cause=cause.value)
+        self._around.publish(
+            StreamGap(stream=self.stream, epoch=self.epoch, cause=cause.value, from_s=self._newest_s)
+        )
+
+    def failed(self, cause: DropCause, message: str) -> None:
+        self._around.spawn(self, EndReason.FAILED, f"{cause.value}: {message}")
+
+    def _publish_verdicts(self, verdicts: tuple[Verdict, ...]) -> None:
+        for verdict in verdicts:
+            self.verdict = verdict
+            self._around.publish(verdict)
+
+    def _moment(self) -> Moment:
+        return Moment(time.time(), self.frames, self._around.model())
