@@ -1,0 +1,121 @@
+"""The weights artefact: a folder with `manifest.json` and the array file that it pins by SHA-256.
+
+Nothing is opened before its hash is right, and nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from detector.arrays import MappedArrays
+from detector.errors import UnknownBlob, WeightsRefused
+from detector.frequency import FrequencyModel
+from detector.fusion import Calibration
+from detector.types import CROP_SIZE_PX, ModelInfo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MANIFEST_FILE = "manifest.json"
+FORMAT = "deepguard-xception/1"
+# What the code feeds the network. A manifest that says anything else was made for another preprocess.
+INPUT = {"size_px": CROP_SIZE_PX, "colour": "rgb", "range": [-1.0, 1.0], "crop_scale": 1.3}
+
+_MANIFEST_LIMIT_BYTES = 256 * 1024
+_ARRAYS_LIMIT_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What is known of a model beside its arrays. `trained` is free-form provenance: data, settings, results."""
+
+    name: str
+    version: str
+    arrays_file: str
+    sha256: str
+    calibration: Calibration
+    frequency: FrequencyModel | None
+    trained: dict[str, Any]
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(self.name, self.version, self.sha256)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Raises WeightsRefused where the manifest is absent, unreadable, or made for other code."""
+    path = folder / MANIFEST_FILE
+    if not path.is_file():
+        raise WeightsRefused(f"no {MANIFEST_FILE} in {folder}: there is no model")
+    if path.stat().st_size > _MANIFEST_LIMIT_BYTES:
+        raise WeightsRefused(f"{MANIFEST_FILE}: larger than {_MANIFEST_LIMIT_BYTES} bytes")
+    try:
+        return _parse(json.loads(path.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WeightsRefused(f"{MANIFEST_FILE}: {type(error).__name__}: {error}") from error
+
+
+def _parse(content: dict[str, Any]) -> Manifest:
+    if content["format"] != FORMAT or content["input"] != INPUT:
+        raise WeightsRefused(
+            f"{MANIFEST_FILE}: expected format {FORMAT!r} and input {INPUT}, "
+            f"got {content['format']!r} and {content['input']}"
+        )
+    ((arrays_file, sha256),) = content["files"].items()
+    if "/" in arrays_file or "\\" in arrays_file or not arrays_file.endswith(".npz"):
+        raise WeightsRefused(f"{MANIFEST_FILE}: expected the name of an npz beside it, got {arrays_file!r}")
+    frequency = content["frequency"]
+    return Manifest(
+        name=str(content["name"]),
+        version=str(content["version"]),
+        arrays_file=arrays_file,
+        sha256=str(sha256),
+        calibration=Calibration(**content["calibration"]),
+        frequency=None if frequency is None else _frequency_model(frequency),
+        trained=dict(content["trained"]),
+    )
+
+
+def _frequency_model(content: dict[str, Any]) -> FrequencyModel:
+    mean, scale, coefficients = (
+        tuple(float(number) for number in content[key]) for key in ("mean", "scale", "coefficients")
+    )
+    return FrequencyModel(mean, scale, coefficients, float(content["intercept"]))
+
+
+def open_arrays(folder: Path, manifest: Manifest) -> MappedArrays:
+    """Map the array file after checking its size and SHA-256. Raises WeightsRefused."""
+    path = folder / manifest.arrays_file
+    try:
+        size = path.stat().st_size
+        if size > _ARRAYS_LIMIT_BYTES:
+            raise WeightsRefused(f"{path.name}: {size} bytes, more than {_ARRAYS_LIMIT_BYTES}")
+        return MappedArrays(path, manifest.sha256)
+    except OSError as error:
+        raise WeightsRefused(f"{path.name} cannot be read: {error.strerror}") from error
+    except UnknownBlob as error:
+        raise WeightsRefused(str(error)) from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json`; the array file is expected to be there already."""
+    content = {
+        "format": FORMAT,
+        "name": manifest.name,
+        "version": manifest.version,
+        "files": {manifest.arrays_file: manifest.sha256},
+        "input": INPUT,
+        "calibration": asdict(manifest.calibration),
+        "frequency": None if manifest.frequency is None else asdict(manifest.frequency),
+        "trained": manifest.trained,
+    }
+    (folder / MANIFEST_FILE).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

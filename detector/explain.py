@@ -1,0 +1,40 @@
+"""Where the network looked: Grad-CAM from the forward pass.
+
+For global average pooling and one dense unit the gradient of the logit is constant over each feature map, so Grad-CAM
+(Selvaraju et al. 2017) is the dense unit applied to every cell: the evidence map of `xception_graph`. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from detector.types import CROP_SIZE_PX
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LAYER_NAME = "block14_sepconv2_act"
+
+
+def heat_maps(evidence: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 (n, 7, 7) evidence to (n, 7, 7) in 0..1: its positive part over its own maximum; all 0 where none is."""
+    positive = np.maximum(evidence, 0)
+    peak = positive.max(axis=(1, 2), keepdims=True)
+    maps: NDArray[np.float32] = np.divide(positive, peak, out=np.zeros_like(positive), where=peak > 0)
+    return maps
+
+
+def overlay(rgb: NDArray[np.uint8], heat_map: NDArray[np.float32], opacity: float = 0.45) -> NDArray[np.uint8]:
+    """uint8 (224, 224, 3) RGB: the crop with the map laid over it, warm where evidence for FAKE lies.
+
+    Cells without evidence stay as they are.
+    """
+    size = (CROP_SIZE_PX, CROP_SIZE_PX)
+    heat = np.clip(cv2.resize(heat_map, size, interpolation=cv2.INTER_CUBIC), 0, 1)
+    colours = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
+    share = opacity * heat[:, :, None]
+    blended: NDArray[np.uint8] = np.rint(rgb * (1 - share) + colours * share).astype(np.uint8)
+    return blended

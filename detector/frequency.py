@@ -1,0 +1,136 @@
+"""What the spectrum of a face says: weak, dependent on quality, and silent on small faces.
+
+Works on the native pixels of the crop, before any resizing. No I/O.
+
+Sources: azimuthal average of the power spectrum, Durall et al. 2020 (arXiv 2003.01826); block-DCT statistics, Frank et
+al. 2020 (arXiv 2003.08685).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from detector.preprocess import luma
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MIN_FACE_PX = 96.0
+RADIAL_BINS = 32
+DCT_BANDS = 9
+
+# Band of the spectrum, in cycles per pixel, where natural pictures follow a power law and where the tail starts.
+_LINE_FROM, _LINE_TO = 0.1, 0.35
+_DCT_SIDE = 8
+_FLOOR = 1e-6
+_TAIL_GROUPS = 4
+FEATURE_COUNT = 1 + _TAIL_GROUPS + 1 + DCT_BANDS
+
+
+@dataclass(frozen=True, slots=True)
+class FrequencyModel:
+    """Logistic model of the features. `mean` and `scale` are those of real faces, each of `FEATURE_COUNT` numbers."""
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    coefficients: tuple[float, ...]
+    intercept: float
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.mean), len(self.scale), len(self.coefficients)}
+        if sizes != {FEATURE_COUNT}:
+            raise ValueError(f"frequency model: expected {FEATURE_COUNT} numbers each, got sizes {sorted(sizes)}")
+        if not all(scale > 0 for scale in self.scale):
+            raise ValueError("frequency model: every scale must be positive")
+
+
+def spectrum(native_rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """float32 (32,): natural log of the power at 0 to 0.5 cycles per pixel, averaged over rings of equal width.
+
+    Luma without its mean, under a Hann window; `native_rgb` is uint8 (h, w, 3), at least 8 px a side.
+    """
+    grey = luma(native_rgb)
+    window = np.hanning(grey.shape[0])[:, None] * np.hanning(grey.shape[1])[None, :]
+    power = np.abs(np.fft.rfft2((grey - grey.mean()) * window)) ** 2 / float((window**2).sum())
+    ring, counts = _rings(*grey.shape)
+    sums = np.bincount(ring.ravel(), weights=power.ravel(), minlength=RADIAL_BINS + 1)[:RADIAL_BINS]
+    return np.log(sums / np.maximum(counts, 1) + _FLOOR).astype(np.float32)
+
+
+@lru_cache(maxsize=32)
+def _rings(height_px: int, width_px: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ring of every coefficient of the half spectrum (beyond 0.5 cycles per pixel: the last one), and ring sizes."""
+    radius = np.hypot(np.fft.fftfreq(height_px)[:, None], np.fft.rfftfreq(width_px)[None, :])
+    ring = np.minimum((radius / 0.5 * RADIAL_BINS).astype(np.int64), RADIAL_BINS)
+    return ring, np.bincount(ring.ravel(), minlength=RADIAL_BINS + 1)[:RADIAL_BINS]
+
+
+def frequency_features(native_rgb: NDArray[np.uint8], face_px: float) -> NDArray[np.float32] | None:
+    """float32 (15,): slope, tail residuals, line misfit, nine block-DCT band energies; None below 96 px of face.
+
+    The spectrum's tail is taken against a straight line in log frequency fitted over 0.1 to 0.35 cycles per pixel, so
+    that contrast and focus cancel to first order.
+    """
+    if face_px < MIN_FACE_PX or min(native_rgb.shape[:2]) < MIN_FACE_PX:
+        return None
+    slope, tail, misfit = _line_residuals(spectrum(native_rgb))
+    return np.concatenate([[slope], tail, [misfit], _dct_bands(luma(native_rgb))]).astype(np.float32)
+
+
+def _line_residuals(radial: NDArray[np.float32]) -> tuple[float, NDArray[np.float64], float]:
+    frequency = (np.arange(RADIAL_BINS) + 0.5) / RADIAL_BINS * 0.5
+    fitted = (frequency >= _LINE_FROM) & (frequency <= _LINE_TO)
+    log_frequency = np.log(frequency)
+    slope, offset = np.polyfit(log_frequency[fitted], radial[fitted], 1)
+    residual = radial - (slope * log_frequency + offset)
+    tail = [part.mean() for part in np.array_split(residual[frequency > _LINE_TO], _TAIL_GROUPS)]
+    return float(slope), np.array(tail), float(residual[fitted].std())
+
+
+def _dct_bands(grey: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(9,): log mean energy of 8x8 block-DCT coefficients in zig-zag bands, less that of all bands together."""
+    rows, columns = (side // _DCT_SIDE * _DCT_SIDE for side in grey.shape)
+    blocks = grey[:rows, :columns].reshape(rows // _DCT_SIDE, _DCT_SIDE, columns // _DCT_SIDE, _DCT_SIDE)
+    basis = _dct_basis()
+    energy = np.mean(np.einsum("ur,arbc,vc->abuv", basis, blocks, basis, optimize=True) ** 2, axis=(0, 1))
+    bands = np.array([energy[band].mean() for band in _zigzag_bands()])
+    logs = np.log(bands + _FLOOR)
+    return np.asarray(logs - logs.mean())
+
+
+@lru_cache(maxsize=1)
+def _dct_basis() -> NDArray[np.float32]:
+    """Orthonormal DCT-II matrix (8, 8)."""
+    index = np.arange(_DCT_SIDE)
+    basis = np.cos(np.pi * (2 * index[None, :] + 1) * index[:, None] / (2 * _DCT_SIDE)) * np.sqrt(2 / _DCT_SIDE)
+    basis[0] /= np.sqrt(2)
+    return np.asarray(basis, dtype=np.float32)
+
+
+@lru_cache(maxsize=1)
+def _zigzag_bands() -> tuple[NDArray[np.bool_], ...]:
+    """Nine masks (8, 8): the 63 alternating coefficients by diagonal u + v, seven in each in zig-zag order."""
+    order = sorted(((u, v) for u in range(_DCT_SIDE) for v in range(_DCT_SIDE)), key=lambda uv: (sum(uv), uv))[1:]
+    masks = []
+    for band in range(DCT_BANDS):
+        mask = np.zeros((_DCT_SIDE, _DCT_SIDE), dtype=np.bool_)
+        mask[tuple(zip(*order[band * 7 : band * 7 + 7], strict=True))] = True
+        masks.append(mask)
+    return tuple(masks)
+
+
+def frequency_logit(features: NDArray[np.float32], model: FrequencyModel) -> float:
+    """Weighted sum of the features, each in standard deviations from real faces and held to +-4."""
+    z = np.clip((features - np.array(model.mean)) / np.array(model.scale), -4, 4)
+    return float(z @ np.array(model.coefficients) + model.intercept)
+
+
+def frequency_score(features: NDArray[np.float32] | None, model: FrequencyModel | None) -> float | None:
+    """0 (spectrum like the real faces') to 1 (like the fakes'); None where there are no features or no model."""
+    if features is None or model is None:
+        return None
+    return float(1 / (1 + np.exp(-frequency_logit(features, model))))

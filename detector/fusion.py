@@ -1,0 +1,49 @@
+"""From raw numbers to a calibrated posterior. Pure.
+
+LLR = gain * clip(b0 + b1 * logit + b2 * s, -limit, limit), s the frequency score's log-odds; posterior at even prior =
+sigmoid(LLR). `gain` below 1 says how much calibration is lost on the worst held-out corruption.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+_SCORE_EPSILON = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Coefficients of the fusion; `frequency_weight` is 0 unless the frequency score has earned its place."""
+
+    bias: float
+    logit_weight: float
+    frequency_weight: float = 0.0
+    limit: float = 4.0
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        numbers = (self.bias, self.logit_weight, self.frequency_weight, self.limit, self.gain)
+        if not all(math.isfinite(number) for number in numbers):
+            raise ValueError(f"calibration: expected finite numbers, got {numbers}")
+        if self.limit <= 0 or not 0 < self.gain <= 1 or self.logit_weight < 0:
+            raise ValueError(f"calibration: expected limit > 0, 0 < gain <= 1, logit_weight >= 0, got {numbers}")
+
+
+def log_likelihood_ratio(logit: float, frequency_score: float | None, calibration: Calibration) -> float:
+    """Natural log of p(seen | fake) / p(seen | real), clipped. Raises ValueError for a logit that is no number."""
+    if not math.isfinite(logit):
+        raise ValueError(f"logit: expected a finite number, got {logit}")
+    total = calibration.bias + calibration.logit_weight * logit
+    if frequency_score is not None and calibration.frequency_weight:
+        share = min(max(frequency_score, _SCORE_EPSILON), 1 - _SCORE_EPSILON)
+        total += calibration.frequency_weight * math.log(share / (1 - share))
+    return calibration.gain * min(max(total, -calibration.limit), calibration.limit)
+
+
+def prob_fake(llr: float) -> float:
+    """Posterior at even prior, in 0..1."""
+    if llr >= 0:
+        return 1 / (1 + math.exp(-llr))
+    odds = math.exp(llr)
+    return odds / (1 + odds)

@@ -1,0 +1,147 @@
+"""Xception as an OpenVINO graph, built straight from the arrays of the artefact.
+
+The layout is that of Chollet (2017) as Keras releases it, for 224 px, with every batch normalisation folded into the
+convolution before it. Arrays are named `LAYER|PART` (`xception_names`); kernels are (out, in, rows, columns) or, for
+depthwise ones, (channels, 1, 1, rows, columns), so that the graph can share their memory.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+
+from detector.errors import UnknownBlob
+from detector.types import CROP_SIZE_PX
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+HEAD_KERNEL, HEAD_BIAS = "head|kernel", "head|bias"
+MAP_SIDE = 7
+FEATURES = 2048
+
+
+class Cut(StrEnum):
+    """Where the graph ends. All outputs are float32."""
+
+    SCORES = "scores"  # (n,) logits and (n, 7, 7) evidence maps, whose mean plus the head's bias is the logit
+    POOLED = "pooled"  # (n, 2048): block14_sepconv2_act, averaged over the map
+    BLOCK13 = "block13"  # (n, 7, 7, 1024): what block 14 starts from
+    BLOCK12 = "block12"  # (n, 14, 14, 728): what block 13 starts from
+
+
+def build_graph(arrays: Mapping[str, NDArray[Any]], cut: Cut = Cut.SCORES) -> ov.Model:
+    """The network from uint8 (n, 224, 224, 3) RGB to `cut`.
+
+    The graph shares the memory of the arrays, which have to outlive it. Raises UnknownBlob where one is absent or
+    misshapen.
+    """
+    pixels = ops.parameter([-1, CROP_SIZE_PX, CROP_SIZE_PX, 3], ov.Type.u8, name="rgb")
+    try:
+        results = _network(_Layers(arrays), pixels, cut)
+    except KeyError as missing:
+        raise UnknownBlob(f"Xception arrays: {missing} is absent") from missing
+    except (ValueError, RuntimeError) as error:
+        raise UnknownBlob(f"Xception arrays do not fit the network: {error}") from error
+    return ov.Model(results, [pixels], "xception")
+
+
+def _network(layers: _Layers, pixels: ov.Node, cut: Cut) -> list[ov.Node]:
+    node = _middle(layers, _entry(layers, pixels))
+    if cut is Cut.BLOCK12:
+        return [_channels_last(node)]
+    node = _narrowing(layers, node, 13)
+    if cut is Cut.BLOCK13:
+        return [_channels_last(node)]
+    for name in ("block14_sepconv1", "block14_sepconv2"):
+        node = ops.relu(layers.separable(node, name))
+    if cut is Cut.POOLED:
+        return [ops.reduce_mean(node, np.array([2, 3]))]
+    return _head(layers, node)
+
+
+def _entry(layers: _Layers, pixels: ov.Node) -> ov.Node:
+    node = ops.transpose(ops.convert(pixels, "f32"), np.array([0, 3, 1, 2]))
+    node = ops.relu(layers.pixel_convolution(node, "block1_conv1"))
+    node = ops.relu(layers.convolution(node, "block1_conv2", stride=1))
+    for block in (2, 3, 4):
+        node = _narrowing(layers, node, block)
+    return node
+
+
+def _narrowing(layers: _Layers, node: ov.Node, block: int) -> ov.Node:
+    """Blocks 2, 3, 4 and 13: two separable convolutions and a halving pool, beside a strided shortcut."""
+    shortcut = layers.convolution(node, f"block{block}_shortcut", stride=2)
+    # Block 2 starts without an activation of its own: its input has just been through one.
+    node = layers.separable(node if block == 2 else ops.relu(node), f"block{block}_sepconv1")
+    node = layers.separable(ops.relu(node), f"block{block}_sepconv2")
+    pooled = ops.max_pool(node, [2, 2], [1, 1], [0, 0], [0, 0], [3, 3], auto_pad="same_upper")
+    return ops.add(pooled.output(0), shortcut)
+
+
+def _middle(layers: _Layers, node: ov.Node) -> ov.Node:
+    for block in range(5, 13):
+        shortcut = node
+        for layer in (1, 2, 3):
+            node = layers.separable(ops.relu(node), f"block{block}_sepconv{layer}")
+        node = ops.add(node, shortcut)
+    return node
+
+
+def _head(layers: _Layers, node: ov.Node) -> list[ov.Node]:
+    """Pooling and one dense unit commute: the unit is applied to every cell first, which gives the evidence map."""
+    kernel = layers.array(HEAD_KERNEL).astype(np.float32).T[:, :, None, None]
+    evidence = ops.convolution(node, ops.constant(np.ascontiguousarray(kernel)), [1, 1], [0, 0], [0, 0], [1, 1])
+    bias = ops.constant(layers.array(HEAD_BIAS).astype(np.float32))
+    logit = ops.add(ops.reduce_mean(evidence, np.array([1, 2, 3])), bias)
+    return [logit, ops.squeeze(evidence, np.array([1]))]
+
+
+class _Layers:
+    """Makes nodes (n, channels, rows, columns) from the arrays of one layer."""
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._arrays = arrays
+
+    def array(self, name: str) -> NDArray[Any]:
+        return self._arrays[name]
+
+    def pixel_convolution(self, node: ov.Node, name: str) -> ov.Node:
+        """The first layer, on pixels in 0..255: it has no padding, so x / 127.5 - 1 folds into it exactly."""
+        kernel = self.array(f"{name}|kernel").astype(np.float32)
+        bias = self.array(f"{name}|bias").astype(np.float32) - kernel.sum(axis=(1, 2, 3))
+        return _convolve(node, ops.constant(kernel / np.float32(127.5)), bias, stride=2)
+
+    def convolution(self, node: ov.Node, name: str, stride: int) -> ov.Node:
+        return _convolve(node, self._kernel(f"{name}|kernel"), self.array(f"{name}|bias"), stride)
+
+    def separable(self, node: ov.Node, name: str) -> ov.Node:
+        depthwise = self._kernel(f"{name}|depthwise_kernel")
+        node = ops.group_convolution(node, depthwise, [1, 1], [0, 0], [0, 0], [1, 1], "same_upper")
+        return _convolve(node, self._kernel(f"{name}|pointwise_kernel"), self.array(f"{name}|bias"), stride=1)
+
+    def _kernel(self, name: str) -> ov.Node:
+        kernel = self._arrays[name]
+        node = ops.constant(kernel, shared_memory=True)
+        if kernel.dtype == np.float32:
+            return node
+        node = ops.convert(node, "f32")
+        # Marks the conversion as decompression: without it the plug-in unfolds every kernel to float32 on loading.
+        node.get_rt_info()["decompression_0"] = ""
+        return node
+
+
+def _convolve(node: ov.Node, kernel: ov.Node, bias: NDArray[Any], stride: int) -> ov.Node:
+    # Only 1x1 kernels and the two unpadded 3x3 of block 1 pass here, so no padding is right for all of them.
+    node = ops.convolution(node, kernel, [stride, stride], [0, 0], [0, 0], [1, 1])
+    return ops.add(node, ops.constant(bias.astype(np.float32)[None, :, None, None]))
+
+
+def _channels_last(node: ov.Node) -> ov.Node:
+    return ops.transpose(node, np.array([0, 2, 3, 1]))
