@@ -1,0 +1,33 @@
+"""Observations to feed monitors with."""
+
+from __future__ import annotations
+
+from stream.monitor import Moment
+from stream.sampler import cell_start_s
+from stream.types import FaceObservation, FrameCounts, ModelRef, Observation, Quality
+
+MODEL = ModelRef(name="test", version="1", sha256="0" * 64)
+CLEAR = Quality(face_px=150, sharpness=100, luminance=120, weight=1.0)
+TINY = Quality(face_px=30, sharpness=100, luminance=120, weight=0.0)
+
+
+def face(track: int = 1, llr: float | None = 0.0, quality: Quality = CLEAR) -> FaceObservation:
+    prob = None if llr is None else 0.5
+    return FaceObservation(
+        track=track, box=(0.4, 0.3, 0.2, 0.4), confidence=0.99, quality=quality, prob_fake=prob, llr=llr, logit=llr,
+        frequency_score=None if llr is None else 0.25,
+    )
+
+
+def observation(
+    cell: int, faces: tuple[FaceObservation, ...] = (), unscored: str = "", rate_hz: float = 2.0, phase: float = 0.3
+) -> Observation:
+    pts_s = cell_start_s(cell, rate_hz, phase)
+    return Observation(
+        stream="call", epoch=7, sequence=max(0, cell) * 15, cell=cell, frame_number=max(0, cell) * 15, pts_s=pts_s,
+        capture_s=1000.0 + pts_s, width_px=640, height_px=360, faces=faces, unscored=unscored,
+    )
+
+
+def moment(now_s: float = 1000.0) -> Moment:
+    return Moment(now_s, FrameCounts(received=10, decoded=10, sampled=2, scored=2), MODEL)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from stream import wire
+from stream.config import StreamConfig
+from stream.events import Event, StreamEnded, StreamGap, StreamStarted
+from stream.monitor import Monitor
+from stream.types import EndReason, FrameCounts
+from tests.stream.observations import face, moment, observation
+
+
+def events() -> list[Event]:
+    (verdict,) = Monitor("call", 7, 0.3, StreamConfig()).observe(observation(0, (face(llr=1.0),)), moment())
+    return [
+        StreamStarted(stream="call", epoch=7, source="whip", started_s=1.5),
+        verdict,
+        StreamGap(stream="call", epoch=7, cause="worker_lost", from_s=2.0),
+        StreamEnded(stream="call", epoch=7, reason=EndReason.STOPPED, message="", frames=FrameCounts(received=3)),
+    ]
+
+
+@pytest.mark.parametrize("event", events(), ids=lambda e: type(e).__name__)
+def test_what_is_written_can_be_read(event: Event) -> None:
+    assert wire.decode(wire.encode(event)) == event
+
+
+@pytest.mark.parametrize("event", events(), ids=lambda e: type(e).__name__)
+def test_an_embedded_event_is_the_same_json(event: Event) -> None:
+    assert json.loads(json.dumps(wire.to_builtins(event))) == json.loads(wire.encode(event))
+
+
+def test_a_verdict_on_the_wire_has_the_fields_that_the_contract_names() -> None:
+    plain = json.loads(wire.encode(events()[1]))
+    assert plain["type"] == "verdict"
+    assert plain["v"] == 1
+    assert set(plain) == {
+        "type", "v", "id", "stream", "epoch", "sequence", "start_s", "end_s", "samples", "wanted", "coverage",
+        "rate_hz", "label", "reason", "prob_fake", "llr", "faces", "frames", "age_ms", "model",
+    }
+    assert set(plain["faces"][0]) == {
+        "track", "box", "label", "reason", "samples", "prob_fake", "llr", "frequency_score", "quality",
+    }
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        wire.decode(b'{"type":"rumour","stream":"a"}')
