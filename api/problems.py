@@ -1,0 +1,116 @@
+"""The one place where errors become answers: `{"error": {"code": ..., "message": ...}}`, never a traceback."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import NamedTuple
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from api.errors import ApiError
+from stream.errors import (
+    MediaRefused,
+    ServiceDraining,
+    ServiceFull,
+    StreamError,
+    StreamExists,
+    StreamUnknown,
+    WorkerLost,
+)
+
+log = structlog.get_logger(__name__)
+
+_DRAIN_RETRY_S = 10
+_WORKER_RETRY_S = 2
+
+
+class Problem(NamedTuple):
+    """An error on its way out."""
+
+    status: int
+    code: str
+    message: str
+    retry_after_s: int | None = None
+
+    @property
+    def body(self) -> dict[str, object]:
+        return {"error": {"code": self.code, "message": self.message}}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        headers = {"Cache-Control": "no-store"}
+        if self.retry_after_s is not None:
+            headers["Retry-After"] = str(self.retry_after_s)
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            headers["WWW-Authenticate"] = 'Bearer realm="deepguard"'
+        return headers
+
+
+def problem_of(error: Exception) -> Problem:
+    """The answer to this error. One that is not expected here is a bug: it is logged under an id, which is all the
+    client learns."""
+    match error:
+        case ApiError():
+            return Problem(error.status, error.code, error.message, error.retry_after_s)
+        case StreamError():
+            return _of_stream(error)
+        case HTTPException():
+            return _of_http(error)
+        case RequestValidationError():
+            return Problem(422, "invalid_request", _first_validation_error(error))
+        case ClientDisconnect():
+            return Problem(400, "client_gone", "the connection was closed before the request was complete")
+    incident = secrets.token_hex(8)
+    log.error("unexpected error", error_id=incident, exc_info=error)
+    return Problem(500, "internal_error", f"something went wrong here; it is logged as {incident}")
+
+
+def error_response(problem: Problem, extra_headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(problem.body, problem.status, headers={**problem.headers, **(extra_headers or {})})
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Makes every expected error of a route a JSON answer; what is left reaches `guard.RequestLog`."""
+
+    async def answer(_: Request, error: Exception) -> Response:
+        kept = error.headers if isinstance(error, HTTPException) else None
+        return error_response(problem_of(error), kept)
+
+    for kind in (ApiError, StreamError, HTTPException, RequestValidationError, ClientDisconnect):
+        app.add_exception_handler(kind, answer)
+
+
+def _of_stream(error: StreamError) -> Problem:
+    match error:
+        case MediaRefused():
+            return Problem(error.status, error.code, error.message)
+        case StreamUnknown():
+            return Problem(404, "stream_unknown", str(error))
+        case StreamExists():
+            return Problem(409, "stream_exists", str(error))
+        case ServiceFull():
+            return Problem(503, "service_full", str(error), error.retry_after_s)
+        case ServiceDraining():
+            return Problem(503, "draining", "the service is shutting down", _DRAIN_RETRY_S)
+        case WorkerLost():
+            return Problem(503, "worker_lost", "the worker that had this work is gone; try again", _WORKER_RETRY_S)
+    return Problem(422, "undecodable", str(error) or "the media cannot be decoded")
+
+
+def _of_http(error: HTTPException) -> Problem:
+    known = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+    code = known.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"))
+    return Problem(error.status_code, code, str(error.detail))
+
+
+def _first_validation_error(error: RequestValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}"

@@ -1,0 +1,226 @@
+"""Everything that the environment can say. This is the only file that reads it.
+
+`Settings` is frozen; `load_settings` turns a wrong value into one SettingsRefused that names the variable and what is
+allowed. `python -m api.settings` prints the table that the README shows.
+"""
+
+from __future__ import annotations
+
+import sys
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from api.errors import SettingsRefused
+
+_MIN_KEY_LENGTH = 16
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+def _setting(default: Any, name: str, meaning: str, allowed: str, **bounds: Any) -> Any:    # noqa: ANN401 - as Field
+    return Field(
+        default, validation_alias=AliasChoices(name), description=meaning, json_schema_extra={"allowed": allowed},
+        **bounds,
+    )
+
+
+class Settings(BaseSettings):
+    """The settings of one process. Field order is the order of the table."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, protected_namespaces=())
+
+    port: int = _setting(5000, "PORT", "port to listen on", "0 to 65535; 0 picks a free one", ge=0, le=65535)
+    host: str = _setting(
+        "127.0.0.1", "HOST", "address to listen on; anything but loopback needs keys", "an IP address or localhost"
+    )
+    debug: bool = _setting(False, "DEBUG", "log everything (as LOG_LEVEL=DEBUG)", "true or false")
+    log_level: str = _setting("INFO", "LOG_LEVEL", "least severe message that is logged", ", ".join(_LOG_LEVELS))
+    log_dir: str = _setting("logs", "LOG_DIR", "folder of deepguard.log; empty: no log file", "a folder, or empty")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = _setting(
+        (), "CORS_ORIGINS", "origins whose pages may call the API", "http(s)://host[:port], comma separated"
+    )
+    video_frame_count: int = _setting(
+        32, "VIDEO_FRAME_COUNT", "frames examined per uploaded video, at most", "1 to 600", ge=1, le=600
+    )
+    model_path: Path | None = _setting(
+        None, "MODEL_PATH", "folder with the model's manifest.json; empty: the model that is shipped", "a folder"
+    )
+    max_file_size_bytes: int = _setting(
+        50 * 2**20, "MAX_FILE_SIZE", "largest upload, in bytes", "1024 to 2147483648", ge=1024, le=2**31
+    )
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = _setting(
+        (), "DEEPGUARD_API_KEYS", "keys that clients send as `Authorization: Bearer`",
+        f"at least {_MIN_KEY_LENGTH} letters, digits or -._~+/= each, comma separated",
+    )
+    insecure: bool = _setting(
+        False, "DEEPGUARD_INSECURE", "allow a HOST that is not loopback without keys", "true or false"
+    )
+    workers: int = _setting(
+        0, "DEEPGUARD_WORKERS", "worker processes; 0: one per processor core", "0 to 256", ge=0, le=256
+    )
+    sample_rate_hz: float = _setting(
+        2.0, "DEEPGUARD_SAMPLE_RATE", "frames examined per second of a stream", "0.1 to 30", ge=0.1, le=30
+    )
+    window_s: float = _setting(
+        4.0, "DEEPGUARD_WINDOW_S", "seconds of media that a verdict looks back on", "0.5 to 60", ge=0.5, le=60
+    )
+    hop_s: float = _setting(
+        0.5, "DEEPGUARD_HOP_S", "seconds of media between two verdicts", "0.1 to DEEPGUARD_WINDOW_S", ge=0.1, le=60
+    )
+    max_streams: int = _setting(
+        64, "DEEPGUARD_MAX_STREAMS", "streams at the same time, at most", "1 to 1000", ge=1, le=1000
+    )
+    max_uploads: int = _setting(
+        8, "DEEPGUARD_MAX_UPLOADS", "uploads held on disk at the same time, at most", "1 to 256", ge=1, le=256
+    )
+    upload_rate_per_min: int = _setting(
+        60, "DEEPGUARD_UPLOAD_RATE", "uploads per minute and key (or address)", "1 to 100000", ge=1, le=100_000
+    )
+    offer_rate_per_min: int = _setting(
+        30, "DEEPGUARD_OFFER_RATE", "WebRTC offers per minute and key (or address)", "1 to 100000", ge=1, le=100_000
+    )
+    origins: Annotated[tuple[str, ...], NoDecode] = _setting(
+        (), "DEEPGUARD_ORIGINS", "further origins whose pages may open the WebSocket",
+        "http(s)://host[:port], comma separated",
+    )
+    proxies: Annotated[tuple[str, ...], NoDecode] = _setting(
+        (), "DEEPGUARD_PROXIES", "reverse proxies whose X-Forwarded-For is believed",
+        "IP addresses or networks, comma separated",
+    )
+    spool_dir: Path | None = _setting(
+        None, "DEEPGUARD_SPOOL_DIR", "folder for uploads while they are judged; empty: the system's", "a folder"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_means_default(cls, values: Any) -> Any:      # noqa: ANN401 - raw input
+        return {k: v for k, v in values.items() if v != "" or k in ("LOG_DIR", "log_dir")}
+
+    @field_validator("cors_origins", "origins", "proxies", "api_keys", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:     # noqa: ANN401 - raw input
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("cors_origins", "origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            scheme, _, rest = origin.partition("://")
+            if scheme not in ("http", "https") or not rest or "/" in rest or "*" in rest:
+                raise ValueError(origin)
+        return tuple(origin.lower() for origin in value)
+
+    @field_validator("api_keys")
+    @classmethod
+    def _are_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        allowed = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
+        if any(len(k.get_secret_value()) < _MIN_KEY_LENGTH or set(k.get_secret_value()) - allowed for k in value):
+            raise ValueError("a key")
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _is_level(cls, value: Any) -> Any:      # noqa: ANN401 - raw input
+        if not isinstance(value, str) or value.upper() not in _LOG_LEVELS:
+            raise ValueError(value)
+        return value.upper()
+
+    @field_validator("hop_s")
+    @classmethod
+    def _hop_fits(cls, value: float, info: Any) -> float:   # noqa: ANN401 - pydantic's own
+        if value > info.data.get("window_s", 60):
+            raise ValueError(value)
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _is_host(cls, value: str) -> str:
+        if value != "localhost":
+            ip_address(value)
+        return value
+
+    @property
+    def is_loopback(self) -> bool:
+        """Nobody outside this machine can reach `host`."""
+        return self.host == "localhost" or ip_address(self.host).is_loopback
+
+
+def load_settings(**overrides: Any) -> Settings:    # noqa: ANN401 - one value per field
+    """The environment, with `overrides` (field names; None is ignored) on top. Raises SettingsRefused."""
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsRefused("\n".join(_explain(error))) from None
+
+
+def require_safe_exposure(settings: Settings) -> None:
+    """Raises SettingsRefused if strangers could use the service without a key and nobody said so on purpose."""
+    if settings.api_keys or settings.is_loopback or settings.insecure:
+        return
+    raise SettingsRefused(
+        f"HOST={settings.host} can be reached from other machines, and no keys are set. Set DEEPGUARD_API_KEYS, "
+        "or HOST=127.0.0.1, or DEEPGUARD_INSECURE=1 if everybody who can reach it may use it."
+    )
+
+
+class SettingRow(NamedTuple):
+    """One line of the table of settings."""
+
+    name: str
+    default: str
+    meaning: str
+    allowed: str
+
+
+def settings_table() -> tuple[SettingRow, ...]:
+    """Every setting, in the order in which people look for them."""
+    return tuple(_row(field) for field in Settings.model_fields.values())
+
+
+def settings_markdown() -> str:
+    """The table as the README has it."""
+    lines = ["| variable | default | meaning | allowed |", "|---|---|---|---|"]
+    for row in settings_table():
+        default = f"`{row.default}`" if row.default else ""
+        lines.append(f"| `{row.name}` | {default} | {row.meaning} | {row.allowed} |")
+    return "\n".join(lines)
+
+
+def _row(field: FieldInfo) -> SettingRow:
+    value = field.default
+    if value is None or value == ():
+        default = ""
+    elif isinstance(value, bool):
+        default = str(value).lower()
+    else:
+        default = f"{value:g}" if isinstance(value, float) else str(value)
+    return SettingRow(_name(field), default, field.description or "", _allowed(field))
+
+
+def _name(field: FieldInfo) -> str:
+    alias = field.validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else ""
+
+
+def _allowed(field: FieldInfo) -> str:
+    extra = field.json_schema_extra
+    return str(extra["allowed"]) if isinstance(extra, dict) else ""
+
+
+def _explain(error: ValidationError) -> list[str]:
+    lines = []
+    by_name = {_name(field): (key, field) for key, field in Settings.model_fields.items()}
+    by_name |= {key: (key, field) for key, field in Settings.model_fields.items()}
+    for item in error.errors():
+        key, field = by_name[str(item["loc"][0])]
+        shown = "" if key == "api_keys" else f", got {item['input']!r}"
+        lines.append(f"{_name(field)}: expected {_allowed(field)}{shown}")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.stdout.write(settings_markdown() + "\n")
