@@ -1,0 +1,24 @@
+# Two stages: the first builds an environment from the hashed lock, the second only carries it.
+FROM python:3.13-slim AS build
+WORKDIR /src
+RUN python -m venv /opt/deepguard
+COPY requirements.lock ./
+RUN /opt/deepguard/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY detector detector
+COPY stream stream
+COPY consumers consumers
+COPY api api
+RUN /opt/deepguard/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
+
+FROM python:3.13-slim
+RUN useradd --system --uid 10001 --create-home deepguard
+COPY --from=build /opt/deepguard /opt/deepguard
+ENV PATH=/opt/deepguard/bin:$PATH PYTHONUNBUFFERED=1 PORT=8080 HOST=0.0.0.0 LOG_DIR=
+USER deepguard
+WORKDIR /home/deepguard
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=15s \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/livez')"]
+# HOST is open inside the container, so DEEPGUARD_API_KEYS must be set, or DEEPGUARD_INSECURE=1 on purpose.
+CMD ["deepguard", "serve"]

@@ -1,0 +1,65 @@
+# Everything a person or CI needs. Nothing has to be installed first but Python >= 3.11, make and a package index.
+
+VENV   := .venv
+PY     := $(VENV)/bin/python
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null 2>&1 && \
+            $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+PIP    := $(PY) -m pip --disable-pip-version-check
+CHROMIUM_PACKAGES := chromium
+
+.PHONY: run test test-fast lint bench soak lock clean browser help
+
+help:               ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+
+run: $(VENV)/.serve ## set up, start the service, publish the sample call, open the dashboard
+	$(VENV)/bin/deepguard demo
+
+test: $(VENV)/.test browser ## set up and run every test
+	$(PY) -m pytest -m "not slow and not e2e and not bench and not soak"
+	$(PY) -m pytest -m "(slow or e2e) and not bench and not soak"
+
+test-fast: $(VENV)/.test ## the tests that need no more than a few seconds each
+	$(PY) -m pytest -m "not slow and not e2e and not bench and not soak"
+
+lint: $(VENV)/.test ## ruff and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+bench: $(VENV)/.test ## measure the detector against the naive path
+	$(VENV)/bin/deepguard bench detector
+
+soak: $(VENV)/.test ## long runs
+	$(PY) -m pytest -m soak
+
+lock:               ## renew the locks (hashes, no index address)
+	echo 'setuptools>=77' > build-requirements.tmp
+	$(PY) -m uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+	    --extra train --extra test pyproject.toml build-requirements.tmp -o requirements-test.lock
+	$(PY) -m uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+	    -c requirements-test.lock pyproject.toml build-requirements.tmp -o requirements.lock
+	rm -f build-requirements.tmp
+
+clean:              ## remove everything that make made
+	rm -rf $(VENV) build logs .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PY):
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; install it or set PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serve: requirements.lock pyproject.toml | $(PY)
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.test: requirements-test.lock pyproject.toml | $(PY)
+	$(PIP) install --require-hashes -r requirements-test.lock
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $(VENV)/.serve $@
+
+browser:
+	@command -v chromium >/dev/null 2>&1 || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(CHROMIUM_PACKAGES); \
+	  else echo "The browser tests need Chromium: install the package 'chromium' (Debian, Ubuntu) and run again."; exit 1; fi; }

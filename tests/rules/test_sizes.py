@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import ast
+from statistics import median, quantiles
+
+from tests.rules.source_tree import ROOT, functions, length, sources
+
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+MAX_PARAMETERS = 5
+
+
+def line_counts() -> dict[str, int]:
+    return {str(path): len((ROOT / path).read_text().splitlines()) for path in sources()}
+
+
+def test_files_are_small() -> None:
+    counts = line_counts()
+    assert {name: n for name, n in counts.items() if n > MAX_FILE_LINES} == {}
+    assert median(counts.values()) <= 150
+
+
+def test_functions_are_small() -> None:
+    lengths = {
+        f"{path}:{node.lineno} {node.name}": length(node)
+        for path, tree in sources().items()
+        for node in functions(tree)
+    }
+    assert {name: n for name, n in lengths.items() if n > MAX_FUNCTION_LINES} == {}
+    assert median(lengths.values()) <= 8
+    assert quantiles(lengths.values(), n=10)[-1] <= 30
+
+
+def test_parameters_are_few() -> None:
+    wrong = []
+    for path, tree in sources().items():
+        for node in functions(tree):
+            names = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            count = len([n for n in names if n not in ("self", "cls")])
+            if count > MAX_PARAMETERS and not _is_command(node):
+                wrong.append(f"{path}:{node.lineno} {node.name}: {count}")
+    assert not wrong
+
+
+def test_every_function_says_what_it_returns() -> None:
+    assert not [
+        f"{path}:{node.lineno} {node.name}"
+        for path, tree in sources().items()
+        for node in functions(tree)
+        if node.returns is None
+    ]
+
+
+def _is_command(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """A typer command's parameters are its options."""
+    return any("command" in ast.unparse(d) or "callback" in ast.unparse(d) for d in node.decorator_list)
