@@ -5,6 +5,7 @@ ApiError                  `status`, `code`, `message`, perhaps `retry_after_s`
 ├── OriginRefused         403: a page of another origin, or another host name, is calling
 ├── NotFound              404: no such job or picture
 ├── UploadRefused         400, 411, 413, 415: what was sent is not one acceptable file
+├── OfferRefused          400, 413, 415, 422: a WebRTC offer that is no SDP, or not one camera
 ├── Unprocessable         422: a file that is fine, but not for this question
 ├── RateLimited           429
 ├── Busy                  503: no room now
@@ -51,6 +52,14 @@ class NotFound(ApiError):
 
 class UploadRefused(ApiError):
     """Not one acceptable file; `status` is its own."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.status = status
+
+
+class OfferRefused(ApiError):
+    """An offer that is not taken; `status` is its own."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(code, message)

@@ -23,6 +23,7 @@ class Codec(StrEnum):
 class DropCause(StrEnum):
     """Why a received unit or a wanted sample was not scored."""
 
+    PACKET_LOSS = "packet_loss"         # lost on the way here, for good
     QUEUE_FULL = "queue_full"           # the worker was behind; dropped up to the next key frame
     NO_KEYFRAME = "no_keyframe"         # nothing can be decoded before the first key frame
     DECODE_ERROR = "decode_error"
