@@ -1,0 +1,138 @@
+"""Page's cumulative sum test on correlated evidence, with thresholds from a false-alarm budget.
+
+E. S. Page, "Continuous inspection schemes", Biometrika 41 (1954), for the sum; G. Lorden, "Procedures for reacting to
+a change in distribution", Ann. Math. Statist. 42 (1971), for its delay. The composite null, a reference value half-way
+between the upper end of real streams' means and the mean of fakes, keeps streams with a persistent offset silent.
+All logarithms are natural; all times are media seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceModel:
+    """How the calibrated llr of single samples behaves.
+
+    `mean_real` is the 95th percentile over real streams of a stream's mean llr (an upper end, not a mean), `mean_fake`
+    the mean over fakes, `sd` the standard deviation of samples within a stream, and `correlation_s` the time in which
+    the correlation between samples falls to 1/e. `clip` bounds what one sample may say.
+    """
+
+    mean_real: float
+    mean_fake: float
+    sd: float
+    correlation_s: float
+    clip: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.sd <= 0 or self.correlation_s < 0 or self.clip <= 0:
+            raise ValueError("sd and clip: expected positive numbers, correlation_s: at least 0")
+
+    @property
+    def separable(self) -> bool:
+        """Whether fakes lie above the upper end of real streams, so that a budget can be kept at all."""
+        return self.mean_fake > self.mean_real
+
+    @property
+    def reference(self) -> float:
+        """The llr at which the sum neither rises nor falls."""
+        return (self.mean_real + self.mean_fake) / 2
+
+    @property
+    def gain(self) -> float:
+        """Nats of evidence per unit of llr and effective sample."""
+        return (self.mean_fake - self.mean_real) / self.sd**2
+
+
+def independence(interval_s: float, correlation_s: float) -> float:
+    """What share of a sample is new evidence, `interval_s` after the one before: (1 - rho) / (1 + rho) with
+    rho = exp(-interval / correlation), which is tanh(interval / (2 correlation))."""
+    if correlation_s <= 0:
+        return 1.0
+    return math.tanh(max(0.0, interval_s) / (2 * correlation_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the operator allows: false alarms per hour and stream, at up to `tracks` faces and `rate_hz` samples/s."""
+
+    false_alarms_per_hour: float = 0.01
+    rate_hz: float = 5.0
+    tracks: int = 1
+
+    def __post_init__(self) -> None:
+        if self.false_alarms_per_hour <= 0 or self.rate_hz <= 0 or self.tracks < 1:
+            raise ValueError("false_alarms_per_hour and rate_hz: expected positive numbers, tracks: at least 1")
+
+
+def threshold(budget: Budget, model: EvidenceModel) -> float:
+    """The sum at which an alarm keeps the budget: ln(effective looks between allowed alarms) + ln(tracks).
+
+    Slower sampling looks less often, so the threshold of the fastest rate keeps the budget at every rate.
+    """
+    looks_per_s = budget.rate_hz * independence(1 / budget.rate_hz, model.correlation_s)
+    looks = 3600 / budget.false_alarms_per_hour * looks_per_s
+    return max(1.0, math.log(looks)) + math.log(budget.tracks)
+
+
+def expected_delay_s(limit: float, rate_hz: float, model: EvidenceModel) -> float:
+    """Mean time from the first fake sample to the alarm: limit / drift, and half an effective sample of overshoot.
+
+    Infinite where the model cannot tell fakes from the upper end of real streams.
+    """
+    if not model.separable:
+        return math.inf
+    new_per_s = rate_hz * independence(1 / rate_hz, model.correlation_s)
+    drift = new_per_s * model.gain * (model.mean_fake - model.reference)
+    return limit / drift + 0.5 / new_per_s
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One scored sample of a face; `weight` in 0..1 is its quality."""
+
+    pts_s: float
+    llr: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Everything that the test remembers of one face. `alarm` latches until the sum has fallen to `CLOSE` of the limit.
+
+    `rise` is Page's sum for an alarm; `log_ratio` the Wald sum that can clear a face, which forgets with a half-life;
+    `looks` counts effective samples, forgotten likewise; `pts_s` is the media time of the newest sample.
+    """
+
+    pts_s: float = -math.inf
+    rise: float = 0.0
+    log_ratio: float = 0.0
+    looks: float = 0.0
+    alarm: bool = False
+
+
+CLOSE = 0.25            # an open alarm closes when the sum has fallen to this share of the limit
+CEILING = 1.5           # the sum stops rising at this multiple, so that closing takes bounded time
+HALF_LIFE_S = 60.0      # of what cleared a face
+
+
+def advance(sums: Sums, sample: Sample, model: EvidenceModel, limit: float) -> Sums:
+    """The sums after one more sample. One that is not newer, or is no number, or has no weight, changes nothing."""
+    if not math.isfinite(sample.llr) or sample.weight <= 0 or not sample.pts_s > sums.pts_s:
+        return sums
+    interval_s = sample.pts_s - sums.pts_s
+    new = independence(interval_s, model.correlation_s)
+    kept = 0.5 ** (interval_s / HALF_LIFE_S)
+    bounded = min(max(sample.llr, -model.clip), model.clip)
+    step = min(sample.weight, 1.0) * new * max(0.0, model.gain) * (bounded - model.reference)
+    rise = min(max(0.0, sums.rise + step), CEILING * limit)
+    return Sums(
+        pts_s=sample.pts_s,
+        rise=rise,
+        log_ratio=min(max(sums.log_ratio * kept + step, -CEILING * limit), CEILING * limit),
+        looks=sums.looks * kept + min(sample.weight, 1.0) * new,
+        alarm=rise >= limit or (sums.alarm and rise > CLOSE * limit),
+    )
