@@ -103,7 +103,7 @@ class StreamService:
 
     def open(self, spec: StreamSpec, control: SourceControl) -> Session:
         """Admits a stream. Raises StreamExists, ServiceFull, ServiceDraining."""
-        self._admit(spec.stream)
+        self.check_admission(spec.stream)
         epoch = self._next_epoch(spec.stream)
         phase = phase_of(spec.stream, epoch)
         session = Session(spec, epoch, phase, self)
@@ -210,7 +210,8 @@ class StreamService:
         await session.hang_up()
         await session.end(reason, message)
 
-    def _admit(self, stream: str) -> None:
+    def check_admission(self, stream: str) -> None:
+        """Raises StreamExists, ServiceFull, ServiceDraining if `open` would, now."""
         if self._draining:
             raise ServiceDraining("the service is shutting down")
         if stream in self._live:
