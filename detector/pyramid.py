@@ -1,0 +1,114 @@
+"""The image pyramid of MTCNN, packed onto one canvas so that P-Net runs once per frame. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+# P-Net looks at squares of this size, one every two pixels.
+CELL_PX = 12
+STRIDE_PX = 2
+# Canvas sides are multiples of this, so that frame sizes that are nearly alike share a graph.
+CANVAS_STEP_PX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level: `scale` times the picture, at (left, top) of the canvas."""
+
+    scale: float
+    width: int
+    height: int
+    left: int
+    top: int
+
+    @property
+    def right(self) -> int:
+        return self.left + self.width
+
+    @property
+    def bottom(self) -> int:
+        return self.top + self.height
+
+    def meets(self, other: Level) -> bool:
+        beside = self.right <= other.left or other.right <= self.left
+        return not (beside or self.bottom <= other.top or other.bottom <= self.top)
+
+
+def level_sizes(width_px: int, height_px: int, base_scale: float, factor: float) -> list[tuple[float, int, int]]:
+    """(scale, width, height) from large to small; sides are cut, not rounded, as in the reference. May be empty."""
+    sizes = []
+    scale = base_scale
+    while min(int(width_px * scale), int(height_px * scale)) >= CELL_PX:
+        sizes.append((scale, int(width_px * scale), int(height_px * scale)))
+        scale *= factor
+    return sizes
+
+
+def _even(value: int) -> int:
+    return value + value % STRIDE_PX
+
+
+def pack(sizes: Sequence[tuple[float, int, int]]) -> tuple[Level, ...]:
+    """Places the levels, largest first, each at the free corner that keeps the canvas smallest.
+
+    All corners are even, so the cells of P-Net fall where they would on the level alone.
+    """
+    placed: list[Level] = []
+    corners = [(0, 0)]
+    for scale, width, height in sizes:
+        options = [Level(scale, width, height, left, top) for left, top in corners]
+        free = [level for level in options if not any(level.meets(other) for other in placed)]
+        best = min(free, key=lambda level: _canvas_area([*placed, level]))
+        placed.append(best)
+        right, bottom = _even(best.right), _even(best.bottom)
+        corners += [(right, best.top), (best.left, bottom), (right, 0), (0, bottom)]
+    return tuple(placed)
+
+
+def canvas_size(levels: Sequence[Level]) -> tuple[int, int]:
+    """(width, height)."""
+    step = CANVAS_STEP_PX
+    width, height = max(level.right for level in levels), max(level.bottom for level in levels)
+    return -(-width // step) * step, -(-height // step) * step
+
+
+def _canvas_area(levels: Sequence[Level]) -> int:
+    width, height = canvas_size(levels)
+    return width * height
+
+
+def _cells(side_px: int) -> int:
+    """P-Net's pooling keeps a half-filled last window: an odd side has one cell more than fits."""
+    return (_even(side_px) - CELL_PX) // STRIDE_PX + 1
+
+
+def cell_levels(levels: Sequence[Level], rows: int, columns: int) -> NDArray[np.int8]:
+    """(rows, columns): which level each cell of P-Net's answer belongs to, -1 where it straddles levels."""
+    owner = np.full((rows, columns), -1, dtype=np.int8)
+    for index, level in enumerate(levels):
+        top, left = level.top // STRIDE_PX, level.left // STRIDE_PX
+        owner[top : top + _cells(level.height), left : left + _cells(level.width)] = index
+    return owner
+
+
+def straddling(levels: Sequence[Level], rows: int, columns: int) -> NDArray[np.bool_]:
+    """(rows, columns) of 3x3 windows, one per pixel: True where a half-filled pooling window must not look.
+
+    On its own, a level with an odd side ends in a pooling window that holds one row or column; on the canvas the
+    window's other half would see what lies beyond the level.
+    """
+    mask = np.zeros((rows, columns), dtype=np.bool_)
+    for level in levels:
+        if level.width % STRIDE_PX:
+            mask[level.top : level.bottom, level.right - 2] = True
+        if level.height % STRIDE_PX:
+            mask[level.bottom - 2, level.left : level.right] = True
+    return mask
