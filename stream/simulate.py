@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What the simulated evidence is like. `offset_sd` is a persistent offset per stream, `gap_share` the share of
-    samples that are lost, `tail_df` the degrees of freedom of a t distribution (None: Gaussian), `correlation_s` the true
-    correlation time (None: the one that the model believes in)."""
+    """What the simulated evidence is like.
+
+    `offset_sd` is a persistent offset per stream, `gap_share` the share of samples that are lost, `tail_df` the degrees
+    of freedom of a t distribution (None: Gaussian), `correlation_s` the true correlation time (None: the model's).
+    """
 
     rate_hz: float = 2.0
     offset_sd: float = 0.0
