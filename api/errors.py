@@ -10,10 +10,19 @@ ApiError                  `status`, `code`, `message`, perhaps `retry_after_s`
 ├── RateLimited           429
 ├── Busy                  503: no room now
 └── NoModel               503: nothing can be explained without a model
+PublishFailed             a file could not be published to a WHIP endpoint
 SettingsRefused           the environment asks for something that is not possible; start-up ends with its message
 """
 
 from __future__ import annotations
+
+
+class PublishFailed(Exception):
+    """Publishing did not start or was cut off; `status` is the endpoint's HTTP status, if it answered."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class SettingsRefused(Exception):

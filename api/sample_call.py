@@ -37,7 +37,6 @@ EYES_TO_MOUTH_PX = 49.0         # in the frame; gives a face of about 150 px fro
 FACE_AT_PX = (326.0, 172.0)     # where the nose rests in the frame
 BACKGROUND_ZOOM = 1.9           # the room is shown larger than the person, so that it fills the wide frame
 SWAP_SIDE_PX = 160              # resolution at which the swapped face lives
-NO_MAP = np.empty(0, np.float32)  # one map has both coordinates
 # left eye, right eye, nose, left and right mouth corner of an upright face, as shares of the aligned square
 TEMPLATE = np.array([(0.36, 0.42), (0.64, 0.42), (0.5, 0.57), (0.385, 0.71), (0.615, 0.71)])
 
@@ -115,6 +114,13 @@ def room(picture: Picture, alpha: Array, centre: Array, scale: float) -> Array:
     return cv2.GaussianBlur(wide, (0, 0), 7)
 
 
+def look_up(layer: Array, where: Array) -> Array:
+    """(h, w, c): the layer's values at points (h, w, 2), 0 outside."""
+    x, y = np.moveaxis(where.astype(np.float32), -1, 0)
+    values: Array = cv2.remap(layer, np.ascontiguousarray(x), np.ascontiguousarray(y), cv2.INTER_LINEAR)
+    return values
+
+
 @dataclass(frozen=True)
 class Pose:
     """One instant of the motion: camera pan, zoom and roll; body and head displacement in frame pixels, head roll."""
@@ -184,10 +190,10 @@ class Scene:
         """Float BGR (360, 640, 3), without noise."""
         inverse = cv2.invertAffineTransform(self._camera(pose))
         scene = self._grid @ inverse[:, :2].T + inverse[:, 2]
-        shift = (60 + 0.25 * pose.body).astype(np.float32)
-        behind = cv2.remap(self._room, scene.astype(np.float32) + shift, NO_MAP, cv2.INTER_LINEAR)
+        shift = 60 + 0.25 * pose.body
+        behind = look_up(self._room, scene + shift)
         source = (scene - self._sway(scene, pose) - FACE_AT_PX) / self._scale + self._nose
-        person = cv2.remap(self._layer, source.astype(np.float32), NO_MAP, cv2.INTER_LINEAR)
+        person = look_up(self._layer, source)
         alpha = person[..., 3:]
         return person[..., :3] * alpha + behind * (1 - alpha)
 

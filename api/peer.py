@@ -1,0 +1,211 @@
+"""One WHIP publisher: a WebRTC connection whose video goes, encoded, into one stream of the service."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import structlog
+from aiortc import RTCSessionDescription
+
+from api.errors import Busy, OfferRefused
+from api.rtc_hardening import ask_keyframe, ignore_audio, loopback_candidates, new_connection, tap_video
+from api.sdp import PreparedOffer, finish_answer
+from stream.errors import StreamError
+from stream.session import StreamSpec
+from stream.sources.webrtc import Fragment, VideoTrack
+from stream.types import DropCause, EndReason
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from aiortc import RTCRtpReceiver
+
+    from api.auth import Caller
+    from api.peers import PeersConfig
+    from stream.seams import SourceControl
+
+log = structlog.get_logger(__name__)
+
+_ASK_EVERY_S = 0.5
+
+
+class Offer(NamedTuple):
+    """What a publisher asks for. `sample` marks the demonstration call."""
+
+    stream: str
+    sdp: str
+    caller: Caller
+    sample: bool = False
+    call_id: str = ""
+    participant_id: str = ""
+
+
+class MediaSession(Protocol):
+    """What a publisher's frames go into: `stream.session.Session`."""
+
+    def feed(self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float) -> None: ...
+
+    def gap(self, cause: DropCause) -> None: ...
+
+    async def end(self, reason: EndReason, message: str = "") -> None: ...
+
+
+class Owner(Protocol):
+    """What a peer needs of the table that it is in."""
+
+    @property
+    def config(self) -> PeersConfig: ...
+
+    def open(self, spec: StreamSpec, control: SourceControl) -> MediaSession:
+        """Raises StreamError."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs it in a task that is waited for before the table closes."""
+
+    def forget(self, peer: Peer) -> None: ...
+
+
+class Peer:
+    """From the answer to the end. The stream is opened by the first frame that can be decoded, so that an offer
+    alone never shows as a call. Implements SourceControl for the service, and takes packets and frames on the way."""
+
+    def __init__(self, offer: Offer, prepared: PreparedOffer, owner: Owner) -> None:
+        self.session_id = secrets.token_urlsafe(16)
+        self.offer = offer
+        self._prepared = prepared
+        self._owner = owner
+        self._connection = new_connection()
+        self._receiver: RTCRtpReceiver | None = None
+        self._track = VideoTrack(prepared.codec, self)
+        self._session: MediaSession | None = None
+        self._created_s = self.now_s()
+        self._connected_s: float | None = None
+        self._asked_s = float("-inf")
+        self._closing: asyncio.Future[None] | None = None
+
+    @property
+    def is_pending(self) -> bool:
+        """Not connected yet."""
+        return self._connected_s is None
+
+    async def answer(self) -> str:
+        """Negotiates. Raises OfferRefused, or Busy if no port could be had; the peer has to be closed then."""
+        connection = self._connection
+        connection.on("connectionstatechange", self._state_changed)
+        try:
+            with loopback_candidates(self._owner.config.loopback):
+                await connection.setRemoteDescription(RTCSessionDescription(self._prepared.sdp, "offer"))
+                await connection.setLocalDescription(await connection.createAnswer())
+        except Exception as error:      # aiortc raises what it likes at a description that it cannot use
+            log.warning("offer could not be negotiated", stream=self.offer.stream, error=repr(error))
+            raise OfferRefused(400, "sdp_malformed", "the offer could not be negotiated") from error
+        for receiver in connection.getReceivers():
+            if receiver.track.kind == "video":
+                self._receiver = receiver
+                tap_video(receiver, self)
+            else:
+                ignore_audio(receiver)
+        description = connection.localDescription.sdp
+        if "a=candidate:" not in description:
+            raise Busy("no_ports", "no network port is free for this connection", 5)
+        return finish_answer(description, self._prepared)
+
+    def overdue(self, now_s: float) -> EndReason | None:
+        """Why this peer has to go by now, if it has to."""
+        config = self._owner.config
+        if self._connected_s is None:
+            return EndReason.NEVER_CONNECTED if now_s - self._created_s > config.connect_s else None
+        heard_s = max(self._connected_s, self._track.newest_s)
+        return EndReason.SILENT if now_s - heard_s > config.silence_s else None
+
+    async def finish(self, reason: EndReason, message: str = "") -> None:
+        """Hangs up and ends the stream, if there is one. Idempotent; every caller returns after the end."""
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+            return
+        self._closing = asyncio.get_running_loop().create_future()
+        try:
+            await self._hang_up(reason)
+            if self._session is not None:
+                await self._session.end(reason, message)
+        finally:
+            self._owner.forget(self)
+            self._closing.set_result(None)
+
+    def packet(self, fragment: Fragment) -> None:
+        if self._closing is None:
+            self._track.take(fragment)
+
+    def goodbye(self, ssrcs: tuple[int, ...]) -> None:
+        if self._track.ssrc is None or self._track.ssrc in ssrcs:
+            self._end_soon(EndReason.PUBLISHER_LEFT)
+
+    def now_s(self) -> float:
+        return time.monotonic()
+
+    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float) -> None:
+        if self._closing is not None:
+            return
+        if self._session is None:
+            try:
+                self._session = self._owner.open(self._spec(), self)
+            except StreamError as error:
+                log.warning("stream refused", stream=self.offer.stream, error=str(error))
+                self._end_soon(EndReason.FAILED, str(error))
+                return
+        self._session.feed(payload, pts_s, keyframe, time.time() - age_s)
+
+    def lost(self) -> None:
+        if self._session is not None:
+            self._session.gap(DropCause.PACKET_LOSS)
+
+    def ask_keyframe(self, ssrc: int) -> None:
+        now_s = self.now_s()
+        if self._receiver is not None and self._closing is None and now_s - self._asked_s >= _ASK_EVERY_S:
+            self._asked_s = now_s
+            self._owner.spawn(ask_keyframe(self._receiver, ssrc))
+
+    def request_keyframe(self) -> None:
+        if self._track.ssrc is not None:
+            self.ask_keyframe(self._track.ssrc)
+
+    async def close(self) -> None:
+        """Hangs up for the service, which ends the stream itself."""
+        self._session = None
+        await self.finish(EndReason.STOPPED)
+
+    def _spec(self) -> StreamSpec:
+        offer = self.offer
+        return StreamSpec(
+            stream=offer.stream, source="whip", codec=self._prepared.codec, sample=offer.sample, call_id=offer.call_id,
+            participant_id=offer.participant_id,
+        )
+
+    def _state_changed(self) -> None:
+        state = self._connection.connectionState
+        if state == "connected" and self._connected_s is None:
+            self._connected_s = self.now_s()
+            log.info("peer connected", stream=self.offer.stream, after_s=round(self._connected_s - self._created_s, 3))
+        elif state in ("failed", "closed"):
+            self._end_soon(EndReason.NEVER_CONNECTED if self.is_pending else EndReason.PUBLISHER_LEFT)
+
+    def _end_soon(self, reason: EndReason, message: str = "") -> None:
+        if self._closing is None:
+            self._owner.spawn(self.finish(reason, message))
+
+    async def _hang_up(self, reason: EndReason) -> None:
+        self._connection.remove_all_listeners("connectionstatechange")
+        try:
+            async with asyncio.timeout(self._owner.config.close_s):
+                await self._connection.close()
+        except TimeoutError:
+            log.error("a connection did not close in time", stream=self.offer.stream)
+        track = self._track
+        log.info(
+            "peer gone", stream=self.offer.stream, reason=reason.value, frames=track.frames_whole,
+            withheld=track.frames_withheld, gaps=track.gaps,
+        )

@@ -1,0 +1,158 @@
+"""All WHIP publishers: admission, deadlines, hanging up. The one owner of WebRTC connections that receive."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from api.errors import Busy, NotFound
+from api.peer import MediaSession, Offer, Peer
+from api.sdp import prepare_offer
+from stream.errors import ServiceDraining, StreamExists
+from stream.types import EndReason
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from stream.seams import SourceControl
+    from stream.session import StreamSpec
+
+_RETRY_AFTER_S = 5
+_RETRY_PENDING_S = 2
+_CHECK_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class PeersConfig:
+    """Bounds of all publishers. `max_pending` are those that are not connected yet; `loopback` offers 127.0.0.1 as a
+    candidate, for a service that is bound to it."""
+
+    max_sessions: int = 64
+    max_sessions_per_caller: int = 64
+    max_pending: int = 32
+    connect_s: float = 15.0
+    silence_s: float = 10.0
+    close_s: float = 5.0
+    loopback: bool = True
+
+
+class Streams(Protocol):
+    """What is needed of the stream service."""
+
+    def check_admission(self, stream: str) -> None:
+        """Raises StreamExists, ServiceFull, ServiceDraining."""
+
+    def open(self, spec: StreamSpec, control: SourceControl) -> MediaSession:
+        """Raises StreamError."""
+
+
+class Answer(NamedTuple):
+    """What a publisher gets: the answer, and the unguessable name of its session."""
+
+    sdp: str
+    session_id: str
+
+
+class PeersStatus(NamedTuple):
+    sessions: int
+    pending: int
+
+
+class Peers:
+    """Used from one event loop."""
+
+    def __init__(self, config: PeersConfig, streams: Streams) -> None:
+        self._config = config
+        self._streams = streams
+        self._peers: dict[str, Peer] = {}       # by stream: one publisher each
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watch: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def config(self) -> PeersConfig:
+        return self._config
+
+    @property
+    def status(self) -> PeersStatus:
+        peers = self._peers.values()
+        return PeersStatus(len(peers), sum(peer.is_pending for peer in peers))
+
+    async def offer(self, offer: Offer) -> Answer:
+        """Takes a publisher. Raises OfferRefused, StreamExists, Busy, ServiceFull, ServiceDraining; nothing is left
+        of a refused offer. The stream id is taken from here on."""
+        prepared = prepare_offer(offer.sdp)
+        self._admit(offer)
+        peer = Peer(offer, prepared, self)
+        self._peers[offer.stream] = peer
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().create_task(self._end_overdue())
+        try:
+            return Answer(await peer.answer(), peer.session_id)
+        except BaseException:
+            await asyncio.shield(peer.finish(EndReason.NEVER_CONNECTED))
+            raise
+
+    async def hang_up(self, stream: str, session_id: str, tenant: str) -> None:
+        """Ends the session of this name, on behalf of its tenant. Raises NotFound."""
+        peer = self._peers.get(stream)
+        if (
+            peer is None
+            or not hmac.compare_digest(peer.session_id.encode(), session_id.encode())
+            or peer.offer.caller.tenant != tenant
+        ):
+            raise NotFound("session_unknown", "there is no such session, or it is over")
+        await peer.finish(EndReason.PUBLISHER_LEFT)
+
+    async def close(self) -> None:
+        """Hangs all publishers up and takes no new ones. Idempotent."""
+        self._closed = True
+        for peer in tuple(self._peers.values()):
+            self.spawn(peer.finish(EndReason.SHUTDOWN))
+        while self._tasks:
+            await asyncio.gather(*self._tasks)
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+            self._watch = None
+
+    def open(self, spec: StreamSpec, control: SourceControl) -> MediaSession:
+        return self._streams.open(spec, control)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def forget(self, peer: Peer) -> None:
+        if self._peers.get(peer.offer.stream) is peer:
+            del self._peers[peer.offer.stream]
+
+    def _admit(self, offer: Offer) -> None:
+        config = self._config
+        if self._closed:
+            raise ServiceDraining("the service is shutting down")
+        if offer.stream in self._peers:
+            raise StreamExists(f"stream {offer.stream!r} has a publisher")
+        self._streams.check_admission(offer.stream)
+        identity = offer.caller.identity
+        own = sum(peer.offer.caller.identity == identity for peer in self._peers.values())
+        if len(self._peers) >= config.max_sessions or own >= config.max_sessions_per_caller:
+            raise Busy("sessions_full", "the limit of sessions at the same time is reached", _RETRY_AFTER_S)
+        if self.status.pending >= config.max_pending:
+            raise Busy("sessions_pending", "too many publishers are connecting at this moment", _RETRY_PENDING_S)
+
+    async def _end_overdue(self) -> None:
+        """Runs while there is anybody to wait for."""
+        while self._peers:
+            await asyncio.sleep(_CHECK_EVERY_S)
+            now_s = time.monotonic()
+            for peer in self._peers.values():
+                reason = peer.overdue(now_s)
+                if reason is not None:
+                    self.spawn(peer.finish(reason))
+        self._watch = None

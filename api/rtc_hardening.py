@@ -1,0 +1,143 @@
+"""Every private part of aiortc and aioice that we rely on, in one place, with the reason for each.
+
+aiortc decodes in threads that its queues feed without bound, and closing a connection waits for them. Here nothing is
+decoded: packets leave aiortc where it would sort them, and its decoder thread ends as soon as it starts.
+`PRIVATE_PARTS` lists what is touched; a test holds it against the installed version. Receivers and packets are typed
+as Any here because type checkers rightly object to private names.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import aioice.ice
+from aiortc import RTCConfiguration, RTCPeerConnection
+from aiortc.rtp import RtcpByePacket
+
+from stream.sources.webrtc import Fragment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiortc.rtp import AnyRtcpPacket
+
+FIXED_BITRATE_BPS = 2_500_000
+
+PRIVATE_PARTS: dict[str, tuple[str, ...]] = {
+    "aiortc.rtcrtpreceiver.RTCRtpReceiver": (
+        "_RTCRtpReceiver__jitter_buffer", "_RTCRtpReceiver__decoder_queue", "_RTCRtpReceiver__decoder_thread",
+        "_RTCRtpReceiver__remote_bitrate_estimator", "_enabled", "_handle_rtcp_packet", "_send_rtcp_pli",
+    ),
+    "aioice.ice": ("get_host_addresses",),
+}
+
+_REMB_EVERY_MS = 1000
+
+
+class VideoTap(Protocol):
+    """Takes what a video receiver hears. Called in the event loop; must not block or raise."""
+
+    def packet(self, fragment: Fragment) -> None: ...
+
+    def goodbye(self, ssrcs: tuple[int, ...]) -> None:
+        """The sender said RTCP BYE for these."""
+
+    def now_s(self) -> float:
+        """Monotonic time."""
+
+
+def new_connection() -> RTCPeerConnection:
+    """Without STUN or TURN servers: aiortc's default asks a public one and delays the answer by up to 5 s."""
+    return RTCPeerConnection(RTCConfiguration(iceServers=[]))
+
+
+def tap_video(receiver: Any, tap: VideoTap) -> None:
+    """Sends the receiver's packets to `tap` and nowhere else. To be called before the connection starts."""
+    _leave_undecoded(receiver)
+    receiver._RTCRtpReceiver__jitter_buffer = _Diversion(tap)
+    receiver._RTCRtpReceiver__remote_bitrate_estimator = _FixedBitrate()
+    handle = receiver._handle_rtcp_packet
+
+    async def handle_rtcp(packet: AnyRtcpPacket) -> None:
+        await handle(packet)
+        if isinstance(packet, RtcpByePacket):
+            tap.goodbye(tuple(packet.sources))
+
+    receiver._handle_rtcp_packet = handle_rtcp
+
+
+def ignore_audio(receiver: Any) -> None:
+    """Audio is negotiated, because publishers insist, and dropped on arrival. After setLocalDescription, which would
+    switch it on again."""
+    _leave_undecoded(receiver)
+    receiver._enabled = False
+
+
+async def ask_keyframe(receiver: Any, ssrc: int) -> None:
+    """Sends a Picture Loss Indication. Does nothing on a connection that is gone."""
+    await receiver._send_rtcp_pli(ssrc)
+
+
+def _leave_undecoded(receiver: Any) -> None:
+    """The decoder thread finds its end mark first, so that it ends at once and closing has nothing to wait for."""
+    receiver._RTCRtpReceiver__decoder_queue.put(None)
+
+
+class _Diversion:
+    """Stands where aiortc has its jitter buffer."""
+
+    def __init__(self, tap: VideoTap) -> None:
+        self._tap = tap
+
+    def add(self, packet: Any) -> tuple[bool, None]:
+        """No frame ever comes out on this side, and key frames are asked for elsewhere."""
+        self._tap.packet(Fragment(
+            packet.ssrc, packet.sequence_number, packet.timestamp, bool(packet.marker), packet._data, self._tap.now_s(),
+        ))
+        return False, None
+
+
+class _Remb(NamedTuple):
+    """Receiver Estimated Maximum Bitrate."""
+
+    bitrate_bps: int
+    ssrcs: list[int]
+
+
+class _FixedBitrate:
+    """Allows a fixed bitrate. aiortc's estimator starts at 130 kbit/s, grows by 20 kbit/s a second and takes every
+    stall of the event loop for congestion, so that browsers send a fraction of the picture."""
+
+    def __init__(self) -> None:
+        self._told_ms: int | None = None
+
+    def add(self, *, arrival_time_ms: int, ssrc: int, **_: int) -> _Remb | None:
+        """The estimate when it is time to send it, as in aiortc's RemoteBitrateEstimator."""
+        if self._told_ms is not None and arrival_time_ms - self._told_ms < _REMB_EVERY_MS:
+            return None
+        self._told_ms = arrival_time_ms
+        return _Remb(FIXED_BITRATE_BPS, [ssrc])
+
+
+_loopback: ContextVar[bool] = ContextVar("loopback_candidates", default=False)
+_original_addresses = aioice.ice.get_host_addresses
+
+
+def _host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
+    addresses = _original_addresses(use_ipv4, use_ipv6)
+    return ["127.0.0.1", *addresses] if _loopback.get() and use_ipv4 else addresses
+
+
+@contextmanager
+def loopback_candidates(wanted: bool) -> Iterator[None]:
+    """Connections whose candidates are gathered inside offer 127.0.0.1 too, which aioice leaves out."""
+    token = _loopback.set(wanted)
+    try:
+        yield
+    finally:
+        _loopback.reset(token)
+
+
+aioice.ice.get_host_addresses = _host_addresses
