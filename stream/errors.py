@@ -9,6 +9,7 @@ StreamError
 ├── ServiceDraining       the service is shutting down
 ├── SubscriberTooSlow     a reader of events fell too far behind and must come back
 ├── BusClosed             no more events in this feed
+├── ChannelBroken         a worker process sent what is not a message
 └── WorkerLost            the worker process died or hung and the work could not be repeated
 """
 
@@ -57,6 +58,10 @@ class SubscriberTooSlow(StreamError):
 
 class BusClosed(StreamError):
     """The feed ended."""
+
+
+class ChannelBroken(StreamError):
+    """The other end of a worker's connection sent what is not a message; the connection cannot go on."""
 
 
 class WorkerLost(StreamError):

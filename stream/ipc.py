@@ -12,13 +12,20 @@ from stream.types import Codec, DropCause, FaceObservation, FrameCounts, MediaUn
 
 
 class OpenStream(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
-    """Start (or, in a replacement worker, go on with) one stream. `phase` in 0..1 shifts the sampling grid."""
+    """Start (or, in a replacement worker, go on with) one stream. `phase` in 0..1 shifts the sampling grid.
+
+    What a replacement must not repeat: tracks are numbered from `first_track`, frames from `first_frame`, and no
+    sample is taken from the cells up to `after_cell`.
+    """
 
     stream: str
     epoch: int
     codec: Codec
     rate_hz: float
     phase: float
+    first_track: int = 0
+    first_frame: int = 0
+    after_cell: int | None = None
 
 
 class FeedUnit(msgspec.Struct, frozen=True, kw_only=True, tag="unit"):
@@ -111,7 +118,7 @@ class FileFrame(msgspec.Struct, frozen=True, kw_only=True, tag="file_frame"):
 
 
 class JobDone(msgspec.Struct, frozen=True, kw_only=True, tag="job_done"):
-    """`file_type` is "image" or "video"; `bad_frames` could not be decoded."""
+    """`file_type` is "image" or "video"; `bad_frames` could not be decoded; `fps` is 0 for a picture."""
 
     job: str
     file_type: str
@@ -120,6 +127,7 @@ class JobDone(msgspec.Struct, frozen=True, kw_only=True, tag="job_done"):
     total_frames: int
     duration_s: float
     bad_frames: int
+    fps: float = 0.0
 
 
 class JobFailed(msgspec.Struct, frozen=True, kw_only=True, tag="job_failed"):
@@ -132,7 +140,10 @@ class JobFailed(msgspec.Struct, frozen=True, kw_only=True, tag="job_failed"):
 
 
 class Pong(msgspec.Struct, frozen=True, kw_only=True, tag="pong"):
+    """`busy_s` is how long the worker's main thread has been in one round of its loop."""
+
     nonce: int
+    busy_s: float = 0.0
 
 
 FromWorker = (

@@ -1,0 +1,190 @@
+"""Faces found, followed and scored on sampled frames: what a worker does with pictures, live or from files."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from detector.errors import FaceNotCroppable
+from detector.preprocess import crop_face, quality_of
+from stream.types import FaceObservation, Quality
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from detector.protocols import FaceFinder, FaceScorer
+    from detector.types import DetectedFace, FaceCrop, FaceQuality, FaceScore
+
+NO_MODEL, SCORER_FAILED = "no_model", "scorer_failed"
+PREVIEW_QUALITY = 70
+
+try:
+    from detector.tracks import Tracker
+except ImportError:     # until the tracker lands
+    from collections import namedtuple
+    _T = namedtuple("_T", "track face")
+
+    class Tracker:
+        def update(self, pts_s, faces):
+            return tuple(_T(i, f) for i, f in enumerate(faces))
+
+
+_log = logging.getLogger(__name__)
+
+
+class FaceTracks:
+    """The tracks of one stream or file. Faces are compared on one scale, so that a change of size keeps them."""
+
+    def __init__(self, first_track: int = 0) -> None:
+        self._tracker = Tracker()
+        self._first_track = first_track
+        self._width_px: int | None = None
+
+    def follow(
+        self, pts_s: float, faces: Sequence[DetectedFace], width_px: int
+    ) -> tuple[tuple[int, DetectedFace], ...]:
+        """(track, face) for each face of a frame that is `width_px` wide."""
+        self._width_px = self._width_px or width_px
+        factor = self._width_px / width_px
+        scaled = [_scaled(face, factor) for face in faces]
+        originals = {id(copy): face for copy, face in zip(scaled, faces, strict=True)}
+        followed = self._tracker.update(pts_s, scaled)
+        return tuple((self._first_track + item.track, originals[id(item.face)]) for item in followed)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One frame to be examined: `rgb` is uint8 (h, w, 3)."""
+
+    rgb: NDArray[np.uint8]
+    pts_s: float
+    tracks: FaceTracks
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What was learnt of one sample; `unscored` as in Observation."""
+
+    faces: tuple[FaceObservation, ...]
+    unscored: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    track: int
+    face: DetectedFace
+    crop: FaceCrop | None
+
+
+class Analyser:
+    """Finder and scorer together. Blocks for milliseconds per frame; raises nothing; not thread-safe."""
+
+    def __init__(self, finder: FaceFinder | None, scorer: FaceScorer | None, max_faces: int) -> None:
+        self._finder = finder
+        self._scorer = scorer
+        self._max_faces = max_faces
+
+    def examine(self, samples: Sequence[Sample]) -> tuple[Examined, ...]:
+        """One result per sample, in order; all their faces are scored as one batch."""
+        found = [self._find(sample) for sample in samples]
+        crops = [item.crop for faces in found for item in faces or () if item.crop is not None]
+        scores = iter(self._score(crops))
+        return tuple(self._report(sample, faces, scores) for sample, faces in zip(samples, found, strict=True))
+
+    def warm_up(self) -> None:
+        """Run the finder once, so that the first frame of the first stream does not pay for it."""
+        self._find(Sample(np.zeros((360, 640, 3), np.uint8), 0.0, FaceTracks()))
+
+    def _find(self, sample: Sample) -> list[_Found] | None:
+        """The faces on one frame; None if the finder could not run."""
+        if self._finder is None:
+            return []
+        try:
+            faces = self._finder.find(sample.rgb)[: self._max_faces]
+            followed = sample.tracks.follow(sample.pts_s, faces, sample.rgb.shape[1])
+            return [_Found(track, face, _crop(sample.rgb, face)) for track, face in followed]
+        except Exception:       # noqa: BLE001  outermost frame of a sample: one odd frame must not end the worker
+            _log.exception("face finder failed")
+            return None
+
+    def _score(self, crops: Sequence[FaceCrop]) -> list[FaceScore | None]:
+        if self._scorer is None or not crops:
+            return [None] * len(crops)
+        try:
+            return list(self._scorer.score(crops))
+        except Exception:       # noqa: BLE001  outermost frame of a batch
+            _log.exception("scorer failed", extra={"crops": len(crops)})
+        if len(crops) == 1:
+            return [None]
+        return [score for crop in crops for score in self._score([crop])]
+
+    def _report(
+        self, sample: Sample, found: list[_Found] | None, scores: Iterator[FaceScore | None]
+    ) -> Examined:
+        height_px, width_px = sample.rgb.shape[:2]
+        faces = []
+        failed = found is None
+        for item in found or ():
+            score = next(scores) if item.crop is not None else None
+            failed = failed or (score is None and item.crop is not None)
+            faces.append(_observe(item, item.face.box.relative(width_px, height_px), score))
+        if self._scorer is None or self._finder is None:
+            return Examined(tuple(faces), NO_MODEL)
+        return Examined(tuple(faces), SCORER_FAILED if failed else "")
+
+
+def preview_jpeg(rgb: NDArray[np.uint8], width_px: int) -> bytes:
+    """A JPEG copy of an RGB uint8 frame, at most `width_px` wide."""
+    height, width = rgb.shape[:2]
+    factor = min(1.0, width_px / width)
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) if factor < 1 else rgb
+    bgr = np.ascontiguousarray(small[:, :, ::-1])
+    return bytes(cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, PREVIEW_QUALITY))[1])
+
+
+def _crop(rgb: NDArray[np.uint8], face: DetectedFace) -> FaceCrop | None:
+    try:
+        return crop_face(rgb, face)
+    except FaceNotCroppable:
+        return None
+
+
+def _observe(
+    found: _Found, box: tuple[float, float, float, float], score: FaceScore | None
+) -> FaceObservation:
+    if found.crop is None:
+        quality = Quality(face_px=0.0, sharpness=0.0, luminance=0.0, weight=0.0)
+        return FaceObservation(track=found.track, box=box, confidence=found.face.confidence, quality=quality)
+    if score is None:
+        quality = _quality(quality_of(found.crop))
+        return FaceObservation(track=found.track, box=box, confidence=found.face.confidence, quality=quality)
+    return FaceObservation(
+        track=found.track,
+        box=box,
+        confidence=found.face.confidence,
+        quality=_quality(score.quality),
+        prob_fake=score.prob_fake,
+        llr=score.llr,
+        logit=score.logit,
+        frequency_score=score.frequency_score,
+        heat_map=np.rint(np.clip(score.heat_map, 0, 1) * 255).astype(np.uint8).tobytes(),
+    )
+
+
+def _quality(quality: FaceQuality) -> Quality:
+    return Quality(
+        face_px=quality.face_px, sharpness=quality.sharpness, luminance=quality.luminance, weight=quality.weight
+    )
+
+
+def _scaled(face: DetectedFace, factor: float) -> DetectedFace:
+    if factor == 1.0:
+        return face
+    return replace(face, box=face.box.scaled(factor), landmarks=face.landmarks * np.float32(factor))

@@ -1,0 +1,278 @@
+"""The pool's side of one live stream: a bounded queue with an overflow policy, credits, and counts that add up.
+
+The queue holds encoded units. When it is full, everything before the newest key frame goes; without one, everything
+up to the next key frame goes, and one is asked for. Stills stand alone: there the oldest goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+import structlog
+
+from stream.ipc import CloseStream, Consumed, FeedUnit, KeyframeNeeded, StreamClosed, StreamFailed
+from stream.types import Codec, DropCause, FrameCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stream.ipc import OpenStream, ToWorker
+    from stream.pool_config import PoolConfig
+    from stream.types import MediaUnit, Observation
+
+_log = structlog.get_logger(__name__)
+
+
+class StreamSink(Protocol):
+    """Who a stream in the pool speaks to. Called in the event loop; must not block and must not raise."""
+
+    def observed(self, observation: Observation) -> None: ...
+
+    def keyframe_needed(self) -> None:
+        """The source should ask its peer for a key frame; at most once per second."""
+        ...
+
+    def gap(self, cause: DropCause) -> None:
+        """Media is missing from here on: the worker died, or the queue overflowed."""
+        ...
+
+    def failed(self, cause: DropCause, message: str) -> None:
+        """The stream cannot go on; nothing follows."""
+        ...
+
+
+class Link(Protocol):
+    """A live worker, as far as a stream needs it."""
+
+    def send(self, message: ToWorker) -> None:
+        """Never blocks; does nothing once the worker is gone."""
+        ...
+
+
+class WorkerStream:
+    """One stream in the pool. Survives the death of its worker: the pool attaches it to another one."""
+
+    def __init__(
+        self, opened: OpenStream, sink: StreamSink, config: PoolConfig, release: Callable[[WorkerStream], None]
+    ) -> None:
+        self._opened = opened
+        self._sink = sink
+        self._config = config
+        self._release = release
+        self._link: Link | None = None
+        self._queue: deque[MediaUnit] = deque()
+        self._queue_bytes = 0
+        self._in_flight: deque[int] = deque()       # bytes of each unit that the worker holds
+        self._flight_bytes = 0
+        self._skips_to_keyframe: DropCause | None = None
+        self._keyframe_asked_s = float("-inf")
+        self._is_closing = self._close_sent = False
+        self._over = asyncio.Event()
+        self._received = 0
+        self._dropped: Counter[str] = Counter()
+        self._past = FrameCounts()
+        self._current = FrameCounts()
+        self._next_track = 0
+        self._last_cell: int | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self._opened.stream, self._opened.epoch
+
+    @property
+    def is_over(self) -> bool:
+        return self._over.is_set()
+
+    @property
+    def counts(self) -> FrameCounts:
+        """Cumulative over all workers that held this stream, and over what was dropped before any did."""
+        dropped = Counter(self._dropped)
+        dropped.update(self._past.dropped)
+        dropped.update(self._current.dropped)
+        return FrameCounts(
+            received=self._received,
+            decoded=self._past.decoded + self._current.decoded,
+            sampled=self._past.sampled + self._current.sampled,
+            scored=self._past.scored + self._current.scored,
+            dropped=dict(dropped),
+        )
+
+    def feed(self, unit: MediaUnit) -> None:
+        """Hand over one unit. Never blocks; what does not fit is dropped and counted. After `close` it does nothing."""
+        if self.is_over or self._is_closing:
+            return
+        self._received += 1
+        if len(unit.payload) > self._config.limits.unit_bytes:
+            self._drop(DropCause.TOO_LARGE)
+            self._skip_to_keyframe(DropCause.NO_KEYFRAME)
+            return
+        if self._skips_to_keyframe is not None and not self._stands_alone(unit):
+            self._drop(self._skips_to_keyframe)
+            self._ask_for_keyframe()
+            return
+        self._skips_to_keyframe = None
+        if self._is_full(unit):
+            self._overflow(unit)
+        if self._skips_to_keyframe is None:
+            self._queue.append(unit)
+            self._queue_bytes += len(unit.payload)
+            self._pump()
+
+    async def close(self) -> FrameCounts:
+        """Let the worker finish what it has and give the final counts; takes at most `close_limit_s`. Idempotent."""
+        self._is_closing = True
+        if self._link is None:
+            self._end()
+        self._pump()
+        try:
+            async with asyncio.timeout(self._config.close_limit_s):
+                await self._over.wait()
+        except TimeoutError:
+            _log.warning("stream close timed out", stream=self._opened.stream, waiting=len(self._queue))
+            self._drop(DropCause.QUEUE_FULL, len(self._queue) + len(self._in_flight))
+            self._queue.clear()
+            self._send_close()
+            self._end()
+        return self.counts
+
+    # From here on: for the pool.
+
+    def attach(self, link: Link) -> None:
+        """Go on in this worker."""
+        self._link = link
+        self._close_sent = False
+        link.send(
+            msgspec.structs.replace(
+                self._opened,
+                first_track=self._next_track,
+                first_frame=self._past.decoded,
+                after_cell=self._last_cell,
+            )
+        )
+        self._pump()
+
+    def detach(self) -> None:
+        """The worker is gone; what it held is lost."""
+        self._link = None
+        self._drop(DropCause.WORKER_LOST, len(self._in_flight))
+        self._in_flight.clear()
+        self._flight_bytes = 0
+        self._past = msgspec.structs.replace(self.counts, dropped=_sum(self._past.dropped, self._current.dropped))
+        self._current = FrameCounts()
+        if self._is_closing:
+            self._end()
+        if not self.is_over:
+            self._sink.gap(DropCause.WORKER_LOST)
+            self._ask_for_keyframe(always=True)
+
+    def on_observed(self, observation: Observation) -> None:
+        self._last_cell = observation.cell
+        self._next_track = max([self._next_track, *(face.track + 1 for face in observation.faces)])
+        if not self.is_over:
+            self._sink.observed(observation)
+
+    def on_message(self, message: Consumed | KeyframeNeeded | StreamFailed | StreamClosed) -> None:
+        match message:
+            case Consumed():
+                self._current = message.counts
+                self._take_credits(message.units)
+            case KeyframeNeeded():
+                self._ask_for_keyframe()
+            case StreamFailed():
+                self.fail(message.cause, message.message)
+            case StreamClosed():
+                self._current = message.counts
+                self._in_flight.clear()
+                self._end()
+
+    def fail(self, cause: DropCause, message: str) -> None:
+        """End the stream from the pool's side."""
+        if not self.is_over:
+            self._end()
+            self._sink.failed(cause, message)
+
+    def _end(self) -> None:
+        if not self.is_over:
+            self._over.set()
+            self._drop(DropCause.WORKER_LOST, len(self._queue))
+            self._queue.clear()
+            self._queue_bytes = 0
+            self._release(self)
+
+    def _take_credits(self, units: int) -> None:
+        for _ in range(min(units, len(self._in_flight))):
+            self._flight_bytes -= self._in_flight.popleft()
+        self._pump()
+
+    def _pump(self) -> None:
+        """Send what the credits allow; a unit that is larger than all credit goes alone."""
+        if self._link is None:
+            return
+        while self._queue and len(self._in_flight) < self._config.unit_credits:
+            size = len(self._queue[0].payload)
+            if self._in_flight and self._flight_bytes + size > self._config.flight_bytes:
+                break
+            unit = self._queue.popleft()
+            self._queue_bytes -= size
+            self._in_flight.append(size)
+            self._flight_bytes += size
+            self._link.send(FeedUnit(unit=unit))
+        if self._is_closing and not self._queue:
+            self._send_close()
+
+    def _send_close(self) -> None:
+        if self._link is not None and not self._close_sent:
+            self._close_sent = True
+            self._link.send(CloseStream(stream=self._opened.stream, epoch=self._opened.epoch))
+
+    def _is_full(self, unit: MediaUnit) -> bool:
+        too_many = len(self._queue) >= self._config.unit_queue
+        return too_many or self._queue_bytes + len(unit.payload) > self._config.unit_queue_bytes
+
+    def _overflow(self, unit: MediaUnit) -> None:
+        """Make room for `unit`, or start skipping to the next key frame."""
+        if self._is_still:
+            while self._queue and self._is_full(unit):
+                self._forget(1)
+            return
+        starts = [at for at, waiting in enumerate(self._queue) if waiting.keyframe]
+        self._forget(starts[-1] if starts and not unit.keyframe else len(self._queue))
+        if self._is_full(unit):
+            self._forget(len(self._queue))
+            self._drop(DropCause.QUEUE_FULL)
+            self._skip_to_keyframe(DropCause.QUEUE_FULL)
+        self._sink.gap(DropCause.QUEUE_FULL)
+
+    def _forget(self, units: int) -> None:
+        for _ in range(units):
+            self._queue_bytes -= len(self._queue.popleft().payload)
+        self._drop(DropCause.QUEUE_FULL, units)
+
+    def _skip_to_keyframe(self, cause: DropCause) -> None:
+        if not self._is_still:
+            self._skips_to_keyframe = cause
+            self._ask_for_keyframe()
+
+    def _drop(self, cause: DropCause, units: int = 1) -> None:
+        if units:
+            self._dropped[cause] += units
+
+    def _ask_for_keyframe(self, always: bool = False) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if always or now_s - self._keyframe_asked_s >= self._config.keyframe_every_s:
+            self._keyframe_asked_s = now_s
+            self._sink.keyframe_needed()
+
+    def _stands_alone(self, unit: MediaUnit) -> bool:
+        return unit.keyframe or self._is_still
+
+    @property
+    def _is_still(self) -> bool:
+        return self._opened.codec in (Codec.JPEG, Codec.PNG)
+
+
+def _sum(first: dict[str, int], second: dict[str, int]) -> dict[str, int]:
+    return dict(Counter(first) + Counter(second))

@@ -1,0 +1,142 @@
+"""One live stream inside a worker: its waiting units, decoder, sampling grid, tracks and counts."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stream.analyse import SCORER_FAILED, FaceTracks
+from stream.decode import build_decoder
+from stream.sampler import Sampler
+from stream.types import DropCause, FrameCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from stream.decode import Picture
+    from stream.ipc import OpenStream
+    from stream.limits import MediaLimits
+    from stream.types import MediaUnit
+
+LATE_S = 0.5
+KEYFRAME_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LaneSample:
+    """A picture that fills a cell of the grid."""
+
+    picture: Picture
+    cell: int
+    frame_number: int
+
+
+class Lane:
+    """Decodes in step with the worker's rounds. `clock` gives monotonic seconds."""
+
+    def __init__(self, opened: OpenStream, limits: MediaLimits, clock: Callable[[], float]) -> None:
+        self.opened = opened
+        self.tracks = FaceTracks(opened.first_track)
+        self.is_closing = False
+        self._is_flushed = False
+        self._clock = clock
+        self._decoder = build_decoder(opened.codec, limits)
+        self._sampler = Sampler(opened.rate_hz, opened.phase)
+        self._waiting: deque[tuple[MediaUnit, float]] = deque()
+        self._keyframe_asked_s = float("-inf")
+        self._keyframe_needed = False
+        self._next_frame = opened.first_frame
+        self._consumed = 0
+        self._received = self._decoded = self._sampled = self._scored = 0
+        self._dropped: Counter[str] = Counter()
+
+    @property
+    def has_units(self) -> bool:
+        return bool(self._waiting)
+
+    @property
+    def is_over(self) -> bool:
+        return self._is_flushed and not self._waiting
+
+    @property
+    def counts(self) -> FrameCounts:
+        return FrameCounts(
+            received=self._received,
+            decoded=self._decoded,
+            sampled=self._sampled,
+            scored=self._scored,
+            dropped=dict(self._dropped),
+        )
+
+    def put(self, unit: MediaUnit, arrived_s: float) -> None:
+        self._received += 1
+        self._waiting.append((unit, arrived_s))
+
+    def advance(self, budget_s: float) -> LaneSample | None:
+        """Decode what waits up to the next sample or for `budget_s`.
+
+        A sample that waited too long gives way to a newer one, if there is one.
+        """
+        until_s = self._clock() + budget_s
+        newest: LaneSample | None = None
+        while self._waiting:
+            unit, arrived_s = self._waiting.popleft()
+            self._consumed += 1
+            sample = self._decode(unit)
+            if sample is not None:
+                self._supersede(newest)
+                newest = sample
+            now_s = self._clock()
+            if now_s >= until_s or (sample is not None and now_s - arrived_s <= LATE_S):
+                break
+        return newest
+
+    def flush(self) -> LaneSample | None:
+        """The newest sample among what the decoder still holds; the lane is over then."""
+        self._is_flushed = True
+        return self._take(self._decoder.flush())
+
+    def report(self, unscored: str) -> None:
+        """One sample was examined; `unscored` as in Observation."""
+        if not unscored:
+            self._scored += 1
+        elif unscored == SCORER_FAILED:
+            self._dropped[DropCause.SCORER_FAILED] += 1
+
+    def take_consumed(self) -> int:
+        """How many units were consumed since the last call."""
+        consumed, self._consumed = self._consumed, 0
+        return consumed
+
+    def wants_keyframe(self) -> bool:
+        """Whether to ask for a key frame now; true at most once per second."""
+        now_s = self._clock()
+        if not self._keyframe_needed or now_s - self._keyframe_asked_s < KEYFRAME_EVERY_S:
+            return False
+        self._keyframe_asked_s = now_s
+        return True
+
+    def _decode(self, unit: MediaUnit) -> LaneSample | None:
+        decoded = self._decoder.decode(unit)
+        self._keyframe_needed = decoded.keyframe_needed
+        if decoded.dropped is not None:
+            self._dropped[decoded.dropped] += 1
+        return self._take(decoded.pictures)
+
+    def _take(self, pictures: Iterable[Picture]) -> LaneSample | None:
+        newest: LaneSample | None = None
+        for picture in pictures:
+            self._decoded += 1
+            number, self._next_frame = self._next_frame, self._next_frame + 1
+            cell = self._sampler.take(picture.pts_s)
+            if cell is None or (self.opened.after_cell is not None and cell <= self.opened.after_cell):
+                continue
+            self._sampled += 1
+            self._supersede(newest)
+            newest = LaneSample(picture, cell, number)
+        return newest
+
+    def _supersede(self, sample: LaneSample | None) -> None:
+        if sample is not None:
+            self._dropped[DropCause.SUPERSEDED] += 1

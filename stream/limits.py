@@ -1,0 +1,80 @@
+"""How much media may cost, before any of it is decoded. No I/O."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from stream.errors import MediaRefused
+
+
+class Excess(StrEnum):
+    """Which limit a piece of media is over."""
+
+    PIXELS = "pixels"
+    SIDE = "side"
+    DURATION = "duration"
+    FRAMES = "frames"
+    BYTES = "bytes"
+
+
+class MediaLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Upper bounds, all inclusive. `video_*` holds for every frame of a video, live or not; `picture_*` for stills.
+
+    `unit_bytes` bounds one media unit; `job_s` is the time that one file may keep a worker busy; `samples` the frames
+    of one file that may be scored; `faces` those looked at on one frame, largest first.
+    """
+
+    video_pixels: int = 8_912_896
+    video_side_px: int = 8192
+    picture_pixels: int = 25_000_000
+    picture_side_px: int = 8192
+    duration_s: float = 600.0
+    frames: int = 72_000
+    file_bytes: int = 512 * 2**20
+    picture_bytes: int = 64 * 2**20
+    unit_bytes: int = 4 * 2**20
+    job_s: float = 60.0
+    samples: int = 600
+    faces: int = 16
+
+    def video_excess(self, width_px: int, height_px: int) -> Excess | None:
+        """Which limit a video frame of this size is over, or None."""
+        return _excess(width_px, height_px, self.video_side_px, self.video_pixels)
+
+    def picture_excess(self, width_px: int, height_px: int) -> Excess | None:
+        """Which limit a still of this size is over, or None."""
+        return _excess(width_px, height_px, self.picture_side_px, self.picture_pixels)
+
+    def check_video(self, width_px: int, height_px: int) -> None:
+        """Raises MediaRefused (`too_large`, 413)."""
+        _refuse(self.video_excess(width_px, height_px), width_px, height_px)
+
+    def check_picture(self, width_px: int, height_px: int) -> None:
+        """Raises MediaRefused (`too_large`, 413)."""
+        _refuse(self.picture_excess(width_px, height_px), width_px, height_px)
+
+    def check_length(self, duration_s: float, frames: int) -> None:
+        """Raises MediaRefused (`too_large`, 413) if a video is too long in time or in frames."""
+        if duration_s > self.duration_s:
+            raise too_large(f"the video lasts {duration_s:.0f} s; at most {self.duration_s:.0f} s are judged")
+        if frames > self.frames:
+            raise too_large(f"the video has more than {self.frames} frames")
+
+
+def too_large(message: str) -> MediaRefused:
+    return MediaRefused("too_large", message, 413)
+
+
+def _excess(width_px: int, height_px: int, side_px: int, pixels: int) -> Excess | None:
+    if max(width_px, height_px) > side_px:
+        return Excess.SIDE
+    if width_px * height_px > pixels:
+        return Excess.PIXELS
+    return None
+
+
+def _refuse(excess: Excess | None, width_px: int, height_px: int) -> None:
+    if excess is not None:
+        raise too_large(f"{width_px} x {height_px} pixels are over the limit on {excess.value}")

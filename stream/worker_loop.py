@@ -1,0 +1,176 @@
+"""A worker's main thread: rounds of decoding, one batch of analysis over all streams, and one step of one file.
+
+Everything is bounded per round, so that no stream and no file can keep the others waiting.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stream.analyse import Sample, preview_jpeg
+from stream.filejob import FileJob
+from stream.ipc import (
+    CancelJob,
+    CloseStream,
+    Consumed,
+    FeedUnit,
+    KeyframeNeeded,
+    Observed,
+    OpenStream,
+    RunJob,
+    StreamClosed,
+    StreamFailed,
+)
+from stream.lane import Lane
+from stream.types import DropCause, Observation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stream.analyse import Analyser, Examined
+    from stream.channel import WorkerChannel
+    from stream.inbox import Inbox
+    from stream.ipc import ToWorker
+    from stream.lane import LaneSample
+    from stream.limits import MediaLimits
+
+DECODE_BUDGET_S = 0.01
+IDLE_S = 1.0
+
+_log = logging.getLogger(__name__)
+_Key = tuple[str, int]
+
+
+class WorkerLoop:
+    """Serves streams and files until the process ends."""
+
+    def __init__(self, channel: WorkerChannel, analyser: Analyser, limits: MediaLimits, preview_width_px: int) -> None:
+        self._channel = channel
+        self._analyser = analyser
+        self._limits = limits
+        self._preview_width_px = preview_width_px
+        self._lanes: dict[_Key, Lane] = {}
+        self._jobs: deque[FileJob] = deque()
+
+    def run(self, inbox: Inbox) -> None:
+        while True:
+            self.round(inbox.take(0.0 if self.has_work else IDLE_S))
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._jobs) or any(lane.has_units or lane.is_closing for lane in self._lanes.values())
+
+    def round(self, messages: Iterable[tuple[ToWorker, float]]) -> None:
+        """Take in what came, then give every stream and one file their turn."""
+        for message, arrived_s in messages:
+            self._handle(message, arrived_s)
+        self._advance_lanes()
+        self._advance_job()
+
+    def _handle(self, message: ToWorker, arrived_s: float) -> None:
+        match message:
+            case FeedUnit(unit=unit):
+                lane = self._lanes.get((unit.stream, unit.epoch))
+                if lane is not None:
+                    lane.put(unit, arrived_s)
+            case OpenStream():
+                self._open(message)
+            case CloseStream():
+                self._close(message)
+            case RunJob():
+                self._jobs.append(FileJob(message, Path(message.path), (self._analyser, self._limits)))
+            case CancelJob():
+                self._cancel(message.job)
+
+    def _open(self, opened: OpenStream) -> None:
+        try:
+            lane = Lane(opened, self._limits, time.monotonic)
+        except Exception as error:      # noqa: BLE001  outermost frame of a stream
+            _log.exception("stream could not be opened")
+            self._fail((opened.stream, opened.epoch), error)
+            return
+        self._lanes[opened.stream, opened.epoch] = lane
+
+    def _close(self, message: CloseStream) -> None:
+        lane = self._lanes.get((message.stream, message.epoch))
+        if lane is not None:
+            lane.is_closing = True
+
+    def _cancel(self, name: str) -> None:
+        for job in [job for job in self._jobs if job.request.job == name]:
+            job.cancel()
+            self._jobs.remove(job)
+
+    def _advance_lanes(self) -> None:
+        turns = ((lane, self._turn(key, lane)) for key, lane in list(self._lanes.items()))
+        self._examine([(lane, sample) for lane, sample in turns if sample is not None])
+        for key, lane in list(self._lanes.items()):
+            self._report(key, lane)
+        if len(self._lanes) > 1:        # the first in turn has the freshest sample; let it be another one next time
+            first = next(iter(self._lanes))
+            self._lanes[first] = self._lanes.pop(first)
+
+    def _turn(self, key: _Key, lane: Lane) -> LaneSample | None:
+        """What one stream has to show in this round."""
+        try:
+            if lane.has_units:
+                return lane.advance(DECODE_BUDGET_S)
+            return lane.flush() if lane.is_closing else None
+        except Exception as error:      # noqa: BLE001  outermost frame of a stream
+            _log.exception("stream failed")
+            self._fail(key, error)
+            return None
+
+    def _fail(self, key: _Key, error: Exception) -> None:
+        self._lanes.pop(key, None)
+        message = f"the stream cannot be decoded ({type(error).__name__})"
+        self._channel.send(StreamFailed(stream=key[0], epoch=key[1], cause=DropCause.DECODE_ERROR, message=message))
+
+    def _examine(self, taken: list[tuple[Lane, LaneSample]]) -> None:
+        samples = [Sample(item.picture.rgb(), item.picture.pts_s, lane.tracks) for lane, item in taken]
+        results = self._analyser.examine(samples)
+        for (lane, item), sample, examined in zip(taken, samples, results, strict=True):
+            lane.report(examined.unscored)
+            self._channel.send(Observed(observation=self._observation(lane, item, (sample, examined))))
+
+    def _observation(self, lane: Lane, item: LaneSample, result: tuple[Sample, Examined]) -> Observation:
+        sample, examined = result
+        height_px, width_px = sample.rgb.shape[:2]
+        return Observation(
+            stream=lane.opened.stream,
+            epoch=lane.opened.epoch,
+            sequence=item.picture.sequence,
+            cell=item.cell,
+            frame_number=item.frame_number,
+            pts_s=item.picture.pts_s,
+            capture_s=item.picture.capture_s,
+            width_px=width_px,
+            height_px=height_px,
+            faces=examined.faces,
+            unscored=examined.unscored,
+            preview_jpeg=preview_jpeg(sample.rgb, self._preview_width_px),
+        )
+
+    def _report(self, key: _Key, lane: Lane) -> None:
+        stream, epoch = key
+        if lane.wants_keyframe():
+            self._channel.send(KeyframeNeeded(stream=stream, epoch=epoch))
+        if consumed := lane.take_consumed():
+            self._channel.send(Consumed(stream=stream, epoch=epoch, units=consumed, counts=lane.counts))
+        if lane.is_over:
+            del self._lanes[key]
+            self._channel.send(StreamClosed(stream=stream, epoch=epoch, counts=lane.counts))
+
+    def _advance_job(self) -> None:
+        if not self._jobs:
+            return
+        job = self._jobs.popleft()
+        message = job.step()
+        if message is not None:
+            self._channel.send(message)
+        if not job.is_over:
+            self._jobs.append(job)
