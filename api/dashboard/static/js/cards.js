@@ -1,0 +1,177 @@
+/** One card of the wall: frame with face boxes, verdict in words, chart, facts. */
+
+import { Chart } from "./chart.js";
+import { clone, setIcon, setText } from "./dom.js";
+import { ageText, endText, labelOf, percent, plural, probability, rateText, reasonText, secondsText, sourceText } from "./format.js";
+import { FrameFeed } from "./frames.js";
+import { HISTORY_S } from "./store.js";
+
+/** @typedef {import("./store.js").StreamView} StreamView */
+
+const STALE_MS = 5_000;
+const MAX_STEP_S = 2.6;
+
+export class Card {
+  /** @type {StreamView} */
+  view;
+  /** @type {Map<number, HTMLElement>} */
+  #boxes = new Map();
+
+  /**
+   * @param {StreamView} view
+   * @param {{loader: import("./frames.js").FrameLoader, observer: IntersectionObserver, mine: boolean}} context
+   */
+  constructor(view, context) {
+    const { root, parts } = clone("card-template");
+    this.view = view;
+    this.root = root;
+    this.parts = parts;
+    this.article = /** @type {HTMLElement} */ (root.firstElementChild);
+    this.chart = new Chart(parts.chart, { axis: "odds", left: `−${HISTORY_S} s`, right: "now" });
+    this.frames = new FrameFeed(context.loader, view.id, (frame) => this.#showFrame(frame));
+    this.observer = context.observer;
+    parts.title.id = `card-${view.id}`;
+    this.article.setAttribute("aria-labelledby", parts.title.id);
+    this.article.dataset.stream = view.id;
+    setText(parts.title, view.id);
+    parts.title.title = view.id;
+    parts.mine.hidden = !context.mine;
+    this.observer.observe(this.article);
+  }
+
+  /** @param {StreamView} view @param {number} nowMs */
+  update(view, nowMs) {
+    const fresh = view.verdict !== this.view.verdict || !this.view.verdict;
+    this.view = view;
+    this.parts.sample.hidden = !view.sample;
+    setText(this.parts.source, this.#sourceWords());
+    this.#showState();
+    if (view.verdict) this.#showVerdict(view.verdict);
+    if (fresh && view.verdict && !view.ended) this.frames.want();
+    this.#drawChart();
+    this.tick(nowMs);
+  }
+
+  /** What changes with the clock alone. @param {number} nowMs */
+  tick(nowMs) {
+    const { verdict, verdictAtMs, ended } = this.view;
+    const silentMs = verdict ? nowMs - verdictAtMs : 0;
+    const stale = !ended && silentMs > STALE_MS;
+    this.article.toggleAttribute("data-stale", stale);
+    setText(this.parts["age-name"], stale ? "Last verdict" : "Verdict age");
+    if (verdict) setText(this.parts.age, stale ? `${secondsText(silentMs / 1000)} ago` : ageText(verdict.age_ms));
+  }
+
+  /** @param {{low: number, high: number}|null} band */
+  setBand(band) {
+    this.chart.setBand(band);
+  }
+
+  /** @param {boolean} visible */
+  setVisible(visible) {
+    this.frames.setVisible(visible);
+  }
+
+  dispose() {
+    this.frames.close();
+    this.observer.unobserve(this.article);
+    this.root.remove();
+  }
+
+  /** @returns {string} */
+  #sourceWords() {
+    const { source, callId, participantId } = this.view;
+    return [sourceText(source), callId && `call ${callId}`, participantId].filter(Boolean).join(" · ");
+  }
+
+  #showState() {
+    const { ended } = this.view;
+    this.parts.state.dataset.kind = ended ? "ended" : "live";
+    setText(this.parts.state, ended ? "Ended" : "Live");
+    this.article.toggleAttribute("data-ended", Boolean(ended));
+    if (ended) this.#note(endText(ended));
+  }
+
+  /** @param {import("./types.js").Verdict} verdict */
+  #showVerdict(verdict) {
+    const { words, icon } = labelOf(verdict.label);
+    this.article.dataset.label = verdict.label;
+    this.parts.verdict.dataset.label = verdict.label;
+    setIcon(this.parts.icon, icon);
+    setText(this.parts.label, words);
+    setText(this.parts.reason, reasonText(verdict.reason));
+    setText(this.parts.prob, probability(verdict.prob_fake));
+    setText(this.parts.coverage, percent(verdict.coverage));
+    this.parts["coverage-bar"].style.width = `${Math.round(verdict.coverage * 100)}%`;
+    setText(this.parts.rate, rateText(verdict.rate_hz));
+    setText(this.parts.faces, String(verdict.faces.length));
+    this.parts.frame.setAttribute("aria-label", facesWords(verdict.faces));
+    this.#showBoxes(verdict.faces);
+  }
+
+  /** @param {import("./types.js").FaceVerdict[]} faces */
+  #showBoxes(faces) {
+    const seen = new Set(faces.map((face) => face.track));
+    for (const [track, box] of this.#boxes) {
+      if (seen.has(track)) continue;
+      box.remove();
+      this.#boxes.delete(track);
+    }
+    for (const face of faces) {
+      const box = this.#boxes.get(face.track) ?? this.#addBox(face.track);
+      const [x, y, width, height] = face.box.map((share) => `${(share * 100).toFixed(2)}%`);
+      Object.assign(box.style, { left: x, top: y, width, height });
+      box.dataset.label = face.label;
+      box.toggleAttribute("data-low", face.box[1] < 0.12);
+      setText(/** @type {Element} */ (box.firstElementChild), faceTag(face));
+    }
+  }
+
+  /** @param {number} track @returns {HTMLElement} */
+  #addBox(track) {
+    const box = document.createElement("div");
+    box.className = "face";
+    box.dataset.track = String(track);
+    box.appendChild(document.createElement("span"));
+    this.parts.boxes.append(box);
+    this.#boxes.set(track, box);
+    return box;
+  }
+
+  #drawChart() {
+    const to = Math.max(this.view.verdict?.end_s ?? 0, this.view.history.at(-1)?.x ?? 0);
+    this.chart.draw(this.view.history, { from: to - HISTORY_S, to, maxStep: MAX_STEP_S });
+  }
+
+  /** @param {ImageBitmap} frame */
+  #showFrame(frame) {
+    const canvas = this.parts.frame;
+    if (canvas.width !== frame.width || canvas.height !== frame.height) {
+      canvas.width = frame.width;
+      canvas.height = frame.height;
+      this.parts.stage.style.aspectRatio = `${frame.width} / ${frame.height}`;
+      this.parts.stage.toggleAttribute("data-tall", frame.width / frame.height < 16 / 9);
+    }
+    canvas.getContext("2d").drawImage(frame, 0, 0);
+    frame.close();
+    this.article.toggleAttribute("data-framed", true);
+    if (!this.view.ended) this.#note("");
+  }
+
+  /** @param {string} text */
+  #note(text) {
+    setText(this.parts.note, text);
+    this.parts.note.hidden = !text;
+  }
+}
+
+/** @param {import("./types.js").FaceVerdict} face @returns {string} */
+function faceTag(face) {
+  return face.prob_fake === null ? labelOf(face.label).words : `${probability(face.prob_fake)} fake`;
+}
+
+/** @param {import("./types.js").FaceVerdict[]} faces @returns {string} */
+function facesWords(faces) {
+  const each = faces.map((face) => `${labelOf(face.label).words.toLowerCase()}, ${faceTag(face)}`);
+  return [`Latest sampled frame: ${plural(faces.length, "face")}`, ...each].join("; ");
+}

@@ -1,0 +1,189 @@
+/**
+ * A line of probabilities over time or frames, as SVG that stretches with its box and takes its colours from CSS.
+ *
+ * @typedef {{x: number, p: number|null, label?: string}} Point
+ *
+ * @typedef {Object} Scale
+ * @property {number} from      x at the left edge
+ * @property {number} to        x at the right edge
+ * @property {number} maxStep   neighbours further apart than this are not joined
+ * @property {"linear"|"odds"} axis
+ */
+
+const SVG = "http://www.w3.org/2000/svg";
+const WIDTH = 1000;
+const HEIGHT = 100;
+const LOGIT_MAX = 6.9;
+
+/**
+ * How a probability is placed on the vertical axis, 0 (bottom) to 1. `odds` gives equal evidence equal height, so that
+ * the way from 90 % to 99 % can be seen; its ends are .1 % and 99.9 %.
+ * @type {Record<string, {place: (p: number) => number, ticks: string[]}>}
+ */
+export const AXES = {
+  linear: { place: (p) => p, ticks: ["100", "50", "0 %"] },
+  odds: { place: (p) => (clamp(Math.log(p / (1 - p))) / LOGIT_MAX + 1) / 2, ticks: ["99.9", "50", "0.1 %"] },
+};
+
+/** @param {number} logit @returns {number} */
+function clamp(logit) {
+  return Math.max(-LOGIT_MAX, Math.min(LOGIT_MAX, logit));
+}
+
+/**
+ * Runs of points that a line may join, in order of x.
+ * @param {readonly Point[]} points
+ * @param {number} maxStep
+ * @returns {{x: number, p: number, label?: string}[][]}
+ */
+export function runs(points, maxStep) {
+  const found = [];
+  /** @type {any[]} */
+  let run = [];
+  for (const point of points) {
+    const broken = point.p === null || (run.length > 0 && point.x - run[run.length - 1].x > maxStep);
+    if (broken && run.length) {
+      found.push(run);
+      run = [];
+    }
+    if (point.p !== null) run.push(point);
+  }
+  if (run.length) found.push(run);
+  return found;
+}
+
+/**
+ * Stretches between the first and the last point that no run covers.
+ * @param {readonly Point[]} points
+ * @param {Scale} scale
+ * @returns {[number, number][]}
+ */
+export function gaps(points, scale) {
+  if (!points.length) return [];
+  const covered = runs(points, scale.maxStep).map((run) => [run[0].x, run[run.length - 1].x]);
+  /** @type {[number, number][]} */
+  const found = [];
+  let at = points[0].x;
+  for (const [start, end] of [...covered, [points[points.length - 1].x, 0]]) {
+    if (start > at) found.push([Math.max(at, scale.from), start]);
+    at = end;
+  }
+  return found.filter(([start, end]) => end > start && end > scale.from);
+}
+
+/** @param {number} x @param {Scale} scale @returns {number} */
+function across(x, scale) {
+  return ((x - scale.from) / (scale.to - scale.from || 1)) * WIDTH;
+}
+
+/** @param {number} p @param {Scale} scale @returns {number} */
+function down(p, scale) {
+  return (1 - AXES[scale.axis].place(p)) * HEIGHT;
+}
+
+/** @param {{x: number, p: number}[]} run @param {Scale} scale @returns {string} */
+function pathOf(run, scale) {
+  const steps = run.map((point) => `${across(point.x, scale).toFixed(1)} ${down(point.p, scale).toFixed(1)}`);
+  return steps.length === 1 ? `M${steps[0]}h0` : `M${steps.join("L")}`;
+}
+
+/**
+ * Parts of the runs that carry this label, each with the point before it so that the line stays joined.
+ * @param {any[][]} joined
+ * @param {string} label
+ * @returns {any[][]}
+ */
+function labelled(joined, label) {
+  /** @type {any[][]} */
+  const found = [];
+  for (const run of joined) {
+    let from = -1;
+    run.forEach((point, index) => {
+      const inside = point.label === label;
+      if (inside && from < 0) from = Math.max(0, index - 1);
+      if (from >= 0 && (!inside || index === run.length - 1)) {
+        found.push(run.slice(from, inside ? index + 1 : index));
+        from = -1;
+      }
+    });
+  }
+  return found;
+}
+
+/** One chart inside `host`, drawn anew by `draw`; never scrolls, never changes its size. */
+export class Chart {
+  /** @param {HTMLElement} host @param {{axis: "linear"|"odds", left: string, right: string}} look words under the axis */
+  constructor(host, look) {
+    this.axis = look.axis;
+    this.plot = host.appendChild(document.createElement("div"));
+    this.plot.className = "plot";
+    this.gaps = this.plot.appendChild(document.createElement("div"));
+    this.gaps.className = "plot-gaps";
+    this.svg = this.plot.appendChild(document.createElementNS(SVG, "svg"));
+    this.svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+    this.svg.setAttribute("preserveAspectRatio", "none");
+    this.svg.setAttribute("role", "img");
+    this.band = this.#add("rect", "plot-band");
+    for (const y of [0, 50, 100]) this.#add("path", y === 50 ? "plot-grid middle" : "plot-grid").setAttribute("d", `M0 ${y}H${WIDTH}`);
+    this.line = this.#add("path", "plot-line");
+    this.alarm = this.#add("path", "plot-line alarm");
+    this.head = this.#add("path", "plot-head");
+    host.append(axis("plot-axis-y", AXES[look.axis].ticks), axis("plot-axis-x", [look.left, look.right]));
+  }
+
+  /** @param {string} tag @param {string} name @returns {SVGElement} */
+  #add(tag, name) {
+    const element = this.svg.appendChild(document.createElementNS(SVG, tag));
+    element.setAttribute("class", name);
+    return element;
+  }
+
+  /** The probabilities between which nothing is decided. @param {{low: number, high: number}|null} band */
+  setBand(band) {
+    const { place } = AXES[this.axis];
+    const [low, high] = band ? [place(band.low), place(band.high)] : [0, 0];
+    for (const [name, value] of Object.entries({ x: 0, width: WIDTH, y: (1 - high) * HEIGHT, height: (high - low) * HEIGHT })) {
+      this.band.setAttribute(name, String(value));
+    }
+  }
+
+  /** @param {readonly Point[]} points @param {Omit<Scale, "axis">} range */
+  draw(points, range) {
+    const scale = { ...range, axis: this.axis };
+    const shown = points.filter((point) => point.x >= scale.from - scale.maxStep);
+    const joined = runs(shown, scale.maxStep);
+    const last = shown.at(-1);
+    this.line.setAttribute("d", joined.map((run) => pathOf(run, scale)).join(""));
+    this.alarm.setAttribute("d", labelled(joined, "FAKE").map((run) => pathOf(run, scale)).join(""));
+    this.head.setAttribute("d", last && last.p !== null ? pathOf([{ x: last.x, p: last.p }], scale) : "");
+    this.#drawGaps(gaps(shown, scale), scale);
+    this.svg.setAttribute("aria-label", summary(joined));
+  }
+
+  /** @param {[number, number][]} found @param {Scale} scale */
+  #drawGaps(found, scale) {
+    while (this.gaps.children.length > found.length) this.gaps.lastChild?.remove();
+    found.forEach(([start, end], index) => {
+      const bar = /** @type {HTMLElement} */ (this.gaps.children[index] ?? this.gaps.appendChild(document.createElement("i")));
+      bar.style.left = `${across(start, scale) / (WIDTH / 100)}%`;
+      bar.style.width = `${across(end, scale) / (WIDTH / 100) - across(start, scale) / (WIDTH / 100)}%`;
+    });
+  }
+}
+
+/** @param {string} name @param {string[]} words @returns {HTMLElement} */
+function axis(name, words) {
+  const element = document.createElement("div");
+  element.className = name;
+  element.setAttribute("aria-hidden", "true");
+  for (const word of words) element.appendChild(document.createElement("span")).textContent = word;
+  return element;
+}
+
+/** @param {{p: number}[][]} joined @returns {string} what the line says, in words */
+function summary(joined) {
+  const values = joined.flat().map((point) => point.p);
+  if (!values.length) return "Probability of a fake: no values";
+  const [now, low, high] = [values[values.length - 1], Math.min(...values), Math.max(...values)].map((p) => Math.round(p * 100));
+  return `Probability of a fake: ${now} percent at the end, between ${low} and ${high} percent before`;
+}

@@ -1,0 +1,106 @@
+/** Numbers and codes in words. Pure. */
+
+/** @typedef {"REAL"|"FAKE"|"UNCERTAIN"|"NO_FACE"} Label */
+
+/** @type {Record<string, {words: string, icon: string}>} */
+const LABELS = {
+  FAKE: { words: "Likely fake", icon: "fake" },
+  REAL: { words: "Likely real", icon: "real" },
+  UNCERTAIN: { words: "Uncertain", icon: "uncertain" },
+  NO_FACE: { words: "No face", icon: "noface" },
+};
+
+/** Same words as `REASON_TEXT` in stream/events.py; a test holds them together. */
+export const REASONS = Object.freeze({
+  evidence_fake: "the evidence for a manipulated face passed the upper bound",
+  evidence_real: "the evidence for an unmanipulated face passed the lower bound",
+  between_bounds: "the evidence lies between the bounds",
+  insufficient_evidence: "too few usable samples of the face so far",
+  face_too_small: "every face is too small to judge",
+  low_coverage: "too little of the media could be examined",
+  no_model: "no detection model is loaded",
+  scorer_failed: "the detection model could not run",
+  no_face: "no face was seen",
+  no_frames: "no frame could be decoded",
+});
+
+/** Keys are those of `EndReason` in stream/types.py, and `lost`: it ended while the page was not connected. */
+export const END_REASONS = Object.freeze({
+  publisher_left: "the sender left",
+  stopped: "stopped by an operator",
+  never_connected: "the sender never connected",
+  silent: "the sender went silent",
+  end_of_media: "the recording is over",
+  failed: "it failed",
+  shutdown: "the service shut down",
+  lost: "it ended while this page was offline",
+});
+
+/** @param {string} label @returns {{words: string, icon: string}} */
+export function labelOf(label) {
+  return LABELS[label] ?? { words: label, icon: "waiting" };
+}
+
+/** @param {string} text @returns {string} */
+export function sentence(text) {
+  return text ? text[0].toUpperCase() + text.slice(1) : "";
+}
+
+/** @param {string} reason @returns {string} */
+export function reasonText(reason) {
+  return sentence(/** @type {Record<string, string>} */ (REASONS)[reason] ?? reason.replaceAll("_", " "));
+}
+
+/** @param {{reason: string, message: string}} ended @returns {string} */
+export function endText(ended) {
+  const words = /** @type {Record<string, string>} */ (END_REASONS)[ended.reason] ?? ended.reason.replaceAll("_", " ");
+  return ended.message ? `${sentence(words)}: ${ended.message}` : sentence(words);
+}
+
+/** A probability never rounds to certainty. @param {number|null|undefined} p 0..1 @returns {string} */
+export function probability(p) {
+  if (p === null || p === undefined) return "–";
+  if (p > 0.99) return ">\u202f99\u202f%";
+  return p < 0.01 ? "<\u202f1\u202f%" : percent(p);
+}
+
+/** @param {number|null|undefined} share 0..1 @returns {string} */
+export function percent(share) {
+  return share === null || share === undefined ? "–" : `${Math.round(share * 100)}\u202f%`;
+}
+
+/** @param {number} ms @returns {string} */
+export function ageText(ms) {
+  return ms < 1000 ? `${Math.round(ms)} ms` : secondsText(ms / 1000);
+}
+
+/** @param {number} seconds @returns {string} */
+export function secondsText(seconds) {
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 100) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return `${(seconds / 3600).toFixed(1)} h`;
+}
+
+/** @param {number} hz @returns {string} */
+export function rateText(hz) {
+  return `${Number(hz.toFixed(1))}/s`;
+}
+
+/** @param {number} bytes @returns {string} */
+export function bytesText(bytes) {
+  if (bytes < 1000) return plural(bytes, "byte");
+  if (bytes < 1e6) return `${Math.round(bytes / 1e3)}\u00a0kB`;
+  return `${Number((bytes / 1e6).toFixed(1))}\u00a0MB`;
+}
+
+/** @param {string} source @returns {string} */
+export function sourceText(source) {
+  const names = /** @type {Record<string, string>} */ ({ whip: "WebRTC", file: "File", kafka: "Kafka" });
+  return names[source] ?? sentence(source);
+}
+
+/** @param {number} count @param {string} noun @returns {string} */
+export function plural(count, noun) {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}

@@ -1,0 +1,68 @@
+/** Puts the page together: socket → store → wall, and the tools beside it. */
+
+import { byId, bringTo } from "./dom.js";
+import { apiKey, keyRefused, requestJson } from "./http.js";
+import { ConnectionNotice, HealthNotice, KeyDialog, showWhipAddress } from "./status.js";
+import { Store } from "./store.js";
+import { UploadPanel } from "./upload.js";
+import { Wall } from "./wall.js";
+import { WebcamPanel } from "./webcam.js";
+import { LiveClient } from "./ws.js";
+
+const TICK_MS = 1_000;
+
+const store = new Store();
+const wall = new Wall();
+const health = new HealthNotice();
+const keyDialog = new KeyDialog(() => client.restart());
+const askKey = () => keyDialog.open();
+const notice = new ConnectionNotice(() => client.retryNow());
+const uploads = new UploadPanel({ onRefused: askKey });
+const webcam = new WebcamPanel({
+  onStart: (stream) => wall.addMine(stream),
+  onShow: (stream) => wall.focus(stream),
+  onRefused: askKey,
+});
+
+const client = new LiveClient(new URL("ws", document.baseURI).href.replace(/^http/, "ws"), {
+  key: apiKey,
+  refused: () => keyRefused(apiKey()),
+  onEvent: (event) => {
+    store.dispatch({ type: "event", event, nowMs: Date.now() });
+    if (event.type === "stream.ended") webcam.ended(event);
+  },
+  onSnapshot: (events) => store.dispatch({ type: "snapshot", events, nowMs: Date.now() }),
+  onState: (state, retryAtMs) => store.dispatch({ type: "connection", connection: { state, retryAtMs } }),
+});
+
+store.subscribe((state, before) => {
+  wall.show(state);
+  if (state.connection === before.connection) return;
+  notice.show(state.connection, Date.now());
+  if (state.connection.state === "live" && before.connection.state !== "live") health.check();
+  if (state.connection.state === "refused") askKey();
+});
+
+setInterval(() => {
+  const nowMs = Date.now();
+  store.dispatch({ type: "expire", nowMs });
+  wall.tick(nowMs);
+  notice.tick(nowMs);
+}, TICK_MS);
+
+byId("empty-webcam").addEventListener("click", () => {
+  bringTo(byId("webcam"));
+  webcam.start();
+});
+
+/** What the service allows and wants, before the first upload or offer. */
+async function readLimits() {
+  const limits = await requestJson("v1/limits", { cache: "no-store" });
+  uploads.setLimits({ maxBytes: limits.max_upload_bytes, extensions: limits.upload_extensions });
+  wall.setBand(limits.undecided ?? null);
+  byId("key-button").hidden = !limits.auth_required;
+  return Boolean(limits.auth_required);
+}
+
+client.connect();
+readLimits().then(showWhipAddress, () => showWhipAddress(false));

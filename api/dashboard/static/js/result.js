@@ -1,0 +1,88 @@
+/** What the service says of a file, as a block of the queue. */
+
+import { Chart } from "./chart.js";
+import { clone, setIcon, setText } from "./dom.js";
+import { labelOf, secondsText, sentence } from "./format.js";
+
+/** @typedef {import("./types.js").FileResult} FileResult */
+
+/**
+ * @param {FileResult} result
+ * @returns {{root: HTMLElement, parts: Record<string, any>}}
+ */
+export function resultBlock(result) {
+  const block = clone("result-template");
+  const { parts } = block;
+  const { words, icon } = labelOf(result.label);
+  parts.verdict.dataset.label = result.label;
+  setIcon(parts.icon, icon);
+  setText(parts.label, words);
+  setText(parts.reason, sentence(result.reason_text));
+  showBars(parts, result);
+  showFacts(parts.facts, result);
+  if (result.frame_predictions?.length) showChart(parts, result.frame_predictions);
+  return block;
+}
+
+/** @param {Record<string, any>} parts @param {FileResult} result */
+function showBars(parts, result) {
+  const { FAKE, REAL } = result.probabilities;
+  parts.bars.hidden = FAKE === null || REAL === null;
+  for (const [name, value] of /** @type {[string, number][]} */ ([["fake", FAKE ?? 0], ["real", REAL ?? 0]])) {
+    setText(parts[name], `${value.toFixed(1)}\u202f%`);
+    parts[`${name}-bar`].style.width = `${value}%`;
+  }
+}
+
+/** @param {HTMLElement} list @param {FileResult} result */
+function showFacts(list, result) {
+  /** @type {[string, string][]} */
+  const facts = [];
+  const add = (/** @type {string} */ name, /** @type {unknown} */ value, /** @type {string} */ text) => {
+    if (value !== null && value !== undefined) facts.push([name, text]);
+  };
+  add("Frames judged", result.frames_analyzed, `${result.frames_analyzed} of ${result.total_frames}`);
+  add("Faces", result.faces_detected, String(result.faces_detected));
+  add("Consistency", result.consistency_score, `${Math.round(result.consistency_score ?? 0)}\u202f%`);
+  add("Frequency score", result.frequency_score, (result.frequency_score ?? 0).toFixed(2));
+  add("Time taken", result.processing_time, secondsText(result.processing_time));
+  for (const [name, text] of facts) {
+    const pair = list.appendChild(document.createElement("div"));
+    pair.appendChild(document.createElement("dt")).textContent = name;
+    pair.appendChild(document.createElement("dd")).textContent = text;
+  }
+}
+
+/** @param {Record<string, any>} parts @param {{pts_s: number, prob_fake: number|null}[]} frames */
+function showChart(parts, frames) {
+  const [from, to] = [frames[0].pts_s, frames[frames.length - 1].pts_s];
+  const points = frames.map((frame) => ({ x: frame.pts_s, p: frame.prob_fake === null ? null : frame.prob_fake / 100 }));
+  const look = { axis: /** @type {const} */ ("linear"), left: secondsText(from), right: secondsText(to) };
+  parts["chart-figure"].hidden = false;
+  new Chart(parts.chart, look).draw(points, { from, to, maxStep: Infinity });
+  setText(parts["chart-caption"], "Probability of a fake, frame by frame");
+}
+
+/**
+ * Picture and heat map side by side.
+ * @param {Record<string, any>} parts
+ * @param {ImageBitmap|null} picture
+ * @param {ImageBitmap|null} heat
+ * @param {string} problem why there is no heat map, or ""
+ */
+export function showPictures(parts, picture, heat, problem) {
+  parts.pictures.hidden = false;
+  paint(parts.picture, picture);
+  paint(parts.heat, heat);
+  parts.heat.hidden = heat === null;
+  setText(parts["heat-caption"], problem || "Heat map: warmer where it speaks for a fake");
+}
+
+/** @param {HTMLCanvasElement} canvas @param {ImageBitmap|null} bitmap */
+function paint(canvas, bitmap) {
+  if (!bitmap) return;
+  canvas.width = bitmap.width;
+  canvas.height = bitmap.height;
+  canvas.getContext("2d")?.drawImage(bitmap, 0, 0);
+  bitmap.close();
+}

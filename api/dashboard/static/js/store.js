@@ -1,0 +1,209 @@
+/**
+ * What the page knows of the live streams: a pure reducer over server events, and a store that runs it.
+ *
+ * @typedef {import("./types.js").ServerEvent} ServerEvent
+ * @typedef {import("./types.js").Verdict} Verdict
+ *
+ * @typedef {Object} Point         one window on the chart
+ * @property {number} x            media time in s
+ * @property {number|null} p       prob_fake; null where nothing could be said
+ * @property {string} label
+ *
+ * @typedef {Object} StreamView
+ * @property {string} id
+ * @property {number} epoch
+ * @property {string} source
+ * @property {boolean} sample
+ * @property {string} callId
+ * @property {string} participantId
+ * @property {number} startedS     Unix time
+ * @property {Verdict|null} verdict
+ * @property {number} verdictAtMs  local clock
+ * @property {readonly Point[]} history
+ * @property {{reason: string, message: string, atMs: number}|null} ended
+ *
+ * @typedef {Object} Connection
+ * @property {"connecting"|"live"|"reconnecting"|"refused"} state
+ * @property {number} retryAtMs    local clock; 0 unless reconnecting
+ *
+ * @typedef {Object} State
+ * @property {ReadonlyMap<string, StreamView>} streams
+ * @property {Connection} connection
+ * @property {boolean} settled     the first snapshot is in
+ *
+ * @typedef {{type: "event", event: ServerEvent, nowMs: number}
+ *   | {type: "snapshot", events: ServerEvent[], nowMs: number}
+ *   | {type: "connection", connection: Connection}
+ *   | {type: "expire", nowMs: number}} Action
+ */
+
+export const HISTORY_S = 60;
+export const ENDED_STAYS_MS = 30_000;
+const HISTORY_SPARE_S = 5;
+
+/** @type {State} */
+export const INITIAL = Object.freeze({
+  streams: new Map(),
+  connection: Object.freeze({ state: "connecting", retryAtMs: 0 }),
+  settled: false,
+});
+
+/** @param {State} state @param {Action} action @returns {State} */
+export function reduce(state, action) {
+  switch (action.type) {
+    case "event":
+      return withStream(state, applyEvent(state.streams, action.event, action.nowMs));
+    case "snapshot":
+      return { ...state, settled: true, streams: applySnapshot(state.streams, action.events, action.nowMs) };
+    case "connection":
+      return { ...state, connection: action.connection };
+    case "expire":
+      return { ...state, streams: expire(state.streams, action.nowMs) };
+  }
+}
+
+/** @param {State} state @param {StreamView|null} view @returns {State} */
+function withStream(state, view) {
+  if (!view || state.streams.get(view.id) === view) return state;
+  return { ...state, streams: new Map(state.streams).set(view.id, view) };
+}
+
+/**
+ * The stream's new view, or null where the event changes nothing (a repeat, or of an older epoch).
+ * @param {ReadonlyMap<string, StreamView>} streams
+ * @param {ServerEvent} event
+ * @param {number} nowMs
+ * @returns {StreamView|null}
+ */
+function applyEvent(streams, event, nowMs) {
+  const known = streams.get(event.stream);
+  if (known && known.epoch > event.epoch) return null;
+  const same = known && known.epoch === event.epoch ? known : undefined;
+  switch (event.type) {
+    case "stream.started":
+      return { ...(same ?? blank(event)), ...startedFields(event) };
+    case "verdict":
+      return withVerdict(same ?? blank(event), event, nowMs);
+    case "stream.gap":
+      return withGap(same ?? blank(event), event.from_s);
+    case "stream.ended":
+      if (!same || same.ended) return null;
+      return { ...same, ended: { reason: event.reason, message: event.message, atMs: nowMs } };
+    default:
+      return null;
+  }
+}
+
+/** @param {ServerEvent} event @returns {StreamView} */
+function blank(event) {
+  return {
+    id: event.stream, epoch: event.epoch, source: "", sample: false, callId: "", participantId: "", startedS: Infinity,
+    verdict: null, verdictAtMs: 0, history: [], ended: null,
+  };
+}
+
+/** @param {import("./types.js").StreamStarted} event @returns {Partial<StreamView>} */
+function startedFields(event) {
+  return {
+    source: event.source, sample: event.sample === true, startedS: event.started_s,
+    callId: event.call_id ?? "", participantId: event.participant_id ?? "",
+  };
+}
+
+/** @param {StreamView} view @param {Verdict} verdict @param {number} nowMs @returns {StreamView|null} */
+function withVerdict(view, verdict, nowMs) {
+  if (view.ended || (view.verdict && view.verdict.sequence >= verdict.sequence)) return null;
+  const point = { x: verdict.end_s, p: verdict.prob_fake, label: verdict.label };
+  const oldest = verdict.end_s - HISTORY_S - HISTORY_SPARE_S;
+  const history = [...view.history.filter((old) => old.x >= oldest && old.x <= point.x), point];
+  return { ...view, verdict, verdictAtMs: nowMs, history };
+}
+
+/** A point without a value breaks the line. @param {StreamView} view @param {number} fromS @returns {StreamView} */
+function withGap(view, fromS) {
+  const last = view.history.at(-1);
+  const x = Math.max(fromS, last ? last.x : 0);
+  return { ...view, history: [...view.history, { x, p: null, label: "NO_FACE" }] };
+}
+
+/**
+ * The snapshot is the whole truth: what it leaves out has ended while nobody listened.
+ * @param {ReadonlyMap<string, StreamView>} before
+ * @param {ServerEvent[]} events
+ * @param {number} nowMs
+ * @returns {ReadonlyMap<string, StreamView>}
+ */
+function applySnapshot(before, events, nowMs) {
+  const streams = new Map(before);
+  const alive = new Set(events.map((event) => event.stream));
+  for (const view of before.values()) {
+    if (!alive.has(view.id) && !view.ended) {
+      streams.set(view.id, { ...view, ended: { reason: "lost", message: "", atMs: nowMs } });
+    } else if (alive.has(view.id) && view.ended) {
+      streams.delete(view.id);
+    }
+  }
+  for (const event of events) {
+    const view = applyEvent(streams, event, nowMs);
+    if (view) streams.set(view.id, view);
+  }
+  return streams;
+}
+
+/** @param {ReadonlyMap<string, StreamView>} streams @param {number} nowMs @returns {ReadonlyMap<string, StreamView>} */
+function expire(streams, nowMs) {
+  const kept = [...streams].filter(([, view]) => !view.ended || nowMs - view.ended.atMs < ENDED_STAYS_MS);
+  return kept.length === streams.size ? streams : new Map(kept);
+}
+
+/**
+ * The order of the wall: by start, so that no card moves when another's verdict does.
+ * @param {ReadonlyMap<string, StreamView>} streams
+ * @returns {StreamView[]}
+ */
+export function ordered(streams) {
+  return [...streams.values()].sort((a, b) => compare(a.startedS, b.startedS) || compare(a.id, b.id));
+}
+
+/** @param {number|string} a @param {number|string} b @returns {number} */
+function compare(a, b) {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/**
+ * How many live streams carry each label; streams without a verdict count as WAITING.
+ * @param {ReadonlyMap<string, StreamView>} streams
+ * @returns {Record<string, number>}
+ */
+export function tally(streams) {
+  /** @type {Record<string, number>} */
+  const counts = { live: 0 };
+  for (const view of streams.values()) {
+    if (view.ended) continue;
+    const label = view.verdict ? view.verdict.label : "WAITING";
+    counts.live += 1;
+    counts[label] = (counts[label] ?? 0) + 1;
+  }
+  return counts;
+}
+
+/** Holds the state; listeners get the new and the old one after each change. */
+export class Store {
+  /** @type {State} */
+  state = INITIAL;
+  /** @type {((state: State, before: State) => void)[]} */
+  #listeners = [];
+
+  /** @param {(state: State, before: State) => void} listener */
+  subscribe(listener) {
+    this.#listeners.push(listener);
+  }
+
+  /** @param {Action} action */
+  dispatch(action) {
+    const before = this.state;
+    this.state = reduce(before, action);
+    if (this.state === before) return;
+    for (const listener of this.#listeners) listener(this.state, before);
+  }
+}

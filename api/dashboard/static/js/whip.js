@@ -1,0 +1,96 @@
+/** Publishes one video track by WHIP (RFC 9725). No page, no camera: a track goes in, a session comes out. */
+
+import { authHeaders, request, urlOf } from "./http.js";
+
+const GATHERING_MAX_MS = 1_500;
+const MAX_BITRATE_BPS = 1_200_000;
+
+/**
+ * One published call. `onLost` fires once if the connection breaks without `stop`.
+ * @typedef {{stop: () => Promise<void>, leave: () => void}} Publication
+ */
+
+/**
+ * Offers the track and waits for the service's answer. Raises ApiError where the service refuses.
+ * @param {string} stream
+ * @param {MediaStreamTrack} track
+ * @param {(state: "connected"|"lost") => void} onState
+ * @returns {Promise<Publication>}
+ */
+export async function publish(stream, track, onState) {
+  const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+  try {
+    addTrack(peer, track);
+    await peer.setLocalDescription(await peer.createOffer());
+    await gathered(peer);
+    const response = await request(`whip/${encodeURIComponent(stream)}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/sdp" },
+      body: peer.localDescription?.sdp ?? "",
+    });
+    const resource = new URL(response.headers.get("Location") ?? "", urlOf(`whip/${encodeURIComponent(stream)}`)).href;
+    await peer.setRemoteDescription({ type: "answer", sdp: await response.text() });
+    return publication(peer, resource, onState);
+  } catch (error) {
+    peer.close();
+    throw error;
+  }
+}
+
+/**
+ * Three temporal layers let the receiver thin the stream out without asking; not every codec has them.
+ * @param {RTCPeerConnection} peer
+ * @param {MediaStreamTrack} track
+ */
+function addTrack(peer, track) {
+  const encoding = { maxBitrate: MAX_BITRATE_BPS, scalabilityMode: "L1T3" };
+  try {
+    peer.addTransceiver(track, { direction: "sendonly", sendEncodings: [encoding] });
+  } catch {
+    peer.addTransceiver(track, { direction: "sendonly", sendEncodings: [{ maxBitrate: MAX_BITRATE_BPS }] });
+  }
+}
+
+/** @param {RTCPeerConnection} peer @returns {Promise<void>} when all candidates are in the offer, or time is up */
+function gathered(peer) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, GATHERING_MAX_MS);
+    const check = () => {
+      if (peer.iceGatheringState !== "complete") return;
+      clearTimeout(timer);
+      resolve();
+    };
+    peer.addEventListener("icegatheringstatechange", check);
+    check();
+  });
+}
+
+/**
+ * @param {RTCPeerConnection} peer
+ * @param {string} resource
+ * @param {(state: "connected"|"lost") => void} onState
+ * @returns {Publication}
+ */
+function publication(peer, resource, onState) {
+  let over = false;
+  const watch = () => {
+    if (peer.connectionState === "connected") onState("connected");
+    if (over || (peer.connectionState !== "failed" && peer.connectionState !== "closed")) return;
+    over = true;
+    onState("lost");
+  };
+  const leave = () => {
+    over = true;
+    peer.close();
+    // keepalive lets the request outlive the page
+    return fetch(resource, { method: "DELETE", headers: authHeaders(), keepalive: true });
+  };
+  peer.addEventListener("connectionstatechange", watch);
+  watch();
+  return {
+    stop: async () => {
+      await leave().catch(() => undefined); // the service notices a silent peer by itself
+    },
+    leave: () => void leave().catch(() => undefined),
+  };
+}
