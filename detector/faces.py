@@ -7,6 +7,7 @@ candidates handed from stage to stage, and by the number of frame sizes that are
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ class MtcnnConfig:
     """Sizes are pixels of the copy on which faces are sought.
 
     `work_height_px`: the shorter side of the copy (a landscape frame's height); frames are never enlarged.
-    `min_face_px`: side of the smallest face the pyramid is built for. The default is one step of the reference's
+    `min_face_px`: shorter side of the smallest face that is returned. The default is one step of the reference's
     own pyramid (20 px / .709), so that both look at the same levels.
     Thresholds are the reference's: a probability above which a candidate passes to the next stage.
     `precision`: "f32", or "bf16" for CPUs with AMX; "auto" takes what the CPU is good at.
@@ -51,7 +52,7 @@ class MtcnnConfig:
     rnet_threshold: float = 0.7
     onet_threshold: float = 0.8
     num_threads: int = 1
-    precision: Literal["auto", "f32", "bf16"] = "f32"
+    precision: Literal["auto", "f32", "bf16"] = "auto"
     max_cells: int = 1024
     max_proposals: int = 256
     max_faces: int = 64
@@ -152,6 +153,26 @@ def crops(picture: Picture, boxes: Floats, side_px: int) -> Picture:
     return sampled.reshape(*shape, 3).astype(np.uint8, copy=False)
 
 
+def _shrunk(rgb: Picture, size: tuple[int, int]) -> Picture:
+    """Averaged by area to (width, height)."""
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def _odd_edges(canvas: Picture, level: pyramid.Level) -> list[tuple[Picture, Picture]]:
+    """(beyond, last) lines of the canvas for each odd side of a level.
+
+    Alone, an odd side ends in a pooling window that is half empty; on the canvas the other half sees one line beyond
+    the level. Repeating the level's last line there keeps that half from deciding.
+    """
+    rows, columns = slice(level.top, level.bottom), slice(level.left, level.right)
+    edges = []
+    if level.width % 2:
+        edges.append((canvas[rows, level.right], canvas[rows, level.right - 1]))
+    if level.height % 2:
+        edges.append((canvas[level.bottom, columns], canvas[level.bottom - 1, columns]))
+    return edges
+
+
 class _Pyramid:
     """P-Net over all levels of one copy size in one run."""
 
@@ -159,26 +180,38 @@ class _Pyramid:
         self._levels, self._runner, self._config = levels, runner, config
         canvas = runner.rgb[0]
         self._views = [canvas[level.top : level.bottom, level.left : level.right] for level in levels]
-        rows, columns = runner.run()[0].shape[2:]
+        self._edges = [edge for level in levels for edge in _odd_edges(canvas, level)]
+        rows, columns = runner.run()[0].shape[1:3]
         self._owner = pyramid.cell_levels(levels, rows, columns).reshape(-1)
         self._columns = columns
+        self._least_log_odds = math.log(config.pnet_threshold / (1 - config.pnet_threshold))
         self._corners = np.array([(level.left, level.top) for level in levels], dtype=np.float32)
         self._scales = np.array([[level.scale] for level in levels], dtype=np.float32)
 
     def propose(self, picture: Picture) -> _Candidates:
         """Boxes that may hold a face, not yet square; at most `max_proposals`."""
         self._draw(picture)
-        face, offsets = self._runner.run()
-        confidence = face[0, 1].reshape(-1)
-        cells = np.flatnonzero((confidence > self._config.pnet_threshold) & (self._owner >= 0))
-        cells = cells[np.argsort(-confidence[cells], kind="stable")[: self._config.max_cells]]
-        owner = self._owner[cells]
-        found = _Candidates(self._boxes(cells, owner, offsets[0].reshape(4, -1)[:, cells].T), confidence[cells])
+        cells = self._runner.run()[0].reshape(-1, 5)
+        log_odds = cells[:, 0]
+        chosen = np.flatnonzero((log_odds > self._least_log_odds) & (self._owner >= 0))
+        chosen = chosen[np.argsort(-log_odds[chosen], kind="stable")[: self._config.max_cells]]
+        owner = self._owner[chosen]
+        confidence = (1 / (1 + np.exp(-log_odds[chosen]))).astype(np.float32)
+        found = _Candidates(self._boxes(chosen, owner, cells[chosen, 1:]), confidence)
         return self._without_doubles(found, owner)
 
     def _draw(self, picture: Picture) -> None:
+        """Draws all levels onto the canvas."""
+        halves = [picture]
         for view, level in zip(self._views, self._levels, strict=True):
-            cv2.resize(picture, (level.width, level.height), dst=view, interpolation=cv2.INTER_AREA)
+            count, bilinear = pyramid.halvings(level.scale)
+            while len(halves) <= count:
+                height, width = halves[-1].shape[:2]
+                halves.append(_shrunk(halves[-1], (width // 2, height // 2)))
+            method = cv2.INTER_LINEAR if bilinear else cv2.INTER_AREA
+            cv2.resize(halves[count], (level.width, level.height), dst=view, interpolation=method)
+        for edge, last in self._edges:
+            edge[:] = last
 
     def _boxes(self, cells: NDArray[np.intp], owner: NDArray[np.int8], offsets: Floats) -> Floats:
         row, column = np.divmod(cells, self._columns)
@@ -244,8 +277,7 @@ class Mtcnn:
         if factor == 1.0:
             return rgb
         size = max(1, round(width * factor)), max(1, round(height * factor))
-        small: Picture = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-        return small
+        return _shrunk(rgb, size)
 
     def _cascade(self, picture: Picture) -> Floats:
         """float32 (n, 15): box, confidence, five x, five y."""
@@ -270,8 +302,8 @@ class Mtcnn:
         levels = pyramid.pack(pyramid.level_sizes(width_px, height_px, base_scale, self._config.scale_factor))
         if not levels:
             return None
-        width_px, height_px = pyramid.canvas_size(levels)
-        graph = mtcnn_graphs.pnet(self._weights, pyramid.straddling(levels, height_px - 2, width_px - 2))
+        canvas_width, canvas_height = pyramid.canvas_size(levels)
+        graph = mtcnn_graphs.pnet(self._weights, canvas_height, canvas_width)
         return _Pyramid(levels, self._compiler.runner(graph), self._config)
 
     def _refine(self, picture: Picture, proposals: _Candidates) -> _Candidates:
@@ -290,7 +322,8 @@ class Mtcnn:
         corner, sizes = squares[:, :2] - 1, squares[:, 2:] - squares[:, :2] + 1
         landmarks = np.repeat(corner, 5, axis=1) + np.repeat(sizes, 5, axis=1) * marks
         rows = np.concatenate([refined(squares, offsets), face[:, 1:], landmarks], axis=1)
-        rows = rows[rows[:, 4] > self._config.onet_threshold]
+        large = (rows[:, 2:4] - rows[:, :2]).min(axis=1) >= self._config.min_face_px
+        rows = rows[large & (rows[:, 4] > self._config.onet_threshold)]
         rows = rows[np.argsort(-rows[:, 4], kind="stable")]
         overlap = geometry.pairwise_overlap_of_smaller(rows[:, :4], rows[:, :4])
         best: Floats = rows[geometry.survivors(overlap > 0.7)]

@@ -69,16 +69,27 @@ class _Layers:
         centred = ops.multiply(ops.subtract(wide, np.float32(127.5)), np.float32(1 / 128))
         return source, ops.transpose(centred, np.array([0, 3, 1, 2]))
 
-    def conv(self, node: ov.Node, layer: str, *, prelu: bool = True) -> ov.Node:
-        kernel = self._array(f"{layer}.kernel")
-        bias = self._array(f"{layer}.bias").reshape(1, -1, 1, 1)
-        node = ops.add(ops.convolution(node, kernel, [1, 1], [0, 0], [0, 0], [1, 1]), bias)
-        return ops.prelu(node, self._array(f"{layer}.slope")) if prelu else node
+    def conv(self, node: ov.Node, layer: str) -> ov.Node:
+        node = _convolved(node, self._array(f"{layer}.kernel"), self._array(f"{layer}.bias"))
+        return ops.prelu(node, self._array(f"{layer}.slope"))
+
+    def cells(self, node: ov.Node) -> ov.Node:
+        """P-Net's two heads as one: log-odds of a face, four offsets."""
+        parts = []
+        for part in ("kernel", "bias"):
+            face = self._array(f"face.{part}")
+            parts.append(np.concatenate([face[1:] - face[:1], self._array(f"box.{part}")]))
+        return _convolved(node, *parts)
 
     def dense(self, node: ov.Node, layer: str, *, prelu: bool = False) -> ov.Node:
         node = ops.matmul(node, self._array(f"{layer}.kernel"), transpose_a=False, transpose_b=True)
         node = ops.add(node, self._array(f"{layer}.bias").reshape(1, -1))
         return ops.prelu(node, self._array(f"{layer}.slope")) if prelu else node
+
+
+def _convolved(node: ov.Node, kernel: NDArray[np.float32], bias: NDArray[np.float32]) -> ov.Node:
+    node = ops.convolution(node, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
+    return ops.add(node, bias.reshape(1, -1, 1, 1))
 
 
 def _pool(node: ov.Node, kernel: int, *, keep_edge: bool) -> ov.Node:
@@ -94,22 +105,16 @@ def _flat(node: ov.Node) -> ov.Node:
     return ops.reshape(node, np.array([0, -1]), special_zero=True)
 
 
-def pnet(weights: Arrays, closed: NDArray[np.bool_]) -> ov.Model:
-    """(1, h, w, 3) -> face probability (1, 2, h', w') and box offsets (1, 4, h', w'); one cell per 2 px.
+def pnet(weights: Arrays, height_px: int, width_px: int) -> ov.Model:
+    """(1, h, w, 3) -> (1, h', w', 5): the face's log-odds, then four box offsets; one cell per 2 px.
 
-    `closed` is (h - 2, w - 2): outputs of the first convolution that the pooling leaves out.
+    The published softmax over two outputs is the sigmoid of their difference: one convolution gives all five numbers.
     """
     layers = _Layers(weights, "pnet")
-    source, node = layers.picture([1, closed.shape[0] + 2, closed.shape[1] + 2, 3])
-    node = layers.conv(node, "conv1")
-    if closed.any():
-        # In full shape: the runtime fuses that into the convolution, a broadcast it does not.
-        node = ops.add(node, np.where(np.tile(closed, (1, node.shape[1], 1, 1)), np.float32(-1e9), np.float32(0)))
-    node = _pool(node, 2, keep_edge=True)
+    source, node = layers.picture([1, height_px, width_px, 3])
+    node = _pool(layers.conv(node, "conv1"), 2, keep_edge=True)
     node = layers.conv(layers.conv(node, "conv2"), "conv3")
-    face = ops.softmax(layers.conv(node, "face", prelu=False), 1)
-    box = layers.conv(node, "box", prelu=False)
-    return ov.Model([face, box], [source], "pnet")
+    return ov.Model([ops.transpose(layers.cells(node), np.array([0, 2, 3, 1]))], [source], "pnet")
 
 
 def rnet(weights: Arrays, batch: int) -> ov.Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,18 @@ def level_sizes(width_px: int, height_px: int, base_scale: float, factor: float)
     return sizes
 
 
+def halvings(scale: float) -> tuple[int, bool]:
+    """What a level is drawn from: the picture halved that many times, and whether bilinearly (else by area).
+
+    The levels for the smallest faces are the costly ones to average by area; half the picture, read bilinearly, serves
+    them as well. The others decide over large faces with a handful of cells: their source is at least three times
+    as large as they are, which keeps them within rounding of an average over the picture itself.
+    """
+    if 0.25 < scale <= 0.5:
+        return 1, True
+    return max(0, math.floor(math.log2(1 / (3 * scale)))), False
+
+
 def _even(value: int) -> int:
     return value + value % STRIDE_PX
 
@@ -97,18 +110,3 @@ def cell_levels(levels: Sequence[Level], rows: int, columns: int) -> NDArray[np.
         top, left = level.top // STRIDE_PX, level.left // STRIDE_PX
         owner[top : top + _cells(level.height), left : left + _cells(level.width)] = index
     return owner
-
-
-def straddling(levels: Sequence[Level], rows: int, columns: int) -> NDArray[np.bool_]:
-    """(rows, columns) of 3x3 windows, one per pixel: True where a half-filled pooling window must not look.
-
-    On its own, a level with an odd side ends in a pooling window that holds one row or column; on the canvas the
-    window's other half would see what lies beyond the level.
-    """
-    mask = np.zeros((rows, columns), dtype=np.bool_)
-    for level in levels:
-        if level.width % STRIDE_PX:
-            mask[level.top : level.bottom, level.right - 2] = True
-        if level.height % STRIDE_PX:
-            mask[level.bottom - 2, level.left : level.right] = True
-    return mask
