@@ -129,22 +129,22 @@ def _read(text: str) -> tuple[_Section, list[_Section]]:
     lines = [line for line in text.replace("\r\n", "\n").split("\n") if line]
     if not lines or lines[0] != "v=0":
         raise malformed("an offer starts with v=0")
-    if len(lines) > _MAX_LINES:
-        raise malformed(f"{len(lines)} lines; an offer has at most {_MAX_LINES}")
     session = _Section()
     media: list[_Section] = []
     for number, line in enumerate(lines, 1):
+        if number > _MAX_LINES:
+            raise malformed(f"{len(lines)} lines; an offer has at most {_MAX_LINES}")
         if not _LINE.fullmatch(line):
             raise malformed(f"line {number} is not of the form <letter>=<text>")
         if line.startswith("m="):
             media.append(_read_media(line[2:], number))
+            if len(media) > _MAX_MEDIA:
+                raise unacceptable(f"more than {_MAX_MEDIA} media sections; one video and one audio can be received")
         elif line.startswith("a="):
             name, _, value = line[2:].partition(":")
             (media[-1] if media else session).attributes.append((name, value.strip()))
     if not any(line.startswith("o=") for line in lines):
         raise malformed("there is no o= line")
-    if len(media) > _MAX_MEDIA:
-        raise unacceptable(f"{len(media)} media sections; one video and one audio can be received")
     return session, media
 
 

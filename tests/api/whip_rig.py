@@ -1,0 +1,143 @@
+"""A WHIP endpoint over real HTTP and UDP whose frames end in a list: for what lies before the stream service."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, NamedTuple
+
+import uvicorn
+from fastapi import FastAPI
+
+from api.auth import KeyRing
+from api.limits import Limiter
+from api.peers import Peers, PeersConfig
+from api.problems import install_error_handlers
+from api.whip import router
+from stream.errors import ServiceDraining, ServiceFull, StreamExists
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from stream.seams import SourceControl
+    from stream.session import StreamSpec
+    from stream.types import DropCause, EndReason
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    """Waits for something that happens in another task, or fails."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+class Unit(NamedTuple):
+    """What a session was fed."""
+
+    payload: bytes
+    pts_s: float
+    keyframe: bool
+    capture_s: float
+
+
+@dataclass
+class CollectingSession:
+    """Keeps everything."""
+
+    spec: StreamSpec
+    control: SourceControl
+    service: CollectingService
+    units: list[Unit] = field(default_factory=list)
+    gaps: list[DropCause] = field(default_factory=list)
+    ended: EndReason | None = None
+    message: str = ""
+
+    def feed(self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float) -> None:
+        self.units.append(Unit(payload, pts_s, keyframe, capture_s))
+
+    def gap(self, cause: DropCause) -> None:
+        self.gaps.append(cause)
+
+    async def end(self, reason: EndReason, message: str = "") -> None:
+        if self.ended is None:
+            self.ended, self.message = reason, message
+            self.service.live.pop(self.spec.stream, None)
+
+
+class CollectingService:
+    """The stream service's face to publishers. `refusal` is raised by the next `open`."""
+
+    def __init__(self, max_streams: int = 64) -> None:
+        self.max_streams = max_streams
+        self.draining = False
+        self.refusal: Exception | None = None
+        self.live: dict[str, CollectingSession] = {}
+        self.sessions: list[CollectingSession] = []
+
+    def check_admission(self, stream: str) -> None:
+        if self.draining:
+            raise ServiceDraining("the service is shutting down")
+        if stream in self.live:
+            raise StreamExists(stream)
+        if len(self.live) >= self.max_streams:
+            raise ServiceFull("full", 5)
+
+    def open(self, spec: StreamSpec, control: SourceControl) -> CollectingSession:
+        if self.refusal is not None:
+            raise self.refusal
+        self.check_admission(spec.stream)
+        session = CollectingSession(spec, control, self)
+        self.live[spec.stream] = session
+        self.sessions.append(session)
+        return session
+
+    async def stop(self, stream: str, reason: EndReason) -> None:
+        """As the real service does it: the source is hung up first, then the stream ends."""
+        session = self.live[stream]
+        await session.control.close()
+        await session.end(reason)
+
+    async def first(self, timeout_s: float = 15.0) -> CollectingSession:
+        """The first stream, once it has a frame."""
+        await until(lambda: bool(self.sessions and self.sessions[0].units), timeout_s)
+        return self.sessions[0]
+
+
+class Rig(NamedTuple):
+    """`url` is the base URL of the running server."""
+
+    url: str
+    peers: Peers
+    service: CollectingService
+
+
+def whip_app(peers: Peers, keys: tuple[str, ...] = (), offers_per_min: int = 10_000) -> FastAPI:
+    """The WHIP routes with what they need of the context."""
+    app = FastAPI()
+    app.include_router(router)
+    install_error_handlers(app)
+    app.state.context = SimpleNamespace(peers=peers, auth=KeyRing(keys), limiter=Limiter(60, offers_per_min))
+    return app
+
+
+@asynccontextmanager
+async def whip_rig(
+    config: PeersConfig | None = None, *, keys: tuple[str, ...] = (), offers_per_min: int = 10_000
+) -> AsyncIterator[Rig]:
+    """A server on a free loopback port, in this event loop."""
+    service = CollectingService()
+    peers = Peers(config or PeersConfig(), service)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(whip_app(peers, keys, offers_per_min), log_level="error", lifespan="off"))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    await until(lambda: server.started)
+    try:
+        yield Rig(f"http://127.0.0.1:{listener.getsockname()[1]}", peers, service)
+    finally:
+        await peers.close()
+        server.should_exit = True
+        await serving
+        listener.close()
