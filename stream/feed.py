@@ -21,27 +21,10 @@ if TYPE_CHECKING:
 
     from stream.ipc import OpenStream, ToWorker
     from stream.pool_config import PoolConfig
+    from stream.seams import StreamSink
     from stream.types import MediaUnit, Observation
 
 _log = structlog.get_logger(__name__)
-
-
-class StreamSink(Protocol):
-    """Who a stream in the pool speaks to. Called in the event loop; must not block and must not raise."""
-
-    def observed(self, observation: Observation) -> None: ...
-
-    def keyframe_needed(self) -> None:
-        """The source should ask its peer for a key frame; at most once per second."""
-        ...
-
-    def gap(self, cause: DropCause) -> None:
-        """Media is missing from here on: the worker died, or the queue overflowed."""
-        ...
-
-    def failed(self, cause: DropCause, message: str) -> None:
-        """The stream cannot go on; nothing follows."""
-        ...
 
 
 class Link(Protocol):
@@ -53,7 +36,10 @@ class Link(Protocol):
 
 
 class WorkerStream:
-    """One stream in the pool. Survives the death of its worker: the pool attaches it to another one."""
+    """One stream in the pool. Survives the death of its worker: the pool attaches it to another one.
+
+    Its sink is asked for a key frame at most once per second.
+    """
 
     def __init__(
         self, opened: OpenStream, sink: StreamSink, config: PoolConfig, release: Callable[[WorkerStream], None]

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from stream.errors import MediaRefused, StreamExists, WorkerLost
-from stream.feed import StreamSink, WorkerStream
+from stream.feed import WorkerStream
 from stream.ipc import FileFrame, JobDone
 from stream.pool_config import FileRequest, PoolConfig, PoolStatus
 from stream.slot import Slot
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from stream.ipc import OpenStream
+    from stream.seams import StreamSink
     from stream.slot import JobRun
 
-__all__ = ["FileRequest", "PoolConfig", "PoolStatus", "StreamSink", "WorkerPool", "WorkerStream"]
+__all__ = ["FileRequest", "PoolConfig", "PoolStatus", "WorkerPool", "WorkerStream"]
 
 _FILE_TRIES = 2
 

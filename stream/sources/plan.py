@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
+from itertools import pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,7 +40,13 @@ class PacketIndex:
 
     @property
     def is_timed(self) -> bool:
-        return self.ordered_times and all(entry.pts is not None for entry in self.entries)
+        """Whether the times tell frames apart and rise from key frame to key frame; they start anew where recordings
+        were joined.
+        """
+        if not self.ordered_times or any(entry.pts is None for entry in self.entries):
+            return False
+        starts = [entry.pts or 0 for entry in self.entries if entry.is_keyframe]
+        return len(self.times) == self.frames and all(first < second for first, second in pairwise(starts))
 
     @property
     def duration_s(self) -> float:
