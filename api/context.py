@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from api.jobs import JobTable
     from api.judging import Judging
     from api.limits import Limiter
+    from api.live import Watcher
     from api.peers import Peers
     from api.settings import Settings
     from api.uploads import Spool
@@ -34,6 +35,17 @@ class AppContext:
     judging: Judging
     jobs: JobTable
     loop_watch: LoopWatch
+    watchers: set[Watcher] = field(default_factory=set)
+
+    @property
+    def is_local_only(self) -> bool:
+        """Nobody needs a key, and only this machine may call."""
+        return not self.auth.required and self.settings.is_loopback
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        """Origins besides our own whose pages may call."""
+        return frozenset(self.settings.cors_origins) | frozenset(self.settings.origins)
 
 
 def context_of(connection: HTTPConnection) -> AppContext:

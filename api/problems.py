@@ -29,6 +29,10 @@ log = structlog.get_logger(__name__)
 
 _DRAIN_RETRY_S = 10
 _WORKER_RETRY_S = 2
+_STREAM_CODES: dict[type[StreamError], tuple[int, str]] = {
+    StreamUnknown: (404, "stream_unknown"),
+    StreamExists: (409, "stream_exists"),
+}
 
 
 class Problem(NamedTuple):
@@ -91,17 +95,14 @@ def _of_stream(error: StreamError) -> Problem:
     match error:
         case MediaRefused():
             return Problem(error.status, error.code, error.message)
-        case StreamUnknown():
-            return Problem(404, "stream_unknown", str(error))
-        case StreamExists():
-            return Problem(409, "stream_exists", str(error))
         case ServiceFull():
             return Problem(503, "service_full", str(error), error.retry_after_s)
         case ServiceDraining():
             return Problem(503, "draining", "the service is shutting down", _DRAIN_RETRY_S)
         case WorkerLost():
             return Problem(503, "worker_lost", "the worker that had this work is gone; try again", _WORKER_RETRY_S)
-    return Problem(422, "undecodable", str(error) or "the media cannot be decoded")
+    status, code = _STREAM_CODES.get(type(error), (422, "undecodable"))
+    return Problem(status, code, str(error) or "the media cannot be decoded")
 
 
 def _of_http(error: HTTPException) -> Problem:

@@ -21,7 +21,7 @@ _MIN_KEY_LENGTH = 16
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
-def _setting(default: Any, name: str, meaning: str, allowed: str, **bounds: Any) -> Any:    # noqa: ANN401 - as Field
+def _setting(default: Any, name: str, meaning: str, allowed: str, **bounds: Any) -> Any:
     return Field(
         default, validation_alias=AliasChoices(name), description=meaning, json_schema_extra={"allowed": allowed},
         **bounds,
@@ -97,12 +97,12 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _empty_means_default(cls, values: Any) -> Any:      # noqa: ANN401 - raw input
+    def _empty_means_default(cls, values: Any) -> Any:
         return {k: v for k, v in values.items() if v != "" or k in ("LOG_DIR", "log_dir")}
 
     @field_validator("cors_origins", "origins", "proxies", "api_keys", mode="before")
     @classmethod
-    def _split(cls, value: Any) -> Any:     # noqa: ANN401 - raw input
+    def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("cors_origins", "origins")
@@ -124,14 +124,14 @@ class Settings(BaseSettings):
 
     @field_validator("log_level", mode="before")
     @classmethod
-    def _is_level(cls, value: Any) -> Any:      # noqa: ANN401 - raw input
+    def _is_level(cls, value: Any) -> Any:
         if not isinstance(value, str) or value.upper() not in _LOG_LEVELS:
             raise ValueError(value)
         return value.upper()
 
     @field_validator("hop_s")
     @classmethod
-    def _hop_fits(cls, value: float, info: Any) -> float:   # noqa: ANN401 - pydantic's own
+    def _hop_fits(cls, value: float, info: Any) -> float:
         if value > info.data.get("window_s", 60):
             raise ValueError(value)
         return value
@@ -149,7 +149,7 @@ class Settings(BaseSettings):
         return self.host == "localhost" or ip_address(self.host).is_loopback
 
 
-def load_settings(**overrides: Any) -> Settings:    # noqa: ANN401 - one value per field
+def load_settings(**overrides: Any) -> Settings:
     """The environment, with `overrides` (field names; None is ignored) on top. Raises SettingsRefused."""
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})

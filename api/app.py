@@ -1,0 +1,184 @@
+"""The application: which routes there are and what lives as long as they do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from ipaddress import ip_address
+from pathlib import Path
+
+import structlog
+from fastapi import APIRouter, FastAPI, Response
+from fastapi.responses import FileResponse
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
+
+from api import health, jobs, live, rest, streams, whip
+from api.auth import KeyRing
+from api.cache import VerdictCache
+from api.compat import APP_NAME
+from api.context import AppContext
+from api.guard import BodyLimit, HostAndOrigin, RequestLog
+from api.health import LoopWatch
+from api.jobs import JobTable
+from api.judging import Judging
+from api.limits import Limiter
+from api.peers import Peers, PeersConfig
+from api.problems import install_error_handlers
+from api.settings import Settings
+from api.uploads import FORM_OVERHEAD_BYTES, Spool
+from api.version import VERSION
+from stream.bus import Bus
+from stream.config import StreamConfig, WindowConfig
+from stream.limits import MediaLimits
+from stream.pool import WorkerPool
+from stream.pool_config import PoolConfig
+from stream.service import StreamService
+
+log = structlog.get_logger(__name__)
+
+DASHBOARD = Path(__file__).resolve().parent / "dashboard"
+UPLOAD_PATHS = frozenset({"/predict", "/gradcam"})
+OTHER_BODY_BYTES = 128 * 1024
+
+_PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; connect-src 'self' ws: wss:; "
+        "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(self), microphone=()",
+    "Cache-Control": "no-cache",
+}
+
+page = APIRouter(include_in_schema=False)
+
+
+def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI:
+    """An application with these settings. It serves from `context`, or makes its own for its lifespan."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with running_context(settings) as own:
+            app.state.context = own
+            yield
+
+    app = FastAPI(
+        title=APP_NAME, version=VERSION, lifespan=lifespan, middleware=_middleware(settings), redoc_url=None,
+        description="Rolling verdicts on manipulated faces in live calls, and verdicts on files.",
+    )
+    app.state.context = context
+    install_error_handlers(app)
+    for router in (rest.router, jobs.router, streams.router, whip.router, health.router, live.router, page):
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=DASHBOARD / "static"), name="static")
+    return app
+
+
+@page.get("/")
+async def dashboard() -> Response:
+    """The page."""
+    return FileResponse(DASHBOARD / "index.html", headers=_PAGE_HEADERS)
+
+
+@asynccontextmanager
+async def running_context(settings: Settings) -> AsyncIterator[AppContext]:
+    """Everything started, in order; closed in the reverse order. Raises WorkerLost if no worker can be started."""
+    async with AsyncExitStack() as stack:
+        bus = Bus()
+        spool = Spool(settings.spool_dir, settings.max_uploads, settings.max_file_size_bytes)
+        spool.open()
+        stack.callback(spool.close)
+        service = await stack.enter_async_context(running_service(settings, bus))
+        peers = Peers(peers_config(settings), service)
+        stack.push_async_callback(peers.close)
+        judging = Judging(service, VerdictCache(), files_at_once(settings))
+        job_table = JobTable()
+        stack.push_async_callback(judging.drain, 0)
+        stack.push_async_callback(job_table.close)
+        watch = LoopWatch()
+        watch.start()
+        stack.push_async_callback(watch.close)
+        yield AppContext(
+            settings=settings,
+            service=service,
+            bus=bus,
+            peers=peers,
+            auth=KeyRing(key.get_secret_value() for key in settings.api_keys),
+            limiter=Limiter(settings.upload_rate_per_min, settings.offer_rate_per_min),
+            spool=spool,
+            judging=judging,
+            jobs=job_table,
+            loop_watch=watch,
+        )
+
+
+@asynccontextmanager
+async def running_service(settings: Settings, bus: Bus) -> AsyncIterator[StreamService]:
+    """The stream service with its workers. Raises WorkerLost if none can be started."""
+    pool = WorkerPool(pool_config(settings))
+    service = StreamService(stream_config(settings), pool, bus)
+    try:
+        await service.start()
+        yield service
+    finally:
+        await service.close()
+
+
+def pool_config(settings: Settings) -> PoolConfig:
+    """The part of the settings that concerns workers."""
+    return PoolConfig(
+        workers=settings.workers,
+        weights_dir=settings.model_path,
+        limits=MediaLimits(file_bytes=settings.max_file_size_bytes),
+    )
+
+
+def stream_config(settings: Settings) -> StreamConfig:
+    """The part of the settings that concerns streams."""
+    windows = WindowConfig(
+        window_s=settings.window_s, hop_s=settings.hop_s, sample_rate_hz=settings.sample_rate_hz
+    )
+    return StreamConfig(windows=windows, max_streams=settings.max_streams, max_jobs=files_at_once(settings))
+
+
+def peers_config(settings: Settings) -> PeersConfig:
+    """The part of the settings that concerns publishers."""
+    return PeersConfig(
+        max_sessions=settings.max_streams,
+        max_sessions_per_caller=settings.max_streams,
+        loopback=settings.is_loopback or ip_address(settings.host).is_unspecified,
+    )
+
+
+def files_at_once(settings: Settings) -> int:
+    """How many uploads the workers take at a time."""
+    workers = settings.workers or len(os.sched_getaffinity(0))
+    return workers * pool_config(settings).jobs_per_worker
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    """Outermost first."""
+    allowed = (*settings.cors_origins, *settings.origins)
+    local_only = settings.is_loopback and not settings.api_keys
+    upload_bytes = settings.max_file_size_bytes + FORM_OVERHEAD_BYTES
+
+    def limit_of(path: str) -> int:
+        return upload_bytes if path in UPLOAD_PATHS else OTHER_BODY_BYTES
+
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST", "DELETE", "OPTIONS"],
+        allow_headers=["Authorization", "Content-Type", "If-None-Match"],
+        expose_headers=["ETag", "Link", "Location", "Retry-After", "X-Cache"],
+    )
+    return [
+        Middleware(RequestLog),
+        *([cors] if settings.cors_origins else []),
+        Middleware(HostAndOrigin, allowed_origins=allowed, local_only=local_only),
+        Middleware(BodyLimit, limit_of=limit_of),
+    ]

@@ -1,0 +1,113 @@
+"""uvicorn's HTTP protocol with deadlines on what a client sends, and JSON where uvicorn answers by itself.
+
+The request head has `HEAD_S` in all. The body has `BODY_S`, plus time in proportion to what has arrived, so that a
+slow honest upload gets through and a trickle does not. What is still sent after the answer is read for `LINGER_S`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEAD_S = 10.0
+BODY_S = 10.0
+BODY_BYTES_PER_S = 32 * 1024
+LINGER_S = 5.0
+MAX_CONNECTIONS = 512
+
+_CHECK_S = 1.0
+
+
+class GuardedProtocol(H11Protocol):
+    """One connection until it ends or becomes a WebSocket."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._deadline_timer: asyncio.TimerHandle | None = None
+        self._phase = ""
+        self._since_s = 0.0
+        self._body_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:    # type: ignore[override] # as in uvicorn
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            self._refuse(503, "service_full", "too many connections")
+            return
+        self._enter("head")
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_watching()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._body_bytes += len(data)
+        super().data_received(data)
+        self._follow()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._follow()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._stop_watching()
+        super().handle_websocket_upgrade(event)
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "bad_http", msg)
+
+    def _follow(self) -> None:
+        """Notes which part of a request is awaited now."""
+        state = self.conn.their_state
+        if state is h11.IDLE:
+            waiting_for_more = bool(self.conn.trailing_data[0])
+            self._enter("head" if waiting_for_more or self._phase == "head" else "idle")
+        elif state is h11.SEND_BODY:
+            self._enter("linger" if self.cycle is not None and self.cycle.response_complete else "body")
+        else:
+            self._enter("answering")
+
+    def _enter(self, phase: str) -> None:
+        if phase != self._phase:
+            self._phase = phase
+            self._since_s = self.loop.time()
+            self._body_bytes = 0
+
+    def _watch(self) -> None:
+        if self._allowed_s() < self.loop.time() - self._since_s:
+            self._stop_watching()
+            self._refuse(408, "too_slow", "the request did not arrive in time")
+            return
+        self._deadline_timer = self.loop.call_later(_CHECK_S, self._watch)
+
+    def _allowed_s(self) -> float:
+        if self._phase == "body":
+            if self.flow.read_paused:       # we are the slow side
+                self._since_s = self.loop.time()
+                self._body_bytes = 0
+            return BODY_S + self._body_bytes / BODY_BYTES_PER_S
+        return {"head": HEAD_S, "linger": LINGER_S}.get(self._phase, float("inf"))
+
+    def _stop_watching(self) -> None:
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()
+            self._deadline_timer = None
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        """Answers if nothing was answered yet, and ends the connection."""
+        if self.transport.is_closing():
+            return
+        cycle = self.cycle
+        if self._phase != "linger" and (cycle is None or cycle.response_complete or not cycle.response_started):
+            body = json.dumps({"error": {"code": code, "message": message}}).encode()
+            phrase = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}[status]
+            head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            self.transport.write(head.encode() + b"Connection: close\r\n\r\n" + body)
+        if cycle is not None:       # whatever the route still says has nowhere to go
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self.transport.close()
