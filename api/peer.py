@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _ASK_EVERY_S = 0.5
+_ICE_TICK_S = 0.05      # within this, aiortc's task that was still connecting sees that there is no more to connect
 
 
 class Offer(NamedTuple):
@@ -202,6 +203,8 @@ class Peer:
         try:
             async with asyncio.timeout(self._owner.config.close_s):
                 await self._connection.close()
+                if self.is_pending:
+                    await asyncio.sleep(_ICE_TICK_S)
         except TimeoutError:
             log.error("a connection did not close in time", stream=self.offer.stream)
         track = self._track

@@ -48,7 +48,7 @@ class CollectingSession:
     """Keeps everything."""
 
     spec: StreamSpec
-    control: SourceControl
+    control: SourceControl | None
     service: CollectingService
     units: list[Unit] = field(default_factory=list)
     gaps: list[DropCause] = field(default_factory=list)
@@ -63,7 +63,7 @@ class CollectingSession:
 
     async def end(self, reason: EndReason, message: str = "") -> None:
         if self.ended is None:
-            self.ended, self.message = reason, message
+            self.ended, self.message, self.control = reason, message, None
             self.service.live.pop(self.spec.stream, None)
 
 
@@ -97,7 +97,8 @@ class CollectingService:
     async def stop(self, stream: str, reason: EndReason) -> None:
         """As the real service does it: the source is hung up first, then the stream ends."""
         session = self.live[stream]
-        await session.control.close()
+        if session.control is not None:
+            await session.control.close()
         await session.end(reason)
 
     async def first(self, timeout_s: float = 15.0) -> CollectingSession:

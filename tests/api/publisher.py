@@ -1,0 +1,104 @@
+"""A publisher that encodes as it goes, as browsers do. It makes key frames on request, and its network can be bad."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from fractions import Fraction
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+import av
+import httpx
+import numpy as np
+from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription
+from aiortc.mediastreams import AudioStreamTrack, MediaStreamTrack
+from aiortc.rtp import RtpPacket, is_rtcp
+
+from api.rtc_hardening import loopback_candidates, new_connection
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+RATE_HZ = 30
+
+
+class MovingPicture(MediaStreamTrack):
+    """A grey picture with a square that moves, 30 frames/s."""
+
+    kind = "video"
+
+    def __init__(self, width_px: int = 160, height_px: int = 120) -> None:
+        super().__init__()
+        self._size = (height_px, width_px)
+        self._start_s = time.monotonic()
+        self.number = 0
+
+    async def recv(self) -> av.VideoFrame:
+        await asyncio.sleep(max(0.0, self._start_s + self.number / RATE_HZ - time.monotonic()))
+        picture = np.full((*self._size, 3), 90, np.uint8)
+        at = 2 * self.number % (self._size[1] - 20)
+        picture[40:60, at : at + 20] = (200, 120, 40)
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame.pts, frame.time_base = self.number, Fraction(1, RATE_HZ)
+        self.number += 1
+        return frame
+
+
+class Publisher:
+    """A connection to a WHIP endpoint. `lose` says of every RTP packet whether the network loses it."""
+
+    def __init__(self, url: str, *, mime_type: str = "video/VP8", audio: bool = False, token: str = "") -> None:
+        self.url = url
+        self.connection: RTCPeerConnection = new_connection()
+        self.session = ""
+        self.track = MovingPicture()
+        self.lose: Callable[[RtpPacket], bool] = lambda _: False
+        self._headers = {"Content-Type": "application/sdp"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        if audio:
+            self.connection.addTransceiver(AudioStreamTrack(), direction="sendonly")
+        transceiver = self.connection.addTransceiver(self.track, direction="sendonly")
+        capabilities = RTCRtpSender.getCapabilities("video").codecs
+        transceiver.setCodecPreferences([c for c in capabilities if c.mimeType in (mime_type, "video/rtx")])
+        self.sender = transceiver.sender
+
+    async def offer(self) -> str:
+        with loopback_candidates(True):
+            await self.connection.setLocalDescription(await self.connection.createOffer())
+        return str(self.connection.localDescription.sdp)
+
+    async def publish(self) -> None:
+        """Offers, and starts to send; returns when the answer is there."""
+        async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+            answer = await client.post(self.url, content=await self.offer(), headers=self._headers)
+        assert answer.status_code == 201, answer.text
+        self.session = urljoin(self.url, answer.headers["location"])
+        self._install_loss()
+        await self.connection.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
+
+    async def delete(self) -> httpx.Response:
+        async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+            return await client.delete(self.session, headers=self._headers)
+
+    def _install_loss(self) -> None:
+        """Packets are lost behind the sender's history, so that it can send them again."""
+        transport = self.sender.transport
+        send = transport._send_rtp
+
+        async def send_or_lose(data: bytes) -> None:
+            if is_rtcp(data) or not self.lose(RtpPacket.parse(data)):
+                await send(data)
+
+        transport._send_rtp = send_or_lose
+
+
+@asynccontextmanager
+async def publishing(url: str, **kinds: object) -> AsyncIterator[Publisher]:
+    """A publisher that is hung up at the end without a word."""
+    publisher = Publisher(url, **kinds)     # type: ignore[arg-type]
+    try:
+        await publisher.publish()
+        yield publisher
+    finally:
+        await publisher.connection.close()
