@@ -69,7 +69,9 @@ def survivors(overlaps: Bools) -> NDArray[np.intp]:
     `overlaps` is (n, n) over boxes in falling order of confidence. A suppressed box still suppresses others: this is
     the rule of the reference implementation, unlike greedy non-maximum suppression.
     """
-    return np.flatnonzero(~np.triu(overlaps, k=1).any(axis=0))
+    count = len(overlaps)
+    better = np.arange(count)
+    return np.flatnonzero(~(overlaps & (better[:, None] < better[None, :])).any(axis=0))
 
 
 def squared(boxes: Floats) -> Floats:

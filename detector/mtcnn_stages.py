@@ -1,0 +1,197 @@
+"""The stages of MTCNN: P-Net over a packed pyramid, R- and O-Net over batches of crops. OpenVINO on one CPU."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import openvino as ov
+
+from detector import geometry, pyramid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from detector.mtcnn_config import MtcnnConfig
+
+    Floats = NDArray[np.float32]
+    Picture = NDArray[np.uint8]
+
+GREY = (127.5, 127.5, 127.5)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """`boxes` float32 (n, 4) in pixels of the copy; `confidence` float32 (n,); highest confidence first."""
+
+    boxes: Floats
+    confidence: Floats
+
+    def __len__(self) -> int:
+        return len(self.confidence)
+
+    def take(self, rows: NDArray[np.intp]) -> Candidates:
+        return Candidates(self.boxes[rows], self.confidence[rows])
+
+    def best(self, limit: int) -> Candidates:
+        return self.take(np.argsort(-self.confidence, kind="stable")[:limit])
+
+
+class Runner:
+    """One compiled graph with its input buffer, uint8 (n, h, w, 3); the next run overwrites the answers."""
+
+    def __init__(self, compiled: ov.CompiledModel) -> None:
+        self.rgb: Picture = np.full(tuple(compiled.input(0).shape), 128, dtype=np.uint8)
+        self._request = compiled.create_infer_request()
+        self._request.set_input_tensor(ov.Tensor(self.rgb, shared_memory=True))
+        self._outputs = [self._request.get_output_tensor(index).data for index in range(len(compiled.outputs))]
+
+    def run(self) -> list[Floats]:
+        self._request.infer()
+        return self._outputs
+
+
+class Compiler:
+    """Compiles graphs for the CPU with the settings of one finder."""
+
+    def __init__(self, config: MtcnnConfig) -> None:
+        self._core = ov.Core()
+        self._settings = {
+            "INFERENCE_NUM_THREADS": config.num_threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": self._precision(config),
+        }
+
+    def _precision(self, config: MtcnnConfig) -> str:
+        if config.precision != "auto":
+            return config.precision
+        return "bf16" if "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+
+    def runner(self, graph: ov.Model) -> Runner:
+        return Runner(self._core.compile_model(graph, "CPU", self._settings))
+
+
+class Batches:
+    """One network at a few fixed batch sizes, fed with square crops."""
+
+    def __init__(self, runners: Sequence[Runner]) -> None:
+        self._runners = sorted(runners, key=lambda runner: len(runner.rgb))
+        self._side_px = self._runners[0].rgb.shape[1]
+
+    def run(self, picture: Picture, boxes: Floats) -> list[Floats]:
+        """The network's answers, row by row, for the crops of at least one box."""
+        step = len(self._runners[-1].rgb)
+        parts = [self._run_some(picture, boxes[start : start + step]) for start in range(0, len(boxes), step)]
+        return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
+
+    def _run_some(self, picture: Picture, boxes: Floats) -> list[Floats]:
+        runner = next(runner for runner in self._runners if len(runner.rgb) >= len(boxes))
+        runner.rgb[: len(boxes)] = crops(picture, boxes, self._side_px)
+        return [rows[: len(boxes)].copy() for rows in runner.run()]
+
+
+def crops(picture: Picture, boxes: Floats, side_px: int) -> Picture:
+    """uint8 (n, side, side, 3): bilinear samples with the boxes' corners on corner pixels, mid-grey outside.
+
+    The sampling grid is that of the reference (TensorFlow's crop_and_resize on coordinates divided by the sides).
+    """
+    height, width = picture.shape[:2]
+    steps = np.arange(side_px, dtype=np.float32) / np.float32(side_px - 1)
+    shrink = np.array([(width - 1) / width, (height - 1) / height] * 2, dtype=np.float32)
+    left, top, right, bottom = (boxes * shrink).T[:, :, None]
+    across, down = left + (right - left) * steps, top + (bottom - top) * steps
+    shape = (len(boxes), side_px, side_px)
+    map_x = np.broadcast_to(across[:, None, :], shape).reshape(-1, side_px)
+    map_y = np.broadcast_to(down[:, :, None], shape).reshape(-1, side_px)
+    sampled = cv2.remap(picture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=GREY)
+    return sampled.reshape(*shape, 3).astype(np.uint8, copy=False)
+
+
+def shrunk(rgb: Picture, size: tuple[int, int]) -> Picture:
+    """Averaged by area to (width, height)."""
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def refined(boxes: Floats, offsets: Floats) -> Floats:
+    """Boxes moved by a network's answer, given in shares of the sides (which the reference counts inclusively)."""
+    sizes = boxes[:, 2:] - boxes[:, :2] + 1
+    moved: Floats = boxes + offsets * np.concatenate([sizes, sizes], axis=1)
+    return moved
+
+
+def _odd_edges(canvas: Picture, level: pyramid.Level) -> list[tuple[Picture, Picture]]:
+    """(beyond, last) lines of the canvas for each odd side of a level.
+
+    Alone, an odd side ends in a pooling window that is half empty; on the canvas the other half sees one line beyond
+    the level. Repeating the level's last line there keeps that half from deciding.
+    """
+    rows, columns = slice(level.top, level.bottom), slice(level.left, level.right)
+    edges = []
+    if level.width % 2:
+        edges.append((canvas[rows, level.right], canvas[rows, level.right - 1]))
+    if level.height % 2:
+        edges.append((canvas[level.bottom, columns], canvas[level.bottom - 1, columns]))
+    return edges
+
+
+class Proposer:
+    """P-Net over all levels of one copy size in one run."""
+
+    def __init__(self, levels: Sequence[pyramid.Level], runner: Runner, config: MtcnnConfig) -> None:
+        self._levels, self._runner, self._config = levels, runner, config
+        canvas = runner.rgb[0]
+        self._views = [canvas[level.top : level.bottom, level.left : level.right] for level in levels]
+        self._edges = [edge for level in levels for edge in _odd_edges(canvas, level)]
+        rows, columns = runner.run()[0].shape[1:3]
+        self._owner = pyramid.cell_levels(levels, rows, columns).reshape(-1)
+        self._columns = columns
+        self._least_log_odds = math.log(config.pnet_threshold / (1 - config.pnet_threshold))
+        self._corners = np.array([(level.left, level.top) for level in levels], dtype=np.float32)
+        self._scales = np.array([[level.scale] for level in levels], dtype=np.float32)
+
+    def propose(self, picture: Picture) -> Candidates:
+        """Boxes that may hold a face, not yet square; at most `max_proposals`."""
+        self._draw(picture)
+        cells = self._runner.run()[0].reshape(-1, 5)
+        log_odds = cells[:, 0]
+        chosen = np.flatnonzero((log_odds > self._least_log_odds) & (self._owner >= 0))
+        chosen = chosen[np.argsort(-log_odds[chosen], kind="stable")[: self._config.max_cells]]
+        owner = self._owner[chosen]
+        confidence = (1 / (1 + np.exp(-log_odds[chosen]))).astype(np.float32)
+        found = Candidates(self._boxes(chosen, owner, cells[chosen, 1:]), confidence)
+        return self._without_doubles(found, owner)
+
+    def _draw(self, picture: Picture) -> None:
+        """Draws all levels onto the canvas."""
+        halves = [picture]
+        for view, level in zip(self._views, self._levels, strict=True):
+            count, bilinear = pyramid.halvings(level.scale)
+            while len(halves) <= count:
+                height, width = halves[-1].shape[:2]
+                halves.append(shrunk(halves[-1], (width // 2, height // 2)))
+            method = cv2.INTER_LINEAR if bilinear else cv2.INTER_AREA
+            cv2.resize(halves[count], (level.width, level.height), dst=view, interpolation=method)
+        for beyond, last in self._edges:
+            beyond[:] = last
+
+    def _boxes(self, cells: NDArray[np.intp], owner: NDArray[np.int8], offsets: Floats) -> Floats:
+        row, column = np.divmod(cells, self._columns)
+        # The published offsets count from a cell's second pixel to its end.
+        side = pyramid.CELL_PX - 1
+        corner = np.stack([column, row], axis=1) * pyramid.STRIDE_PX - self._corners[owner] + 1
+        square = np.concatenate([corner, corner + side], axis=1)
+        boxes: Floats = ((square + offsets * side) / self._scales[owner]).astype(np.float32)
+        return boxes
+
+    def _without_doubles(self, found: Candidates, owner: NDArray[np.int8]) -> Candidates:
+        """First within each level (overlap .5), then across levels (.7)."""
+        overlap = geometry.pairwise_iou(found.boxes, found.boxes)
+        rows = geometry.survivors((overlap > 0.5) & (owner[:, None] == owner[None, :]))
+        rows = rows[geometry.survivors(overlap[np.ix_(rows, rows)] > 0.7)]
+        return found.take(rows[: self._config.max_proposals])
