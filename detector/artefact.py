@@ -67,19 +67,26 @@ def _parse(content: dict[str, Any]) -> Manifest:
     ((arrays_file, sha256),) = content["files"].items()
     if "/" in arrays_file or "\\" in arrays_file or not arrays_file.endswith(".npz"):
         raise WeightsRefused(f"{MANIFEST_FILE}: expected the name of an npz beside it, got {arrays_file!r}")
-    frequency = content["frequency"]
     return Manifest(
         name=str(content["name"]),
         version=str(content["version"]),
         arrays_file=arrays_file,
         sha256=str(sha256),
-        calibration=Calibration(**content["calibration"]),
-        frequency=None if frequency is None else _frequency_model(frequency),
+        calibration=parse_calibration(content["calibration"]),
+        frequency=parse_frequency(content["frequency"]),
         trained=dict(content["trained"]),
     )
 
 
-def _frequency_model(content: dict[str, Any]) -> FrequencyModel:
+def parse_calibration(content: dict[str, float]) -> Calibration:
+    """Raises TypeError or ValueError for numbers that make no calibration."""
+    return Calibration(**{name: float(number) for name, number in content.items()})
+
+
+def parse_frequency(content: dict[str, Any] | None) -> FrequencyModel | None:
+    """Raises KeyError, TypeError or ValueError for what is no model; None means that there is none."""
+    if content is None:
+        return None
     mean, scale, coefficients = (
         tuple(float(number) for number in content[key]) for key in ("mean", "scale", "coefficients")
     )

@@ -25,15 +25,14 @@ if TYPE_CHECKING:
 HEAD_KERNEL, HEAD_BIAS = "head|kernel", "head|bias"
 MAP_SIDE = 7
 FEATURES = 2048
+MIDDLE_SHAPE = (14, 14, 728)
 
 
 class Cut(StrEnum):
     """Where the graph ends. All outputs are float32."""
 
     SCORES = "scores"  # (n,) logits and (n, 7, 7) evidence maps, whose mean plus the head's bias is the logit
-    POOLED = "pooled"  # (n, 2048): block14_sepconv2_act, averaged over the map
-    BLOCK13 = "block13"  # (n, 7, 7, 1024): what block 14 starts from
-    BLOCK12 = "block12"  # (n, 14, 14, 728): what block 13 starts from
+    FEATURES = "features"  # (n, 14, 14, 728), what block 13 starts from, and (n, 2048), what the head starts from
 
 
 def build_graph(arrays: Mapping[str, NDArray[Any]], cut: Cut = Cut.SCORES) -> ov.Model:
@@ -53,16 +52,12 @@ def build_graph(arrays: Mapping[str, NDArray[Any]], cut: Cut = Cut.SCORES) -> ov
 
 
 def _network(layers: _Layers, pixels: ov.Node, cut: Cut) -> list[ov.Node]:
-    node = _middle(layers, _entry(layers, pixels))
-    if cut is Cut.BLOCK12:
-        return [_channels_last(node)]
-    node = _narrowing(layers, node, 13)
-    if cut is Cut.BLOCK13:
-        return [_channels_last(node)]
+    middle = _middle(layers, _entry(layers, pixels))
+    node = _narrowing(layers, middle, 13)
     for name in ("block14_sepconv1", "block14_sepconv2"):
         node = ops.relu(layers.separable(node, name))
-    if cut is Cut.POOLED:
-        return [ops.reduce_mean(node, np.array([2, 3]))]
+    if cut is Cut.FEATURES:
+        return [ops.transpose(middle, np.array([0, 2, 3, 1])), ops.reduce_mean(node, np.array([2, 3]))]
     return _head(layers, node)
 
 
@@ -141,7 +136,3 @@ def _convolve(node: ov.Node, kernel: ov.Node, bias: NDArray[Any], stride: int) -
     # Only 1x1 kernels and the two unpadded 3x3 of block 1 pass here, so no padding is right for all of them.
     node = ops.convolution(node, kernel, [stride, stride], [0, 0], [0, 0], [1, 1])
     return ops.add(node, ops.constant(bias.astype(np.float32)[None, :, None, None]))
-
-
-def _channels_last(node: ov.Node) -> ov.Node:
-    return ops.transpose(node, np.array([0, 2, 3, 1]))

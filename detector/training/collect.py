@@ -1,0 +1,115 @@
+"""All samples of a run: pseudo-fakes from photos, swapped footage, and real footage that is only looked at."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from detector.build import build_finder
+from detector.config import DetectorConfig
+from detector.errors import TrainingRefused
+from detector.training import data, samples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from detector.training.config import TrainConfig
+    from detector.training.data import Clip, Face, Still
+    from detector.training.samples import Samples
+
+    Progress = Callable[[str, float], None]
+
+_MIN_FACES = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Collection:
+    """`train` and `val`: pseudo-fake pairs of different people. `clips`: pairs cut from swapped footage, by group.
+
+    `calls`: real footage, never trained on. `licences`: of everything trained on, with the number of files.
+    """
+
+    train: Samples
+    val: Samples
+    clips: Samples
+    calls: Samples
+    licences: dict[str, int]
+
+
+def collect(config: TrainConfig, progress: Progress) -> Collection:
+    """Find the faces and make every crop; what is cached is not made again. Raises TrainingRefused."""
+    stills, pairs, real_clips = _sources(config)
+    data.refuse_unshippable(stills, config.research)
+    locator = data.Locator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
+    by_split = {split: [still for still in stills if still.split == split] for split in ("train", "val")}
+    made = {
+        split: _pseudo(config, split, by_split[split], locator, progress) for split in ("train", "val")
+    }
+    return Collection(
+        train=made["train"],
+        val=made["val"],
+        clips=_footage(config, "clips", pairs, locator, progress),
+        calls=_footage(config, "calls", real_clips, locator, progress),
+        licences=_licences([*by_split["train"], *pairs]),
+    )
+
+
+def _sources(config: TrainConfig) -> tuple[list[Still], list[Clip], list[Clip]]:
+    table, pair_table = config.data_dir / "stills.csv", config.data_dir / "video_pairs.csv"
+    if table.is_file():
+        stills = data.read_stills(table)
+        stills = [still for still in stills if still.label == "real" and (config.research or still.use == data.SHIP)]
+    else:
+        stills = data.read_folders(config.data_dir)
+    if not stills:
+        raise TrainingRefused(f"{config.data_dir}: expected stills.csv or {{train,val}}/{{real,fake}} with pictures")
+    pairs = data.read_pairs(pair_table) if pair_table.is_file() else []
+    real_clips = [
+        data.Clip(path, path.stem, "not trained on", paired=False)
+        for path in sorted((config.data_dir / "video_real").glob("*.mp4"))
+    ]
+    kept = data.without(stills, config.exclude_groups, lambda still: still.group)
+    return kept, data.without(pairs, config.exclude_groups, lambda clip: clip.path.stem), real_clips
+
+
+def _pseudo(config: TrainConfig, split: str, stills: list[Still], locator: data.Locator, progress: Progress) -> Samples:
+    progress(f"faces: {split}", 0.0)
+    faces = [face for face in data.still_faces(stills, locator) if samples.usable(face)]
+    if len(faces) < _MIN_FACES:
+        raise TrainingRefused(f"{split}: {len(faces)} usable faces of at least {samples.MIN_FACE_PX:.0f} px, too few")
+    count = config.train_pairs if split == "train" else config.val_pairs
+    seed = config.seed if split == "train" else config.seed + 1_000_003
+    recipe = samples.Recipe(split, count, seed, _digest(still.path for still in stills))
+    tasks = [partial(samples.pseudo_pair, faces, (seed, index)) for index in range(count)]
+    return samples.make(config.cache_dir, recipe, tasks, progress)
+
+
+def _footage(
+    config: TrainConfig, name: str, clips: Sequence[Clip], locator: data.Locator, progress: Progress
+) -> Samples:
+    recipe = samples.Recipe(name, config.clip_frames, config.seed, _digest(c.path for c in clips), config.clip_variants)
+    known = samples.cached(config.cache_dir, recipe)
+    if known is not None:
+        return known
+    frames: list[tuple[Face, Face | None]] = []
+    for index, clip in enumerate(clips):
+        progress(f"faces: {name}", index / len(clips))
+        frames.extend(frame for frame in data.clip_faces(clip, locator, config.clip_frames))
+    tasks = [
+        partial(samples.footage, frame, index, config.seed, config.clip_variants) for index, frame in enumerate(frames)
+    ]
+    return samples.make(config.cache_dir, recipe, tasks, progress)
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    return hashlib.sha256("\n".join(path.name for path in paths).encode()).hexdigest()[:16]
+
+
+def _licences(items: Sequence[Still | Clip]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for item in items:
+        counts[item.licence] = counts.get(item.licence, 0) + 1
+    return counts

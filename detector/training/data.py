@@ -1,0 +1,198 @@
+"""Where training pictures come from: listed sets (`stills.csv`, `video_pairs.csv`) or plain folders of real and fake.
+
+Every row carries a group (a person, or a clip's origin); splits and validation go by group, never by file.
+Faces are found once and remembered beside the caches, keyed by path, size and time of change.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import av
+import cv2
+import numpy as np
+
+from detector.errors import TrainingRefused
+from detector.types import DetectedFace, FaceBox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from detector.protocols import FaceFinder
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+SHIP = "ship"
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """One photo. `label` is "real" or "fake", `split` "train" or "val", `use` "ship" or "research"."""
+
+    path: Path
+    label: str
+    group: str
+    source: str
+    split: str
+    use: str
+    licence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One video. In a pair the left half is real and the right half the same recording with a swapped face."""
+
+    path: Path
+    group: str
+    licence: str
+    paired: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Face:
+    """One face and the picture that it is on: uint8 (h, w, 3) RGB."""
+
+    rgb: NDArray[np.uint8]
+    face: DetectedFace
+    group: str
+
+
+def read_stills(table: Path) -> list[Still]:
+    """Rows of a `stills.csv`; paths are relative to it. Raises TrainingRefused for a table without its columns."""
+    return [
+        Still(
+            path=table.parent / row["path"],
+            label=row["label"],
+            group=f"{row['source']}/{row['group']}",
+            source=row["source"],
+            split=row["split"],
+            use=row["use"],
+            licence=row["licence"],
+        )
+        for row in _rows(table, ("path", "label", "source", "group", "split", "use", "licence"))
+    ]
+
+
+def read_pairs(table: Path) -> list[Clip]:
+    """Rows of a `video_pairs.csv`: clips whose left half is real and whose right half is fake."""
+    rows = _rows(table, ("path", "group", "licence"))
+    return [Clip(table.parent / row["path"], row["group"], row["licence"], paired=True) for row in rows]
+
+
+def _rows(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    with table.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        missing = set(columns) - set(reader.fieldnames or ())
+        if missing:
+            raise TrainingRefused(f"{table.name}: columns {sorted(missing)} are absent")
+        return list(reader)
+
+
+def read_folders(root: Path) -> list[Still]:
+    """Pictures under `root/{train,val}/{real,fake}`; each file is its own group, and its use is the owner's to give."""
+    return [
+        Still(path, label, f"{split}/{label}/{path.stem}", "folder", split, SHIP, "the owner's")
+        for split in ("train", "val")
+        for label in ("real", "fake")
+        for path in sorted((root / split / label).rglob("*"))
+        if path.suffix.lower() in PICTURE_SUFFIXES
+    ]
+
+
+def refuse_unshippable(stills: Iterable[Still], research: bool) -> None:
+    """Raises TrainingRefused if a row may not go into weights that are given away, unless this is research."""
+    barred = sorted({still.source for still in stills if still.use != SHIP})
+    if barred and not research:
+        raise TrainingRefused(f"sources {barred} are not marked use={SHIP}: weights trained on them may not be shipped")
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """uint8 (h, w, 3). Raises TrainingRefused for a file that is no picture."""
+    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise TrainingRefused(f"{path.name} is no readable picture")
+    return np.ascontiguousarray(bgr[:, :, ::-1])
+
+
+def sample_frames(path: Path, count: int) -> Iterator[NDArray[np.uint8]]:
+    """Up to `count` frames, evenly spread over the clip: uint8 (h, w, 3) RGB."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        total = stream.frames or sum(1 for _ in container.decode(stream))
+        container.seek(0)
+        wanted = {round(place) for place in np.linspace(0, total - 1, min(count, total))}
+        for index, frame in enumerate(container.decode(stream)):
+            if index in wanted:
+                yield frame.to_ndarray(format="rgb24")
+
+
+class Locator:
+    """Finds the one face of a picture, once: answers are kept in a JSON file."""
+
+    def __init__(self, finder: FaceFinder, cache: Path) -> None:
+        self._finder = finder
+        self._cache = cache
+        self._known: dict[str, list[float] | None] = json.loads(cache.read_text()) if cache.is_file() else {}
+
+    def save(self) -> None:
+        self._cache.parent.mkdir(parents=True, exist_ok=True)
+        self._cache.write_text(json.dumps(self._known))
+
+    def locate(self, key: str, rgb: NDArray[np.uint8]) -> DetectedFace | None:
+        """The largest face, or None. `key` names the picture for good."""
+        if key not in self._known:
+            faces = self._finder.find(rgb)
+            self._known[key] = _numbers(faces[0]) if faces else None
+        numbers = self._known[key]
+        return None if numbers is None else _face(numbers)
+
+
+def _numbers(face: DetectedFace) -> list[float]:
+    box = face.box
+    return [box.left, box.top, box.right, box.bottom, face.confidence, *map(float, face.landmarks.ravel())]
+
+
+def _face(numbers: list[float]) -> DetectedFace:
+    landmarks = np.array(numbers[5:], dtype=np.float32).reshape(5, 2)
+    return DetectedFace(FaceBox(*numbers[:4]), numbers[4], landmarks)
+
+
+def still_faces(stills: Iterable[Still], locator: Locator) -> list[Face]:
+    """The largest face of each photo; photos without one are left out."""
+    found = []
+    for still in stills:
+        rgb = read_rgb(still.path)
+        face = locator.locate(_key(still.path), rgb)
+        if face is not None:
+            found.append(Face(rgb, face, still.group))
+    locator.save()
+    return found
+
+
+def clip_faces(clip: Clip, locator: Locator, count: int) -> list[tuple[Face, Face | None]]:
+    """Sampled frames with a face: (real, its swap under the same box) for a pair, (real, None) otherwise."""
+    found = []
+    for index, rgb in enumerate(sample_frames(clip.path, count)):
+        middle = rgb.shape[1] // 2
+        left = np.ascontiguousarray(rgb[:, :middle]) if clip.paired else rgb
+        face = locator.locate(f"{_key(clip.path)}#{index}/{count}", left)
+        if face is not None:
+            right = np.ascontiguousarray(rgb[:, middle : 2 * middle])
+            found.append((Face(left, face, clip.group), Face(right, face, clip.group) if clip.paired else None))
+    locator.save()
+    return found
+
+
+def _key(path: Path) -> str:
+    state = path.stat()
+    return f"{path.name}:{state.st_size}:{state.st_mtime_ns}"
+
+
+def without(items: Iterable[Any], groups: Collection[str], group_of: Callable[[Any], str]) -> list[Any]:
+    """The items whose group is not named; a name matches a whole group or its part after the source."""
+    return [item for item in items if group_of(item) not in groups and group_of(item).split("/")[-1] not in groups]

@@ -1,0 +1,157 @@
+"""A training run from pictures to a judged, calibrated model in a folder of its own.
+
+Everything that is said of a model is measured on people and clips that it was not trained on: swapped footage by
+cross-validation over groups, pseudo-fakes on other people, real calls never trained on at all.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detector.arrays import write_arrays
+from detector.errors import TrainingRefused
+from detector.training import head, top
+from detector.training.calibrate import group_weights
+from detector.training.collect import Collection, collect
+from detector.training.config import Phase, TrainConfig
+from detector.training.evaluate import grouped_folds
+from detector.training.features import Extractor, Features
+from detector.training.judge import Judged, judge
+from detector.xception import fold
+from detector.xception_graph import HEAD_BIAS, HEAD_KERNEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[Any]]
+    Floats = NDArray[np.floating[Any]]
+    Progress = Callable[[str, float], None]
+
+ARRAYS_FILE, REPORT_FILE = "arrays.npz", "report.json"
+# Of the loss, the part that swapped footage has when there is any; the rest is pseudo-fakes.
+_CLIP_SHARE = 0.5
+_CV_STEPS_SHARE = 0.75
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Material:
+    """Samples of one run with their features, by name: train, val, clips, calls."""
+
+    collection: Collection
+    features: dict[str, Features]
+    base: Arrays
+
+
+def train(config: TrainConfig, progress: Progress) -> Path:
+    """Train and evaluate one phase; returns the run's folder with arrays and report.
+
+    `progress(what, share)` is called often. Blocks for minutes. Raises TrainingRefused.
+    """
+    started = time.process_time()
+    material = _prepare(config, progress)
+    fitted = _fit_head if config.phase is Phase.HEAD else _fit_top
+    arrays, clip_logits, details = fitted(config, material, progress)
+    judged = judge(Judged(arrays, material.collection, clip_logits), config, progress)
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    write_arrays(config.run_dir / ARRAYS_FILE, arrays)
+    report = {
+        "settings": _settings(config),
+        "licences": material.collection.licences,
+        "cpu_s": round(time.process_time() - started),
+        "fit": details,
+        **judged,
+    }
+    (config.run_dir / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return config.run_dir
+
+
+def _settings(config: TrainConfig) -> dict[str, Any]:
+    """The settings that decide the result; folders are the machine's business."""
+    settings = {name: value for name, value in asdict(config).items() if not name.endswith(("_dir", "_weights"))}
+    return {**settings, "exclude_groups": sorted(config.exclude_groups)}
+
+
+def _prepare(config: TrainConfig, progress: Progress) -> _Material:
+    try:
+        with np.load(config.base_weights, allow_pickle=False) as released:
+            base = fold(released)
+    except (OSError, ValueError) as error:
+        raise TrainingRefused(f"{config.base_weights.name}: no readable npz of base weights: {error}") from error
+    collection = collect(config, progress)
+    extractor = Extractor(base)
+    features = {
+        name: extractor.extract(config.cache_dir, name, samples, progress)
+        for name, samples in (("train", collection.train), ("clips", collection.clips))
+    }
+    return _Material(collection, features, base)
+
+
+def _head_data(material: _Material) -> tuple[head.HeadData, int]:
+    """All rows that may be trained on, pseudo-fakes first, and how many of those there are."""
+    pseudo, clips = material.collection.train.rows, material.collection.clips.rows
+    rows = np.concatenate([pseudo, clips])
+    labels, groups = rows["label"].astype(np.int64), rows["group"]
+    weights = np.ones(len(rows))
+    if len(clips):
+        balanced = group_weights(clips["label"].astype(np.int64), clips["group"])
+        weights[len(pseudo) :] = balanced * _CLIP_SHARE / (1 - _CLIP_SHARE) * len(pseudo) / len(clips)
+    pooled = np.concatenate([material.features[name].pooled for name in ("train", "clips")])
+    return head.HeadData(pooled, labels, weights / weights.mean(), groups), len(pseudo)
+
+
+def _fit_head(config: TrainConfig, material: _Material, progress: Progress) -> tuple[Arrays, Floats, dict[str, Any]]:
+    data, pseudo_count = _head_data(material)
+    progress("head: penalty", 0.0)
+    penalty, losses = head.choose_penalty(data, config.folds, config.seed)
+    fold_of = grouped_folds(data.groups, config.folds, config.seed)
+    logits = np.zeros(len(fold_of), dtype=np.float32)
+    for index in range(config.folds):
+        progress("head: cross-validation", index / config.folds)
+        kernel, bias = head.fit_head(data.take(fold_of != index), penalty, config.seed)
+        logits[fold_of == index] = (data.pooled[fold_of == index] @ kernel + bias)[:, 0]
+    kernel, bias = head.fit_head(data, penalty, config.seed)
+    arrays = {**material.base, HEAD_KERNEL: kernel, HEAD_BIAS: bias}
+    details = {"penalty": penalty, "held_out_nats": {str(key): value for key, value in losses.items()}}
+    return arrays, logits[pseudo_count:], details
+
+
+def _fit_top(config: TrainConfig, material: _Material, progress: Progress) -> tuple[Arrays, Floats, dict[str, Any]]:
+    base = _warm_start(config, material)
+    clips = material.collection.clips.rows
+    steps = config.epochs * 2 * len(material.collection.train) // (2 * top.BATCH_PAIRS)
+    cv_steps = round(steps * _CV_STEPS_SHARE)
+    fold_of = grouped_folds(clips["group"], config.folds, config.seed)
+    logits = np.zeros(len(clips), dtype=np.float32)
+    for index in range(config.folds if len(clips) else 0):
+        name = f"top: fold {index + 1} of {config.folds}"
+        parts = _parts(material, fold_of != index)
+        arrays = top.fit_top(base, parts, cv_steps, config.seed, lambda share, name=name: progress(name, share))
+        rows = np.flatnonzero(fold_of == index)
+        logits[rows] = top.score_top(arrays, material.features["clips"].middle, rows)
+    every = np.ones(len(clips), dtype=np.bool_)
+    trained = top.fit_top(base, _parts(material, every), steps, config.seed, lambda share: progress("top", share))
+    return {**material.base, **trained}, logits, {"steps": steps, "cv_steps": cv_steps, "rate": top.LEARNING_RATE}
+
+
+def _warm_start(config: TrainConfig, material: _Material) -> Arrays:
+    """A head on the frozen features of the pseudo-fakes alone, so that no fold starts from its own clips."""
+    data, pseudo_count = _head_data(material)
+    kernel, bias = head.fit_head(data.take(np.arange(pseudo_count)), max(head.PENALTIES), config.seed)
+    return {**material.base, HEAD_KERNEL: kernel, HEAD_BIAS: bias}
+
+
+def _parts(material: _Material, clip_rows: NDArray[np.bool_]) -> list[top.TopPart]:
+    pseudo, clips = material.collection.train.rows, material.collection.clips.rows
+    used = np.flatnonzero(clip_rows[::2])
+    return [
+        top.TopPart(material.features["train"].middle, np.arange(len(pseudo) // 2), pseudo["group"][::2]),
+        top.TopPart(material.features["clips"].middle, used, clips["group"][::2][used]),
+    ]

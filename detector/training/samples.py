@@ -1,0 +1,192 @@
+"""Pictures to crops: every training sample is made here, once, by the crop function that serves.
+
+A sample is a 224 px crop with its label, group and covariates. Samples of one kind lie in one memory-mapped file, so
+that a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detector.errors import FaceNotCroppable
+from detector.frequency import FEATURE_COUNT, frequency_features
+from detector.preprocess import CROP_SCALE, crop_face, quality_of
+from detector.training import augment, blend
+from detector.types import CROP_SIZE_PX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from detector.training.data import Face
+    from detector.types import FaceCrop
+
+MIN_FACE_PX = 64.0
+# A crop that is mostly repeated border looks like no call.
+_MIN_INSIDE = 0.85
+_SWAP_SHARE = 0.35
+_CODE_VERSION = 1
+
+_ROW = np.dtype(
+    [
+        ("label", "u1"),
+        ("pair", "i4"),
+        ("kind", "U8"),
+        ("group", "U64"),
+        ("face_px", "f4"),
+        ("sharpness", "f4"),
+        ("degraded", "?"),
+        ("frequency", "f4", (FEATURE_COUNT,)),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """`rgb` uint8 (n, 224, 224, 3) RGB, on disk; `rows` one record each, with the fields of `_ROW`."""
+
+    rgb: NDArray[np.uint8]
+    rows: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sample:
+    crop: FaceCrop
+    label: int
+    pair: int
+    kind: str
+    group: str
+    degraded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What decides a file of samples; another recipe is another file."""
+
+    name: str
+    count: int
+    seed: int
+    sources: str
+    variants: int = 1
+
+
+def usable(face: Face) -> bool:
+    """Large enough, and its crop lies mostly on the picture."""
+    box = face.face.box
+    if min(box.width, box.height) < MIN_FACE_PX:
+        return False
+    half = CROP_SCALE * max(box.width, box.height) / 2
+    (x, y), (height, width) = box.centre, face.rgb.shape[:2]
+    across = min(x + half, width) - max(x - half, 0)
+    down = min(y + half, height) - max(y - half, 0)
+    return bool(across * down >= _MIN_INSIDE * (2 * half) ** 2)
+
+
+def pseudo_pair(faces: Sequence[Face], seed: tuple[int, int]) -> list[_Sample]:
+    """The real and the fake crop of pair `seed[1]`: about two thirds self-blends, one third swaps."""
+    rng = np.random.default_rng(seed)
+    target = faces[int(rng.integers(len(faces)))]
+    if rng.random() < 0.5:
+        target = blend.mirrored(target)
+    if rng.random() < _SWAP_SHARE:
+        pair = blend.swap(rng, target, blend.nearest_source(rng, target, list(faces)))
+    else:
+        pair = blend.self_blend(rng, target)
+    call = augment.draw(rng, min(target.face.box.width, target.face.box.height))
+    return [
+        _Sample(crop_face(*augment.apply(rgb, pair.face, call)), label, seed[1], pair.kind, target.group, degraded=True)
+        for label, rgb in enumerate((pair.real, pair.fake))
+    ]
+
+
+def footage(frame: tuple[Face, Face | None], pair: int, seed: int, variants: int) -> list[_Sample]:
+    """Crops of one frame of footage: as it came, then `variants - 1` degraded ones, halves of a pair alike."""
+    real, fake = frame
+    kind = "clip" if fake is not None else "call"
+    halves = [(0, real)] if fake is None else [(0, real), (1, fake)]
+    made = [_Sample(crop_face(face.rgb, face.face), label, pair, kind, real.group, False) for label, face in halves]
+    for variant in range(1, variants):
+        rng = np.random.default_rng((seed, pair, variant))
+        mirror = rng.random() < 0.5
+        call = augment.draw(rng, min(real.face.box.width, real.face.box.height))
+        for label, face in halves:
+            view = blend.mirrored(face) if mirror else face
+            crop = crop_face(*augment.apply(view.rgb, view.face, call))
+            made.append(_Sample(crop, label, pair, kind, real.group, True))
+    return made
+
+
+def make(
+    cache: Path, recipe: Recipe, tasks: Sequence[Callable[[], list[_Sample]]], progress: Callable[[str, float], None]
+) -> Samples:
+    """Run the tasks on threads (codecs and OpenCV let go of the interpreter) and keep what they give, in order."""
+    rgb_file, rows_file = cache / f"{recipe.name}.rgb.npy", cache / f"{recipe.name}.rows.npy"
+    stamp_file = cache / f"{recipe.name}.json"
+    known = cached(cache, recipe)
+    if known is not None:
+        return known
+    stamp_file.unlink(missing_ok=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    crops: list[NDArray[np.uint8]] = []
+    rows: list[tuple[Any, ...]] = []
+    for done, sample in _run(tasks):
+        crops.append(sample.crop.rgb)
+        rows.append(_row(sample))
+        progress(f"samples: {recipe.name}", done / len(tasks))
+    np.save(rgb_file, np.stack(crops) if crops else np.zeros((0, CROP_SIZE_PX, CROP_SIZE_PX, 3), np.uint8))
+    np.save(rows_file, np.array(rows, dtype=_ROW))
+    stamp_file.write_text(_stamp(recipe))
+    return Samples(np.load(rgb_file, mmap_mode="r"), np.load(rows_file))
+
+
+def cached(cache: Path, recipe: Recipe) -> Samples | None:
+    """The samples of an earlier run with the same recipe, if there are any."""
+    stamp_file = cache / f"{recipe.name}.json"
+    if not stamp_file.is_file() or stamp_file.read_text() != _stamp(recipe):
+        return None
+    return Samples(np.load(cache / f"{recipe.name}.rgb.npy", mmap_mode="r"), np.load(cache / f"{recipe.name}.rows.npy"))
+
+
+def _stamp(recipe: Recipe) -> str:
+    return json.dumps({**asdict(recipe), "code": _CODE_VERSION}, sort_keys=True)
+
+
+def _run(tasks: Iterable[Callable[[], list[_Sample]]], num_threads: int = 2) -> Iterator[tuple[int, _Sample]]:
+    with ThreadPoolExecutor(num_threads) as pool:
+        for done, made in enumerate(pool.map(_attempt, tasks), 1):
+            for sample in made:
+                yield done, sample
+
+
+def _attempt(task: Callable[[], list[_Sample]]) -> list[_Sample]:
+    """A pair whose landmarks do not fit, or whose face is off the frame, is left out whole."""
+    try:
+        return task()
+    except (FaceNotCroppable, ValueError):
+        return []
+
+
+def _row(sample: _Sample) -> tuple[Any, ...]:
+    crop = sample.crop
+    features = frequency_features(crop.native_rgb, crop.face_px)
+    return (
+        sample.label,
+        sample.pair,
+        sample.kind,
+        sample.group,
+        crop.face_px,
+        quality_of(crop).sharpness,
+        sample.degraded,
+        np.full(FEATURE_COUNT, np.nan, np.float32) if features is None else features,
+    )
+
