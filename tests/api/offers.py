@@ -127,7 +127,8 @@ def many_media(count: int) -> str:
     """An offer of `count` video sections."""
     mids = " ".join(str(n) for n in range(count))
     head = HEAD.replace("BUNDLE 0 1", f"BUNDLE {mids}")
-    return (head + "".join(VIDEO.replace("a=mid:1", f"a=mid:{n}") for n in range(count))).replace("\n", "\r\n")
+    section = "".join(line for line in VIDEO.splitlines(keepends=True) if not line.startswith(("a=rt", "a=fmtp")))
+    return (head + "".join(section.replace("a=mid:1", f"a=mid:{n}") for n in range(count))).replace("\n", "\r\n")
 
 
 DATA_CHANNEL = f"""m=application 9 UDP/DTLS/SCTP webrtc-datachannel

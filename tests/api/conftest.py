@@ -1,0 +1,34 @@
+"""One service for all tests that leave it as they find it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.api.rig import Rig, running_rig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx
+
+KEY, OTHER_KEY = "key-of-the-first-tenant", "key-of-the-second-tenant"
+
+
+@pytest.fixture(scope="session")
+def rig() -> Iterator[Rig]:
+    with running_rig(max_file_size_bytes=2 * 2**20) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def keyed_rig() -> Iterator[Rig]:
+    with running_rig(api_keys=f"{KEY},{OTHER_KEY}") as running:
+        yield running
+
+
+@pytest.fixture
+def client(rig: Rig) -> Iterator[httpx.Client]:
+    with rig.client() as client:
+        yield client

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from api.errors import SettingsRefused
+from api.settings import Settings, load_settings, require_safe_exposure, settings_markdown, settings_table
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "a-key-that-is-long-enough"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for row in settings_table():
+        monkeypatch.delenv(row.name, raising=False)
+
+
+def test_defaults_are_those_of_the_table() -> None:
+    settings = load_settings()
+    assert (settings.port, settings.host, settings.video_frame_count) == (5000, "127.0.0.1", 32)
+    assert settings.max_file_size_bytes == 50 * 2**20
+    assert settings.api_keys == settings.origins == settings.cors_origins == ()
+    assert settings.is_loopback
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field", "expected"),
+    [
+        ("PORT", "8080", "port", 8080),
+        ("HOST", "0.0.0.0", "host", "0.0.0.0"),
+        ("DEBUG", "True", "debug", True),
+        ("LOG_LEVEL", "warning", "log_level", "WARNING"),
+        ("LOG_DIR", "", "log_dir", ""),
+        ("CORS_ORIGINS", "http://localhost:3000, https://Example.org", "cors_origins",
+         ("http://localhost:3000", "https://example.org")),
+        ("VIDEO_FRAME_COUNT", "10", "video_frame_count", 10),
+        ("MODEL_PATH", "/models/one", "model_path", Path("/models/one")),
+        ("MAX_FILE_SIZE", "1048576", "max_file_size_bytes", 2**20),
+        ("DEEPGUARD_INSECURE", "1", "insecure", True),
+        ("DEEPGUARD_SAMPLE_RATE", "5", "sample_rate_hz", 5.0),
+        ("DEEPGUARD_PROXIES", "10.0.0.1,10.0.0.2", "proxies", ("10.0.0.1", "10.0.0.2")),
+    ],
+)
+def test_variables_are_read(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, field: str, expected: object
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert getattr(load_settings(), field) == expected
+
+
+@pytest.mark.parametrize("row", settings_table(), ids=lambda row: row.name)
+def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch, row: object) -> None:
+    name = row.name     # type: ignore[attr-defined]
+    default = load_settings()
+    monkeypatch.setenv(name, "")
+    assert load_settings() == (default.model_copy(update={"log_dir": ""}) if name == "LOG_DIR" else default)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "abc"), ("PORT", "70000"), ("HOST", "example.org"), ("DEBUG", "perhaps"), ("LOG_LEVEL", "LOUD"),
+        ("CORS_ORIGINS", "*"), ("CORS_ORIGINS", "localhost:3000"), ("VIDEO_FRAME_COUNT", "0"),
+        ("MAX_FILE_SIZE", "50MB"), ("DEEPGUARD_WORKERS", "-1"), ("DEEPGUARD_HOP_S", "5"),
+        ("DEEPGUARD_SAMPLE_RATE", "nan"), ("DEEPGUARD_UPLOAD_RATE", "0"), ("DEEPGUARD_ORIGINS", "https://a/b"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_variable_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsRefused) as refused:
+        load_settings()
+    allowed = next(row.allowed for row in settings_table() if row.name == name)
+    assert str(refused.value) == f"{name}: expected {allowed}, got {value!r}"
+
+
+@pytest.mark.parametrize("keys", ["short", f"{KEY},with space in the middle", f"{KEY},ümlaut-ümlaut-ümlaut"])
+def test_weak_keys_are_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, keys: str) -> None:
+    monkeypatch.setenv("DEEPGUARD_API_KEYS", keys)
+    with pytest.raises(SettingsRefused, match="^DEEPGUARD_API_KEYS: expected ") as refused:
+        load_settings()
+    assert not any(key in str(refused.value) for key in keys.split(","))
+
+
+def test_keys_do_not_show_in_a_repr() -> None:
+    assert KEY not in repr(load_settings(api_keys=KEY))
+
+
+def test_every_wrong_value_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "x")
+    monkeypatch.setenv("DEEPGUARD_WORKERS", "x")
+    with pytest.raises(SettingsRefused) as refused:
+        load_settings()
+    assert [line.partition(":")[0] for line in str(refused.value).splitlines()] == ["PORT", "DEEPGUARD_WORKERS"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_needs_no_key(host: str) -> None:
+    require_safe_exposure(Settings(host=host))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_other_hosts_need_a_key_or_a_word(host: str) -> None:
+    with pytest.raises(SettingsRefused, match=r"DEEPGUARD_API_KEYS.*DEEPGUARD_INSECURE=1"):
+        require_safe_exposure(Settings(host=host))
+    require_safe_exposure(Settings(host=host, insecure=True))
+    require_safe_exposure(Settings(host=host, api_keys=KEY))
+
+
+def test_the_readme_has_the_same_table() -> None:
+    text = (ROOT / "README.md").read_text()
+    found = re.search(r"<!-- settings:begin -->\s*(.*?)\s*<!-- settings:end -->", text, re.S)
+    assert found
+    assert found[1] == settings_markdown()
+
+
+def test_the_module_prints_the_table() -> None:
+    done = subprocess.run([sys.executable, "-m", "api.settings"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == settings_markdown() + "\n"
