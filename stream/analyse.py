@@ -11,6 +11,7 @@ import numpy as np
 
 from detector.errors import FaceNotCroppable
 from detector.preprocess import crop_face, quality_of
+from detector.tracks import Tracker
 from stream.types import FaceObservation, Quality
 
 if TYPE_CHECKING:
@@ -23,17 +24,6 @@ if TYPE_CHECKING:
 
 NO_MODEL, SCORER_FAILED = "no_model", "scorer_failed"
 PREVIEW_QUALITY = 70
-
-try:
-    from detector.tracks import Tracker
-except ImportError:     # until the tracker lands
-    from collections import namedtuple
-    _T = namedtuple("_T", "track face")
-
-    class Tracker:
-        def update(self, pts_s, faces):
-            return tuple(_T(i, f) for i, f in enumerate(faces))
-
 
 _log = logging.getLogger(__name__)
 

@@ -73,6 +73,10 @@ class WorkerChannel:
             raise ChannelBroken(str(error)) from error
         return message
 
+    def close(self) -> None:
+        self._reader.close()
+        self._socket.close()
+
 
 def _check_size(size: int) -> None:
     if size > MAX_MESSAGE_BYTES:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -47,23 +47,35 @@ class Clip:
         return {**QUICK.get(self.encoder, {}), **self.options}
 
 
+@cache
+def _gradients(width: int, height: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    columns = (np.arange(width) * 255 // max(width, 1)).astype(np.uint8)
+    rows = (np.arange(height) * 255 // max(height, 1)).astype(np.uint8)
+    base = np.empty((height, width, 3), np.uint8)
+    base[:, :, 0], base[:, :, 1] = columns[None, :], rows[:, None]
+    base[:, :, 2] = (np.arange(width)[None, :] + np.arange(height)[:, None]) % 256
+    return base, np.full((height, width), 4, np.uint8)
+
+
 def pattern(number: int, width: int, height: int) -> NDArray[np.uint8]:
-    """RGB uint8 (height, width, 3): a gradient, a moving bar, and the number as a row of light and dark squares."""
-    rows, columns = np.mgrid[0:height, 0:width]
-    rgb = np.stack([columns * 255 // max(width, 1), rows * 255 // max(height, 1), (rows + columns + number * 4) % 256], 2)
+    """RGB uint8 (height, width, 3): a moving gradient and bar, and the number as a row of light and dark squares."""
+    base, step = _gradients(width, height)
+    rgb = base.copy()
+    rgb[:, :, 2] += step * np.uint8(number % 64)
     bar = (number * 7) % max(width, 1)
     rgb[:, bar : bar + max(2, width // 40)] = 255
     cell = min(width, height) // 12
     for bit in range(12):
         rgb[: 2 * cell, bit * cell : (bit + 1) * cell] = 255 * (number >> bit & 1)
-    return rgb.astype(np.uint8)
+    return rgb
 
 
 def number_on(rgb: NDArray[np.uint8]) -> int:
     """The frame number that `pattern` drew."""
     cell = min(rgb.shape[:2]) // 12
-    bits = [rgb[cell // 2 : cell + cell // 2, b * cell + cell // 4 : (b + 1) * cell - cell // 4].mean() for b in range(12)]
-    return sum((mean > 127) << bit for bit, mean in enumerate(bits))
+    inner = cell // 4
+    squares = [rgb[2 * inner : 6 * inner, bit * cell + inner : (bit + 1) * cell - inner] for bit in range(12)]
+    return sum((square.mean() > 127) << bit for bit, square in enumerate(squares))
 
 
 def pictures(clip: Clip) -> Iterator[NDArray[np.uint8]]:
@@ -130,16 +142,6 @@ def audio_only(path: Path, seconds: float = 0.5) -> Path:
 def picture(width: int, height: int, extension: str = ".jpg") -> bytes:
     bgr = np.ascontiguousarray(pattern(5, width, height)[:, :, ::-1])
     return bytes(cv2.imencode(extension, bgr)[1])
-
-
-def remux(packets_of: list[Path], path: Path) -> Path:
-    """Transport streams one after the other, as bytes: the format allows it."""
-    path.write_bytes(b"".join(part.read_bytes() for part in packets_of))
-    return path
-
-
-def as_file(data: bytes) -> io.BytesIO:
-    return io.BytesIO(data)
 
 
 def _set_up(context: Any, clip: Clip) -> None:

@@ -69,9 +69,10 @@ def test_plans_are_within_bounds_and_decodable(frames: int, gop: int, wanted: in
         assert start == target.frame_number // gop * gop
 
 
-@given(st.lists(st.integers(-(2**40), 2**40), min_size=1, max_size=60), st.lists(st.booleans(), min_size=60, max_size=60))
-def test_any_times_give_a_plan(times: list[int], keys: list[bool]) -> None:
-    entries = tuple(PacketEntry(pts, pts, key) for pts, key in zip(times, keys, strict=False))
+@given(st.lists(st.tuples(st.integers(-(2**40), 2**40), st.booleans()), min_size=1, max_size=60))
+def test_any_times_give_a_plan(packets: list[tuple[int, bool]]) -> None:
+    times, keys = [pts for pts, _ in packets], [key for _, key in packets]
+    entries = tuple(PacketEntry(pts, pts, key) for pts, key in packets)
     index = PacketIndex(entries, tick_s=1 / 90_000, fps=25.0, ordered_times=True)
     plan = plan_samples(index, 16, 5)
     assert 1 <= len(plan.targets) <= 16

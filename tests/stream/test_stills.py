@@ -57,7 +57,8 @@ def test_headers_tell_size_and_completeness(extension: str) -> None:
 @pytest.mark.parametrize(("orientation", "corner"), [(1, "red"), (6, "blue"), (3, "green"), (0, "red"), (65535, "red")])
 def test_exif_orientation_is_applied_once(orientation: int, corner: str) -> None:
     rgb = np.zeros((40, 80, 3), np.uint8)
-    rgb[:20, :20], rgb[:20, -20:], rgb[-20:, :20], rgb[-20:, -20:] = (255, 0, 0), (255, 255, 255), (0, 0, 255), (0, 255, 0)
+    rgb[:20, :20], rgb[:20, -20:] = (255, 0, 0), (255, 255, 255)
+    rgb[-20:, :20], rgb[-20:, -20:] = (0, 0, 255), (0, 255, 0)
     data = bytes(cv2.imencode(".jpg", rgb[:, :, ::-1], (cv2.IMWRITE_JPEG_QUALITY, 100))[1])
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01" + struct.pack(">HH", orientation, 0) + bytes(4)
     upright = decode_still(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:], LIMITS)

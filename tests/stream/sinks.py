@@ -1,0 +1,55 @@
+"""A sink that keeps what a pool says of one stream."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stream.pool import WorkerStream
+    from stream.types import DropCause, MediaUnit, Observation
+
+
+class Recorder:
+    """`at_s` are monotonic times of the observations."""
+
+    def __init__(self) -> None:
+        self.observations: list[Observation] = []
+        self.at_s: list[float] = []
+        self.gaps: list[DropCause] = []
+        self.failures: list[tuple[DropCause, str]] = []
+        self.keyframes_asked = 0
+
+    def observed(self, observation: Observation) -> None:
+        self.observations.append(observation)
+        self.at_s.append(time.monotonic())
+
+    def keyframe_needed(self) -> None:
+        self.keyframes_asked += 1
+
+    def gap(self, cause: DropCause) -> None:
+        self.gaps.append(cause)
+
+    def failed(self, cause: DropCause, message: str) -> None:
+        self.failures.append((cause, message))
+
+
+async def publish(stream: WorkerStream, media: list[MediaUnit], fps: float = 30.0) -> None:
+    """Feed at the pace of a call, until all is fed or the task is cancelled."""
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    for number, unit in enumerate(media):
+        await asyncio.sleep(max(0.0, began_s + number / fps - loop.time()))
+        stream.feed(unit)
+
+
+async def until(condition: Callable[[], bool], limit_s: float = 10.0) -> float:
+    """Wait for a condition; how long it took. Raises TimeoutError."""
+    began_s = time.monotonic()
+    async with asyncio.timeout(limit_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+    return time.monotonic() - began_s

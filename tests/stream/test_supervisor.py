@@ -1,0 +1,227 @@
+"""Workers that are killed, hang, or lose their parent. Every pool here has processes of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from stream.errors import MediaRefused, WorkerLost
+from stream.ipc import FileFrame
+from stream.pool import PoolConfig, WorkerPool
+from stream.supervisor import Backoff
+from stream.types import Codec, DropCause
+from tests.stream.pools import CODECS, clip, judged, request, running, spec
+from tests.stream.sinks import Recorder, publish, until
+from tests.synthetic import Clip, units, video
+
+if TYPE_CHECKING:
+    from stream.pool import WorkerStream
+
+FACES = Path(__file__).resolve().parents[1] / "media"
+
+
+def test_backoff_doubles_while_workers_die_at_once() -> None:
+    backoff = Backoff(longest_s=30.0)
+    assert [backoff.after(None) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+    assert backoff.after(60.0) == 0
+    assert [backoff.after(1.0) for _ in range(4)] == [0, 1, 2, 4]
+
+
+async def test_a_killed_worker_is_replaced_and_only_its_streams_show_a_gap() -> None:
+    began_s = time.monotonic()
+    async with running() as pool:
+        started_s = time.monotonic() - began_s
+        recorders = [Recorder(), Recorder()]
+        streams = [pool.open(spec(f"s{n}", codec), recorders[n]) for n, codec in enumerate(CODECS)]
+        media = [units(f"s{n}", codec, clip(codec, 240)) for n, codec in enumerate(CODECS)]
+        feeds = [asyncio.create_task(publish(stream, part)) for stream, part in zip(streams, media, strict=True)]
+        await until(lambda: all(len(recorder.observations) >= 5 for recorder in recorders))
+        before = set(pool.status.pids)
+        killed_s = time.monotonic()
+        os.kill(pool.status.pids[0], signal.SIGKILL)
+        await until(lambda: pool.status.restarts == 1)
+        await until(lambda: pool.status.ready == 2)
+        replaced_s = time.monotonic() - killed_s
+        await asyncio.gather(*feeds)
+        counts = [await stream.close() for stream in streams]
+        assert replaced_s <= max(3.0, 1.5 * started_s), f"replaced in {replaced_s:.1f} s, started in {started_s:.1f} s"
+        assert len(set(pool.status.pids) & before) == 1
+        hit = [n for n in (0, 1) if recorders[n].gaps]
+        assert len(hit) == 1, "exactly one stream was on the killed worker"
+        (lost,), (kept,) = hit, [n for n in (0, 1) if n not in hit]
+        assert recorders[lost].gaps == [DropCause.WORKER_LOST]
+        assert recorders[lost].keyframes_asked >= 1
+        assert max(b - a for a, b in zip(recorders[lost].at_s, recorders[lost].at_s[1:], strict=False)) <= 3.0
+        assert recorders[kept].keyframes_asked == 0
+        assert counts[kept].dropped == {}
+        assert [o.frame_number for o in recorders[kept].observations] == sorted(
+            o.frame_number for o in recorders[kept].observations
+        )
+        cells = [o.cell for o in recorders[lost].observations]
+        assert cells == sorted(set(cells)), "a cell was observed twice"
+        assert sum(counts[lost].dropped.values()) + counts[lost].decoded >= 240 - 32
+        assert counts[lost].received == 240
+
+
+async def test_a_lone_worker_that_dies_comes_back_with_its_streams() -> None:
+    async with running(PoolConfig(workers=1)) as pool:
+        recorder = Recorder()
+        stream = pool.open(spec("s"), recorder)
+        feed = asyncio.create_task(publish(stream, units("s", Codec.H264, clip(Codec.H264, 240))))
+        await until(lambda: len(recorder.observations) >= 3)
+        seen = len(recorder.observations)
+        os.kill(pool.status.pids[0], signal.SIGKILL)
+        await until(lambda: len(recorder.observations) > seen + 1)
+        await feed
+        await stream.close()
+        assert recorder.gaps == [DropCause.WORKER_LOST]
+
+
+async def test_a_stopped_worker_is_noticed_and_replaced() -> None:
+    config = PoolConfig(workers=2, heartbeat_s=0.3, silent_limit_s=1.5)
+    async with running(config) as pool:
+        recorder = Recorder()
+        stream = pool.open(spec("s"), recorder)
+        feed = asyncio.create_task(publish(stream, units("s", Codec.H264, clip(Codec.H264, 240))))
+        await until(lambda: len(recorder.observations) >= 3)
+        stopped = _worker_of(pool, stream)
+        os.kill(stopped, signal.SIGSTOP)
+        assert await until(lambda: pool.status.restarts == 1) <= 2.5
+        seen = len(recorder.observations)
+        await until(lambda: pool.status.ready == 2 and len(recorder.observations) > seen + 3)
+        assert stopped not in pool.status.pids
+        assert not psutil.pid_exists(stopped)
+        await feed
+        assert recorder.gaps == [DropCause.WORKER_LOST]
+        await stream.close()
+
+
+def _worker_of(pool: WorkerPool, stream: WorkerStream) -> int:
+    """The worker with a stream is the one that has used more CPU since both were warm."""
+    used = {pid: sum(psutil.Process(pid).cpu_times()[:2]) for pid in pool.status.pids}
+    time.sleep(0.3)
+    return max(used, key=lambda pid: sum(psutil.Process(pid).cpu_times()[:2]) - used[pid])
+
+
+async def test_a_file_survives_the_death_of_its_worker(tmp_path: Path) -> None:
+    path = video(tmp_path / "a.mp4", Clip(640, 360, frames=300, gop=300))
+    async with running() as pool:
+        frames: list[FileFrame] = []
+        async for message in pool.run_file(request(path, max_samples=60)):
+            if isinstance(message, FileFrame):
+                frames.append(message)
+                if len(frames) == 3:
+                    _kill_busiest(pool)
+        assert [frame.done for frame in frames] == list(range(1, 61)), "frames are missing or repeated"
+        assert [frame.frame_number for frame in frames] == sorted({frame.frame_number for frame in frames})
+        await until(lambda: pool.status.restarts == 1)
+
+
+async def test_a_file_that_kills_two_workers_is_refused(tmp_path: Path) -> None:
+    path = video(tmp_path / "a.mp4", Clip(640, 360, frames=300, gop=300))
+    async with running() as pool:
+        with pytest.raises(MediaRefused) as refused:
+            await _kill_all_while_judging(pool, path)
+        assert (refused.value.code, refused.value.status) == ("decoder_crashed", 422)
+        await until(lambda: pool.status.ready == 2, 30)
+
+
+async def _kill_all_while_judging(pool: WorkerPool, path: Path) -> None:
+    async for message in pool.run_file(request(path, max_samples=200)):
+        assert isinstance(message, FileFrame)
+        for pid in pool.status.pids:
+            os.kill(pid, signal.SIGKILL)
+
+
+def _kill_busiest(pool: WorkerPool) -> None:
+    used = {pid: sum(psutil.Process(pid).cpu_times()[:2]) for pid in pool.status.pids}
+    time.sleep(0.2)
+    os.kill(max(used, key=lambda pid: sum(psutil.Process(pid).cpu_times()[:2]) - used[pid]), signal.SIGKILL)
+
+
+async def test_workers_give_up_what_they_do_not_need() -> None:
+    async with running(PoolConfig(workers=1)) as pool:
+        process = psutil.Process(pool.status.pids[0])
+        assert "NoNewPrivs:\t1" in _kernel_status(process.pid)
+        assert process.rlimit(psutil.RLIMIT_CORE) == (0, 0)
+        assert process.rlimit(psutil.RLIMIT_NOFILE) == (64, 64)
+        assert process.rlimit(psutil.RLIMIT_AS)[0] == PoolConfig().address_space_bytes
+        assert set(process.environ()) <= {
+            "PATH", "LANG", "PYTHONPATH", "OPENCV_IO_MAX_IMAGE_PIXELS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
+            "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM",
+        }
+        os.kill(process.pid, signal.SIGINT)
+        await asyncio.sleep(0.3)
+        assert pool.status.restarts == 0, "Ctrl-C in a terminal must not reach the workers"
+
+
+def _kernel_status(pid: int) -> str:
+    return Path(f"/proc/{pid}/status").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_do_not_outlive_their_parent(number: signal.Signals) -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from stream.pool import PoolConfig, WorkerPool\n"
+        "async def main():\n"
+        "    pool = WorkerPool(PoolConfig(workers=1))\n"
+        "    await pool.start()\n"
+        "    print(*pool.status.pids, flush=True)\n"
+        "    await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = psutil.Process(int(parent.stdout.readline()))
+        parent.send_signal(number)
+        parent.wait(10)
+        worker.wait(5)
+
+
+
+async def test_closing_the_pool_ends_everything(tmp_path: Path) -> None:
+    pool = WorkerPool(PoolConfig(workers=2))
+    await pool.start()
+    await until(lambda: pool.status.ready == 2, 30)
+    pids = pool.status.pids
+    recorder = Recorder()
+    stream = pool.open(spec("s"), recorder)
+    job = asyncio.create_task(judged(pool, request(video(tmp_path / "a.mp4", Clip(640, 360, frames=300)), 300)))
+    await asyncio.sleep(0.1)
+    await pool.close()
+    await pool.close()
+    with pytest.raises(WorkerLost):
+        await job
+    assert [cause for cause, _ in recorder.failures] == [DropCause.WORKER_LOST]
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    stream.feed(units("s", Codec.H264, clip(Codec.H264, 2))[0])
+    await stream.close()
+    with pytest.raises(WorkerLost):
+        pool.open(spec("t"), Recorder())
+
+
+async def test_a_pool_whose_workers_cannot_start_says_so() -> None:
+    with pytest.raises(WorkerLost):
+        await WorkerPool(PoolConfig(workers=2, address_space_bytes=64 * 2**20)).start()
+
+
+async def test_without_weights_faces_are_found_and_nothing_is_scored(tmp_path: Path) -> None:
+    async with running(PoolConfig(workers=1, weights_dir=tmp_path)) as pool:
+        assert pool.status.model is None
+        assert pool.status.problem
+        (frame,), _ = await judged(pool, request(FACES / "biden.jpg", heat_maps=True))
+        assert frame.faces
+        assert frame.unscored == "no_model"
+        assert all(face.prob_fake is None and face.llr is None and face.heat_map is None for face in frame.faces)
+        assert frame.faces[0].quality.weight > 0
+        assert frame.heat_map_png is None
