@@ -78,7 +78,8 @@ async def test_the_files_own_frames_arrive_and_loop(
     assert stats.connected_s < 5
     units = session.units
     assert 60 <= len(units) <= stats.frames
-    assert [unit.pts_s for unit in units] == pytest.approx([n / 30 for n in range(len(units))], abs=5e-3)      # WebM counts in ms
+    media_s = [unit.pts_s for unit in units]        # WebM counts in milliseconds
+    assert media_s == pytest.approx([n / 30 for n in range(len(units))], abs=5e-3)
     assert [nal_bodies(unit.payload) for unit in units[:45]] == [
         nal_bodies(clip.packets[n % 30][1]) for n in range(45)
     ]

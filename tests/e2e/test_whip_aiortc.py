@@ -1,0 +1,115 @@
+"""Calls over real WebRTC on loopback, from a publisher of encoded media, judged by the real service."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from api.publish import PublishOptions, PublishStats, publish
+from tests.api.offers import BROWSER
+from tests.api.rig import Rig, running_rig
+from tests.e2e.whip_support import SAMPLE, transcode, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    with running_rig() as running:
+        yield running
+
+
+@contextmanager
+def published(url: str, clip: Path, **options: Any) -> Iterator[list[PublishStats]]:
+    """Plays the clip in a loop, from a thread with its own event loop; what came of it is in the list at the end."""
+    stats: list[PublishStats] = []
+    loop = asyncio.new_event_loop()
+    given = PublishOptions(**options)
+    thread = threading.Thread(target=lambda: stats.append(loop.run_until_complete(publish(url, clip, given))))
+    thread.start()
+    try:
+        yield stats
+    finally:
+        loop.call_soon_threadsafe(given.stop.set)
+        thread.join(30)
+        assert not thread.is_alive()
+        loop.close()
+
+
+def test_the_sample_call_is_judged_from_its_first_second(rig: Rig) -> None:
+    with rig.client() as client, published(f"{rig.url}/whip/sample?call_id=room-1", SAMPLE, sample=True) as stats:
+        wait_for(client, "sample", lambda info: info["frames"]["received"] > 0)
+        live_s = time.monotonic()
+        first = wait_for(client, "sample", lambda info: info["verdict"] is not None)
+        assert time.monotonic() - live_s < 3
+        assert (first["state"], first["source"], first["sample"], first["call_id"]) == ("live", "whip", True, "room-1")
+        info = wait_for(client, "sample", lambda info: info["verdict"]["samples"] >= 8)
+        assert (info["width_px"], info["height_px"]) == (640, 360)
+        verdict = info["verdict"]
+        assert len(verdict["faces"]) == 1
+        assert verdict["coverage"] > 0.8
+        assert verdict["age_ms"] < 2000
+        assert info["frames"]["dropped"] == {}
+        frame = client.get("/v1/streams/sample/frame.jpg")
+        assert frame.headers["content-type"] == "image/jpeg"
+    with rig.client() as client:
+        ended = client.get("/v1/streams/sample").json()
+    assert ended["state"] == "ended"
+    assert ended["frames"]["decoded"] == ended["frames"]["received"]
+    assert stats[0].frames - ended["frames"]["received"] <= 5
+    assert stats[0].connected_s < 5
+    assert rig.call(lambda: rig.context.peers.status.sessions) == 0
+
+
+def test_a_vp8_call_is_judged(rig: Rig, tmp_path: Path) -> None:
+    fast = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}
+    clip = transcode(tmp_path / "call.webm", "libvpx", 3, **fast)
+    with rig.client() as client, published(f"{rig.url}/whip/vp8", clip):
+        info = wait_for(client, "vp8", lambda info: info["verdict"] is not None and info["verdict"]["samples"] >= 8)
+        assert len(info["verdict"]["faces"]) == 1
+        assert (info["width_px"], info["height_px"]) == (640, 360)
+        assert info["frames"]["dropped"] == {}
+        assert not info["sample"]
+
+
+def test_a_call_can_be_stopped_by_the_moderator(rig: Rig) -> None:
+    with rig.client() as client:
+        with published(f"{rig.url}/whip/stopped", SAMPLE) as stats:
+            wait_for(client, "stopped", lambda info: info["frames"]["received"] > 10)
+            assert client.delete("/v1/streams/stopped").status_code == 204
+            wait_for(client, "stopped", lambda info: info["state"] == "ended")
+            end_s = time.monotonic() + 10
+            while not stats and time.monotonic() < end_s:
+                time.sleep(0.05)
+        assert stats[0].ended_by == "server"
+        with published(f"{rig.url}/whip/stopped", SAMPLE):
+            wait_for(client, "stopped", lambda info: info["state"] == "live")       # the name is free again
+
+
+def test_two_calls_at_once_are_kept_apart(rig: Rig) -> None:
+    with rig.client() as client, published(f"{rig.url}/whip/one", SAMPLE), published(f"{rig.url}/whip/two", SAMPLE):
+        for stream in ("one", "two"):
+            info = wait_for(client, stream, lambda info: info["verdict"] is not None)
+            assert info["verdict"]["id"].startswith(f"{stream}/{info['epoch']}/")
+        answer = client.post("/whip/one", content="v=0", headers={"Content-Type": "application/sdp"})
+        assert answer.status_code == 400
+        listed = [info["stream"] for info in client.get("/v1/streams").json()["streams"] if info["state"] == "live"]
+        assert sorted(listed) == ["one", "two"]
+
+
+def test_offers_that_never_connect_are_no_calls(rig: Rig) -> None:
+    with httpx.Client(base_url=rig.url, trust_env=False, headers={"Content-Type": "application/sdp"}) as client:
+        answers = [client.post(f"/whip/dead-{n}", content=BROWSER) for n in range(10)]
+        locations = [answer.headers["location"] for answer in answers]
+        assert not [info for info in client.get("/v1/streams").json()["streams"] if info["stream"].startswith("dead")]
+        assert rig.call(lambda: rig.context.peers.status) == (10, 10)
+        assert [client.delete(location).status_code for location in locations] == [200] * 10
+        assert rig.call(lambda: rig.context.peers.status) == (0, 0)
