@@ -18,6 +18,8 @@ CELL_PX = 12
 STRIDE_PX = 2
 # Canvas sides are multiples of this, so that frame sizes that are nearly alike share a graph.
 CANVAS_STEP_PX = 8
+# Levels up to this scale are drawn with care.
+SMALL_SCALE = 1 / 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +58,12 @@ def level_sizes(width_px: int, height_px: int, base_scale: float, factor: float)
 def halvings(scale: float) -> tuple[int, bool]:
     """What a level is drawn from: the picture halved that many times, and whether bilinearly (else by area).
 
-    The levels for the smallest faces are the costly ones to average by area; half the picture, read bilinearly, serves
-    them as well. The others decide over large faces with a handful of cells: their source is at least three times
-    as large as they are, which keeps them within rounding of an average over the picture itself.
+    Large levels are costly to average by area; the next larger half, read bilinearly, serves them as well. Small levels
+    decide over large faces with a handful of cells: their source is at least three times as large as they are, which
+    keeps them near an average over the picture itself.
     """
-    if 0.25 < scale <= 0.5:
-        return 1, True
+    if SMALL_SCALE < scale <= 0.5:
+        return math.floor(math.log2(1 / scale)), True
     return max(0, math.floor(math.log2(1 / (3 * scale)))), False
 
 
