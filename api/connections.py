@@ -1,29 +1,36 @@
 """uvicorn's HTTP protocol with deadlines on what a client sends, and JSON where uvicorn answers by itself.
 
-The request head has `HEAD_S` in all. The body has `BODY_S`, plus time in proportion to what has arrived, so that a
-slow honest upload gets through and a trickle does not. What is still sent after the answer is read for `LINGER_S`.
+The body's deadline moves with what has arrived, so that a slow honest upload gets through and a trickle does not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEAD_S = 10.0
-BODY_S = 10.0
-BODY_BYTES_PER_S = 32 * 1024
-LINGER_S = 5.0
-MAX_CONNECTIONS = 512
 
-_CHECK_S = 1.0
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """The request head has `head_s` in all; the body has `body_s` and a second more for every `body_bytes_per_s` that
+    have come; what is still sent after the answer is read for `linger_s`."""
+
+    head_s: float = 10.0
+    body_s: float = 10.0
+    body_bytes_per_s: float = 32 * 1024
+    linger_s: float = 5.0
+    check_s: float = 1.0
+    max_connections: int = 512
 
 
 class GuardedProtocol(H11Protocol):
     """One connection until it ends or becomes a WebSocket."""
+
+    patience: ClassVar[Patience] = Patience()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -34,7 +41,7 @@ class GuardedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:    # type: ignore[override] # as in uvicorn
         super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
+        if len(self.connections) > self.patience.max_connections:
             self._refuse(503, "service_full", "too many connections")
             return
         self._enter("head")
@@ -82,15 +89,15 @@ class GuardedProtocol(H11Protocol):
             self._stop_watching()
             self._refuse(408, "too_slow", "the request did not arrive in time")
             return
-        self._deadline_timer = self.loop.call_later(_CHECK_S, self._watch)
+        self._deadline_timer = self.loop.call_later(self.patience.check_s, self._watch)
 
     def _allowed_s(self) -> float:
         if self._phase == "body":
             if self.flow.read_paused:       # we are the slow side
                 self._since_s = self.loop.time()
                 self._body_bytes = 0
-            return BODY_S + self._body_bytes / BODY_BYTES_PER_S
-        return {"head": HEAD_S, "linger": LINGER_S}.get(self._phase, float("inf"))
+            return self.patience.body_s + self._body_bytes / self.patience.body_bytes_per_s
+        return {"head": self.patience.head_s, "linger": self.patience.linger_s}.get(self._phase, float("inf"))
 
     def _stop_watching(self) -> None:
         if self._deadline_timer is not None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,9 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """SIGTERM and SIGINT end the service in order, and the process with status 0."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         loop = asyncio.get_running_loop()
         signals = (signal.SIGTERM, signal.SIGINT)
         for number in signals:
@@ -84,12 +88,12 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def make_server(context: AppContext) -> Server:
+def make_server(context: AppContext, protocol: type[GuardedProtocol] = GuardedProtocol) -> Server:
     """A server for `serve(sockets=[...])` on a running context."""
     settings = context.settings
     config = uvicorn.Config(
         create_app(settings, context),
-        http=GuardedProtocol,
+        http=protocol,
         ws="websockets-sansio",
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,

@@ -6,6 +6,7 @@ allowed. `python -m api.settings` prints the table that the README shows.
 
 from __future__ import annotations
 
+import os
 import sys
 from ipaddress import ip_address
 from pathlib import Path
@@ -165,6 +166,11 @@ def require_safe_exposure(settings: Settings) -> None:
         f"HOST={settings.host} can be reached from other machines, and no keys are set. Set DEEPGUARD_API_KEYS, "
         "or HOST=127.0.0.1, or DEEPGUARD_INSECURE=1 if everybody who can reach it may use it."
     )
+
+
+def has_display() -> bool:
+    """Whether somebody here could see a browser window."""
+    return sys.platform in ("darwin", "win32") or any(os.environ.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 class SettingRow(NamedTuple):

@@ -109,8 +109,9 @@ class Spool:
         return path
 
     async def _write(self, request: Request, path: Path) -> ReceivedFile:
-        file = os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
+        file: BinaryIO | None = None
         try:
+            file = os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
             reader = FilePartReader(request.headers.get("content-type"), file, self._max_file_bytes)
             async for batch in _batches(request.stream()):
                 await asyncio.to_thread(reader.feed, batch)
@@ -119,8 +120,9 @@ class Spool:
             log.error("an upload cannot be stored", errno=error.errno)
             raise Busy("storage_failed", "the file cannot be stored now; try again", _RETRY_AFTER_S) from error
         finally:
-            with suppress(OSError):     # a full disk was told by the write already
-                file.close()
+            if file is not None:
+                with suppress(OSError):     # a full disk was told by the write already
+                    file.close()
 
 
 async def _batches(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from tests.api.rig import Rig, running_rig
 
@@ -14,6 +16,12 @@ if TYPE_CHECKING:
     import httpx
 
 KEY, OTHER_KEY = "key-of-the-first-tenant", "key-of-the-second-tenant"
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    """Only warnings of the services under test."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,7 @@ def test_every_expected_error_has_a_client_or_capacity_status(kind: type[Excepti
         (UploadRefused(413, "too_large", "too large"), 413, "too_large"),
         (HTTPException(404), 404, "not_found"),
         (HTTPException(405), 405, "method_not_allowed"),
-        (HTTPException(418), 418, "im_a_teapot"),
+        (HTTPException(406), 406, "not_acceptable"),
         (ClientDisconnect(), 400, "client_gone"),
     ],
 )

@@ -1,0 +1,200 @@
+"""The command `deepguard`. Every command imports what it needs when it runs, so that none pays for another."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from api.settings import Settings, load_settings, settings_table
+from api.version import VERSION
+
+EXIT_NOT_ALL = 1
+
+app = typer.Typer(
+    name="deepguard", no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+    pretty_exceptions_enable=False, help="Rolling verdicts on manipulated faces in live calls, and verdicts on files.",
+)
+bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure this machine.")
+app.add_typer(bench, name="bench")
+
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="write the result there, too")]
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+def _settings_help() -> str:
+    lines = ["\b", "Settings (environment variables):"]
+    for row in settings_table():
+        lines.append(f"  {row.name:<24} {row.meaning}")
+        lines.append(f"  {'':<24} default: {row.default or 'empty'}; allowed: {row.allowed}")
+    return "\n".join(lines)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"deepguard {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="show it and end")
+    ] = False,
+) -> None:
+    """Rolling verdicts on manipulated faces in live calls, and verdicts on files."""
+
+
+@app.command(epilog=_settings_help())
+def serve(
+    host: Annotated[str | None, typer.Option(help="as HOST")] = None,
+    port: Annotated[int | None, typer.Option(help="as PORT")] = None,
+    workers: Annotated[int | None, typer.Option(help="as DEEPGUARD_WORKERS")] = None,
+) -> None:
+    """Run the service until SIGTERM or Ctrl-C; both end it in order, with status 0."""
+    from api.logs import logging_to
+    from api.server import run_server
+    from api.terminal import run
+
+    def work() -> None:
+        settings = load_settings(host=host, port=port, workers=workers)
+        with logging_to(settings):
+            asyncio.run(run_server(settings))
+
+    run(work)
+
+
+@app.command()
+def score(
+    files: Annotated[list[Path], typer.Argument(help="pictures and videos")],
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per line")] = False,
+    workers: Annotated[int | None, typer.Option(help="as DEEPGUARD_WORKERS")] = None,
+) -> None:
+    """Judge files. Ends with 0 if every file was judged, 1 if some could not be, 2 if nothing could be run.
+
+    What a file's label is does not change the status.
+    """
+    from api.terminal import run
+
+    run(lambda: _score(files, as_json, load_settings(workers=workers, log_dir="", log_level="WARNING")))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def demo(context: typer.Context) -> None:
+    """Run the service and a sample call that is published to it over WebRTC."""
+    from api.demo import run_demo
+    from api.terminal import run
+
+    run(lambda: run_demo(context.args))
+
+
+@app.command()
+def train(      # noqa: PLR0913 - a command's parameters are its options
+    data: Annotated[Path, typer.Argument(help="stills.csv (and video_pairs.csv), or {train,val}/{real,fake} folders")],
+    base_weights: Annotated[Path, typer.Option(help="npz of ImageNet weights, named as Keras names them")],
+    run_dir: Annotated[Path, typer.Option(help="gets the result")] = Path(".cache/training/run"),
+    cache_dir: Annotated[Path, typer.Option(help="keeps samples between runs")] = Path(".cache/training"),
+    phase: Annotated[str, typer.Option(help="head or top")] = "head",
+    pairs: Annotated[int, typer.Option(help="self-blended training pairs", min=1)] = 1500,
+    epochs: Annotated[int, typer.Option(help="passes over the pairs", min=1)] = 8,
+    seed: Annotated[int, typer.Option(help="of all random choices")] = 0,
+    research: Annotated[bool, typer.Option(help="allow data that may not be shipped; not to be exported")] = False,
+) -> None:
+    """Train and evaluate one phase of the network. Needs the extra `train`; takes minutes to hours."""
+    from api.terminal import run, step_progress
+    from detector.errors import DetectorError
+    from detector.training.config import Phase, TrainConfig
+
+    def work() -> None:
+        fit = _with_extra("detector.training.fit")
+        config = TrainConfig(
+            data_dir=data, base_weights=base_weights, run_dir=run_dir, cache_dir=cache_dir, phase=Phase(phase),
+            train_pairs=pairs, epochs=epochs, seed=seed, research=research,
+        )
+        with step_progress() as tell:
+            finished = fit.train(config, tell)
+        typer.echo(str(finished))
+
+    run(work, DetectorError, ValueError)
+
+
+@app.command()
+def export(
+    run_dir: Annotated[Path, typer.Argument(help="a finished training run")],
+    out: Annotated[Path, typer.Option(help="folder that MODEL_PATH can name")],
+    version: Annotated[str, typer.Option(help="version of the model")],
+) -> None:
+    """Make a model that can be served of a training run."""
+    from api.terminal import run
+    from detector.errors import DetectorError
+
+    def work() -> None:
+        manifest = _with_extra("detector.training.export").export(run_dir, out, version)
+        typer.echo(f"{out}: {manifest.name} {manifest.version}, sha256 {manifest.sha256}")
+
+    run(work, DetectorError)
+
+
+@bench.command("detector")
+def bench_detector(json_file: JsonFile = None) -> None:
+    """One 360p sample from frame to score: ours against mtcnn and Keras, alternating. Needs the extra `train`."""
+    from api.terminal import run
+
+    def work() -> None:
+        result = _with_extra("detector.bench").bench_detector()
+        text = json.dumps(result, indent=2)
+        if json_file is not None:
+            json_file.write_text(text + "\n", encoding="utf-8")
+        typer.echo(text)
+
+    run(work)
+
+
+def _score(files: list[Path], as_json: bool, settings: Settings) -> None:
+    from rich.console import Console
+
+    from api.logs import logging_to
+    from api.scoring import score_files
+    from api.terminal import file_progress, score_row, score_table
+
+    async def work() -> bool:
+        table = score_table()
+        complete = True
+        with file_progress(len(files)) as progress:
+            async for scored in score_files(files, settings, progress.frame):
+                progress.file_done()
+                complete = complete and scored.problem is None
+                if as_json:
+                    typer.echo(json.dumps(scored.as_line()))
+                else:
+                    table.add_row(*score_row(scored))
+        if not as_json:
+            Console(markup=False).print(table)
+        return complete
+
+    with logging_to(settings):
+        complete = asyncio.run(work())
+    if not complete:
+        raise typer.Exit(EXIT_NOT_ALL)
+
+
+def _with_extra(module: str) -> Any:
+    """A module that needs more than serving does."""
+    from api.terminal import end
+
+    try:
+        return import_module(module)
+    except ImportError as error:
+        end(f"this needs the extra `train` ({error}): pip install 'deepguard[train]'")
+
+
+if __name__ == "__main__":
+    main()
