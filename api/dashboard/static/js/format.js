@@ -89,9 +89,9 @@ export function rateText(hz) {
 
 /** @param {number} bytes @returns {string} */
 export function bytesText(bytes) {
-  if (bytes < 1000) return plural(bytes, "byte");
-  if (bytes < 1e6) return `${Math.round(bytes / 1e3)}\u00a0kB`;
-  return `${Number((bytes / 1e6).toFixed(1))}\u00a0MB`;
+  if (bytes < 1024) return plural(bytes, "byte");
+  if (bytes < 2 ** 20) return `${Math.round(bytes / 1024)}\u00a0kB`;
+  return `${Number((bytes / 2 ** 20).toFixed(1))}\u00a0MB`;
 }
 
 /** @param {string} source @returns {string} */

@@ -38,7 +38,7 @@ export class WebcamPanel {
     byId("webcam-start").addEventListener("click", () => this.start());
     byId("webcam-stop").addEventListener("click", () => this.stop("Stopped."));
     byId("webcam-show").addEventListener("click", () => handlers.onShow(this.stream));
-    addEventListener("pagehide", () => this.#publication?.leave());
+    addEventListener("pagehide", () => this.#publication && this.stop("Stopped."));
     this.#phase("idle", "");
   }
 
@@ -53,7 +53,7 @@ export class WebcamPanel {
       this.handlers.onStart(this.stream);
       this.#phase("connecting", "Connecting…");
       const publication = await publish(this.stream, media.getVideoTracks()[0], (state) => this.#moved(turn, state));
-      if (turn !== this.#turn) return publication.leave();
+      if (turn !== this.#turn) return void publication.stop();
       this.#publication = publication;
     } catch (error) {
       if (turn === this.#turn) this.#failed(error);

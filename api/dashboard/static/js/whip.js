@@ -3,11 +3,12 @@
 import { authHeaders, request, urlOf } from "./http.js";
 
 const GATHERING_MAX_MS = 1_500;
+const HANG_UP_MAX_MS = 5_000;
 const MAX_BITRATE_BPS = 1_200_000;
 
 /**
- * One published call. `onLost` fires once if the connection breaks without `stop`.
- * @typedef {{stop: () => Promise<void>, leave: () => void}} Publication
+ * One published call. `stop` never raises, and does its part even if the page goes away meanwhile.
+ * @typedef {{stop: () => Promise<void>}} Publication
  */
 
 /**
@@ -79,18 +80,13 @@ function publication(peer, resource, onState) {
     over = true;
     onState("lost");
   };
-  const leave = () => {
+  // keepalive lets the request outlive the page; the peer is closed after it, or the service would have ended it first
+  const hangUp = () => {
     over = true;
-    peer.close();
-    // keepalive lets the request outlive the page
-    return fetch(resource, { method: "DELETE", headers: authHeaders(), keepalive: true });
+    const ended = fetch(resource, { method: "DELETE", headers: authHeaders(), keepalive: true, signal: AbortSignal.timeout(HANG_UP_MAX_MS) });
+    return ended.catch(() => undefined).finally(() => peer.close()); // a silent peer is noticed without it
   };
   peer.addEventListener("connectionstatechange", watch);
   watch();
-  return {
-    stop: async () => {
-      await leave().catch(() => undefined); // the service notices a silent peer by itself
-    },
-    leave: () => void leave().catch(() => undefined),
-  };
+  return { stop: async () => void (await hangUp()) };
 }
