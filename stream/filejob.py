@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 from stream.analyse import FaceTracks, Sample
 from stream.errors import MediaRefused
@@ -14,7 +15,8 @@ from stream.sources.file import Sampling, VideoFile, identify
 from stream.stills import decode_still
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
+    from concurrent.futures import Executor
     from pathlib import Path
 
     from stream.analyse import Analyser, Examined
@@ -26,16 +28,31 @@ if TYPE_CHECKING:
     JobMessage = FileFrame | JobDone | JobFailed
 
 _log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class JobTools:
+    """What all jobs of a worker share. `aside` runs the few calls that are long and cannot be cut into steps."""
+
+    analyser: Analyser
+    limits: MediaLimits
+    aside: Executor
 
 
 class FileJob:
-    """Runs one RunJob. `step` blocks for tens of milliseconds and raises nothing."""
+    """Runs one RunJob. `step` blocks for tens of milliseconds and raises nothing.
 
-    def __init__(self, request: RunJob, path: Path, tools: tuple[Analyser, MediaLimits]) -> None:
+    While `is_waiting`, a step only looks whether a call that runs aside is done.
+    """
+
+    def __init__(self, request: RunJob, path: Path, tools: JobTools) -> None:
         self.request = request
         self.is_over = False
+        self.is_waiting = False
         self._path = path
-        self._analyser, self._limits = tools
+        self._tools = tools
+        self._limits = tools.limits
         self._spent_s = 0.0
         self._steps = self._run()
 
@@ -75,11 +92,11 @@ class FileJob:
         yield from self._picture(kind) if kind.is_picture else self._video(kind)
 
     def _picture(self, kind: MediaKind) -> Generator[JobMessage | None, None, None]:
-        rgb = decode_still(self._path.read_bytes(), self._limits)
-        yield None
-        (examined,) = self._analyser.examine([Sample(rgb, 0.0, FaceTracks())])
-        yield None
-        heat_map = heat_picture_png(rgb, examined.faces) if self.request.heat_maps else None
+        rgb = yield from self._aside(lambda: decode_still(self._path.read_bytes(), self._limits))
+        (examined,) = self._tools.analyser.examine([Sample(rgb, 0.0, FaceTracks())])
+        heat_map = None
+        if self.request.heat_maps:
+            heat_map = yield from self._aside(lambda: heat_picture_png(rgb, examined.faces))
         yield FileFrame(
             job=self.request.job,
             frame_number=0,
@@ -101,10 +118,18 @@ class FileJob:
         for sample in video.samples(Sampling(max_samples, self.request.rate_hz)):
             yield None
             if sample is not None:
-                (examined,) = self._analyser.examine([Sample(sample.rgb, sample.pts_s, tracks)])
+                (examined,) = self._tools.analyser.examine([Sample(sample.rgb, sample.pts_s, tracks)])
                 done += 1
                 yield self._frame(sample, examined, (done, video.planned))
         yield self._done("video", kind.value, video)
+
+    def _aside(self, call: Callable[[], _Result]) -> Generator[None, None, _Result]:
+        future = self._tools.aside.submit(call)
+        self.is_waiting = True
+        while not future.done():
+            yield None
+        self.is_waiting = False
+        return future.result()
 
     def _frame(self, sample: FileSample, examined: Examined, progress: tuple[int, int]) -> FileFrame:
         return FileFrame(

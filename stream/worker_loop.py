@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stream.analyse import Sample, preview_jpeg
-from stream.filejob import FileJob
+from stream.filejob import FileJob, JobTools
 from stream.ipc import (
     CancelJob,
     CloseStream,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 DECODE_BUDGET_S = 0.01
 IDLE_S = 1.0
+ASIDE_S = 0.005
 
 _log = logging.getLogger(__name__)
 _Key = tuple[str, int]
@@ -55,14 +57,19 @@ class WorkerLoop:
         self._preview_width_px = preview_width_px
         self._lanes: dict[_Key, Lane] = {}
         self._jobs: deque[FileJob] = deque()
+        self._tools = JobTools(analyser, limits, ThreadPoolExecutor(1, thread_name_prefix="aside"))
 
     def run(self, inbox: Inbox) -> None:
         while True:
-            self.round(inbox.take(0.0 if self.has_work else IDLE_S))
+            self.round(inbox.take(self._patience_s()))
 
-    @property
-    def has_work(self) -> bool:
-        return bool(self._jobs) or any(lane.has_units or lane.is_closing for lane in self._lanes.values())
+    def _patience_s(self) -> float:
+        """How long nothing needs to be done unless a message comes."""
+        if any(lane.has_units or lane.is_closing for lane in self._lanes.values()):
+            return 0.0
+        if not self._jobs:
+            return IDLE_S
+        return ASIDE_S if all(job.is_waiting for job in self._jobs) else 0.0
 
     def round(self, messages: Iterable[tuple[ToWorker, float]]) -> None:
         """Take in what came, then give every stream and one file their turn."""
@@ -82,7 +89,7 @@ class WorkerLoop:
             case CloseStream():
                 self._close(message)
             case RunJob():
-                self._jobs.append(FileJob(message, Path(message.path), (self._analyser, self._limits)))
+                self._jobs.append(FileJob(message, Path(message.path), self._tools))
             case CancelJob():
                 self._cancel(message.job)
 
