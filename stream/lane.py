@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from stream.analyse import SCORER_FAILED, FaceTracks
 from stream.decode import build_decoder
-from stream.sampler import Sampler
+from stream.sampler import Grid, Sampler
 from stream.types import DropCause, FrameCounts
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Lane:
         self._is_flushed = False
         self._clock = clock
         self._decoder = build_decoder(opened.codec, limits)
-        self._sampler = Sampler(opened.rate_hz, opened.phase)
+        self._sampler = Sampler(Grid(opened.rate_hz, opened.phase))
         self._waiting: deque[tuple[MediaUnit, float]] = deque()
         self._keyframe_asked_s = float("-inf")
         self._keyframe_needed = False

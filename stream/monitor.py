@@ -6,8 +6,9 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from stream.events import Label, Reason, Verdict
+from stream.sampler import Grid, rate_hz_of
 from stream.tracks import judge_faces, unscored_reason
-from stream.windows import Window, WindowGrid
+from stream.windows import Window, WindowCutter
 
 if TYPE_CHECKING:
     from stream.config import StreamConfig
@@ -30,7 +31,8 @@ class Monitor:
         self._stream = stream
         self._epoch = epoch
         self._config = config
-        self._grid = WindowGrid(config.windows, phase)
+        self._grid = Grid(config.windows.sample_rate_hz, phase)
+        self._cutter = WindowCutter(config.windows, self._grid)
         self._recent: deque[Observation] = deque()
 
     def observe(self, observation: Observation, moment: Moment) -> tuple[Verdict, ...]:
@@ -38,23 +40,23 @@ class Monitor:
         if self._recent and observation.cell <= self._recent[-1].cell:
             return ()
         self._recent.append(observation)
-        verdicts = tuple(self._judge(window, moment) for window in self._grid.completed_by(observation.cell))
-        if verdicts:
-            self._forget_before(verdicts[-1].sequence)
+        windows = self._cutter.completed_by(observation.cell, observation.pace)
+        verdicts = tuple(self._judge(window, moment) for window in windows)
+        self._forget()
         return verdicts
 
     def finish(self, moment: Moment) -> tuple[Verdict, ...]:
         """What is left when the stream ends."""
-        window = self._grid.remainder()
+        window = self._cutter.remainder()
         return () if window is None else (self._judge(window, moment),)
 
-    def _forget_before(self, sequence: int) -> None:
-        first_needed = self._grid.window_at(sequence + 1).first_cell
-        while len(self._recent) > 1 and self._recent[0].cell < first_needed:
+    def _forget(self) -> None:
+        needed_s = self._cutter.oldest_needed_s
+        while len(self._recent) > 1 and self._grid.start_s(self._recent[0].cell) < needed_s:
             self._recent.popleft()
 
     def _judge(self, window: Window, moment: Moment) -> Verdict:
-        inside = [o for o in self._recent if window.first_cell <= o.cell <= window.last_cell]
+        inside = [o for o in self._recent if window.holds(self._grid.start_s(o.cell))]
         scored = sum(1 for o in inside if not o.unscored)
         coverage = min(1.0, scored / window.wanted) if window.wanted else 0.0
         decision = self._config.decision
@@ -71,7 +73,7 @@ class Monitor:
             samples=len(inside),
             wanted=window.wanted,
             coverage=coverage,
-            rate_hz=self._config.windows.sample_rate_hz,
+            rate_hz=rate_hz_of((inside or self._recent)[-1].pace, self._config.windows.sample_rate_hz),
             label=label,
             reason=reason,
             prob_fake=worst.prob_fake if worst else None,

@@ -1,13 +1,32 @@
-"""Which frames are scored: the first frame of every cell of a grid on media time.
+"""Which frames are scored: the first frame after every wanted point of a grid on media time.
 
-The grid is shifted by a phase that follows from stream id and epoch, so that a replay samples the same frames and
-an attacker cannot know which frames are looked at without knowing the epoch.
+The grid is fine, so that the pace can change without moving it: at the base pace every fifth of its cells is wanted,
+faster every second, slower every tenth or twentieth. It is shifted by a phase that follows from stream id and epoch, so
+that a replay samples the same frames and nobody can know which frames are looked at without knowing the epoch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import dataclass
+from enum import IntEnum
+
+_CELLS_PER_SAMPLE = 5
+
+
+class Pace(IntEnum):
+    """How densely a stream is sampled: every how many cells a frame is wanted. At 2 samples/s: 5, 2, 1, 0.5."""
+
+    FAST = 2
+    BASE = 5
+    HALF = 10
+    QUARTER = 20
+
+
+def rate_hz_of(pace: int, base_rate_hz: float) -> float:
+    """Samples per second at this pace."""
+    return base_rate_hz * _CELLS_PER_SAMPLE / pace
 
 
 def phase_of(stream: str, epoch: int) -> float:
@@ -16,32 +35,53 @@ def phase_of(stream: str, epoch: int) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def cell_at(pts_s: float, rate_hz: float, phase: float) -> int:
-    """The cell that media time `pts_s` lies in. Cell k starts at (k + phase) / rate_hz."""
-    return math.floor(pts_s * rate_hz - phase)
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Cells of equal length; `phase` in [0, 1) shifts them by that share of the time between two base samples."""
+
+    base_rate_hz: float
+    phase: float
+
+    def __post_init__(self) -> None:
+        if self.base_rate_hz <= 0:
+            raise ValueError(f"base_rate_hz: expected a positive number, got {self.base_rate_hz}")
+
+    def cell_at(self, pts_s: float) -> int:
+        """The cell that media time `pts_s` lies in."""
+        return math.floor((pts_s * self.base_rate_hz - self.phase) * _CELLS_PER_SAMPLE)
+
+    def start_s(self, cell: int) -> float:
+        """When the cell starts, but never before the media does."""
+        return max(0.0, (cell / _CELLS_PER_SAMPLE + self.phase) / self.base_rate_hz)
 
 
-def cell_start_s(cell: int, rate_hz: float, phase: float) -> float:
-    """When the cell starts, but never before the media does."""
-    return max(0.0, (cell + phase) / rate_hz)
+def wanted_at_or_before(cell: int, pace: int) -> int:
+    """The last wanted cell up to and including `cell`."""
+    return cell // pace * pace
+
+
+def wanted_after(cell: int, pace: int) -> int:
+    """The first wanted cell behind `cell`."""
+    return (cell // pace + 1) * pace
 
 
 class Sampler:
-    """Takes the first frame seen in each cell; late or repeated media times are never taken twice."""
+    """Takes the first frame at or after each wanted cell; late or repeated media times are never taken twice."""
 
-    def __init__(self, rate_hz: float, phase: float) -> None:
-        if rate_hz <= 0:
-            raise ValueError(f"rate_hz: expected a positive number, got {rate_hz}")
-        self._rate_hz = rate_hz
-        self._phase = phase
-        self._last_cell: int | None = None
+    def __init__(self, grid: Grid, pace: int = Pace.BASE) -> None:
+        self.pace = pace
+        self._grid = grid
+        self._last: int | None = None
 
     def take(self, pts_s: float) -> int | None:
-        """The cell that this frame fills, or None if it is not to be scored. A non-finite time is never taken."""
+        """The wanted cell that this frame fills, or None if it is not to be scored. A time that is no number never is.
+
+        The first frame is always taken; the cell it fills may lie before the media's start.
+        """
         if not math.isfinite(pts_s):
             return None
-        cell = cell_at(pts_s, self._rate_hz, self._phase)
-        if self._last_cell is not None and cell <= self._last_cell:
+        wanted = wanted_at_or_before(self._grid.cell_at(pts_s), self.pace)
+        if self._last is not None and wanted <= self._last:
             return None
-        self._last_cell = cell
-        return cell
+        self._last = wanted
+        return wanted

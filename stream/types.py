@@ -91,8 +91,9 @@ class FaceObservation(msgspec.Struct, frozen=True, kw_only=True):
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker learnt at one sampled instant.
 
-    `cell` is the sampling-grid cell that the frame fills (see `stream.sampler`), `frame_number` counts decoded
-    frames of the epoch from 0. `unscored` names why no face has a score ("no_model", "scorer_failed"), or is "".
+    `cell` is the sampling-grid cell that the frame fills and `pace` how densely was sampled (see `stream.sampler`);
+    `frame_number` counts decoded frames of the epoch from 0. `unscored` names why no face has a score ("no_model",
+    "scorer_failed"), or is "".
     `preview_jpeg` is a small copy of the frame for people to look at, or None.
     """
 
@@ -107,6 +108,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     height_px: int
     faces: tuple[FaceObservation, ...]
     unscored: str = ""
+    pace: int = 5
     preview_jpeg: bytes | None = None
 
     def __repr__(self) -> str:

@@ -1,90 +1,104 @@
-"""Where windows begin and end: a grid on media time, and the sampling cells that each window wants."""
+"""Where windows begin and end on media time, and how many samples each of them wanted."""
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from stream.sampler import cell_at
+from stream.sampler import Pace, wanted_after
 
 if TYPE_CHECKING:
     from stream.config import WindowConfig
+    from stream.sampler import Grid
 
 _ROUND = 9      # digits; grid times are products of settings such as 0.1, whose sums are not exact
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One window: half-open media time [start_s, end_s) and its wanted cells `first_cell`..`last_cell`, inclusive."""
+    """One window: half-open media time [start_s, end_s); `wanted` cells of the sampling grid start in it."""
 
     sequence: int
     start_s: float
     end_s: float
-    first_cell: int
-    last_cell: int
+    wanted: int
 
-    @property
-    def wanted(self) -> int:
-        return max(0, self.last_cell - self.first_cell + 1)
+    def holds(self, time_s: float) -> bool:
+        return self.start_s <= round(time_s, _ROUND) < self.end_s
 
 
-class WindowGrid:
+class WindowCutter:
     """Tells which windows an observed cell completes.
 
-    Of the windows that end between two neighbouring cells only the first is cut: the others would repeat it. After a
-    gap, windows that still hold something observed are cut, then one empty one; the rest of the gap is skipped.
+    A window is complete when no wanted cell is left in it. Of the windows that end between two wanted cells only the
+    first is cut: the others would repeat it. After a gap, windows are cut as long as they hold something observed, then
+    one empty one; the rest of the gap is skipped.
     """
 
-    def __init__(self, config: WindowConfig, phase: float) -> None:
+    def __init__(self, config: WindowConfig, grid: Grid) -> None:
         self._config = config
-        self._phase = phase
-        self._next_cell = cell_at(0.0, config.sample_rate_hz, phase)
+        self._grid = grid
+        self._wanted: deque[int] = deque()
         self._last_sequence = -1
-        self._closed_cell = self._next_cell - 1
-        self._last_observed: int | None = None
+        self._last: tuple[int, int] | None = None       # newest observed cell, and the pace it was sampled at
 
-    def window_at(self, sequence: int) -> Window:
-        """The window that ends at hop number `sequence + 1`."""
-        end_s = round((sequence + 1) * self._config.hop_s, _ROUND)
-        start_s = max(0.0, round(end_s - self._config.window_s, _ROUND))
-        first = cell_at(0.0, self._config.sample_rate_hz, self._phase) if start_s == 0 else self._first_cell(start_s)
-        return Window(sequence, start_s, end_s, first, self._first_cell(end_s) - 1)
-
-    def completed_by(self, cell: int) -> tuple[Window, ...]:
-        """The windows, in order, whose last wanted cell is now observed or lost. `cell` only ever grows."""
-        completed = []
-        for last_cell in self._cells_to_close(cell):
-            window = self._ending_at(last_cell)
+    def completed_by(self, cell: int, pace: int) -> tuple[Window, ...]:
+        """The windows, in order, that end before the next wanted cell. `cell` only ever grows."""
+        near, far = self._lost_before(cell, pace)
+        windows = []
+        for wanted, following in pairwise((*near, cell, wanted_after(cell, pace))):
+            if wanted == cell:
+                self._wanted.extend(far)
+            self._wanted.append(wanted)
+            window = self._cut(wanted, following)
             if window is not None:
-                self._last_sequence, self._closed_cell = window.sequence, window.last_cell
-                completed.append(window)
-        self._next_cell = max(self._next_cell, cell + 1)
-        self._last_observed = cell
-        return tuple(completed)
+                windows.append(window)
+        self._last = cell, pace
+        return tuple(windows)
 
     def remainder(self) -> Window | None:
         """The unfinished window that holds what was observed since the last cut, for the end of the stream."""
-        if self._last_observed is None or self._last_observed <= self._closed_cell:
+        if self._last is None or self._grid.start_s(self._last[0]) < self._end_s(self._last_sequence):
             return None
-        return self.window_at(self._last_sequence + 1)
+        return self._window(self._first_holding(self._last[0]))
 
-    def _cells_to_close(self, cell: int) -> range | tuple[int, ...]:
-        span = math.ceil(self._config.window_s * self._config.sample_rate_hz) + 1
-        if cell - self._next_cell <= span:
-            return range(self._next_cell, cell + 1)
-        return (*range(self._next_cell, self._next_cell + span), cell)
+    @property
+    def oldest_needed_s(self) -> float:
+        """Observations before this media time are in no window to come."""
+        return max(0.0, self._end_s(self._last_sequence + 1) - self._config.window_s)
 
-    def _ending_at(self, last_cell: int) -> Window | None:
-        """The first window not yet cut whose last wanted cell is this one."""
-        boundary_s = max(0.0, (last_cell + self._phase) / self._config.sample_rate_hz)
-        sequence = max(self._last_sequence + 1, math.floor(round(boundary_s / self._config.hop_s, _ROUND)) - 1, 0)
-        for candidate in (sequence, sequence + 1, sequence + 2):
-            window = self.window_at(candidate)
-            if window.last_cell == last_cell and window.sequence > self._last_sequence:
-                return window
-        return None
+    def _lost_before(self, cell: int, pace: int) -> tuple[list[int], list[int]]:
+        """Wanted cells between the last observed one and `cell`: the nearest to each, a window's worth at most."""
+        if self._last is None:
+            return [], []
+        last, last_pace = self._last
+        step = max(pace, last_pace)
+        lost = range(wanted_after(last, step), cell, step)
+        span = math.ceil(self._config.window_s * self._grid.base_rate_hz * Pace.BASE / step) + 1
+        return list(lost[:span]), list(lost[max(span, len(lost) - span):])
 
-    def _first_cell(self, time_s: float) -> int:
-        """The first cell that starts at or after `time_s`."""
-        return math.ceil(round(time_s * self._config.sample_rate_hz - self._phase, _ROUND))
+    def _cut(self, wanted: int, following: int) -> Window | None:
+        sequence = self._first_holding(wanted)
+        if self._end_s(sequence) > round(self._grid.start_s(following), _ROUND):
+            return None
+        window = self._window(sequence)
+        self._last_sequence = sequence
+        while self._wanted and self._grid.start_s(self._wanted[0]) < self.oldest_needed_s:
+            self._wanted.popleft()
+        return window
+
+    def _first_holding(self, cell: int) -> int:
+        """The first window not yet cut that ends after this cell's start."""
+        return max(self._last_sequence + 1, math.floor(round(self._grid.start_s(cell) / self._config.hop_s, _ROUND)))
+
+    def _window(self, sequence: int) -> Window:
+        end_s = self._end_s(sequence)
+        start_s = max(0.0, round(end_s - self._config.window_s, _ROUND))
+        bare = Window(sequence, start_s, end_s, 0)
+        return Window(sequence, start_s, end_s, sum(bare.holds(self._grid.start_s(cell)) for cell in self._wanted))
+
+    def _end_s(self, sequence: int) -> float:
+        return round((sequence + 1) * self._config.hop_s, _ROUND)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stream.monitor import Moment
-from stream.sampler import cell_start_s
+from stream.sampler import Grid, Pace
 from stream.types import FaceObservation, FrameCounts, ModelRef, Observation, Quality
 
 MODEL = ModelRef(name="test", version="1", sha256="0" * 64)
@@ -19,12 +19,12 @@ def face(track: int = 1, llr: float | None = 0.0, quality: Quality = CLEAR) -> F
     )
 
 
-def observation(
-    cell: int, faces: tuple[FaceObservation, ...] = (), unscored: str = "", rate_hz: float = 2.0, phase: float = 0.3
-) -> Observation:
-    pts_s = cell_start_s(cell, rate_hz, phase)
+def observation(sample: int, faces: tuple[FaceObservation, ...] = (), unscored: str = "") -> Observation:
+    """The observation of base sample number `sample` (-1 is the first frame) at 2 samples/s and phase 0.3."""
+    cell = sample * Pace.BASE
+    pts_s = Grid(2.0, 0.3).start_s(cell)
     return Observation(
-        stream="call", epoch=7, sequence=max(0, cell) * 15, cell=cell, frame_number=max(0, cell) * 15, pts_s=pts_s,
+        stream="call", epoch=7, sequence=max(0, sample) * 15, cell=cell, frame_number=max(0, sample) * 15, pts_s=pts_s,
         capture_s=1000.0 + pts_s, width_px=640, height_px=360, faces=faces, unscored=unscored,
     )
 

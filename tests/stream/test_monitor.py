@@ -114,10 +114,10 @@ def test_the_end_of_a_stream_gives_what_is_left() -> None:
 @given(st.lists(st.tuples(st.integers(1, 40), st.floats(-9, 9)), min_size=1, max_size=60))
 def test_whatever_comes_in_a_verdict_is_within_its_bounds(steps: list[tuple[int, float]]) -> None:
     monitor = Monitor("call", 7, 0.3, StreamConfig())
-    cell, seen = -2, set[str]()
+    sample, seen = -2, set[str]()
     for step, llr in steps:
-        cell += step
-        for verdict in monitor.observe(observation(cell, (face(llr=llr),)), moment()):
+        sample += step
+        for verdict in monitor.observe(observation(sample, (face(llr=llr),)), moment()):
             assert 0.0 <= verdict.coverage <= 1.0
             assert verdict.prob_fake is None or 0.0 <= verdict.prob_fake <= 1.0
             assert verdict.samples <= verdict.wanted
