@@ -8,7 +8,8 @@ software does, and moved: hand-held camera, head sway, drifting light and colour
 that jitter a little, matched in CIE Lab, blended in two bands, and softer than the picture around it, because the noise
 of the sensor is under it. Everything follows from one seed, so that the same inputs give the same clip.
 
-Landmarks are those of MTCNN. Pictures are uint8 BGR (h, w, 3); points are float64 (n, 2), x then y in pixels.
+Needs the extra `train`: the landmarks are those of MTCNN. Pictures are uint8 BGR (h, w, 3); points are float64 (n, 2),
+x then y in pixels.
 """
 
 from __future__ import annotations

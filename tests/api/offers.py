@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from api.auth import Caller
+from api.peer import Offer
+
+LOCAL = Caller("127.0.0.1", "")
 FINGERPRINT = "sha-256 " + ":".join(f"{n:02X}" for n in range(32))
 UFRAG, PASSWORD = "Hk4f", "pRYL2zw/rK1L6Yd4x5cQmTz8"
 
@@ -232,3 +236,8 @@ UNACCEPTABLE: dict[str, str] = {
     "H.264 of a profile that is none": _H264.replace("42001f", "baseline"),
     "audio of a kind that is none of WebRTC": _TWO.replace("111 63 9 0 8", "111").replace("opus/48000/2", "MP4A/48000"),
 }
+
+
+def an_offer(stream: str = "call", sdp: str = BROWSER_VIDEO_ONLY, caller: Caller = LOCAL) -> Offer:
+    """What a route makes of a request."""
+    return Offer(stream, sdp, caller)

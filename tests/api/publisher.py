@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, MediaStreamTrack
-from aiortc.rtp import RtpPacket, is_rtcp
+from aiortc.rtp import RTCP_PSFB_APP, RtcpPsfbPacket, RtpPacket, is_rtcp, unpack_remb_fci
 
 from api.rtc_hardening import loopback_candidates, new_connection
 
@@ -80,6 +80,19 @@ class Publisher:
     async def delete(self) -> httpx.Response:
         async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
             return await client.delete(self.session, headers=self._headers)
+
+    async def allowed_bps(self, timeout_s: float = 10.0) -> int:
+        """The bitrate of the first REMB that the server sends."""
+        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        handle = self.sender._handle_rtcp_packet
+
+        async def listen(packet: object) -> None:
+            if isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP and not told.done():
+                told.set_result(unpack_remb_fci(packet.fci)[0])
+            await handle(packet)
+
+        self.sender._handle_rtcp_packet = listen
+        return await asyncio.wait_for(told, timeout_s)
 
     def _install_loss(self) -> None:
         """Packets are lost behind the sender's history, so that it can send them again."""

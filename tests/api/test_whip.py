@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from api.peers import PeersConfig
+from tests.api.guards import loop_never_blocked, nothing_left
 from tests.api.offers import BROWSER, MALFORMED, UNACCEPTABLE
-from tests.api.test_peers import loop_never_blocked, nothing_left
 from tests.api.whip_rig import Rig, whip_rig
 
 if TYPE_CHECKING:

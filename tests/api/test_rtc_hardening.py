@@ -1,0 +1,81 @@
+"""The private parts of aiortc and aioice that we rely on, and what we put in their place.
+
+An upgrade that moves one of them has to fail here, and not in a call.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import inspect
+import threading
+
+import aioice.ice
+from aiortc.jitterbuffer import JitterBuffer
+from aiortc.rate import RemoteBitrateEstimator
+from aiortc.rtcrtpreceiver import RTCRtpReceiver, decoder_worker
+
+from api import rtc_hardening
+from api.peers import Peers, PeersConfig
+from tests.api.offers import an_offer
+from tests.api.publisher import publishing
+from tests.api.whip_rig import CollectingService, whip_rig
+
+
+async def test_no_decoder_runs_during_a_call() -> None:
+    async with whip_rig() as rig, publishing(f"{rig.url}/whip/call", audio=True):
+        await rig.service.first()
+        assert not [thread.name for thread in threading.enumerate() if "decoder" in thread.name]
+
+
+async def test_the_answer_offers_loopback_only_where_it_is_wanted() -> None:
+    for wanted in (True, False):
+        peers = Peers(PeersConfig(loopback=wanted), CollectingService())
+        answer = await peers.offer(an_offer())
+        candidates = [line for line in answer.sdp.splitlines() if line.startswith("a=candidate:")]
+        assert any(" 127.0.0.1 " in line for line in candidates) is wanted
+        await peers.close()
+
+
+def test_the_private_parts_of_the_libraries_are_where_they_were() -> None:
+    assert importlib.metadata.version("aiortc").startswith("1.16.")
+    source = inspect.getsource(RTCRtpReceiver)
+    for place, names in rtc_hardening.PRIVATE_PARTS.items():
+        for name in names:
+            plain = name.replace("_RTCRtpReceiver__", "self.__")
+            if place.endswith("RTCRtpReceiver"):
+                assert f"{plain} = " in source or f"{plain}: " in source or hasattr(RTCRtpReceiver, name), name
+            else:
+                assert hasattr(importlib.import_module(place), name), name
+    assert aioice.ice.get_host_addresses is rtc_hardening._host_addresses
+    assert "get_host_addresses(" in inspect.getsource(aioice.ice.Connection.gather_candidates)
+
+
+def test_aiortc_calls_what_we_put_in_its_place_as_it_did() -> None:
+    assert list(inspect.signature(JitterBuffer.add).parameters) == ["self", "packet"]
+    assert set(inspect.signature(RemoteBitrateEstimator.add).parameters) == {
+        "self", "abs_send_time", "arrival_time_ms", "payload_size", "ssrc"
+    }
+    source = inspect.getsource(RTCRtpReceiver._handle_rtp_packet)
+    assert "pli_flag, encoded_frame = self.__jitter_buffer.add(packet)" in source
+    assert "packet._data = " in source
+    assert "if not self._enabled:" in source
+    assert "pack_remb_fci(*remb)" in source
+    worker = inspect.getsource(decoder_worker)
+    assert worker.index("if task is None:") < worker.index("get_decoder(codec)")
+    assert "input_q.get()" in worker
+
+
+def test_the_bitrate_that_is_allowed_is_fixed_and_told_every_second() -> None:
+    estimator = rtc_hardening._FixedBitrate()
+    told = [
+        estimator.add(abs_send_time=0, arrival_time_ms=ms, payload_size=1200, ssrc=7) for ms in range(0, 3000, 100)
+    ]
+    assert [n for n, remb in enumerate(told) if remb is not None] == [0, 10, 20]
+    assert told[0] == (2_500_000, [7])
+
+
+async def test_a_browser_is_allowed_full_quality_from_the_first_second() -> None:
+    async with whip_rig() as rig, publishing(f"{rig.url}/whip/call") as call:
+        allowed = await call.allowed_bps()
+    assert allowed == rtc_hardening.FIXED_BITRATE_BPS
