@@ -28,7 +28,7 @@ _QUEUE_RECORDS = 4096
 _QUIET = {
     "aioice": logging.WARNING,              # logs addresses of peers
     "aiortc": logging.WARNING,
-    "uvicorn.error": logging.WARNING,       # logs addresses of WebSocket clients
+    "uvicorn.error": logging.ERROR,         # logs addresses, and every request that is no HTTP
     "python_multipart": logging.ERROR,      # a malformed form is the client's business
     "asyncio": logging.WARNING,
 }

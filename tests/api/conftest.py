@@ -26,7 +26,7 @@ def quiet() -> None:
 
 @pytest.fixture(scope="session")
 def rig() -> Iterator[Rig]:
-    with running_rig(max_file_size_bytes=2 * 2**20) as running:
+    with running_rig(max_file_size_bytes=4 * 2**20) as running:
         yield running
 
 

@@ -55,7 +55,8 @@ def parse(received: bytes) -> RawAnswer:
     if not lines[0].startswith("HTTP/"):
         return RawAnswer()
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-    return RawAnswer(int(lines[0].split()[1]), headers, body)
+    length = int(headers.get("content-length", len(body)))      # behind it may be the answer to a second request
+    return RawAnswer(int(lines[0].split()[1]), headers, body[:length])
 
 
 def exchange(port: int, request: bytes) -> RawAnswer:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
@@ -100,6 +101,17 @@ def test_requests_in_a_row_on_one_connection_each_have_their_time(hasty: Rig) ->
         for _ in range(4):
             assert client.get("/health").status_code == 200
             time.sleep(0.4)
+
+
+def test_small_answers_do_not_wait_for_acknowledgements(rig: Rig) -> None:
+    """With Nagle's algorithm on, each would take 40 ms."""
+    with rig.client() as client:
+        waits_s = []
+        for _ in range(20):
+            started_s = time.monotonic()
+            client.get("/health")
+            waits_s.append(time.monotonic() - started_s)
+    assert median(waits_s) < 0.03
 
 
 def test_a_watcher_is_no_slow_request(hasty: Rig) -> None:
