@@ -15,7 +15,7 @@ from detector.tracks import Tracker
 from stream.types import FaceObservation, Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -50,11 +50,12 @@ class FaceTracks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One frame to be examined: `rgb` is uint8 (h, w, 3)."""
+    """One frame to be examined: `rgb` is uint8 (h, w, 3); `name` says whose it is."""
 
     rgb: NDArray[np.uint8]
     pts_s: float
     tracks: FaceTracks
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +74,21 @@ class _Found:
 
 
 class Analyser:
-    """Finder and scorer together. Blocks for milliseconds per frame; raises nothing; not thread-safe."""
+    """Finder and scorer together. Blocks for milliseconds per frame; raises nothing; not thread-safe.
+
+    `on_frame` is called with each sample's name before its faces are sought, and with "" after the last one.
+    """
 
     def __init__(self, finder: FaceFinder | None, scorer: FaceScorer | None, max_faces: int) -> None:
         self._finder = finder
         self._scorer = scorer
         self._max_faces = max_faces
+        self.on_frame: Callable[[str], None] = _ignore
 
     def examine(self, samples: Sequence[Sample]) -> tuple[Examined, ...]:
         """One result per sample, in order; all their faces are scored as one batch."""
         found = [self._find(sample) for sample in samples]
+        self.on_frame("")
         crops = [item.crop for faces in found for item in faces or () if item.crop is not None]
         scores = iter(self._score(crops))
         return tuple(self._report(sample, faces, scores) for sample, faces in zip(samples, found, strict=True))
@@ -93,6 +99,7 @@ class Analyser:
 
     def _find(self, sample: Sample) -> list[_Found] | None:
         """The faces on one frame; None if the finder could not run."""
+        self.on_frame(sample.name)
         if self._finder is None:
             return []
         try:
@@ -137,6 +144,10 @@ def preview_jpeg(rgb: NDArray[np.uint8], width_px: int) -> bytes:
     small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) if factor < 1 else rgb
     bgr = np.ascontiguousarray(small[:, :, ::-1])
     return bytes(cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, PREVIEW_QUALITY))[1])
+
+
+def _ignore(name: str) -> None:
+    pass
 
 
 def _crop(rgb: NDArray[np.uint8], face: DetectedFace) -> FaceCrop | None:

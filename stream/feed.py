@@ -63,6 +63,7 @@ class WorkerStream:
         self._current = FrameCounts()
         self._next_track = 0
         self._last_cell: int | None = None
+        self._crashed_s: list[float] = []
 
     @property
     def key(self) -> tuple[str, int]:
@@ -153,6 +154,15 @@ class WorkerStream:
         if not self.is_over:
             self._sink.gap(DropCause.WORKER_LOST)
             self._ask_for_keyframe(always=True)
+
+    def may_go_on_after_crash(self) -> bool:
+        """Count one crash of a worker on this stream; after too many the stream has failed."""
+        now_s = asyncio.get_running_loop().time()
+        self._crashed_s = [at_s for at_s in self._crashed_s if now_s - at_s < self._config.crash_memory_s] + [now_s]
+        if len(self._crashed_s) < self._config.max_crashes:
+            return True
+        self.fail(DropCause.DECODE_ERROR, "the decoder crashed on this stream again and again")
+        return False
 
     def on_observed(self, observation: Observation) -> None:
         self._last_cell = observation.cell

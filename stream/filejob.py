@@ -93,7 +93,7 @@ class FileJob:
 
     def _picture(self, kind: MediaKind) -> Generator[JobMessage | None, None, None]:
         rgb = yield from self._aside(lambda: decode_still(self._path.read_bytes(), self._limits))
-        (examined,) = self._tools.analyser.examine([Sample(rgb, 0.0, FaceTracks())])
+        (examined,) = self._tools.analyser.examine([Sample(rgb, 0.0, FaceTracks(), self.request.job)])
         heat_map = None
         if self.request.heat_maps:
             heat_map = yield from self._aside(lambda: heat_picture_png(rgb, examined.faces))
@@ -118,7 +118,7 @@ class FileJob:
         for sample in video.samples(Sampling(max_samples, self.request.rate_hz)):
             yield None
             if sample is not None:
-                (examined,) = self._tools.analyser.examine([Sample(sample.rgb, sample.pts_s, tracks)])
+                (examined,) = self._tools.analyser.examine([Sample(sample.rgb, sample.pts_s, tracks, self.request.job)])
                 done += 1
                 yield self._frame(sample, examined, (done, video.planned))
         yield self._done("video", kind.value, video)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from stream.errors import MediaRefused, StreamExists, WorkerLost
 from stream.feed import WorkerStream
+from stream.inhand import stream_name
 from stream.ipc import FileFrame, JobDone
 from stream.pool_config import FileRequest, PoolConfig, PoolStatus
 from stream.slot import Slot
@@ -113,9 +114,13 @@ class WorkerPool:
             slot.add(stream)
         self._announce()
 
-    def on_lost(self, slot: Slot, streams: tuple[WorkerStream, ...]) -> None:
+    def on_lost(self, streams: tuple[WorkerStream, ...], culprit: str) -> None:
+        """Streams move to a live worker at once, but not the one that may kill that worker too."""
         for stream in streams:
-            self._place(stream)
+            if stream_name(stream.key) != culprit:
+                self._place(stream)
+            elif stream.may_go_on_after_crash():
+                self._homeless.append(stream)
         self._announce()
 
     def on_place_free(self) -> None:

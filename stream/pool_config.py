@@ -21,7 +21,8 @@ class PoolConfig:
 
     Per stream, at most `unit_queue` units of `unit_queue_bytes` together wait in the pool, and at most `unit_credits`
     units of `flight_bytes` are in a worker's hands. A worker that does not answer for `silent_limit_s`, or stays
-    in one round of its loop for `busy_limit_s`, is killed and replaced.
+    in one round of its loop for `busy_limit_s`, is killed and replaced. A stream that was in a worker's hands when it
+    crashed or hung fails at the `max_crashes`-th time within `crash_memory_s`.
     """
 
     workers: int = 0
@@ -43,6 +44,8 @@ class PoolConfig:
     close_limit_s: float = 3.0
     keyframe_every_s: float = 1.0
     longest_backoff_s: float = 30.0
+    max_crashes: int = 3
+    crash_memory_s: float = 60.0
 
     def __post_init__(self) -> None:
         for name in ("unit_queue", "unit_credits", "threads", "jobs_per_worker"):
@@ -78,6 +81,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker process is told on its command line."""
 
     socket_fd: int
+    note_fd: int
     parent_pid: int
     weights_dir: str
     threads: int

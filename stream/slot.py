@@ -38,8 +38,8 @@ class SlotOwner(Protocol):
 
     def on_warm(self, slot: Slot) -> None: ...
 
-    def on_lost(self, slot: Slot, streams: tuple[WorkerStream, ...]) -> None:
-        """The worker is gone; `streams` were on it and are detached."""
+    def on_lost(self, streams: tuple[WorkerStream, ...], culprit: str) -> None:
+        """The worker is gone; `streams` were on it and are detached; `culprit` is what it crashed on, or ""."""
         ...
 
     def on_place_free(self) -> None: ...
@@ -162,14 +162,15 @@ class Slot:
         return None if began_s is None else asyncio.get_running_loop().time() - began_s
 
     def _lose(self) -> None:
-        self._process = None
+        process, self._process = self._process, None
+        culprit = process.culprit if process is not None else ""
         self.has_ended = True
         streams, self._streams = tuple(self._streams.values()), {}
         for job in self._jobs.values():
             job.put(None)
         for stream in streams:
             stream.detach()
-        self._owner.on_lost(self, tuple(stream for stream in streams if not stream.is_over))
+        self._owner.on_lost(tuple(stream for stream in streams if not stream.is_over), culprit)
 
     def _handle(self, message: FromWorker) -> None:
         try:

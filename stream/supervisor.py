@@ -15,6 +15,7 @@ import structlog
 
 from stream.channel import pack, receive
 from stream.errors import ChannelBroken, WorkerLost
+from stream.inhand import InHand
 from stream.ipc import Hello, Ping, Pong
 from stream.pool_config import WorkerSettings
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 _STOP_LIMIT_S = 3.0
+_CRASHES = {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL}
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 
 
@@ -35,10 +37,16 @@ class WorkerProcess:
     def __init__(
         self,
         process: asyncio.subprocess.Process,
+        in_hand: InHand,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         config: PoolConfig,
     ) -> None:
         self._process = process
+        # asyncio's own send_signal polls, which can take the exit status away from asyncio's watcher.
+        self._pidfd = os.pidfd_open(process.pid)
+        self._in_hand = in_hand
+        self._hung = False
+        self.culprit = ""
         self._reader, self._writer = streams
         self._config = config
         self._heard_s = self._now_s()
@@ -48,21 +56,23 @@ class WorkerProcess:
     async def spawn(cls, config: PoolConfig) -> WorkerProcess:
         """Start a process; it is cold until `serve` hands out its Hello. Raises OSError."""
         ours, theirs = socket.socketpair()
+        in_hand = InHand.create()
         streams = await asyncio.open_connection(sock=ours)
         try:
             with theirs:
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-P", "-X", "faulthandler", "-m", "stream.worker"),
-                    msgspec.json.encode(_settings(config, theirs.fileno())).decode(),
-                    pass_fds=(theirs.fileno(),),
+                    msgspec.json.encode(_settings(config, theirs.fileno(), in_hand.fd)).decode(),
+                    pass_fds=(theirs.fileno(), in_hand.fd),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     env=_environment(config),
                 )
         except BaseException:
             streams[1].close()
+            in_hand.close()
             raise
-        return cls(process, streams, config)
+        return cls(process, in_hand, streams, config)
 
     @property
     def pid(self) -> int:
@@ -74,7 +84,10 @@ class WorkerProcess:
             self._writer.write(pack(message))
 
     async def serve(self, handle: Callable[[FromWorker], None]) -> str:
-        """Hand out what the worker says until it is gone; give the reason. The process is dead then."""
+        """Hand out what the worker says until it is gone; give the reason. The process is dead then.
+
+        If it crashed or hung, `culprit` names the stream or job that was in its hands.
+        """
         reason = "exited"
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -84,8 +97,10 @@ class WorkerProcess:
             pass
         except* (ChannelBroken, WorkerLost) as group:
             reason = str(group.exceptions[0])
+            self._hung = True
         finally:
             await self._end()
+            self._blame()
         return f"{reason} (status {self._process.returncode})"
 
     async def stop(self) -> None:
@@ -104,10 +119,17 @@ class WorkerProcess:
             await self._writer.wait_closed()
         await self._process.wait()
 
+    def _blame(self) -> None:
+        """Name the culprit; a worker that somebody killed has none."""
+        if self._hung or self._process.returncode in _CRASHES:
+            self.culprit = self._in_hand.read()
+        self._in_hand.close()
+        os.close(self._pidfd)
+
     def _signal(self, number: signal.Signals) -> None:
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                signal.pidfd_send_signal(self._pidfd, number)
 
     async def _listen(self, handle: Callable[[FromWorker], None]) -> None:
         while True:
@@ -167,9 +189,10 @@ class Backoff:
         return 0.0 if exponent < 0 else min(self._longest_s, 2.0**exponent)
 
 
-def _settings(config: PoolConfig, socket_fd: int) -> WorkerSettings:
+def _settings(config: PoolConfig, socket_fd: int, note_fd: int) -> WorkerSettings:
     return WorkerSettings(
         socket_fd=socket_fd,
+        note_fd=note_fd,
         parent_pid=os.getpid(),
         weights_dir=str(config.weights_dir.resolve()) if config.weights_dir else "",
         threads=config.threads,

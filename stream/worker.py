@@ -25,6 +25,7 @@ from stream.analyse import Analyser
 from stream.channel import WorkerChannel
 from stream.decode import check_libraries
 from stream.inbox import Inbox
+from stream.inhand import InHand
 from stream.ipc import Hello
 from stream.pool_config import WorkerSettings
 from stream.sandbox import confine, die_with
@@ -48,7 +49,7 @@ def main(arguments: list[str]) -> None:
     analyser, hello = _load(settings)
     channel.send(hello)
     inbox.start()
-    WorkerLoop(channel, analyser, settings.limits, settings.preview_width_px).run(inbox)
+    WorkerLoop(channel, InHand(settings.note_fd), analyser, settings).run(inbox)
 
 
 def _start(settings: WorkerSettings) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from stream.analyse import Sample, preview_jpeg
 from stream.filejob import FileJob, JobTools
+from stream.inhand import stream_name
 from stream.ipc import (
     CancelJob,
     CloseStream,
@@ -35,9 +36,10 @@ if TYPE_CHECKING:
     from stream.analyse import Analyser, Examined
     from stream.channel import WorkerChannel
     from stream.inbox import Inbox
+    from stream.inhand import InHand
     from stream.ipc import ToWorker
     from stream.lane import LaneSample
-    from stream.limits import MediaLimits
+    from stream.pool_config import WorkerSettings
 
 DECODE_BUDGET_S = 0.01
 IDLE_S = 1.0
@@ -50,14 +52,16 @@ _Key = tuple[str, int]
 class WorkerLoop:
     """Serves streams and files until the process ends."""
 
-    def __init__(self, channel: WorkerChannel, analyser: Analyser, limits: MediaLimits, preview_width_px: int) -> None:
+    def __init__(self, channel: WorkerChannel, in_hand: InHand, analyser: Analyser, settings: WorkerSettings) -> None:
         self._channel = channel
+        self._in_hand = in_hand
         self._analyser = analyser
-        self._limits = limits
-        self._preview_width_px = preview_width_px
+        analyser.on_frame = in_hand.note
+        self._limits = settings.limits
+        self._preview_width_px = settings.preview_width_px
         self._lanes: dict[_Key, Lane] = {}
         self._jobs: deque[FileJob] = deque()
-        self._tools = JobTools(analyser, limits, ThreadPoolExecutor(1, thread_name_prefix="aside"))
+        self._tools = JobTools(analyser, settings.limits, ThreadPoolExecutor(1, thread_name_prefix="aside"))
 
     def run(self, inbox: Inbox) -> None:
         while True:
@@ -123,6 +127,7 @@ class WorkerLoop:
 
     def _turn(self, key: _Key, lane: Lane) -> LaneSample | None:
         """What one stream has to show in this round."""
+        self._in_hand.note(stream_name(key))
         try:
             if lane.has_units:
                 return lane.advance(DECODE_BUDGET_S)
@@ -131,6 +136,8 @@ class WorkerLoop:
             _log.exception("stream failed")
             self._fail(key, error)
             return None
+        finally:
+            self._in_hand.note("")
 
     def _fail(self, key: _Key, error: Exception) -> None:
         self._lanes.pop(key, None)
@@ -138,11 +145,16 @@ class WorkerLoop:
         self._channel.send(StreamFailed(stream=key[0], epoch=key[1], cause=DropCause.DECODE_ERROR, message=message))
 
     def _examine(self, taken: list[tuple[Lane, LaneSample]]) -> None:
-        samples = [Sample(item.picture.rgb(), item.picture.pts_s, lane.tracks) for lane, item in taken]
+        samples = [self._sample(lane, item) for lane, item in taken]
         results = self._analyser.examine(samples)
         for (lane, item), sample, examined in zip(taken, samples, results, strict=True):
             lane.report(examined.unscored)
             self._channel.send(Observed(observation=self._observation(lane, item, (sample, examined))))
+
+    @staticmethod
+    def _sample(lane: Lane, item: LaneSample) -> Sample:
+        name = stream_name((lane.opened.stream, lane.opened.epoch))
+        return Sample(item.picture.rgb(), item.picture.pts_s, lane.tracks, name)
 
     def _observation(self, lane: Lane, item: LaneSample, result: tuple[Sample, Examined]) -> Observation:
         sample, examined = result
@@ -176,7 +188,9 @@ class WorkerLoop:
         if not self._jobs:
             return
         job = self._jobs.popleft()
+        self._in_hand.note(job.request.job)
         message = job.step()
+        self._in_hand.note("")
         if message is not None:
             self._channel.send(message)
         if not job.is_over:

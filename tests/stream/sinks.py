@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
+from itertools import cycle
 from typing import TYPE_CHECKING
 
+import msgspec
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from stream.pool import WorkerStream
     from stream.types import DropCause, MediaUnit, Observation
@@ -46,7 +50,30 @@ async def publish(stream: WorkerStream, media: list[MediaUnit], fps: float = 30.
         stream.feed(unit)
 
 
-async def until(condition: Callable[[], bool], limit_s: float = 10.0) -> float:
+@asynccontextmanager
+async def publishing(stream: WorkerStream, media: list[MediaUnit], fps: float = 30.0) -> AsyncIterator[None]:
+    """Feed a clip in a loop, as one long call."""
+    rounds = (
+        msgspec.structs.replace(unit, sequence=number, pts_s=number / fps)
+        for number, unit in enumerate(cycle(media))
+    )
+
+    async def feed() -> None:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        for unit in rounds:
+            await asyncio.sleep(max(0.0, began_s + unit.pts_s - loop.time()))
+            stream.feed(unit)
+
+    task = asyncio.create_task(feed())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition: Callable[[], bool], limit_s: float = 30.0) -> float:
     """Wait for a condition; how long it took. Raises TimeoutError."""
     began_s = time.monotonic()
     async with asyncio.timeout(limit_s):

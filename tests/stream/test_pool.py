@@ -15,6 +15,7 @@ from stream.errors import StreamExists
 from stream.ipc import FileFrame
 from stream.limits import MediaLimits
 from stream.pool import PoolConfig, WorkerPool
+from stream.sampler import Grid, Pace, wanted_at_or_before
 from stream.types import Codec, DropCause, MediaUnit
 from tests.stream.pools import CODECS, clip, judged, request, running, spec
 from tests.stream.sinks import Recorder, publish, until
@@ -43,6 +44,7 @@ def still(number: int, payload: bytes) -> MediaUnit:
 
 
 async def test_streams_of_both_codecs_are_sampled_on_their_grid(pool: WorkerPool) -> None:
+    grid = Grid(5.0, spec("s").phase)
     recorders = {codec: Recorder() for codec in CODECS}
     streams = {codec: pool.open(spec(codec.value, codec, rate_hz=5.0), recorders[codec]) for codec in CODECS}
     for codec, stream in streams.items():
@@ -51,7 +53,10 @@ async def test_streams_of_both_codecs_are_sampled_on_their_grid(pool: WorkerPool
         counts = await stream.close()
         assert (counts.received, counts.decoded, counts.dropped) == (60, 60, {})
         seen = recorders[codec].observations
-        assert [item.cell for item in seen] == list(range(-1, 10))      # 2 s at 5 Hz, and what precedes the grid
+        cells = [item.cell for item in seen]
+        assert cells == sorted(set(cells))
+        assert len(cells) == 11                 # 2 s at 5 Hz, and what precedes the grid
+        assert cells == [wanted_at_or_before(grid.cell_at(item.pts_s), Pace.BASE) for item in seen]
         assert counts.sampled == len(seen)
         assert all((item.width_px, item.height_px) == (320, 240) for item in seen)
         assert all(item.frame_number == item.sequence for item in seen)
