@@ -196,7 +196,8 @@ class Scene:
         source = (scene - self._sway(scene, pose) - FACE_AT_PX) / self._scale + self._nose
         person = look_up(self._layer, source)
         alpha = person[..., 3:]
-        return person[..., :3] * alpha + behind * (1 - alpha)
+        picture: Array = person[..., :3] * alpha + behind * (1 - alpha)
+        return picture
 
 
 class Sensor:
