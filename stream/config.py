@@ -26,10 +26,12 @@ class WindowConfig:
 class DecisionConfig:
     """Error rates and evidence rules of the labels.
 
-    `false_alarm` and `miss` are the two error probabilities of Wald's sequential test; `correlation` is that of
-    neighbouring samples (AR(1)), which discounts their count; `prior_fake` is the operator's prior probability.
+    `false_alarms_per_hour` is the budget of one stream's alarms. `false_alarm` and `miss` are the two error
+    probabilities of Wald's test, which judges files and clears faces; `correlation` is that of neighbouring samples of
+    a file (AR(1)), which discounts their count; `prior_fake` is the operator's prior probability.
     """
 
+    false_alarms_per_hour: float = 0.01
     false_alarm: float = 0.01
     miss: float = 0.1
     correlation: float = 0.5
@@ -38,6 +40,8 @@ class DecisionConfig:
     min_coverage: float = 0.3
 
     def __post_init__(self) -> None:
+        if not self.false_alarms_per_hour > 0:
+            raise ValueError(f"false_alarms_per_hour: expected a positive number, got {self.false_alarms_per_hour}")
         for name in ("false_alarm", "miss", "prior_fake"):
             value = getattr(self, name)
             if not 0 < value < 1:

@@ -117,6 +117,7 @@ class Sums:
 CLOSE = 0.25            # an open alarm closes when the sum has fallen to this share of the limit
 CEILING = 1.5           # the sum stops rising at this multiple, so that closing takes bounded time
 HALF_LIFE_S = 60.0      # of what cleared a face
+DEEPEST = 5.0           # nats; clearer than this a face cannot become, so that it is forgotten in bounded time
 
 
 def advance(sums: Sums, sample: Sample, model: EvidenceModel, limit: float) -> Sums:
@@ -132,7 +133,7 @@ def advance(sums: Sums, sample: Sample, model: EvidenceModel, limit: float) -> S
     return Sums(
         pts_s=sample.pts_s,
         rise=rise,
-        log_ratio=min(max(sums.log_ratio * kept + step, -CEILING * limit), CEILING * limit),
+        log_ratio=min(max(sums.log_ratio * kept + step, -DEEPEST), DEEPEST),
         looks=sums.looks * kept + min(sample.weight, 1.0) * new,
         alarm=rise >= limit or (sums.alarm and rise > CLOSE * limit),
     )

@@ -26,6 +26,8 @@ class Reason(StrEnum):
     EVIDENCE_FAKE = "evidence_fake"
     EVIDENCE_REAL = "evidence_real"
     BETWEEN_BOUNDS = "between_bounds"
+    MONITORING = "monitoring"
+    SUSPECT = "suspect"
     INSUFFICIENT_EVIDENCE = "insufficient_evidence"
     FACE_TOO_SMALL = "face_too_small"
     LOW_COVERAGE = "low_coverage"
@@ -39,6 +41,8 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.EVIDENCE_FAKE: "the evidence for a manipulated face passed the upper bound",
     Reason.EVIDENCE_REAL: "the evidence for an unmanipulated face passed the lower bound",
     Reason.BETWEEN_BOUNDS: "the evidence lies between the bounds",
+    Reason.MONITORING: "the face is watched; no bound is reached yet",
+    Reason.SUSPECT: "the evidence for a manipulated face is rising towards an alarm",
     Reason.INSUFFICIENT_EVIDENCE: "too few usable samples of the face so far",
     Reason.FACE_TOO_SMALL: "every face is too small to judge",
     Reason.LOW_COVERAGE: "too little of the media could be examined",
@@ -49,8 +53,33 @@ REASON_TEXT: dict[Reason, str] = {
 }
 
 
+class TrackSums(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sequential test remembers of one face (see `stream.cusum.Sums`); `pts_s` is media time."""
+
+    track: int
+    pts_s: float
+    rise: float
+    log_ratio: float
+    looks: float
+    alarm: bool
+    cleared: bool
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of the decision, from which another process can go on. An alarm opens when `rise` reaches `limit`; a
+    face is cleared when `log_ratio` falls to `clear_bound`. Both in nats."""
+
+    limit: float
+    clear_bound: float
+    tracks: tuple[TrackSums, ...]
+
+
 class FaceVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """One track's part of a verdict. `box` is its latest box, (x, y, width, height) as shares of the frame."""
+    """One track's part of a verdict. `box` is its latest box, (x, y, width, height) as shares of the frame.
+
+    `prob_fake` and `llr` are those of the window; `suspicion` is the share of the alarm limit that the face's sum since
+    the start has reached, `alarm` whether its alarm is open.
+    """
 
     track: int
     box: tuple[float, float, float, float]
@@ -61,6 +90,8 @@ class FaceVerdict(msgspec.Struct, frozen=True, kw_only=True):
     llr: float | None
     frequency_score: float | None
     quality: Quality
+    suspicion: float = 0.0
+    alarm: bool = False
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="verdict"):
@@ -89,6 +120,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
     frames: FrameCounts
     age_ms: float
     model: ModelRef | None
+    alarm: bool = False
+    decision: Decision | None = None
     v: int = SCHEMA_VERSION
 
 

@@ -40,9 +40,11 @@ def test_a_verdict_on_the_wire_has_the_fields_that_the_contract_names() -> None:
     assert set(plain) == {
         "type", "v", "id", "stream", "epoch", "sequence", "start_s", "end_s", "samples", "wanted", "coverage",
         "rate_hz", "label", "reason", "prob_fake", "llr", "faces", "frames", "age_ms", "model",
+        "alarm", "decision",
     }
     assert set(plain["faces"][0]) == {
         "track", "box", "label", "reason", "samples", "prob_fake", "llr", "frequency_score", "quality",
+        "suspicion", "alarm",
     }
 
 
