@@ -171,7 +171,8 @@ def running_service(log: Path, key: str = "", **settings: str) -> Iterator[Servi
 @contextmanager
 def published(service: Service, stream_id: str, sample: bool = True) -> Iterator[None]:
     """The sample call, sent over WebRTC by a process of its own in a loop."""
-    command = [sys.executable, "-m", "api.publish", f"{service.url}/whip/{stream_id}", str(SAMPLE_CALL), "--token-stdin"]
+    target = f"{service.url}/whip/{stream_id}"
+    command = [sys.executable, "-m", "api.publish", target, str(SAMPLE_CALL), "--token-stdin"]
     with service.log.open("ab") as log:
         sender = subprocess.Popen(
             [*command, "--sample"] if sample else command, cwd=ROOT, env=_clean_environment({}),
