@@ -36,7 +36,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     with path.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
             content = io.BytesIO()
-            np.lib.format.write_array(content, np.ascontiguousarray(arrays[name]), (1, 0), allow_pickle=False)
+            np.lib.format.write_array(content, np.asarray(arrays[name], order="C"), (1, 0), allow_pickle=False)
             entry = zipfile.ZipInfo(f"{name}.npy", _STAMP)
             start = file.tell() + _LOCAL_HEADER.size + len(entry.filename.encode()) + _PADDING_FIELD.size
             padding = -start % _ALIGNMENT_BYTES

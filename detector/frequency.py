@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detector.preprocess import luma
+from detector.preprocess import NATIVE_LIMIT_PX, luma
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,14 +51,28 @@ class FrequencyModel:
 def spectrum(native_rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """float32 (32,): natural log of the power at 0 to 0.5 cycles per pixel, averaged over rings of equal width.
 
-    Luma without its mean, under a Hann window; `native_rgb` is uint8 (h, w, 3), at least 8 px a side.
+    Luma without its mean, under a Hann window; `native_rgb` is uint8 (h, w, 3), at least 8 px a side, of which a few
+    pixels at the right and at the bottom may be left out.
     """
-    grey = luma(native_rgb)
+    grey = luma(native_rgb[: _quick_length(native_rgb.shape[0]), : _quick_length(native_rgb.shape[1])])
     window = np.hanning(grey.shape[0])[:, None] * np.hanning(grey.shape[1])[None, :]
     power = np.abs(np.fft.rfft2((grey - grey.mean()) * window)) ** 2 / float((window**2).sum())
     ring, counts = _rings(*grey.shape)
     sums = np.bincount(ring.ravel(), weights=power.ravel(), minlength=RADIAL_BINS + 1)[:RADIAL_BINS]
     return np.log(sums / np.maximum(counts, 1) + _FLOOR).astype(np.float32)
+
+
+@lru_cache(maxsize=NATIVE_LIMIT_PX)
+def _quick_length(side_px: int) -> int:
+    """The largest length up to `side_px` without prime factors above 5: a prime length takes ten times as long."""
+    for length in range(side_px, 1, -1):
+        rest = length
+        for factor in (2, 3, 5):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return length
+    return side_px
 
 
 @lru_cache(maxsize=32)

@@ -6,7 +6,6 @@ them apart. Pictures are uint8 (h, w, 3) RGB.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -14,16 +13,25 @@ from typing import TYPE_CHECKING
 import av
 import cv2
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 
+from detector.preprocess import crop_face, quality_of
 from detector.types import DetectedFace, FaceBox
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
+
+    from detector.training.data import Face
 
     Picture = NDArray[np.uint8]
 
 FACE_RANGE_PX = (64.0, 200.0)
 _CODED_FRAMES = 3
+_DECODERS = {"libx264": "h264", "libvpx": "vp8"}
+_BLURS_PX = (0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0)
+_SHARPENINGS = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +87,10 @@ def apply(rgb: Picture, face: DetectedFace, call: Degradation) -> tuple[Picture,
     factor = min(1.0, call.face_px / min(face.box.width, face.box.height))
     rgb, face = scaled(rgb, face, factor)
     if call.blur_sigma_px:
-        rgb = np.asarray(cv2.GaussianBlur(rgb, (0, 0), call.blur_sigma_px))
+        rgb = blurred(rgb, call.blur_sigma_px)
     rgb = _light(rgb, call)
     if call.sharpen:
-        soft = cv2.GaussianBlur(rgb, (0, 0), 1.0)
-        rgb = np.asarray(cv2.addWeighted(rgb, 1 + 2 * call.sharpen, soft, -2 * call.sharpen, 0))
+        rgb = unsharp(rgb, call.sharpen)
     if call.coding is not None:
         rgb = code(rgb, call.coding)
     if call.jpeg_quality is not None:
@@ -94,7 +101,7 @@ def apply(rgb: Picture, face: DetectedFace, call: Degradation) -> tuple[Picture,
 def scaled(rgb: Picture, face: DetectedFace, factor: float) -> tuple[Picture, DetectedFace]:
     """Area-averaged to `factor` of its size, sides rounded to even numbers as video has them."""
     height, width = (max(32, 2 * round(side * factor / 2)) for side in rgb.shape[:2])
-    small = np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA))
+    small = np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
     across, down = width / rgb.shape[1], height / rgb.shape[0]
     box = face.box
     moved = FaceBox(box.left * across, box.top * down, box.right * across, box.bottom * down)
@@ -136,6 +143,40 @@ def shift_colours(rng: np.random.Generator, rgb: Picture) -> Picture:
     return shifted
 
 
+def equalised(rng: np.random.Generator, halves: Sequence[tuple[int, Face]]) -> list[tuple[int, Face]]:
+    """The halves of a pair with the faces about as sharp: either the sharper one blurred or the softer one sharpened.
+
+    "About": the ratio of sharpness is drawn around 1, so that equality itself says nothing.
+    """
+    wanted = float(np.exp(rng.normal(0, 0.25)))
+    levels = [_face_sharpness(item.rgb, item.face) for _, item in halves]
+    sharper = int(levels[1] > levels[0])
+    if rng.random() < 0.5:
+        moved, target = sharper, levels[1 - sharper] * wanted
+        tries = [blurred(halves[moved][1].rgb, sigma) for sigma in _BLURS_PX]
+    else:
+        moved, target = 1 - sharper, levels[sharper] * wanted
+        tries = [unsharp(halves[moved][1].rgb, amount) for amount in _SHARPENINGS]
+    item = halves[moved][1]
+    best = min([item.rgb, *tries], key=lambda rgb: abs(np.log((_face_sharpness(rgb, item.face) + 1) / (target + 1))))
+    return [(label, replace(face, rgb=best) if index == moved else face) for index, (label, face) in enumerate(halves)]
+
+
+def _face_sharpness(rgb: Picture, face: DetectedFace) -> float:
+    return quality_of(crop_face(rgb, face)).sharpness
+
+
+def blurred(rgb: Picture, sigma_px: float) -> Picture:
+    """Gaussian blur."""
+    return np.asarray(cv2.GaussianBlur(rgb, (0, 0), sigma_px), dtype=np.uint8)
+
+
+def unsharp(rgb: Picture, amount: float) -> Picture:
+    """Unsharp mask with a radius of one pixel."""
+    soft = cv2.GaussianBlur(rgb, (0, 0), 1.0)
+    return np.asarray(cv2.addWeighted(rgb, 1 + 2 * amount, soft, -2 * amount, 0), dtype=np.uint8)
+
+
 def code_once(rng: np.random.Generator, rgb: Picture) -> Picture:
     """A pass through a random codec at a random quality."""
     return code(rgb, draw_coding(rng))
@@ -147,19 +188,22 @@ def code(rgb: Picture, coding: Coding) -> Picture:
     Odd sides are trimmed for the codec and put back by repeating the edge.
     """
     height, width = rgb.shape[0] // 2 * 2, rgb.shape[1] // 2 * 2
-    content = io.BytesIO()
-    with av.open(content, "w", format="matroska") as container:
-        stream = container.add_stream(coding.codec, rate=Fraction(25))
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.thread_count = 1
-        stream.options = _codec_options(coding, width * height)
-        for step in range(_CODED_FRAMES):
-            moved = np.roll(rgb[:height, :width], _CODED_FRAMES - 1 - step, axis=1)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(moved), format="rgb24")))
-        container.mux(stream.encode(None))
-    content.seek(0)
-    with av.open(content) as container:
-        coded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)][-1]
+    encoder = av.CodecContext.create(coding.codec, "w")
+    assert isinstance(encoder, VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+    encoder.time_base, encoder.thread_count = Fraction(1, 25), 1
+    encoder.options = _codec_options(coding, width * height)
+    frames = []
+    for step in range(_CODED_FRAMES):
+        moved = np.roll(rgb[:height, :width], _CODED_FRAMES - 1 - step, axis=1)
+        frames.append(av.VideoFrame.from_ndarray(np.ascontiguousarray(moved), format="rgb24"))
+        frames[-1].pts = step
+    packets = [packet for frame in [*frames, None] for packet in encoder.encode(frame)]
+    decoder = av.CodecContext.create(_DECODERS[coding.codec], "r")
+    assert isinstance(decoder, VideoCodecContext)
+    decoder.thread_count = 1
+    decoded = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
+    coded = np.asarray(decoded[-1].to_ndarray(format="rgb24"), dtype=np.uint8)
     pad = ((0, rgb.shape[0] - height), (0, rgb.shape[1] - width), (0, 0))
     return np.pad(coded, pad, mode="edge")
 
@@ -174,4 +218,5 @@ def _codec_options(coding: Coding, pixels: int) -> dict[str, str]:
 def jpeg(rgb: Picture, quality: int) -> Picture:
     """Through JPEG and back, chroma halved as cameras do."""
     _, content = cv2.imencode(".jpg", rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.ascontiguousarray(cv2.imdecode(content, cv2.IMREAD_COLOR)[:, :, ::-1])
+    bgr = np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR), dtype=np.uint8)
+    return np.ascontiguousarray(bgr[:, :, ::-1])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from detector.training.augment import code_once, shift_colours
+from detector.training.augment import code_once, shift_colours, unsharp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,7 +70,7 @@ def swap(rng: np.random.Generator, target: Face, source: Face) -> Pair:
         rgb = _restate(rng, rgb, target.face)
     aligned = _through_swapper(rng, source, target)
     if rng.random() < 0.3:
-        aligned = sharpen(aligned, rng.uniform(0.2, 0.8))
+        aligned = unsharp(aligned, rng.uniform(0.2, 0.8))
     mask = face_mask(rng, target.face, rgb.shape[:2])
     mask = soften(rng, _deform(rng, mask, target.face), target.face)
     # What the source picture does not cover stays the target's own.
@@ -91,10 +91,11 @@ def nearest_source(rng: np.random.Generator, target: Face, others: list[Face], t
     """Of some random other people, the one whose landmarks and light come closest."""
     wanted = _likeness(target)
     picks = [others[index] for index in rng.integers(0, len(others), tries)]
-    strangers = [face for face in picks if face.group != target.group]
+    strangers: list[Face] = [face for face in picks if face.group != target.group]
     if not strangers:
         raise ValueError("no other person to take a face from")
-    return min(strangers, key=lambda face: float(np.abs(_likeness(face) - wanted).sum()))
+    gaps = [float(np.abs(_likeness(face) - wanted).sum()) for face in strangers]
+    return strangers[int(np.argmin(gaps))]
 
 
 def _likeness(item: Face) -> NDArray[np.float64]:
@@ -161,7 +162,7 @@ def _restate(rng: np.random.Generator, rgb: Picture, face: DetectedFace) -> Pict
     rgb = shift_colours(rng, rgb)
     how = rng.choice(("resample", "sharpen", "blur", "code"), p=(0.35, 0.3, 0.15, 0.2))
     if how == "sharpen":
-        return sharpen(rgb, rng.uniform(0.2, 0.8))
+        return unsharp(rgb, rng.uniform(0.2, 0.8))
     if how == "blur":
         return np.asarray(cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.5, 1.6) * max(0.5, _unit_px(face))))
     if how == "code":
@@ -176,12 +177,6 @@ def _resample(rng: np.random.Generator, rgb: Picture, factor: float) -> Picture:
     up = rng.choice((cv2.INTER_LINEAR, cv2.INTER_CUBIC))
     reduced = cv2.resize(rgb, small, interpolation=int(down))
     return np.asarray(cv2.resize(reduced, (width, height), interpolation=int(up)), dtype=np.uint8)
-
-
-def sharpen(rgb: Picture, amount: float) -> Picture:
-    """Unsharp mask with a radius of one pixel."""
-    soft = cv2.GaussianBlur(rgb, (0, 0), 1.0)
-    return np.asarray(cv2.addWeighted(rgb, 1 + 2 * amount, soft, -2 * amount, 0), dtype=np.uint8)
 
 
 def _small_affine(rng: np.random.Generator, face: DetectedFace) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LLR_LIMIT = 4.0
 MIN_GAIN = 0.3
+MIN_SPECTRA = 50
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,9 +64,14 @@ def logistic(features: Floats, labels: Labels, weights: Floats, ridge: float) ->
     return np.asarray(found.x[:-1]), float(found.x[-1])
 
 
-def fit_frequency(features: Floats, labels: Labels, groups: Groups, ridge: float = 0.05) -> FrequencyModel:
-    """Logistic model of standardised features; rows with NaN (the feature abstained) are left out."""
+def fit_frequency(features: Floats, labels: Labels, groups: Groups, ridge: float = 0.05) -> FrequencyModel | None:
+    """Logistic model of standardised features; rows with NaN (the feature abstained) are left out.
+
+    None where fewer than `MIN_SPECTRA` rows of either label are left.
+    """
     kept = np.isfinite(features).all(axis=1)
+    if min(np.sum(labels[kept] == 0), np.sum(labels[kept] == 1)) < MIN_SPECTRA:
+        return None
     features, labels, groups = features[kept].astype(np.float64), labels[kept], groups[kept]
     reals = features[labels == 0]
     mean, scale = reals.mean(axis=0), np.maximum(reals.std(axis=0), 1e-3)

@@ -23,7 +23,8 @@ class TrainConfig:
 
     `base_weights`: npz of ImageNet weights named as Keras names them, `/` written as `|`. `cache_dir` keeps samples and
     features between runs; `run_dir` gets the result. `research` allows rows that are not marked for shipping; its
-    result cannot be exported. `exclude_groups` are people and clips that must stay unseen.
+    result cannot be exported. `exclude_groups` are people and clips that must stay unseen. `epochs` of phase `top`
+    are passes over the pseudo-fakes.
     """
 
     data_dir: Path
@@ -36,7 +37,7 @@ class TrainConfig:
     clip_frames: int = 24
     clip_variants: int = 3
     folds: int = 5
-    epochs: int = 8
+    epochs: int = 2
     seed: int = 0
     research: bool = False
     exclude_groups: frozenset[str] = frozenset()

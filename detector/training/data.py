@@ -128,7 +128,7 @@ def sample_frames(path: Path, count: int) -> Iterator[NDArray[np.uint8]]:
         wanted = {round(place) for place in np.linspace(0, total - 1, min(count, total))}
         for index, frame in enumerate(container.decode(stream)):
             if index in wanted:
-                yield frame.to_ndarray(format="rgb24")
+                yield np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
 
 
 class Locator:

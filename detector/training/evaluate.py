@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import rankdata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +64,14 @@ def auc(labels: Labels, scores: Floats) -> float:
     return float((ranks[labels == 1].sum() - fakes * (fakes + 1) / 2) / (fakes * reals))
 
 
+def rank_correlation(one: Floats, other: Floats) -> float:
+    """Spearman's; 0 where either is constant: a constant follows nothing."""
+    ranks = [rankdata(values) for values in (one, other)]
+    if any(np.ptp(rank) == 0 for rank in ranks):
+        return 0.0
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
 def bootstrap(statistic: Callable[[NDArray[np.intp]], float], groups: Groups, seed: int = 0) -> Estimate:
     """`statistic` of row indices, with whole groups drawn with replacement."""
     rng = np.random.default_rng(seed)
@@ -93,7 +101,7 @@ def report_pairs(name: str, scores: Floats, rows: NDArray[Any]) -> PairReport:
         frame_auc=auc_estimate(labels, scores, groups),
         clip_auc=auc_estimate(clip_labels, clip_scores, clip_groups),
         paired=bootstrap(lambda picks: float(order[picks].mean()), clip_groups[clip_labels == 0]),
-        sharpness_rho=float(spearmanr(scores[reals], rows["sharpness"][reals]).statistic),
+        sharpness_rho=rank_correlation(scores[reals], rows["sharpness"][reals]),
     )
 
 

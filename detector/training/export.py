@@ -55,7 +55,7 @@ def held_out_merit(report: dict[str, Any]) -> float:
              if row["name"] == "network" and row["condition"] == "as it came"]
     pseudo = [row["frame_auc"]["value"] for row in report["results"]["pseudo_fakes"] if row["name"] == "network"]
     parts = [sum(values) / len(values) for values in (clips, pseudo) if values]
-    return sum(parts) / len(parts)
+    return float(sum(parts) / len(parts))
 
 
 def read_report(run_dir: Path) -> dict[str, Any]:

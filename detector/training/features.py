@@ -47,6 +47,8 @@ class Extractor:
         middle_file, pooled_file = cache / f"{name}.middle.npy", cache / f"{name}.pooled.npy"
         stamp_file = cache / f"{name}.features.json"
         stamp = {"samples": (cache / f"{name}.json").read_text(), "count": len(samples)}
+        if not len(samples):
+            return Features(np.zeros((0, *MIDDLE_SHAPE), np.float16), np.zeros((0, FEATURES), np.float32))
         if not (stamp_file.is_file() and json.loads(stamp_file.read_text()) == stamp):
             stamp_file.unlink(missing_ok=True)
             middle = np.lib.format.open_memmap(middle_file, "w+", np.float16, (len(samples), *MIDDLE_SHAPE))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,7 @@ ARRAYS_FILE, REPORT_FILE = "arrays.npz", "report.json"
 # Of the loss, the part that swapped footage has when there is any; the rest is pseudo-fakes.
 _CLIP_SHARE = 0.5
 _CV_STEPS_SHARE = 0.75
+_WARM_PENALTY = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +61,8 @@ def train(config: TrainConfig, progress: Progress) -> Path:
     material = _prepare(config, progress)
     fitted = _fit_head if config.phase is Phase.HEAD else _fit_top
     arrays, clip_logits, details = fitted(config, material, progress)
-    judged = judge(Judged(arrays, material.collection, clip_logits), config, progress)
+    pooled = material.features["clips"].pooled
+    judged = judge(Judged(material.base, arrays, material.collection, clip_logits, pooled), config, progress)
     config.run_dir.mkdir(parents=True, exist_ok=True)
     write_arrays(config.run_dir / ARRAYS_FILE, arrays)
     report = {
@@ -109,42 +112,38 @@ def _head_data(material: _Material) -> tuple[head.HeadData, int]:
 
 def _fit_head(config: TrainConfig, material: _Material, progress: Progress) -> tuple[Arrays, Floats, dict[str, Any]]:
     data, pseudo_count = _head_data(material)
-    progress("head: penalty", 0.0)
-    penalty, losses = head.choose_penalty(data, config.folds, config.seed)
-    fold_of = grouped_folds(data.groups, config.folds, config.seed)
-    logits = np.zeros(len(fold_of), dtype=np.float32)
-    for index in range(config.folds):
-        progress("head: cross-validation", index / config.folds)
-        kernel, bias = head.fit_head(data.take(fold_of != index), penalty, config.seed)
-        logits[fold_of == index] = (data.pooled[fold_of == index] @ kernel + bias)[:, 0]
-    kernel, bias = head.fit_head(data, penalty, config.seed)
+    progress("head: cross-validation", 0.0)
+    penalty = head.choose_penalty(data, config.folds, config.seed)
+    progress("head", 0.0)
+    kernel, bias = head.fit_heads(data, (penalty.chosen,), config.seed)
     arrays = {**material.base, HEAD_KERNEL: kernel, HEAD_BIAS: bias}
-    details = {"penalty": penalty, "held_out_nats": {str(key): value for key, value in losses.items()}}
-    return arrays, logits[pseudo_count:], details
+    losses = {str(key): round(value, 4) for key, value in penalty.losses.items()}
+    return arrays, penalty.logits[pseudo_count:], {"penalty": penalty.chosen, "held_out_nats": losses}
 
 
 def _fit_top(config: TrainConfig, material: _Material, progress: Progress) -> tuple[Arrays, Floats, dict[str, Any]]:
     base = _warm_start(config, material)
     clips = material.collection.clips.rows
-    steps = config.epochs * 2 * len(material.collection.train) // (2 * top.BATCH_PAIRS)
-    cv_steps = round(steps * _CV_STEPS_SHARE)
+    parts_per_batch = 2 if len(clips) else 1
+    steps = max(1, config.epochs * config.train_pairs * parts_per_batch // top.BATCH_PAIRS)
+    cv_steps = max(1, round(steps * _CV_STEPS_SHARE))
     fold_of = grouped_folds(clips["group"], config.folds, config.seed)
     logits = np.zeros(len(clips), dtype=np.float32)
     for index in range(config.folds if len(clips) else 0):
-        name = f"top: fold {index + 1} of {config.folds}"
+        told = partial(progress, f"top: fold {index + 1} of {config.folds}")
         parts = _parts(material, fold_of != index)
-        arrays = top.fit_top(base, parts, cv_steps, config.seed, lambda share, name=name: progress(name, share))
+        arrays = top.fit_top(base, parts, cv_steps, config.seed, told)
         rows = np.flatnonzero(fold_of == index)
         logits[rows] = top.score_top(arrays, material.features["clips"].middle, rows)
     every = np.ones(len(clips), dtype=np.bool_)
-    trained = top.fit_top(base, _parts(material, every), steps, config.seed, lambda share: progress("top", share))
+    trained = top.fit_top(base, _parts(material, every), steps, config.seed, partial(progress, "top"))
     return {**material.base, **trained}, logits, {"steps": steps, "cv_steps": cv_steps, "rate": top.LEARNING_RATE}
 
 
 def _warm_start(config: TrainConfig, material: _Material) -> Arrays:
     """A head on the frozen features of the pseudo-fakes alone, so that no fold starts from its own clips."""
     data, pseudo_count = _head_data(material)
-    kernel, bias = head.fit_head(data.take(np.arange(pseudo_count)), max(head.PENALTIES), config.seed)
+    kernel, bias = head.fit_heads(data.take(np.arange(pseudo_count)), (_WARM_PENALTY,), config.seed)
     return {**material.base, HEAD_KERNEL: kernel, HEAD_BIAS: bias}
 
 

@@ -33,36 +33,51 @@ class HeadData:
         return HeadData(self.pooled[rows], self.labels[rows], self.weights[rows], self.groups[rows])
 
 
-def fit_head(data: HeadData, penalty: float, seed: int) -> tuple[Floats, Floats]:
-    """Kernel (2048, 1) and bias (1,) for raw features, with an L2 penalty on the standardised ones."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Penalty:
+    """The L2 penalty with the lowest held-out loss, the loss (nats) of each, and the held-out logits under it."""
+
+    chosen: float
+    losses: dict[float, float]
+    logits: Floats
+
+
+def fit_heads(data: HeadData, penalties: tuple[float, ...], seed: int) -> tuple[Floats, Floats]:
+    """Kernels (2048, k) and biases (k,) for raw features, one column per L2 penalty on the standardised features.
+
+    The columns share nothing but the batches, so one fit gives what k fits would.
+    """
     import keras
 
     keras.utils.set_random_seed(seed)
-    mean = data.pooled.mean(axis=0)
-    scale = np.maximum(data.pooled.std(axis=0), 1e-3)
-    unit = keras.layers.Dense(1, kernel_initializer="zeros", kernel_regularizer=keras.regularizers.L2(penalty))
+    strengths = np.array(penalties, dtype=np.float32) / len(penalties)
+
+    def penalise(kernel: Any) -> Any:
+        return keras.ops.sum(keras.ops.square(kernel) * strengths)
+
+    mean, scale = data.pooled.mean(axis=0), np.maximum(data.pooled.std(axis=0), 1e-3)
+    unit = keras.layers.Dense(len(penalties), kernel_initializer="zeros", kernel_regularizer=penalise)
     model = keras.Sequential([keras.layers.Input((FEATURES,)), unit])
-    steps = _EPOCHS * -(-len(data.labels) // _BATCH)
-    rate = keras.optimizers.schedules.CosineDecay(3e-3, steps)
+    rate = keras.optimizers.schedules.CosineDecay(3e-3, _EPOCHS * -(-len(data.labels) // _BATCH))
     model.compile(optimizer=keras.optimizers.Adam(rate), loss=keras.losses.BinaryCrossentropy(from_logits=True))
     standard = ((data.pooled - mean) / scale).astype(np.float32)
-    model.fit(
-        standard, data.labels[:, None].astype(np.float32), sample_weight=data.weights, batch_size=_BATCH,
-        epochs=_EPOCHS, verbose=0,
-    )
-    kernel, bias = unit.get_weights()
-    kernel = kernel / scale[:, None]
-    return kernel.astype(np.float32), (bias - mean @ kernel).astype(np.float32)
+    wanted = np.repeat(data.labels[:, None].astype(np.float32), len(penalties), axis=1)
+    model.fit(standard, wanted, sample_weight=data.weights, batch_size=_BATCH, epochs=_EPOCHS, verbose=0)
+    kernels, biases = unit.get_weights()
+    kernels = kernels / scale[:, None]
+    return kernels.astype(np.float32), (biases - mean @ kernels).astype(np.float32)
 
 
-def choose_penalty(data: HeadData, folds: int, seed: int) -> tuple[float, dict[float, float]]:
-    """The penalty with the lowest held-out loss over groups, and the loss (nats) of each."""
+def choose_penalty(data: HeadData, folds: int, seed: int) -> Penalty:
+    """Cross-validate all penalties over groups, each row scored by the fit that did not see its group."""
     fold = grouped_folds(data.groups, folds, seed)
-    losses = {}
-    for penalty in PENALTIES:
-        logits = np.zeros(len(fold))
-        for index in range(folds):
-            kernel, bias = fit_head(data.take(fold != index), penalty, seed)
-            logits[fold == index] = (data.pooled[fold == index] @ kernel + bias)[:, 0]
-        losses[penalty] = negative_log_likelihood(data.labels, logits, data.weights)
-    return min(losses, key=lambda penalty: losses[penalty]), losses
+    logits = np.zeros((len(fold), len(PENALTIES)), dtype=np.float32)
+    for index in np.unique(fold):
+        kernels, biases = fit_heads(data.take(fold != index), PENALTIES, seed)
+        logits[fold == index] = data.pooled[fold == index] @ kernels + biases
+    losses = {
+        penalty: negative_log_likelihood(data.labels, logits[:, column], data.weights)
+        for column, penalty in enumerate(PENALTIES)
+    }
+    chosen = min(losses, key=lambda penalty: losses[penalty])
+    return Penalty(chosen, losses, logits[:, PENALTIES.index(chosen)])

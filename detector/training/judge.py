@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from detector.config import Precision
 from detector.engine import compile_cpu
@@ -33,20 +32,27 @@ _ALARMING = (0.5, 0.9)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """A network, its samples, and the cross-validated logits of the clip rows."""
+    """A network, the one it started from, and its samples.
 
+    Clip rows come with their cross-validated logits and with the pooled features of `base`.
+    """
+
+    base: Mapping[str, NDArray[Any]]
     arrays: Mapping[str, NDArray[Any]]
     collection: Collection
     clip_logits: Floats
+    clip_pooled: Floats
 
 
 def judge(judged: Judged, config: TrainConfig, progress: Progress) -> dict[str, Any]:
     """Report with `calibration` and `frequency` for the manifest and `results` for people."""
     collection = judged.collection
     trained = {name: _serve(judged.arrays, samples, progress) for name, samples in _unseen(collection).items()}
+    kernel = np.random.default_rng(config.seed).normal(0, 0.02, (FEATURES, 1)).astype(np.float32)
+    random_head = {**judged.base, HEAD_KERNEL: kernel, HEAD_BIAS: np.zeros(1, np.float32)}
     untrained = {
-        name: _serve(_random_head(judged.arrays, config.seed), samples, progress)
-        for name, samples in {**_unseen(collection), "clips": collection.clips}.items()
+        "val": _serve(random_head, collection.val, progress),
+        "clips": (judged.clip_pooled @ kernel)[:, 0],
     }
     logits = {**trained, "clips": judged.clip_logits}
     frequency, spectral = _frequency(collection, config)
@@ -56,7 +62,7 @@ def judge(judged: Judged, config: TrainConfig, progress: Progress) -> dict[str, 
     calibration = Calibration(**{**asdict(fusion.calibration), "gain": gain})
     return {
         "calibration": asdict(calibration),
-        "frequency": asdict(frequency),
+        "frequency": None if frequency is None else asdict(frequency),
         "results": {
             "clips": _clip_table(collection.clips, _beside(logits, untrained, "clips")),
             "pseudo_fakes": _pseudo_table(collection.val, _beside(logits, untrained, "val")),
@@ -88,12 +94,7 @@ def _serve(arrays: Mapping[str, NDArray[Any]], samples: Samples, progress: Progr
     return logits
 
 
-def _random_head(arrays: Mapping[str, NDArray[Any]], seed: int) -> dict[str, NDArray[Any]]:
-    kernel = np.random.default_rng(seed).normal(0, 0.02, (FEATURES, 1)).astype(np.float32)
-    return {**arrays, HEAD_KERNEL: kernel, HEAD_BIAS: np.zeros(1, np.float32)}
-
-
-def _frequency(collection: Collection, config: TrainConfig) -> tuple[FrequencyModel, dict[str, Floats]]:
+def _frequency(collection: Collection, config: TrainConfig) -> tuple[FrequencyModel | None, dict[str, Floats]]:
     """The model fitted on all that may be trained on, and log-odds of val, calls (by it) and clips (held out)."""
     rows = np.concatenate([collection.train.rows, collection.clips.rows])
     model = calibrate.fit_frequency(rows["frequency"], rows["label"].astype(int), rows["group"])
@@ -110,7 +111,9 @@ def _frequency(collection: Collection, config: TrainConfig) -> tuple[FrequencyMo
     return model, {**spectral, "clips": held}
 
 
-def _log_odds(features: Floats, model: FrequencyModel) -> Floats:
+def _log_odds(features: Floats, model: FrequencyModel | None) -> Floats:
+    if model is None:
+        return np.full(len(features), np.nan)
     return np.array([
         frequency_logit(row, model) if np.isfinite(row).all() else np.nan for row in np.asarray(features, np.float32)
     ])
@@ -155,7 +158,7 @@ def _pseudo_table(val: Samples, scorers: Mapping[str, Floats]) -> list[dict[str,
             "name": name,
             "kind": kind,
             "frame_auc": asdict(evaluate.auc_estimate(labels[rows], scores[rows], val.rows["group"][rows])),
-            "sharpness_rho": float(spearmanr(scores[rows & reals], val.rows["sharpness"][rows & reals]).statistic),
+            "sharpness_rho": evaluate.rank_correlation(scores[rows & reals], val.rows["sharpness"][rows & reals]),
         }
         for name, scores in everyone.items()
         for kind, rows in (("self", val.rows["kind"] == "self"), ("swap", val.rows["kind"] == "swap"))

@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 MIN_FACE_PX = 64.0
 # A crop that is mostly repeated border looks like no call.
 _MIN_INSIDE = 0.85
-_SWAP_SHARE = 0.35
-_CODE_VERSION = 1
+_SWAP_SHARE = 0.45
+_MATCHED_SHARE = 0.5
+_CODE_VERSION = 3
 
-_ROW = np.dtype(
+ROW = np.dtype(
     [
         ("label", "u1"),
         ("pair", "i4"),
@@ -50,7 +51,7 @@ _ROW = np.dtype(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """`rgb` uint8 (n, 224, 224, 3) RGB, on disk; `rows` one record each, with the fields of `_ROW`."""
+    """`rgb` uint8 (n, 224, 224, 3) RGB, on disk; `rows` one record each, with the fields of `ROW`."""
 
     rgb: NDArray[np.uint8]
     rows: NDArray[Any]
@@ -93,7 +94,7 @@ def usable(face: Face) -> bool:
 
 
 def pseudo_pair(faces: Sequence[Face], seed: tuple[int, int]) -> list[_Sample]:
-    """The real and the fake crop of pair `seed[1]`: about two thirds self-blends, one third swaps."""
+    """The real and the fake crop of pair `seed[1]`: self-blends and swaps, about as many."""
     rng = np.random.default_rng(seed)
     target = faces[int(rng.integers(len(faces)))]
     if rng.random() < 0.5:
@@ -110,7 +111,11 @@ def pseudo_pair(faces: Sequence[Face], seed: tuple[int, int]) -> list[_Sample]:
 
 
 def footage(frame: tuple[Face, Face | None], pair: int, seed: int, variants: int) -> list[_Sample]:
-    """Crops of one frame of footage: as it came, then `variants - 1` degraded ones, halves of a pair alike."""
+    """Crops of one frame of footage: as it came, then `variants - 1` degraded ones.
+
+    Halves of a pair are degraded alike, but for this: real-time swaps are softer than what they replace, and softness
+    is no proof, so in half of the variants one half is first brought to about the sharpness of the other.
+    """
     real, fake = frame
     kind = "clip" if fake is not None else "call"
     halves = [(0, real)] if fake is None else [(0, real), (1, fake)]
@@ -119,7 +124,8 @@ def footage(frame: tuple[Face, Face | None], pair: int, seed: int, variants: int
         rng = np.random.default_rng((seed, pair, variant))
         mirror = rng.random() < 0.5
         call = augment.draw(rng, min(real.face.box.width, real.face.box.height))
-        for label, face in halves:
+        views = augment.equalised(rng, halves) if fake is not None and rng.random() < _MATCHED_SHARE else halves
+        for label, face in views:
             view = blend.mirrored(face) if mirror else face
             crop = crop_face(*augment.apply(view.rgb, view.face, call))
             made.append(_Sample(crop, label, pair, kind, real.group, True))
@@ -144,7 +150,7 @@ def make(
         rows.append(_row(sample))
         progress(f"samples: {recipe.name}", done / len(tasks))
     np.save(rgb_file, np.stack(crops) if crops else np.zeros((0, CROP_SIZE_PX, CROP_SIZE_PX, 3), np.uint8))
-    np.save(rows_file, np.array(rows, dtype=_ROW))
+    np.save(rows_file, np.array(rows, dtype=ROW))
     stamp_file.write_text(_stamp(recipe))
     return Samples(np.load(rgb_file, mmap_mode="r"), np.load(rows_file))
 

@@ -1,0 +1,106 @@
+"""One sample from frame to score: ours beside the plain way, `mtcnn` and Keras `predict`, alternating in one run.
+
+Needs the `train` extra. Both may use every core: `mtcnn` and Keras do by default, ours is told to.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detector.artefact import open_arrays, read_manifest
+from detector.build import build_finder, build_scorer
+from detector.config import DetectorConfig
+from detector.preprocess import crop_face, to_network_input
+from detector.training.data import sample_frames
+from detector.types import DetectedFace, FaceBox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Rgb = NDArray[np.uint8]
+    Score = Callable[[Rgb], float]
+
+DEFAULT_CLIP = Path(__file__).resolve().parent.parent / "api" / "demo_media" / "sample_call.mp4"
+_WARM_UP = 2
+_KEYPOINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+
+
+def bench_detector(frames: int = 20, clip: Path = DEFAULT_CLIP) -> dict[str, Any]:
+    """Medians in ms per frame. `ratio` is naive over ours; `logit_gap` the median difference of what they answer."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    config = DetectorConfig()
+    ways = {
+        "ours": _ours(replace(config, num_threads=cores)),
+        "ours_one_thread": _ours(config),
+        "naive": _naive(config),
+    }
+    pictures = list(sample_frames(clip, frames + _WARM_UP))
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    logits: dict[str, list[float]] = {name: [] for name in ways}
+    for index, rgb in enumerate(pictures):
+        # The order turns with every frame, so that no way always runs on what another left in the caches.
+        for name in _turned(list(ways), index):
+            started = time.perf_counter()
+            logit = ways[name](rgb)
+            if index >= _WARM_UP:
+                taken[name].append((time.perf_counter() - started) * 1000)
+                logits[name].append(logit)
+    gaps = np.abs(np.array(logits["ours"]) - np.array(logits["naive"]))
+    result = {f"{name}_ms": round(median(values), 2) for name, values in taken.items()}
+    return {
+        **result,
+        "ratio": round(median(taken["naive"]) / median(taken["ours"]), 1),
+        "ratio_one_thread": round(median(taken["naive"]) / median(taken["ours_one_thread"]), 1),
+        "frames": len(taken["ours"]),
+        "frame_size": f"{pictures[0].shape[1]}x{pictures[0].shape[0]}",
+        "cores": cores,
+        "logit_gap": round(float(np.nanmedian(gaps)), 3),
+    }
+
+
+def _turned(names: list[str], by: int) -> list[str]:
+    return names[by % len(names) :] + names[: by % len(names)]
+
+
+def _ours(config: DetectorConfig) -> Score:
+    finder, scorer = build_finder(config), build_scorer(config)
+
+    def score(rgb: Rgb) -> float:
+        faces = finder.find(rgb)
+        return scorer.score([crop_face(rgb, faces[0])])[0].logit if faces else float("nan")
+
+    return score
+
+
+def _naive(config: DetectorConfig) -> Score:
+    """The published detector with its defaults, and `predict` on the same weights, one frame after the other."""
+    from mtcnn import MTCNN
+
+    from detector.xception import build_keras
+
+    detector = MTCNN()
+    model = build_keras(open_arrays(config.weights_dir, read_manifest(config.weights_dir)).arrays)
+
+    def score(rgb: Rgb) -> float:
+        found = detector.detect_faces(rgb)
+        if not found:
+            return float("nan")
+        crop = crop_face(rgb, _as_face(max(found, key=lambda face: face["box"][2] * face["box"][3])))
+        return float(model.predict(to_network_input([crop]), verbose=0)[0, 0])
+
+    return score
+
+
+def _as_face(found: dict[str, Any]) -> DetectedFace:
+    left, top, width, height = map(float, found["box"])
+    landmarks = np.array([found["keypoints"][name] for name in _KEYPOINTS], dtype=np.float32)
+    return DetectedFace(FaceBox(left, top, left + width, top + height), float(found["confidence"]), landmarks)

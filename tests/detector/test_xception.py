@@ -1,0 +1,85 @@
+"""Keras and OpenVINO compute the same network from the same arrays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from detector.artefact import open_arrays, read_manifest
+from detector.config import Precision, default_weights_dir
+from detector.engine import compile_cpu
+from detector.errors import UnknownBlob
+from detector.preprocess import crop_face, scale_pixels
+from detector.xception import build_keras, fold, layer_pairs
+from detector.xception_graph import Cut, build_graph
+from tests.detector.pictures import network_arrays, portrait, released_weights
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# bfloat16 keeps 8 bits of mantissa; through some forty layers its error stays within this share of the logits' spread.
+BFLOAT16_TOLERANCE = 0.25
+
+
+@pytest.fixture(scope="module")
+def pixels() -> NDArray[np.uint8]:
+    return np.stack([crop_face(face.rgb, face.face).rgb for face in map(portrait, range(8))])
+
+
+def test_every_convolution_is_named_once() -> None:
+    ours, keras_names, norms = zip(*layer_pairs(), strict=True)
+    assert len(set(ours)) == len(set(keras_names)) == len(set(norms)) == 2 + 3 * 2 + 8 * 3 + 2 * 2 + 4
+
+
+def test_a_missing_weight_is_named() -> None:
+    released = released_weights()
+    del released["block7_sepconv3_bn|beta"]
+    with pytest.raises(UnknownBlob, match="block7_sepconv3_bn"):
+        fold(released)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("origin", ["random", "shipped"])
+def test_keras_and_openvino_agree(origin: str, pixels: NDArray[np.uint8]) -> None:
+    shipped = default_weights_dir()
+    arrays = network_arrays() if origin == "random" else open_arrays(shipped, read_manifest(shipped)).arrays
+    keras_logits = build_keras(arrays).predict(scale_pixels(pixels), verbose=0)[:, 0]
+    exact = run(arrays, pixels, Precision.FLOAT32)
+    rough = run(arrays, pixels, Precision.BFLOAT16)
+    scale = max(1.0, float(np.abs(keras_logits).max()))
+    assert np.abs(exact[0] - keras_logits).max() < 1e-3 * scale
+    assert np.abs(rough[0] - keras_logits).max() < BFLOAT16_TOLERANCE * max(0.2, float(keras_logits.std()))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_folding_changes_nothing(pixels: NDArray[np.uint8]) -> None:
+    """Released weights in the network as Keras defines it, against the folded arrays; float16 storage is the gap."""
+    import keras
+
+    released = released_weights()
+    keras.backend.clear_session()
+    model = keras.applications.Xception(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3))
+    for layer in model.layers:
+        if layer.weights:
+            layer.set_weights([released[f"{layer.name}|{variable.path.split('/')[-1]}"] for variable in layer.weights])
+    expected = model.predict(scale_pixels(pixels[:3]), verbose=0)
+    middle, pooled = run(fold(released), pixels[:3], Precision.FLOAT32, Cut.FEATURES)
+    assert middle.shape == (3, 14, 14, 728)
+    assert np.abs(pooled - expected).max() < 0.02 * expected.std()
+
+
+def test_the_logit_is_the_mean_of_the_evidence_plus_the_bias(pixels: NDArray[np.uint8]) -> None:
+    arrays = network_arrays()
+    logits, evidence = run(arrays, pixels[:2], Precision.FLOAT32)
+    assert np.allclose(logits, evidence.mean(axis=(1, 2)) + arrays["head|bias"], atol=1e-4)
+
+
+def run(
+    arrays: Any, pixels: NDArray[np.uint8], precision: Precision, cut: Cut = Cut.SCORES
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    answer = compile_cpu(build_graph(arrays, cut), 1, precision)([pixels])
+    return answer[0], answer[1]
