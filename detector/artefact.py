@@ -14,7 +14,7 @@ from detector.arrays import MappedArrays
 from detector.errors import UnknownBlob, WeightsRefused
 from detector.frequency import FrequencyModel
 from detector.fusion import Calibration
-from detector.types import CROP_SIZE_PX, ModelInfo
+from detector.types import CROP_SIZE_PX, EvidenceStats, ModelInfo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,10 +39,11 @@ class Manifest:
     calibration: Calibration
     frequency: FrequencyModel | None
     trained: dict[str, Any]
+    evidence: EvidenceStats | None = None
 
     @property
     def info(self) -> ModelInfo:
-        return ModelInfo(self.name, self.version, self.sha256)
+        return ModelInfo(self.name, self.version, self.sha256, self.evidence)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -75,7 +76,13 @@ def _parse(content: dict[str, Any]) -> Manifest:
         calibration=parse_calibration(content["calibration"]),
         frequency=parse_frequency(content["frequency"]),
         trained=dict(content["trained"]),
+        evidence=parse_evidence(content.get("evidence")),
     )
+
+
+def parse_evidence(content: dict[str, float] | None) -> EvidenceStats | None:
+    """Raises TypeError or ValueError for what is no such table; None means that nothing was measured."""
+    return None if content is None else EvidenceStats(**{name: float(number) for name, number in content.items()})
 
 
 def parse_calibration(content: dict[str, float]) -> Calibration:
@@ -117,6 +124,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "input": INPUT,
         "calibration": asdict(manifest.calibration),
         "frequency": None if manifest.frequency is None else asdict(manifest.frequency),
+        "evidence": None if manifest.evidence is None else asdict(manifest.evidence),
         "trained": manifest.trained,
     }
     (folder / MANIFEST_FILE).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -117,9 +117,26 @@ class FaceScore:
 
 
 @dataclass(frozen=True, slots=True)
+class EvidenceStats:
+    """How the LLRs of single frames behave within a stream, measured on clips that the network never saw.
+
+    `mean_real`: 95th percentile over real clips of a clip's mean LLR. `mean_fake`: mean LLR of the fake clips that lie
+    above it, which are the share `detectable` of all. `sd`: standard deviation of frames within a clip.
+    `correlation_s`: time in which the correlation between frames falls to 1/e.
+    """
+
+    mean_real: float
+    mean_fake: float
+    sd: float
+    correlation_s: float
+    detectable: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """Which model speaks: `sha256` is the hex digest of the weights artefact."""
+    """Which model speaks: `sha256` is the hex digest of the weights artefact; `evidence` None if not measured."""
 
     name: str
     version: str
     sha256: str
+    evidence: EvidenceStats | None = None

@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class EvidenceModel:
+
+class EvidenceModel(msgspec.Struct, frozen=True):
     """How the calibrated llr of single samples behaves.
 
     `mean_real` is the 95th percentile over real streams of a stream's mean llr (an upper end, not a mean), `mean_fake`

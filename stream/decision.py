@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stream.types import Observation
 
 FORGET_S = 10.0
-MIN_LOOKS = 1.0         # effective samples, below which nothing is said of a face
+MIN_LOOKS = 1.6         # effective samples, below which nothing is said of a face; three samples at 2/s
 _SUSPECT = 0.5          # share of the alarm limit
 _STILL_CLEAR = 0.5      # a cleared face stays cleared down to this share of the bound
 _MAX_FACES = 64

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from stream.cusum import EvidenceModel
 from stream.types import Codec, DropCause, FaceObservation, FrameCounts, MediaUnit, ModelRef, Observation
 
 
@@ -62,11 +63,15 @@ ToWorker = OpenStream | FeedUnit | CloseStream | RunJob | CancelJob | Ping
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
-    """First message of a worker: it is warm. `model` is None if no model could be loaded; `problem` says why."""
+    """First message of a worker: it is warm. `model` is None if no model could be loaded; `problem` says why.
+
+    `evidence` is how the model's evidence behaves, where its manifest says so.
+    """
 
     pid: int
     model: ModelRef | None
     problem: str
+    evidence: EvidenceModel | None = None
 
 
 class Consumed(msgspec.Struct, frozen=True, kw_only=True, tag="consumed"):

@@ -1,27 +1,35 @@
-"""One stream's whole logic: observations in, verdicts out. No clock, no I/O."""
+"""One stream's whole logic: observations in, verdicts out. No clock, no I/O.
+
+The probability of a verdict is that of its window; the label follows from the evidence since the face was first seen.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from stream.events import Label, Reason, Verdict
-from stream.sampler import Grid, rate_hz_of
+import msgspec
+
+from stream.decision import Decider
+from stream.events import FaceVerdict, Label, Reason, Verdict
+from stream.sampler import Grid, Pace, rate_hz_of
 from stream.tracks import judge_faces, unscored_reason
 from stream.windows import Window, WindowCutter
 
 if TYPE_CHECKING:
     from stream.config import StreamConfig
-    from stream.events import FaceVerdict
+    from stream.cusum import EvidenceModel
     from stream.types import FrameCounts, ModelRef, Observation
 
 
 class Moment(NamedTuple):
-    """What else is known when an observation arrives: Unix time, counts so far, and which model scored."""
+    """What else is known when an observation arrives: Unix time, counts so far, which model scored and how its
+    evidence behaves (None: no model)."""
 
     now_s: float
     counts: FrameCounts
     model: ModelRef | None
+    evidence: EvidenceModel | None
 
 
 class Monitor:
@@ -34,12 +42,15 @@ class Monitor:
         self._grid = Grid(config.windows.sample_rate_hz, phase)
         self._cutter = WindowCutter(config.windows, self._grid)
         self._recent: deque[Observation] = deque()
+        self._decider = Decider(config.decision, rate_hz_of(Pace.FAST, config.windows.sample_rate_hz))
 
     def observe(self, observation: Observation, moment: Moment) -> tuple[Verdict, ...]:
         """The verdicts that this observation completes. One that is not newer than the last is ignored."""
         if self._recent and observation.cell <= self._recent[-1].cell:
             return ()
         self._recent.append(observation)
+        if moment.evidence is not None:
+            self._decider.observe(observation, moment.evidence)
         windows = self._cutter.completed_by(observation.cell, observation.pace)
         verdicts = tuple(self._judge(window, moment) for window in windows)
         self._forget()
@@ -60,7 +71,8 @@ class Monitor:
         scored = sum(1 for o in inside if not o.unscored)
         coverage = min(1.0, scored / window.wanted) if window.wanted else 0.0
         decision = self._config.decision
-        faces = judge_faces([(o.faces, o.unscored) for o in inside], decision, decision.min_samples)
+        windowed = judge_faces([(o.faces, o.unscored) for o in inside], decision, decision.min_samples)
+        faces = self._decide(windowed, moment.evidence)
         label, reason = self._label(faces, inside, coverage)
         worst = faces[0] if faces else None
         return Verdict(
@@ -82,7 +94,21 @@ class Monitor:
             frames=moment.counts,
             age_ms=self._age_ms(inside, moment),
             model=moment.model,
+            alarm=label is Label.FAKE,
+            decision=self._decider.snapshot(moment.evidence) if moment.evidence is not None else None,
         )
+
+    def _decide(self, faces: tuple[FaceVerdict, ...], evidence: EvidenceModel | None) -> tuple[FaceVerdict, ...]:
+        """The faces with what is decided of them, most suspicious first."""
+        if evidence is None:
+            return faces
+        decided = []
+        for face in faces:
+            if face.llr is not None:
+                state = self._decider.state(face.track, evidence)
+                face = msgspec.structs.replace(face, **state._asdict())
+            decided.append(face)
+        return tuple(sorted(decided, key=_suspicion, reverse=True))
 
     def _label(
         self, faces: tuple[FaceVerdict, ...], inside: list[Observation], coverage: float
@@ -100,3 +126,7 @@ class Monitor:
     def _age_ms(self, inside: list[Observation], moment: Moment) -> float:
         newest = inside[-1] if inside else self._recent[-1]
         return max(0.0, (moment.now_s - newest.capture_s) * 1000)
+
+
+def _suspicion(face: FaceVerdict) -> tuple[bool, bool, float, float]:
+    return face.alarm, face.llr is not None, face.suspicion, face.llr or 0.0

@@ -12,6 +12,7 @@ from stream.limits import MediaLimits
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from stream.cusum import EvidenceModel
     from stream.types import ModelRef
 
 
@@ -67,11 +68,13 @@ class FileRequest:
 
 @dataclass(frozen=True, slots=True)
 class PoolStatus:
-    """`ready` of `wanted` workers are warm; `problem` says why there is no model, or is empty."""
+    """`ready` of `wanted` workers are warm; `problem` says why there is no model, or is empty. `evidence` is how the
+    model's evidence behaves; None if that is not known."""
 
     ready: int
     wanted: int
     model: ModelRef | None
+    evidence: EvidenceModel | None
     problem: str
     restarts: int
     pids: tuple[int, ...]

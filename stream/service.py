@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from stream.bus import Bus
     from stream.config import StreamConfig
+    from stream.cusum import EvidenceModel
     from stream.pool import WorkerPool
     from stream.seams import SourceControl, WorkerFeed
 
@@ -193,6 +194,9 @@ class StreamService:
 
     def model(self) -> ModelRef | None:
         return self._pool.status.model
+
+    def evidence(self) -> EvidenceModel | None:
+        return self._pool.status.evidence
 
     def ended(self, session: Session) -> None:
         if self._live.get(session.stream) is session:

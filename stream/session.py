@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from stream.config import StreamConfig
+    from stream.cusum import EvidenceModel
     from stream.seams import SourceControl, WorkerFeed
 
 log = structlog.get_logger(__name__)
@@ -51,6 +52,8 @@ class Surroundings(Protocol):
     def publish(self, event: Event) -> None: ...
 
     def model(self) -> ModelRef | None: ...
+
+    def evidence(self) -> EvidenceModel | None: ...
 
     def ended(self, session: Session) -> None: ...
 
@@ -172,4 +175,4 @@ class Session:
             self._around.publish(verdict)
 
     def _moment(self) -> Moment:
-        return Moment(time.time(), self.frames, self._around.model())
+        return Moment(time.time(), self.frames, self._around.model(), self._around.evidence())

@@ -23,6 +23,7 @@ from detector.config import DetectorConfig
 from detector.errors import DetectorError
 from stream.analyse import Analyser
 from stream.channel import WorkerChannel
+from stream.cusum import EvidenceModel
 from stream.decode import check_libraries
 from stream.inbox import Inbox
 from stream.inhand import InHand
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from detector.protocols import FaceFinder, FaceScorer
+    from detector.types import EvidenceStats
 
 _Part = TypeVar("_Part")
 _log = logging.getLogger("stream.worker")
@@ -75,11 +77,17 @@ def _load(settings: WorkerSettings) -> tuple[Analyser, Hello]:
     analyser = Analyser(finder, scorer, settings.limits.faces)
     analyser.warm_up()
     problem = "; ".join(text for text in (finder_problem, scorer_problem) if text)
-    model = None
-    if finder is not None and scorer is not None:
-        info = scorer.info
-        model = ModelRef(name=info.name, version=info.version, sha256=info.sha256)
-    return analyser, Hello(pid=os.getpid(), model=model, problem=problem)
+    if finder is None or scorer is None:
+        return analyser, Hello(pid=os.getpid(), model=None, problem=problem)
+    info = scorer.info
+    model = ModelRef(name=info.name, version=info.version, sha256=info.sha256)
+    return analyser, Hello(pid=os.getpid(), model=model, problem=problem, evidence=_evidence(info.evidence))
+
+
+def _evidence(stats: EvidenceStats | None) -> EvidenceModel | None:
+    if stats is None:
+        return None
+    return EvidenceModel(stats.mean_real, stats.mean_fake, stats.sd, stats.correlation_s)
 
 
 def _built(build: Callable[[DetectorConfig], _Part], config: DetectorConfig) -> tuple[_Part | None, str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from stream.cusum import EvidenceModel
 from stream.monitor import Moment
 from stream.sampler import Grid, Pace
 from stream.types import FaceObservation, FrameCounts, ModelRef, Observation, Quality
 
 MODEL = ModelRef(name="test", version="1", sha256="0" * 64)
+EVIDENCE = EvidenceModel(mean_real=-1.0, mean_fake=1.0, sd=1.4, correlation_s=0.72)
 CLEAR = Quality(face_px=150, sharpness=100, luminance=120, weight=1.0)
 TINY = Quality(face_px=30, sharpness=100, luminance=120, weight=0.0)
 
@@ -30,4 +32,4 @@ def observation(sample: int, faces: tuple[FaceObservation, ...] = (), unscored: 
 
 
 def moment(now_s: float = 1000.0) -> Moment:
-    return Moment(now_s, FrameCounts(received=10, decoded=10, sampled=2, scored=2), MODEL)
+    return Moment(now_s, FrameCounts(received=10, decoded=10, sampled=2, scored=2), MODEL, EVIDENCE)

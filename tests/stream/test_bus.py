@@ -86,7 +86,7 @@ async def test_resuming_gives_what_was_missed_or_says_that_it_cannot() -> None:
 async def test_a_slow_reader_loses_no_state_change_while_ticks_are_conflated() -> None:
     bus = Bus()
     reader = bus.subscribe(ALL)
-    quiet, loud = verdicts(400, 0.0), verdicts(12, 9.0)
+    quiet, loud = verdicts(400, 0.0), verdicts(60, 9.0)
     bus.publish(started())
     for verdict in quiet:
         bus.publish(verdict)

@@ -22,8 +22,8 @@ def watch(llrs: list[float], model: EvidenceModel = MODEL) -> Decider:
 
 
 def test_evidence_raises_suspicion_then_an_alarm() -> None:
-    reasons = [watch([2.0] * n).state(1, MODEL).reason for n in (1, 4, 60)]
-    assert reasons == [Reason.MONITORING, Reason.MONITORING, Reason.EVIDENCE_FAKE]
+    reasons = [watch([2.0] * n).state(1, MODEL).reason for n in (2, 4, 60)]
+    assert reasons == [Reason.INSUFFICIENT_EVIDENCE, Reason.MONITORING, Reason.EVIDENCE_FAKE]
     suspect = next(s for n in range(60) if (s := watch([2.0] * n).state(1, MODEL)).reason is Reason.SUSPECT)
     assert 0.5 <= suspect.suspicion < 1.0
     assert watch([2.0] * 60).state(1, MODEL).alarm

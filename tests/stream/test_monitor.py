@@ -23,17 +23,17 @@ def watch(faces_by_cell: dict[int, tuple[FaceObservation, ...]], unscored: str =
     return verdicts
 
 
-def steady(llr: float | None, cells: int = 12) -> dict[int, tuple[FaceObservation, ...]]:
+def steady(llr: float | None, cells: int = 60) -> dict[int, tuple[FaceObservation, ...]]:
     return {cell: (face(llr=llr),) for cell in range(-1, cells)}
 
 
 def test_clear_evidence_becomes_a_label_and_says_why() -> None:
     last = watch(steady(3.0))[-1]
-    assert (last.label, last.reason) == (Label.FAKE, Reason.EVIDENCE_FAKE)
+    assert (last.label, last.reason, last.alarm) == (Label.FAKE, Reason.EVIDENCE_FAKE, True)
     assert last.prob_fake is not None
     assert last.prob_fake > 0.98
     assert watch(steady(-3.0))[-1].label is Label.REAL
-    assert watch(steady(0.1))[-1].reason is Reason.BETWEEN_BOUNDS
+    assert watch(steady(0.1))[-1].reason is Reason.MONITORING
 
 
 def test_the_first_windows_say_that_evidence_is_lacking() -> None:
@@ -61,7 +61,7 @@ def test_faces_that_are_too_small_get_no_probability() -> None:
 
 
 def test_lost_samples_lower_the_coverage_and_then_the_label() -> None:
-    cells = {**steady(3.0, 10), 30: (face(llr=3.0),)}
+    cells = {**steady(3.0, 40), 60: (face(llr=3.0),)}
     verdicts = watch(cells)
     assert verdicts[-1].coverage == pytest.approx(1 / 8)
     assert (verdicts[-1].label, verdicts[-1].reason) == (Label.UNCERTAIN, Reason.LOW_COVERAGE)
@@ -69,10 +69,10 @@ def test_lost_samples_lower_the_coverage_and_then_the_label() -> None:
 
 
 def test_people_never_mix_and_the_most_suspicious_face_speaks_for_the_stream() -> None:
-    last = watch({cell: (face(1, -3.0), face(2, 3.0)) for cell in range(-1, 12)})[-1]
+    last = watch({cell: (face(1, -3.0), face(2, 3.0)) for cell in range(-1, 60)})[-1]
     assert [(f.track, f.label) for f in last.faces] == [(2, Label.FAKE), (1, Label.REAL)]
     assert last.label is Label.FAKE
-    alone = watch({cell: (face(1, -3.0),) for cell in range(-1, 12)})[-1]
+    alone = watch({cell: (face(1, -3.0),) for cell in range(-1, 60)})[-1]
     assert last.faces[1].llr == pytest.approx(alone.faces[0].llr)
 
 
