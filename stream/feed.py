@@ -64,6 +64,8 @@ class WorkerStream:
         self._next_track = 0
         self._last_cell: int | None = None
         self._crashed_s: list[float] = []
+        self._hand_over: Callable[[], None] | None = None
+        self._hand_over_from: int | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -104,6 +106,8 @@ class WorkerStream:
         if self._is_full(unit):
             self._overflow(unit)
         if self._skips_to_keyframe is None:
+            if self._hand_over is not None and self._hand_over_from is None and self._stands_alone(unit):
+                self._hand_over_from = unit.sequence
             self._queue.append(unit)
             self._queue_bytes += len(unit.payload)
             self._pump()
@@ -141,14 +145,18 @@ class WorkerStream:
         )
         self._pump()
 
+    def hand_over(self, move: Callable[[], None]) -> None:
+        """Leave this worker at the next key frame without losing anything; `move` then attaches to another one."""
+        if self._hand_over is None and not self._is_closing:
+            self._hand_over = move
+            self._ask_for_keyframe()
+
     def detach(self) -> None:
         """The worker is gone; what it held is lost."""
-        self._link = None
+        self._leave()
         self._drop(DropCause.WORKER_LOST, len(self._in_flight))
         self._in_flight.clear()
         self._flight_bytes = 0
-        self._past = msgspec.structs.replace(self.counts, dropped=_sum(self._past.dropped, self._current.dropped))
-        self._current = FrameCounts()
         if self._is_closing:
             self._end()
         if not self.is_over:
@@ -182,7 +190,11 @@ class WorkerStream:
             case StreamClosed():
                 self._current = message.counts
                 self._in_flight.clear()
-                self._end()
+                self._flight_bytes = 0
+                if self._is_closing and not self._queue:
+                    self._end()
+                else:
+                    self._go_on_elsewhere()
 
     def fail(self, cause: DropCause, message: str) -> None:
         """End the stream from the pool's side."""
@@ -198,6 +210,20 @@ class WorkerStream:
             self._queue_bytes = 0
             self._release(self)
 
+    def _go_on_elsewhere(self) -> None:
+        """The worker has given the stream up as it was told to."""
+        move = self._hand_over
+        self._leave()
+        if move is None:
+            self.fail(DropCause.WORKER_LOST, "the worker closed the stream unasked")
+        else:
+            move()
+
+    def _leave(self) -> None:
+        self._link = self._hand_over = self._hand_over_from = None
+        self._past = msgspec.structs.replace(self.counts, dropped=_sum(self._past.dropped, self._current.dropped))
+        self._current = FrameCounts()
+
     def _take_credits(self, units: int) -> None:
         for _ in range(min(units, len(self._in_flight))):
             self._flight_bytes -= self._in_flight.popleft()
@@ -208,6 +234,9 @@ class WorkerStream:
         if self._link is None:
             return
         while self._queue and len(self._in_flight) < self._config.unit_credits:
+            if self._hand_over_from is not None and self._queue[0].sequence >= self._hand_over_from:
+                self._send_close()
+                return
             size = len(self._queue[0].payload)
             if self._in_flight and self._flight_bytes + size > self._config.flight_bytes:
                 break

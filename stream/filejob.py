@@ -66,6 +66,7 @@ class FileJob:
         return message
 
     def cancel(self) -> None:
+        """End the job and let go of what it holds."""
         self.is_over = True
         self._steps.close()
 
@@ -77,7 +78,8 @@ class FileJob:
         except Exception:       # noqa: BLE001  outermost frame of a job: media must not end the worker
             _log.exception("file job failed")
             return self._fail(MediaRefused("undecodable", "the file cannot be decoded"))
-        self.is_over = isinstance(message, JobDone)
+        if isinstance(message, JobDone):
+            self.cancel()
         return message
 
     def _fail(self, refused: MediaRefused) -> JobFailed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from stream.errors import MediaRefused, StreamExists, WorkerLost
@@ -68,6 +69,7 @@ class WorkerPool:
             ready=len(hellos),
             wanted=len(self._slots),
             model=next((hello.model for hello in hellos if hello.model is not None), None),
+            evidence=next((hello.evidence for hello in hellos if hello.evidence is not None), None),
             problem=problem if hellos else "no worker is ready",
             restarts=sum(slot.restarts for slot in self._slots),
             pids=tuple(hello.pid for hello in hellos),
@@ -112,6 +114,7 @@ class WorkerPool:
         homeless, self._homeless = self._homeless, []
         for stream in homeless:
             slot.add(stream)
+        self._spread()
         self._announce()
 
     def on_lost(self, streams: tuple[WorkerStream, ...], culprit: str) -> None:
@@ -137,6 +140,18 @@ class WorkerPool:
             min(warm, key=lambda slot: slot.load).add(stream)
         else:
             self._homeless.append(stream)
+
+    def _spread(self) -> None:
+        """Have the fullest workers hand streams over at their next key frames, until all hold about the same."""
+        warm = [slot for slot in self._slots if slot.hello is not None]
+        fair = -(-sum(slot.load[0] for slot in warm) // len(warm))
+        for slot in warm:
+            for stream in slot.streams[fair:]:
+                stream.hand_over(partial(self._move, slot, stream))
+
+    def _move(self, slot: Slot, stream: WorkerStream) -> None:
+        slot.remove(stream.key)
+        self._place(stream)
 
     def _release(self, stream: WorkerStream) -> None:
         self._streams.pop(stream.key, None)

@@ -21,6 +21,13 @@ def confine(address_space_bytes: int, max_files: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
 
 
+def return_memory() -> None:
+    """Give freed memory back to the system; the allocator would keep what one large picture took."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)      # glibc has it
+    if trim is not None:
+        trim(0)
+
+
 def die_with(parent_pid: int) -> None:
     """Have the kernel kill this process when its parent ends, even if it hangs; ends it now if that was missed."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

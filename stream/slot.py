@@ -109,6 +109,10 @@ class Slot:
         return len(self._streams), len(self._jobs)
 
     @property
+    def streams(self) -> tuple[WorkerStream, ...]:
+        return tuple(self._streams.values())
+
+    @property
     def has_place(self) -> bool:
         return self.hello is not None and len(self._jobs) < self._config.jobs_per_worker
 

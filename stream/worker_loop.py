@@ -28,6 +28,7 @@ from stream.ipc import (
     StreamFailed,
 )
 from stream.lane import Lane
+from stream.sandbox import return_memory
 from stream.types import DropCause, Observation
 
 if TYPE_CHECKING:
@@ -193,5 +194,7 @@ class WorkerLoop:
         self._in_hand.note("")
         if message is not None:
             self._channel.send(message)
-        if not job.is_over:
+        if job.is_over:
+            return_memory()
+        else:
             self._jobs.append(job)

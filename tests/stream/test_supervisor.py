@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import AsyncExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +67,34 @@ async def test_a_killed_worker_is_replaced_and_only_its_streams_show_a_gap() -> 
     assert counts[kept].decoded == counts[kept].received
     cells = [seen.cell for seen in recorders[lost].observations]
     assert cells == sorted(set(cells)), "a cell was observed twice"
+
+
+async def test_after_a_replacement_streams_are_spread_again_without_another_gap() -> None:
+    async with running() as pool, AsyncExitStack() as feeds:
+        recorders = [Recorder() for _ in range(4)]
+        streams = [pool.open(spec(f"s{n}", CODECS[n % 2]), recorder) for n, recorder in enumerate(recorders)]
+        for n, stream in enumerate(streams):
+            media = units(f"s{n}", CODECS[n % 2], clip(CODECS[n % 2], 60))
+            await feeds.enter_async_context(publishing(stream, media))
+        await until(lambda: all(len(recorder.observations) >= 3 for recorder in recorders))
+        os.kill(pool.status.pids[0], signal.SIGKILL)
+        await until(lambda: pool.status.restarts == 1 and _loads(pool) == [0, 4])
+        await until(lambda: pool.status.ready == 2 and _loads(pool) == [2, 2])
+        seen = [len(recorder.observations) for recorder in recorders]
+        await until(lambda: all(len(r.observations) > n + 10 for r, n in zip(recorders, seen, strict=True)))
+        await feeds.aclose()
+        counts = [await stream.close() for stream in streams]
+        assert sorted(len(recorder.gaps) for recorder in recorders) == [0, 0, 1, 1]
+        for recorder, total in zip(recorders, counts, strict=True):
+            lost = sum(total.dropped.values())
+            assert lost == 0 or recorder.gaps
+            assert total.decoded + lost == total.received
+            frames = [item.frame_number for item in recorder.observations]
+            assert frames == sorted(set(frames))
+
+
+def _loads(pool: WorkerPool) -> list[int]:
+    return sorted(slot.load[0] for slot in pool._slots)
 
 
 def longest_pause_s(recorder: Recorder) -> float:
