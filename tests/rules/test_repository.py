@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.rules.source_tree import PACKAGES, ROOT
 
@@ -88,6 +89,23 @@ def test_links_in_the_docs_lead_somewhere() -> None:
 def test_ruff_is_clean() -> None:
     done = subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_compose_file_asks_for_keys_and_gives_no_rights_away() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    service = compose["services"]["deepguard"]
+    assert service["environment"]["DEEPGUARD_API_KEYS"].startswith("${DEEPGUARD_API_KEYS:?")
+    assert service["cap_drop"] == ["ALL"]
+    assert service["read_only"] is True
+
+
+def test_the_image_is_slim_unprivileged_and_without_tensorflow() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    serving = lines[max(n for n, line in enumerate(lines) if line.startswith("FROM")):]
+    assert serving[0].endswith("-slim")
+    assert any(line.startswith("USER ") and "root" not in line for line in serving)
+    assert any("PORT=8080" in line for line in serving)
+    assert not any("requirements-test" in line or "[train]" in line for line in lines)
 
 
 @pytest.mark.slow
