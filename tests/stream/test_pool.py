@@ -206,17 +206,17 @@ async def test_a_unit_that_is_too_large_is_never_sent() -> None:
 
 
 async def test_live_streams_hardly_notice_a_file(tmp_path: Path) -> None:
-    path = video(tmp_path / "a.mp4", Clip(1280, 720, frames=200, gop=200))
-    media = units("s", Codec.H264, clip(Codec.H264, 120))
+    path = video(tmp_path / "a.mp4", Clip(1280, 720, frames=100, gop=100))
+    media = units("s", Codec.H264, clip(Codec.H264, 90))
     async with running(PoolConfig(workers=1)) as lone:
         recorder = Recorder()
         stream = lone.open(spec("s", rate_hz=5.0), recorder)
         feed = asyncio.create_task(publish(stream, media))
         began_s = time.monotonic()
-        frames, _ = await judged(lone, request(path, max_samples=40))
+        frames, _ = await judged(lone, request(path, max_samples=30))
         await feed
         counts = await stream.close()
-        assert len([frame for frame in frames if isinstance(frame, FileFrame)]) == 40
+        assert len([frame for frame in frames if isinstance(frame, FileFrame)]) == 30
         assert counts.dropped == {}
         waits = [at_s - began_s - item.pts_s for at_s, item in zip(recorder.at_s, recorder.observations, strict=True)]
         assert sorted(waits)[len(waits) // 2] < 0.5

@@ -31,7 +31,7 @@ STATUSES = {
     "undecodable": 422, "too_slow": 422,
 }
 SLOWEST_S = 10.0
-FUZZ_S = 3.0
+FUZZ_S = 1.0
 MAX_WORKER_BYTES = 1 << 30
 
 
@@ -84,7 +84,7 @@ async def test_mutated_files_end_well(pool: WorkerPool, tmp_path: Path, name: st
         tried += 1
         if time.monotonic() > until_s:
             break
-    assert tried >= 20
+    assert tried >= 10
     assert pool.status.pids == pids, "a worker died"
 
 
