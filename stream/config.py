@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from stream.ladder import LadderConfig
+
 
 @dataclass(frozen=True, slots=True)
 class WindowConfig:
@@ -56,6 +58,7 @@ class StreamConfig:
 
     windows: WindowConfig = field(default_factory=WindowConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
+    ladder: LadderConfig = field(default_factory=LadderConfig)
     max_streams: int = 64
     max_jobs: int = 8
     ended_kept_s: float = 60.0

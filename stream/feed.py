@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 import structlog
 
-from stream.ipc import CloseStream, Consumed, FeedUnit, KeyframeNeeded, StreamClosed, StreamFailed
+from stream.ipc import CloseStream, Consumed, FeedUnit, KeyframeNeeded, SetPace, StreamClosed, StreamFailed
 from stream.types import Codec, DropCause, FrameCounts
 
 if TYPE_CHECKING:
@@ -111,6 +111,14 @@ class WorkerStream:
             self._queue.append(unit)
             self._queue_bytes += len(unit.payload)
             self._pump()
+
+    def set_pace(self, pace: int) -> None:
+        """Sample this densely from now on, in this worker and in those that follow it."""
+        if pace == self._opened.pace or self.is_over:
+            return
+        self._opened = msgspec.structs.replace(self._opened, pace=pace)
+        if self._link is not None:
+            self._link.send(SetPace(stream=self._opened.stream, epoch=self._opened.epoch, pace=pace))
 
     async def close(self) -> FrameCounts:
         """Let the worker finish what it has and give the final counts; takes at most `close_limit_s`. Idempotent."""

@@ -16,7 +16,7 @@ class OpenStream(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
     """Start (or, in a replacement worker, go on with) one stream. `phase` in 0..1 shifts the sampling grid.
 
     What a replacement must not repeat: tracks are numbered from `first_track`, frames from `first_frame`, and no
-    sample is taken from the cells up to `after_cell`.
+    sample is taken from the cells up to `after_cell`. `pace` is how densely to sample (`stream.sampler.Pace`).
     """
 
     stream: str
@@ -24,6 +24,7 @@ class OpenStream(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
     codec: Codec
     rate_hz: float
     phase: float
+    pace: int = 5
     first_track: int = 0
     first_frame: int = 0
     after_cell: int | None = None
@@ -31,6 +32,14 @@ class OpenStream(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
 
 class FeedUnit(msgspec.Struct, frozen=True, kw_only=True, tag="unit"):
     unit: MediaUnit
+
+
+class SetPace(msgspec.Struct, frozen=True, kw_only=True, tag="pace"):
+    """Sample this densely from now on."""
+
+    stream: str
+    epoch: int
+    pace: int
 
 
 class CloseStream(msgspec.Struct, frozen=True, kw_only=True, tag="close"):
@@ -59,7 +68,7 @@ class Ping(msgspec.Struct, frozen=True, kw_only=True, tag="ping"):
     nonce: int
 
 
-ToWorker = OpenStream | FeedUnit | CloseStream | RunJob | CancelJob | Ping
+ToWorker = OpenStream | FeedUnit | SetPace | CloseStream | RunJob | CancelJob | Ping
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):

@@ -25,11 +25,12 @@ KEYFRAME_EVERY_S = 1.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LaneSample:
-    """A picture that fills a cell of the grid."""
+    """A picture that fills a cell of the grid, sampled at `pace`."""
 
     picture: Picture
     cell: int
     frame_number: int
+    pace: int
 
 
 class Lane:
@@ -42,7 +43,7 @@ class Lane:
         self._is_flushed = False
         self._clock = clock
         self._decoder = build_decoder(opened.codec, limits)
-        self._sampler = Sampler(Grid(opened.rate_hz, opened.phase))
+        self._sampler = Sampler(Grid(opened.rate_hz, opened.phase), opened.pace)
         self._waiting: deque[tuple[MediaUnit, float]] = deque()
         self._keyframe_asked_s = float("-inf")
         self._keyframe_needed = False
@@ -50,6 +51,15 @@ class Lane:
         self._consumed = 0
         self._received = self._decoded = self._sampled = self._scored = 0
         self._dropped: Counter[str] = Counter()
+
+    @property
+    def pace(self) -> int:
+        """How densely the stream is sampled."""
+        return self._sampler.pace
+
+    @pace.setter
+    def pace(self, pace: int) -> None:
+        self._sampler.pace = pace
 
     @property
     def has_units(self) -> bool:
@@ -134,7 +144,7 @@ class Lane:
                 continue
             self._sampled += 1
             self._supersede(newest)
-            newest = LaneSample(picture, cell, number)
+            newest = LaneSample(picture, cell, number, self.pace)
         return newest
 
     def _supersede(self, sample: LaneSample | None) -> None:

@@ -36,6 +36,10 @@ class WorkerFeed(Protocol):
         """Hands a unit over; never blocks, drops by policy and counts what it drops."""
         ...
 
+    def set_pace(self, pace: int) -> None:
+        """Samples this densely from now on (`stream.sampler.Pace`)."""
+        ...
+
     async def close(self) -> FrameCounts:
         """Flushes what can still be examined; returns the final counts. Idempotent."""
         ...

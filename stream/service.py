@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -13,6 +14,7 @@ from stream.errors import ServiceDraining, ServiceFull, StreamExists, StreamUnkn
 from stream.events import Event, Verdict
 from stream.ipc import FileFrame, JobDone, OpenStream
 from stream.judge import FileVerdict, JudgeOptions, judge_file
+from stream.ladder import Ladder
 from stream.pool import FileRequest
 from stream.sampler import phase_of
 from stream.session import Preview, Session, StreamSpec
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_RETRY_AFTER_S = 5
+_RETRY_AFTER_S = (5, 10)
+_BALANCE_EVERY_S = 0.5
 _REMEMBERED_EPOCHS = 4096
 
 
@@ -74,11 +77,14 @@ class StreamService:
         self._epochs: dict[str, int] = {}
         self._jobs = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._balancing: asyncio.Task[None] | None = None
+        self._ladder = Ladder(config.ladder)
         self._draining = False
 
     async def start(self) -> None:
         """Starts the workers; returns when the first is warm. Raises WorkerLost if none can be started."""
         await self._pool.start()
+        self._balancing = asyncio.get_running_loop().create_task(self._balance(), name="sampling ladder")
 
     async def close(self) -> None:
         """Ends every stream with its last verdict out, then the workers. Idempotent."""
@@ -87,6 +93,9 @@ class StreamService:
             for stream in tuple(self._live):
                 group.create_task(self.stop(stream, EndReason.SHUTDOWN))
         await asyncio.gather(*self._tasks)
+        if self._balancing is not None:
+            self._balancing.cancel()
+            await asyncio.gather(self._balancing, return_exceptions=True)
         self._bus.close()
         await self._pool.close()
 
@@ -167,7 +176,7 @@ class StreamService:
         if self._draining:
             raise ServiceDraining("the service is shutting down")
         if self._jobs >= self._config.max_jobs:
-            raise ServiceFull(f"{self._jobs} files are being judged", _RETRY_AFTER_S)
+            raise ServiceFull(f"{self._jobs} files are being judged", _retry_after_s())
         self._jobs += 1
         try:
             return await self._judge(path, options, progress)
@@ -210,6 +219,15 @@ class StreamService:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _balance(self) -> None:
+        """Keeps sampling within what the workers can do."""
+        while True:
+            await asyncio.sleep(_BALANCE_EVERY_S)
+            now_s = time.monotonic()
+            paces = self._ladder.plan([session.load(now_s) for session in self._live.values()], now_s)
+            for stream, pace in paces.items():
+                self._live[stream].set_pace(pace)
+
     async def _give_up(self, session: Session, reason: EndReason, message: str) -> None:
         await session.hang_up()
         await session.end(reason, message)
@@ -221,7 +239,9 @@ class StreamService:
         if stream in self._live:
             raise StreamExists(f"stream {stream!r} is running")
         if len(self._live) >= self._config.max_streams:
-            raise ServiceFull(f"{len(self._live)} streams are running, which is the limit", _RETRY_AFTER_S)
+            raise ServiceFull(f"{len(self._live)} streams are running, which is the limit", _retry_after_s())
+        if self._ladder.full:
+            raise ServiceFull("verdicts come late although all streams are sampled at their least", _retry_after_s())
 
     def _next_epoch(self, stream: str) -> int:
         """Unix seconds of the start, or one more than the last epoch of this id, so that none is used twice."""
@@ -237,6 +257,11 @@ class StreamService:
             del self._ended[stream]
         while len(self._ended) > self._config.max_streams:
             del self._ended[next(iter(self._ended))]
+
+
+def _retry_after_s() -> int:
+    """Spread, so that those who were refused together do not come back together."""
+    return random.randint(*_RETRY_AFTER_S)
 
 
 def _info(session: Session, state: Literal["live", "ended"]) -> StreamInfo:

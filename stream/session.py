@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import msgspec
 import structlog
 
-from stream.events import Event, StreamEnded, StreamGap, StreamStarted, Verdict
+from stream.events import Event, Label, StreamEnded, StreamGap, StreamStarted, Verdict
+from stream.ladder import StreamLoad
 from stream.monitor import Moment, Monitor
 from stream.timeline import Timeline
 from stream.types import Codec, DropCause, EndReason, FaceObservation, FrameCounts, MediaUnit, ModelRef, Observation
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _GAP_EVERY_S = 1.0
+_FRESH_S = 3.0
 
 
 class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +81,7 @@ class Session:
         self._timeline = Timeline()
         self._sequence = 0
         self._newest_s = 0.0
+        self._judged_s = 0.0
         self._gap_told_s: dict[DropCause, float] = {}
         self._final: FrameCounts | None = None
         self._ending: asyncio.Future[None] | None = None
@@ -117,6 +120,20 @@ class Session:
         )
         self._sequence += 1
         self._feed.feed(unit)
+
+    def set_pace(self, pace: int) -> None:
+        """Samples this densely from now on."""
+        if self._feed is not None and self._ending is None:
+            self._feed.set_pace(pace)
+
+    def load(self, now_s: float) -> StreamLoad:
+        """What the ladder needs to know; `now_s` is monotonic. A verdict that is long past says nothing of now."""
+        verdict = self.verdict
+        if verdict is None:
+            return StreamLoad(self.stream, 0.0, False, None)
+        suspicion = max((face.suspicion for face in verdict.faces), default=0.0)
+        fresh = now_s - self._judged_s < _FRESH_S
+        return StreamLoad(self.stream, suspicion, verdict.label is Label.REAL, verdict.age_ms if fresh else None)
 
     async def end(self, reason: EndReason, message: str = "") -> None:
         """Flushes, publishes what is left and the end. Idempotent; every caller returns after the end is out."""
@@ -172,6 +189,7 @@ class Session:
     def _publish_verdicts(self, verdicts: tuple[Verdict, ...]) -> None:
         for verdict in verdicts:
             self.verdict = verdict
+            self._judged_s = time.monotonic()
             self._around.publish(verdict)
 
     def _moment(self) -> Moment:

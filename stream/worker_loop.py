@@ -24,6 +24,7 @@ from stream.ipc import (
     Observed,
     OpenStream,
     RunJob,
+    SetPace,
     StreamClosed,
     StreamFailed,
 )
@@ -91,6 +92,10 @@ class WorkerLoop:
                     lane.put(unit, arrived_s)
             case OpenStream():
                 self._open(message)
+            case SetPace(pace=pace):
+                lane = self._lanes.get((message.stream, message.epoch))
+                if lane is not None:
+                    lane.pace = pace
             case CloseStream():
                 self._close(message)
             case RunJob():
@@ -172,6 +177,7 @@ class WorkerLoop:
             height_px=height_px,
             faces=examined.faces,
             unscored=examined.unscored,
+            pace=item.pace,
             preview_jpeg=preview_jpeg(sample.rgb, self._preview_width_px),
         )
 
