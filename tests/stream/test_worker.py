@@ -124,10 +124,10 @@ def _units_of(codec: Codec) -> list[tuple[bytes, bool]]:
 
 
 async def test_a_file_that_takes_too_long_is_refused(tmp_path: Path) -> None:
-    path = video(tmp_path / "a.mp4", Clip(640, 360, frames=300, gop=300))
+    path = video(tmp_path / "a.mp4", Clip(640, 360, frames=400, gop=400))
     small = video(tmp_path / "b.mp4", Clip(64, 64, frames=2))
-    async with running(PoolConfig(workers=1, limits=MediaLimits(job_s=0.1))) as strict:
+    async with running(PoolConfig(workers=1, limits=MediaLimits(job_s=0.7))) as strict:
         with pytest.raises(MediaRefused) as refused:
-            await judged(strict, request(path, max_samples=200))
+            await judged(strict, request(path, max_samples=400))
         assert (refused.value.code, refused.value.status) == ("too_slow", 422)
         assert (await judged(strict, request(small, 1)))[1].total_frames == 2
