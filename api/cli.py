@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,8 @@ from api.settings import Settings, load_settings, settings_table
 from api.version import VERSION
 
 EXIT_NOT_ALL = 1
+
+_FILE_WIDTH = 240       # of a table that nobody reads on a screen
 
 app = typer.Typer(
     name="deepguard", no_args_is_help=True, add_completion=False, rich_markup_mode=None,
@@ -177,7 +180,7 @@ def _score(files: list[Path], as_json: bool, settings: Settings) -> None:
                 else:
                     table.add_row(*score_row(scored))
         if not as_json:
-            Console(markup=False).print(table)
+            Console(markup=False, width=None if sys.stdout.isatty() else _FILE_WIDTH).print(table)
         return complete
 
     with logging_to(settings):

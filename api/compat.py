@@ -13,12 +13,14 @@ from typing import Any
 
 import msgspec
 
-from stream.events import REASON_TEXT, Label
+from stream.events import REASON_TEXT, FaceVerdict, Label
 from stream.judge import FileVerdict, FramePrediction
 
 APP_NAME = "DeepGuard: Deepfake Face Detection System"
 LAYER_NAME = "block14_sepconv2_act"
 UNCERTAIN = Label.UNCERTAIN.value
+
+_OF_STREAMS = frozenset({"suspicion", "alarm"})
 
 Answer = dict[str, Any]
 
@@ -92,9 +94,15 @@ def _why(verdict: FileVerdict) -> Answer:
 def _evidence(verdict: FileVerdict) -> Answer:
     return {
         "llr": _rounded(verdict.llr, 4),
-        "faces": msgspec.to_builtins(verdict.faces),
+        "faces": [_face(face) for face in verdict.faces],
         "model": msgspec.to_builtins(verdict.model),
     }
+
+
+def _face(face: FaceVerdict) -> Answer:
+    """As in a verdict event, but for what only a running stream has."""
+    plain: Answer = msgspec.to_builtins(face)
+    return {name: value for name, value in plain.items() if name not in _OF_STREAMS}
 
 
 def _frame(frame: FramePrediction) -> Answer:

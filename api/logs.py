@@ -10,9 +10,10 @@ import logging
 import queue
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from pathlib import Path
+from typing import Any
 
 import structlog
 from structlog.types import Processor
@@ -24,11 +25,14 @@ FILE_NAME = "deepguard.log"
 FILE_BYTES = 10 * 2**20
 FILES_KEPT = 5
 
+_END_S = 5.0
 _QUEUE_RECORDS = 4096
 _QUIET = {
     "aioice": logging.WARNING,              # logs addresses of peers
     "aiortc": logging.WARNING,
     "uvicorn.error": logging.ERROR,         # logs addresses, and every request that is no HTTP
+    "httpx": logging.WARNING,               # logs addresses with their query
+    "httpcore": logging.WARNING,
     "python_multipart": logging.ERROR,      # a malformed form is the client's business
     "asyncio": logging.WARNING,
 }
@@ -49,6 +53,23 @@ class _Queue(QueueHandler):
             self.dropped += 1
 
 
+class _Writer(QueueListener):
+    """The thread that writes. Stopping it waits for what is queued, but not for an output that takes nothing."""
+
+    def __init__(self, records: queue.Queue[Any], *handlers: logging.Handler) -> None:
+        super().__init__(records, *handlers, respect_handler_level=True)
+        self._records = records
+
+    def stop_within(self, timeout_s: float) -> bool:
+        """Whether everything was written."""
+        with suppress(queue.Full):
+            self._records.put(None, timeout=timeout_s)      # the mark at which the thread ends
+        writing = self._thread
+        if writing is not None:
+            writing.join(timeout_s)
+        return writing is None or not writing.is_alive()
+
+
 @contextmanager
 def logging_to(settings: Settings) -> Iterator[None]:
     """Logs as the settings say until the end of the block. Raises SettingsRefused if the folder cannot be used."""
@@ -56,8 +77,9 @@ def logging_to(settings: Settings) -> Iterator[None]:
     handlers: list[logging.Handler] = [_terminal()]
     if settings.log_dir:
         handlers.append(_file(Path(settings.log_dir)))
-    feed = _Queue(queue.Queue(_QUEUE_RECORDS))
-    listener = QueueListener(feed.queue, *handlers, respect_handler_level=True)
+    records: queue.Queue[Any] = queue.Queue(_QUEUE_RECORDS)
+    feed = _Queue(records)
+    listener = _Writer(records, *handlers)
     root = logging.getLogger()
     before = root.level
     root.addHandler(feed)
@@ -71,10 +93,10 @@ def logging_to(settings: Settings) -> Iterator[None]:
     finally:
         root.removeHandler(feed)
         root.setLevel(before)
-        listener.stop()
         structlog.reset_defaults()
-        for handler in handlers:
-            handler.close()
+        if listener.stop_within(_END_S):
+            for handler in handlers:
+                handler.close()
 
 
 def _configure_structlog() -> None:

@@ -61,14 +61,37 @@ class Prediction(_Shape):
     reason_text: str
 
 
+class FaceQuality(_Shape):
+    """`face_px`: shorter side in pixels of the frame; `weight` in 0..1 is how much the face may count."""
+
+    face_px: float
+    sharpness: float
+    luminance: float
+    weight: float
+
+
+class FaceAnswer(_Shape):
+    """One face; `box` is x, y, width, height as shares of the frame; probabilities in 0..1."""
+
+    track: int
+    box: tuple[float, float, float, float]
+    label: Literal["REAL", "FAKE", "UNCERTAIN"]
+    reason: str
+    samples: int
+    prob_fake: float | None
+    llr: float | None
+    frequency_score: float | None
+    quality: FaceQuality
+
+
 class _FileAnswer(Prediction):
-    """What both kinds of file have: `llr` in natural log units, `faces` as in the events."""
+    """What both kinds of file have: `llr` in natural log units."""
 
     processing_time: float
     frequency_score: float | None
     faces_detected: int
     llr: float | None
-    faces: list[dict[str, Any]]
+    faces: list[FaceAnswer]
     model: Model | None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,10 +59,8 @@ def running_call(rig: Rig, stream: str) -> Iterator[Call]:
     try:
         yield call
     finally:
-        try:
+        with suppress(StreamUnknown):
             rig.run(rig.context.service.stop(stream, EndReason.STOPPED))
-        except StreamUnknown:
-            pass
 
 
 def started(stream: str, epoch: int = 1) -> StreamStarted:
@@ -72,7 +70,7 @@ def started(stream: str, epoch: int = 1) -> StreamStarted:
 def said(stream: str, sequence: int, label: Label = Label.UNCERTAIN, reason: Reason = Reason.BETWEEN_BOUNDS) -> Verdict:
     """A verdict that nobody earned, for tests of how verdicts travel."""
     return Verdict(
-        id=f"{stream}/1/{sequence}", stream=stream, epoch=1, sequence=sequence, start_s=0.0, end_s=4.0, samples=8, wanted=8,
-        coverage=1.0, rate_hz=2.0, label=label, reason=reason, prob_fake=0.5, llr=0.0, faces=(), frames=FrameCounts(),
-        age_ms=1.0, model=None,
+        id=f"{stream}/1/{sequence}", stream=stream, epoch=1, sequence=sequence, start_s=0.0, end_s=4.0, samples=8,
+        wanted=8, coverage=1.0, rate_hz=2.0, label=label, reason=reason, prob_fake=0.5, llr=0.0, faces=(),
+        frames=FrameCounts(), age_ms=1.0, model=None,
     )

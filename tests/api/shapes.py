@@ -19,7 +19,7 @@ _KINDS = {
     "seconds": lambda v: _is_number(v) and v >= 0,
     "share": lambda v: _is_number(v) and 0 <= v <= 1,
     "percent": lambda v: _is_number(v) and 0 <= v <= 100 and round(v, 2) == v,
-    "png data uri": lambda v: base64.b64decode(v.removeprefix("data:image/png;base64,"), validate=True)[:4] == b"\x89PNG",
+    "png data uri": lambda v: _content_of(v).startswith(b"\x89PNG"),
 }
 
 
@@ -37,7 +37,9 @@ def deviations(shape: Any, answer: Any, where: str = "") -> list[str]:
         wanted = set(shape) - {"?"}
         wrong = [f"{where}.{name}: missing" for name in sorted(wanted - set(answer))]
         wrong += [f"{where}.{name}: unknown" for name in sorted(set(answer) - wanted)]
-        return wrong + [w for name in wanted & set(answer) for w in deviations(shape[name], answer[name], f"{where}.{name}")]
+        for name in wanted & set(answer):
+            wrong += deviations(shape[name], answer[name], f"{where}.{name}")
+        return wrong
     if isinstance(shape, list):
         if not isinstance(answer, list):
             return [f"{where}: expected a list"]
@@ -53,7 +55,12 @@ def differences(example: Any, answer: Any, where: str = "") -> list[str]:
     if isinstance(example, list):
         pairs = zip(example, answer, strict=True)
         return [w for number, (e, a) in enumerate(pairs) for w in differences(e, a, f"{where}[{number}]")]
-    return [] if example == answer and type(example) is type(answer) else [f"{where}: expected {example!r}, got {answer!r}"]
+    same = example == answer and type(example) is type(answer)
+    return [] if same else [f"{where}: expected {example!r}, got {answer!r}"]
+
+
+def _content_of(data_uri: str) -> bytes:
+    return base64.b64decode(data_uri.removeprefix("data:image/png;base64,"), validate=True)
 
 
 def _is_number(value: Any) -> bool:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import httpx
 
 FUZZ_S = 10.0
-HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: " + CONTENT_TYPE.encode() + b"\r\n"
+HEAD = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {CONTENT_TYPE}\r\n".encode()
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,8 @@ def test_the_limit_counts_bytes_that_came(sender: httpx.Client, size: int, statu
     )
     assert answer.status_code == status
     if status == 413:
-        assert str(2**20) in answer.json()["error"]["message"] or str(2**20 + 2**16) in answer.json()["error"]["message"]
+        message = answer.json()["error"]["message"]
+        assert str(2**20) in message or str(2**20 + 2**16) in message
 
 
 def test_a_length_that_is_too_large_is_refused_before_the_body(target: Rig) -> None:
@@ -187,7 +188,7 @@ def test_fuzzed_requests(target: Rig) -> None:
     ]
     tail = b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nIf-None-Match: \"x\"\r\n\r\n"
     seeds.append(b"GET /v1/streams/x/frame.jpg?a=b" + tail)
-    seeds.append(b"DELETE /v1/jobs/x HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\nConnection: close\r\n\r\n")
+    seeds.append(b"DELETE /v1/jobs/x" + tail)
     seeds.append(b"GET /health" + tail)
     variants = itertools.zip_longest(*(mutations(seed, number) for number, seed in enumerate(seeds)))
     seen: dict[int, int] = {}
@@ -215,7 +216,7 @@ def test_fuzzed_requests(target: Rig) -> None:
 @pytest.mark.timeout(120)
 def test_memory_does_not_grow_with_requests(target: Rig, sender: httpx.Client) -> None:
     process = psutil.Process()
-    generator = random.Random(1)    # noqa: S311 - no secret
+    generator = random.Random(1)
 
     def round_of_requests() -> None:
         for number in range(60):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -11,9 +11,11 @@ from pydantic import TypeAdapter
 from api.compat import gradcam_answer, predict_answer
 from api.schemas import GradcamAnswer, ImageAnswer, VideoAnswer
 from stream.events import REASON_TEXT, Label, Reason
-from stream.judge import FileVerdict
 from tests.api.shapes import deviations, differences, golden
 from tests.api.verdicts import verdict, video_verdict
+
+if TYPE_CHECKING:
+    from stream.judge import FileVerdict
 
 VERDICTS = [
     verdict(),

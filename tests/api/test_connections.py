@@ -18,7 +18,9 @@ FORM = b"Content-Type: multipart/form-data; boundary=b\r\n"
 
 
 class Impatient(GuardedProtocol):
-    patience = Patience(head_s=0.6, body_s=0.6, body_bytes_per_s=100_000, linger_s=0.5, check_s=0.05, max_connections=20)
+    patience = Patience(
+        head_s=0.6, body_s=0.6, body_bytes_per_s=100_000, linger_s=0.5, check_s=0.05, max_connections=20
+    )
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,8 @@ def test_chunks_that_drip_are_not_waited_for(hasty: Rig) -> None:
 
 
 def test_a_slow_honest_upload_gets_through(hasty: Rig) -> None:
-    body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n' + b"x" * 400_000 + b"\r\n--b--\r\n"
+    part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n'
+    body = part + b"x" * 400_000 + b"\r\n--b--\r\n"
     with connect(hasty.port) as connection:
         send(connection, HEAD + FORM + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body))
         for start in range(0, len(body), 40_000):      # 1.5 s in all, more than twice the bare deadline

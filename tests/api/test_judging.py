@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +17,7 @@ from tests.api.verdicts import MODEL, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from stream.types import ModelRef
 
@@ -47,7 +47,7 @@ class SlowService:
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
             await self.go.wait()
-            self.seen.append(path.read_bytes())
+            self.seen.append(await asyncio.to_thread(path.read_bytes))
             progress(1, 2)
         except asyncio.CancelledError:
             self.cancelled += 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -14,13 +15,24 @@ from tests.api.forms import BOUNDARY, CONTENT_TYPE, form, part
 LIMIT_BYTES = 10_000
 
 
-def read(body: bytes, cuts: tuple[int, ...] = (), content_type: str | None = CONTENT_TYPE) -> tuple[ReceivedFile, bytes]:
+def read(
+    body: bytes, cuts: tuple[int, ...] = (), content_type: str | None = CONTENT_TYPE
+) -> tuple[ReceivedFile, bytes]:
     sink = io.BytesIO()
     reader = FilePartReader(content_type, sink, LIMIT_BYTES)
     edges = sorted({0, len(body), *(cut % (len(body) + 1) for cut in cuts)})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         reader.feed(body[start:end])
     return reader.finish(), sink.getvalue()
+
+
+def outcome(body: bytes, cuts: tuple[int, ...], content_type: str | None = CONTENT_TYPE) -> int:
+    """200, or the status of the refusal."""
+    try:
+        read(body, cuts, content_type)
+    except UploadRefused as refused:
+        return refused.status
+    return 200
 
 
 def refusal(body: bytes, content_type: str | None = CONTENT_TYPE) -> tuple[int, str]:
@@ -38,7 +50,7 @@ def test_the_file_comes_through_however_it_is_cut(content: bytes, cuts: list[int
     assert received == ReceivedFile("a.jpg", len(content), hashlib.sha256(content).hexdigest(), content[:1024])
 
 
-@given(st.lists(st.sampled_from([b"\r\n", b"--", BOUNDARY, b"-", b"\r", b"\n", b"x", b"--" + BOUNDARY[:-1]]), max_size=60))
+@given(st.lists(st.sampled_from([b"\r\n", b"--", BOUNDARY, b"-", b"\r", b"\n", b"x", BOUNDARY[:-1]]), max_size=60))
 def test_what_looks_like_a_boundary_and_is_none_is_content(pieces: list[bytes]) -> None:
     content = b"".join(pieces) + b"."
     if b"\r\n--" + BOUNDARY in b"\r\n" + content:
@@ -50,19 +62,14 @@ def test_what_looks_like_a_boundary_and_is_none_is_content(pieces: list[bytes]) 
 @given(st.binary(max_size=600), st.lists(st.integers(0, 600), max_size=5))
 def test_no_body_raises_anything_but_a_refusal(tail: bytes, cuts: list[int]) -> None:
     for body in (tail, b"--" + BOUNDARY + b"\r\n" + tail, part(b"x")[:-2] + tail, form(part(b"x"))[:-5] + tail):
-        try:
-            read(body, tuple(cuts))
-        except UploadRefused as refused:
-            assert 400 <= refused.status < 500
+        assert outcome(body, tuple(cuts)) in (200, 400, 413)
 
 
 @given(st.text(max_size=100))
 def test_no_content_type_raises_anything_but_a_refusal(text: str) -> None:
     for content_type in (text, "multipart/form-data;" + text, "multipart/form-data; boundary=" + text):
-        try:
-            read(form(part(b"x")), (), content_type.encode("latin-1", "replace").decode("latin-1"))
-        except UploadRefused as refused:
-            assert refused.status in (400, 415)
+        as_sent = content_type.encode("latin-1", "replace").decode("latin-1")
+        assert outcome(form(part(b"x")), (), as_sent) in (200, 400, 415)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_a_wrong_value_is_refused_with_its_variable_and_what_is_allowed(
 @pytest.mark.parametrize("keys", ["short", f"{KEY},with space in the middle", f"{KEY},ümlaut-ümlaut-ümlaut"])
 def test_weak_keys_are_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, keys: str) -> None:
     monkeypatch.setenv("DEEPGUARD_API_KEYS", keys)
-    with pytest.raises(SettingsRefused, match="^DEEPGUARD_API_KEYS: expected ") as refused:
+    with pytest.raises(SettingsRefused, match=r"^DEEPGUARD_API_KEYS: expected ") as refused:
         load_settings()
     assert not any(key in str(refused.value) for key in keys.split(","))
 

@@ -110,9 +110,15 @@ async def test_what_is_refused_leaves_nothing(
     assert spool.free_places == 2
 
 
-@pytest.mark.parametrize(("content", "name", "kind"), [
-    (JPEG, "a.png", "image"), (PNG_MAGIC, "a.PNG", "image"), (MP4_MAGIC, "a.mov", "video"), (MP4_MAGIC, "blob", "video"),
-])
+@pytest.mark.parametrize(
+    ("content", "name", "kind"),
+    [
+        (JPEG, "a.png", "image"),
+        (PNG_MAGIC, "a.PNG", "image"),
+        (MP4_MAGIC, "a.mov", "video"),
+        (MP4_MAGIC, "blob", "video"),
+    ],
+)
 async def test_the_content_decides(spool: Spool, content: bytes, name: str, kind: str) -> None:
     upload = await receive(spool, content, name)
     assert upload.file_type == kind

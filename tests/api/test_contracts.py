@@ -1,0 +1,49 @@
+"""The contract pages name what the code has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from api import live
+from api.connections import Patience
+from api.schemas import ImageAnswer, LimitsAnswer, ReadyAnswer, VideoAnswer
+from api.uploads import PICTURE_EXTENSIONS, VIDEO_EXTENSIONS
+from stream.bus import HISTORY_EVENTS, QUEUE_EVENTS
+
+CONTRACTS = Path(__file__).resolve().parents[2] / "docs" / "contracts"
+REST = (CONTRACTS / "rest.md").read_text()
+WEBSOCKET = (CONTRACTS / "websocket.md").read_text()
+
+
+@pytest.mark.parametrize("shape", [ImageAnswer, VideoAnswer, LimitsAnswer, ReadyAnswer])
+def test_every_field_is_told(shape: type[ImageAnswer]) -> None:
+    assert [name for name in shape.model_fields if f"`{name}`" not in REST] == []
+
+
+def test_every_code_that_the_package_refuses_with_is_told() -> None:
+    sources = "".join(path.read_text() for path in Path(live.__file__).parent.glob("*.py"))
+    codes = set(re.findall(r'(?:UploadRefused\(\d+, |Busy\(|NotFound\(|OriginRefused\()"([a-z_]+)"', sources))
+    elsewhere = {"sessions_full", "sessions_pending", "session_unknown", "job_unknown", "no_ports"}
+    assert {code for code in codes - elsewhere if f"`{code}`" not in REST + WEBSOCKET} <= {"client_gone"}
+
+
+def test_limits_are_told() -> None:
+    assert " ".join(PICTURE_EXTENSIONS) in REST
+    assert " ".join(VIDEO_EXTENSIONS) in REST
+    assert f"A request head has {Patience().head_s:.0f} s" in REST
+    per_second = Patience().body_bytes_per_s // 1024
+    assert f"a body has {Patience().body_s:.0f} s and one more for every {per_second:.0f} KiB" in REST
+
+
+def test_numbers_of_the_socket_are_told() -> None:
+    for number in (
+        f"every {live.HEARTBEAT_S} s", f"within {live.SUBSCRIBE_WITHIN_S:.0f} s", f"within {live.SEND_WITHIN_S:.0f} s",
+        f"at most {live.MAX_MESSAGE_BYTES // 1024} KiB", f"{live.MAX_WATCHERS} watchers", f"{QUEUE_EVENTS} waited",
+        f"{HISTORY_EVENTS} events",
+    ):
+        assert number in WEBSOCKET
+    for code in (live.GOING_AWAY, live.BAD_MESSAGE, live.UNAUTHORIZED, live.TOO_SLOW):
+        assert f"| {code} |" in WEBSOCKET
