@@ -148,6 +148,17 @@ class StreamGap(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
     v: int = SCHEMA_VERSION
 
 
+class StreamStalled(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="stream.stalled"):
+    """Nothing has come from the source for `silent_s`; `from_s` is the media time of the last observation. Verdicts go
+    on by themselves when media does."""
+
+    stream: str
+    epoch: int
+    silent_s: float
+    from_s: float
+    v: int = SCHEMA_VERSION
+
+
 class StreamEnded(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="stream.ended"):
     """A stream is over; nothing follows in this epoch."""
 
@@ -159,4 +170,4 @@ class StreamEnded(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", t
     v: int = SCHEMA_VERSION
 
 
-Event = StreamStarted | Verdict | StreamGap | StreamEnded
+Event = StreamStarted | Verdict | StreamGap | StreamStalled | StreamEnded

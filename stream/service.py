@@ -225,6 +225,8 @@ class StreamService:
             await asyncio.sleep(_BALANCE_EVERY_S)
             now_s = time.monotonic()
             paces = self._ladder.plan([session.load(now_s) for session in self._live.values()], now_s)
+            for session in self._live.values():
+                session.watch(now_s)
             for stream, pace in paces.items():
                 self._live[stream].set_pace(pace)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import msgspec
 import structlog
 
-from stream.events import Event, Label, StreamEnded, StreamGap, StreamStarted, Verdict
+from stream.events import Event, Label, StreamEnded, StreamGap, StreamStalled, StreamStarted, Verdict
 from stream.ladder import StreamLoad
 from stream.monitor import Moment, Monitor
 from stream.timeline import Timeline
@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 _GAP_EVERY_S = 1.0
 _FRESH_S = 3.0
+STALLED_AFTER_S = 5.0
 
 
 class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +83,8 @@ class Session:
         self._sequence = 0
         self._newest_s = 0.0
         self._judged_s = 0.0
+        self._fed_s = time.monotonic()
+        self._stalled = False
         self._gap_told_s: dict[DropCause, float] = {}
         self._final: FrameCounts | None = None
         self._ending: asyncio.Future[None] | None = None
@@ -119,12 +122,24 @@ class Session:
             pts_s=self._timeline.place(pts_s), capture_s=capture_s, keyframe=keyframe,
         )
         self._sequence += 1
+        self._fed_s, self._stalled = time.monotonic(), False
         self._feed.feed(unit)
 
     def set_pace(self, pace: int) -> None:
         """Samples this densely from now on."""
         if self._feed is not None and self._ending is None:
             self._feed.set_pace(pace)
+
+    def watch(self, now_s: float) -> None:
+        """Says once that nothing comes any more; `now_s` is monotonic. To be called every now and then."""
+        silent_s = now_s - self._fed_s
+        if silent_s < STALLED_AFTER_S or self._stalled or self._ending is not None:
+            return
+        self._stalled = True
+        log.warning("stream stalled", stream=self.stream, epoch=self.epoch)
+        self._around.publish(
+            StreamStalled(stream=self.stream, epoch=self.epoch, silent_s=silent_s, from_s=self._newest_s)
+        )
 
     def load(self, now_s: float) -> StreamLoad:
         """What the ladder needs to know; `now_s` is monotonic. A verdict that is long past says nothing of now."""

@@ -13,7 +13,7 @@ import pytest
 from stream.bus import Bus, Selection
 from stream.config import StreamConfig
 from stream.errors import MediaRefused, ServiceDraining, ServiceFull, StreamExists, StreamUnknown
-from stream.events import Label, StreamEnded, StreamGap, StreamStarted, Verdict
+from stream.events import Label, StreamEnded, StreamGap, StreamStalled, StreamStarted, Verdict
 from stream.judge import JudgeOptions
 from stream.pool import PoolConfig, WorkerPool
 from stream.service import StreamService
@@ -171,6 +171,22 @@ async def test_a_killed_worker_is_replaced_and_only_its_stream_shows_a_gap(runni
     spared = ({"a", "b"} - hit).pop()
     assert all(v.coverage > 0.9 for v in running.recorder.verdicts(spared))
     assert running.recorder.verdicts(hit.pop())[-1].end_s > 7.0, "the stream goes on in another worker"
+
+
+async def test_a_call_that_falls_silent_is_flagged_once_and_recovers_by_itself(running: Running) -> None:
+    session, _ = running.open("call")
+    await play(session, 2.0)
+    silent_s = time.monotonic()
+    while not any(isinstance(e, StreamStalled) for e in running.recorder.events):
+        await asyncio.sleep(0.05)
+    assert 4.9 <= time.monotonic() - silent_s <= 6.5
+    await asyncio.sleep(1.5)
+    before = len(running.recorder.verdicts("call"))
+    await play(session, 2.0, origin_s=2.0)
+    await session.end(EndReason.PUBLISHER_LEFT)
+    await asyncio.sleep(0)
+    assert sum(isinstance(e, StreamStalled) for e in running.recorder.events) == 1
+    assert len(running.recorder.verdicts("call")) > before
 
 
 async def test_files_are_judged_with_progress(running: Running) -> None:

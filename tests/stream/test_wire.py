@@ -7,7 +7,7 @@ import pytest
 
 from stream import wire
 from stream.config import StreamConfig
-from stream.events import Event, StreamEnded, StreamGap, StreamStarted
+from stream.events import Event, StreamEnded, StreamGap, StreamStalled, StreamStarted
 from stream.monitor import Monitor
 from stream.types import EndReason, FrameCounts
 from tests.stream.observations import face, moment, observation
@@ -19,6 +19,7 @@ def events() -> list[Event]:
         StreamStarted(stream="call", epoch=7, source="whip", started_s=1.5),
         verdict,
         StreamGap(stream="call", epoch=7, cause="worker_lost", from_s=2.0),
+        StreamStalled(stream="call", epoch=7, silent_s=5.5, from_s=2.0),
         StreamEnded(stream="call", epoch=7, reason=EndReason.STOPPED, message="", frames=FrameCounts(received=3)),
     ]
 
