@@ -193,6 +193,9 @@ def _expect_picture_result(page: Page, job: Locator) -> None:
     expect(part(job, "fake")).to_have_text(re.compile(r"^\d+\.\d\s%$"))
     expect(part(job, "heat")).to_be_visible()
     assert is_painted(page, ".job [data-part='heat']:not([hidden])")
+    job.get_by_label("Heat map", exact=True).uncheck()
+    expect(part(job, "heat")).to_be_hidden()
+    assert is_painted(page, ".job [data-part='picture']:not([width='300'])")
 
 
 def _expect_video_result(job: Locator) -> None:
@@ -213,14 +216,9 @@ def test_the_page_fits_a_phone(browser: Browser, service: Service, folder: Path,
         )
         assert not too_wide
         assert watch.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
-        red, green, blue = _rgb(watch.page, "background-color")
-        assert (red + green + blue > 600) == (scheme == "light")
+        colour = watch.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", colour))) > 600) == (scheme == "light")
         watch.page.screenshot(path=folder / f"phone-{scheme}.png", full_page=True)
-
-
-def _rgb(page: Page, name: str) -> tuple[int, ...]:
-    text = page.evaluate("name => getComputedStyle(document.body).getPropertyValue(name)", name)
-    return tuple(int(number) for number in re.findall(r"\d+", text)[:3])
 
 
 def test_everything_can_be_reached_by_keyboard(browser: Browser, service: Service) -> None:

@@ -139,6 +139,17 @@ def test_the_wall_is_ordered_by_start(page: Page) -> None:
     assert [view["id"] for view in reduced(page, *events(*items))] == ["a", "b", "late"]
 
 
+@pytest.mark.parametrize(
+    ("decision", "suspicions", "level"),
+    [(None, [0.4], None), ({}, [], 0), ({}, [0.4, 0.7], 0.7), ({}, [-0.1], 0), ({}, [1.4], 1)],
+)
+def test_the_alarm_level_is_that_of_the_most_suspicious_face(
+    page: Page, decision: dict[str, Any] | None, suspicions: list[float], level: float | None
+) -> None:
+    faces = [{"suspicion": suspicion} for suspicion in suspicions]
+    assert module(page, "store", "m.alarmLevel(a)", verdict(1, decision=decision, faces=faces)) == level
+
+
 def test_charts_break_at_gaps(page: Page) -> None:
     points = [{"x": x, "p": None if x in (3, 4) else 0.5} for x in (0, 1, 2, 3, 4, 5, 6, 12, 13)]
     runs = module(page, "chart", "m.runs(a, 2).map(run => run.map(point => point.x))", points)

@@ -2,9 +2,9 @@
 
 import { Chart } from "./chart.js";
 import { clone, setIcon, setText } from "./dom.js";
-import { ageText, endText, labelOf, percent, plural, probability, rateText, reasonText, secondsText, sourceText } from "./format.js";
+import { ageText, endText, labelOf, percent, plural, probability, rateText, reasonText, secondsText, sentence, sourceText } from "./format.js";
 import { FrameFeed } from "./frames.js";
-import { HISTORY_S } from "./store.js";
+import { HISTORY_S, alarmLevel } from "./store.js";
 
 /** @typedef {import("./store.js").StreamView} StreamView */
 
@@ -14,6 +14,8 @@ const MAX_STEP_S = 2.6;
 export class Card {
   /** @type {StreamView} */
   view;
+  /** @type {{low: number, high: number}|null} */
+  #band = null;
   /** @type {Map<number, HTMLElement>} */
   #boxes = new Map();
 
@@ -47,7 +49,8 @@ export class Card {
     setText(this.parts.source, this.#sourceWords());
     this.#showState();
     if (view.verdict) this.#showVerdict(view.verdict);
-    if (fresh && view.verdict && !view.ended) this.frames.want();
+    if (view.ended) this.frames.unwant();
+    else if (fresh && view.verdict) this.frames.want();
     this.#drawChart();
     this.tick(nowMs);
   }
@@ -64,6 +67,7 @@ export class Card {
 
   /** @param {{low: number, high: number}|null} band */
   setBand(band) {
+    this.#band = band;
     this.chart.setBand(band);
   }
 
@@ -105,8 +109,17 @@ export class Card {
     this.parts["coverage-bar"].style.width = `${Math.round(verdict.coverage * 100)}%`;
     setText(this.parts.rate, rateText(verdict.rate_hz));
     setText(this.parts.faces, String(verdict.faces.length));
+    setText(this.parts.alarm, percent(alarmLevel(verdict)));
+    this.#showDrops(verdict.frames.dropped);
     this.parts.frame.setAttribute("aria-label", facesWords(verdict.faces));
     this.#showBoxes(verdict.faces);
+  }
+
+  /** @param {Record<string, number>} dropped counts by cause */
+  #showDrops(dropped) {
+    const causes = Object.entries(dropped).filter(([, count]) => count > 0);
+    setText(this.parts.dropped, String(causes.reduce((sum, [, count]) => sum + count, 0)));
+    this.parts.dropped.title = causes.map(([cause, count]) => `${sentence(cause.replaceAll("_", " "))}: ${count}`).join(", ");
   }
 
   /** @param {import("./types.js").FaceVerdict[]} faces */
@@ -140,6 +153,7 @@ export class Card {
 
   #drawChart() {
     const to = Math.max(this.view.verdict?.end_s ?? 0, this.view.history.at(-1)?.x ?? 0);
+    this.chart.setBand(this.view.verdict?.decision ? null : this.#band);
     this.chart.draw(this.view.history, { from: to - HISTORY_S, to, maxStep: MAX_STEP_S });
   }
 

@@ -1,7 +1,7 @@
 /**
  * A line of probabilities over time or frames, as SVG that stretches with its box and takes its colours from CSS.
  *
- * @typedef {{x: number, p: number|null, label?: string}} Point
+ * @typedef {{x: number, p: number|null, label?: string, alarm?: number|null}} Point
  *
  * @typedef {Object} Scale
  * @property {number} from      x at the left edge
@@ -125,6 +125,7 @@ export class Chart {
     this.svg.setAttribute("role", "img");
     this.band = this.#add("rect", "plot-band");
     for (const y of [0, 50, 100]) this.#add("path", y === 50 ? "plot-grid middle" : "plot-grid").setAttribute("d", `M0 ${y}H${WIDTH}`);
+    this.level = this.#add("path", "plot-level");
     this.line = this.#add("path", "plot-line");
     this.alarm = this.#add("path", "plot-line alarm");
     this.head = this.#add("path", "plot-head");
@@ -154,6 +155,7 @@ export class Chart {
     const joined = runs(shown, scale.maxStep);
     const last = shown.at(-1);
     this.line.setAttribute("d", joined.map((run) => pathOf(run, scale)).join(""));
+    this.level.setAttribute("d", levels(shown, scale).map((run) => pathOf(run, { ...scale, axis: "linear" })).join(""));
     this.alarm.setAttribute("d", labelled(joined, "FAKE").map((run) => pathOf(run, scale)).join(""));
     this.head.setAttribute("d", last && last.p !== null ? pathOf([{ x: last.x, p: last.p }], scale) : "");
     this.#drawGaps(gaps(shown, scale), scale);
@@ -169,6 +171,11 @@ export class Chart {
       bar.style.width = `${across(end, scale) / (WIDTH / 100) - across(start, scale) / (WIDTH / 100)}%`;
     });
   }
+}
+
+/** The alarm level as runs of its own. @param {readonly Point[]} points @param {Scale} scale @returns {{x: number, p: number}[][]} */
+function levels(points, scale) {
+  return runs(points.map(({ x, alarm }) => ({ x, p: alarm ?? null })), scale.maxStep);
 }
 
 /** @param {string} name @param {string[]} words @returns {HTMLElement} */

@@ -15,6 +15,8 @@ export const REASONS = Object.freeze({
   evidence_fake: "the evidence for a manipulated face passed the upper bound",
   evidence_real: "the evidence for an unmanipulated face passed the lower bound",
   between_bounds: "the evidence lies between the bounds",
+  monitoring: "the face is watched; no bound is reached yet",
+  suspect: "the evidence for a manipulated face is rising towards an alarm",
   insufficient_evidence: "too few usable samples of the face so far",
   face_too_small: "every face is too small to judge",
   low_coverage: "too little of the media could be examined",

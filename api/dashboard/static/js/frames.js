@@ -19,9 +19,9 @@ export class FrameLoader {
     this.#next();
   }
 
-  /** @param {FrameFeed} feed */
+  /** @param {FrameFeed} feed @returns {boolean} whether it was still waiting for its turn */
   forget(feed) {
-    if (this.#waiting.get(feed.stream) === feed) this.#waiting.delete(feed.stream);
+    return this.#waiting.get(feed.stream) === feed && this.#waiting.delete(feed.stream);
   }
 
   #next() {
@@ -59,6 +59,12 @@ export class FrameFeed {
     this.#schedule();
   }
 
+  /** There will be nothing newer. */
+  unwant() {
+    this.#wanted = false;
+    this.#clear();
+  }
+
   /** @param {boolean} visible */
   setVisible(visible) {
     this.#visible = visible;
@@ -67,8 +73,13 @@ export class FrameFeed {
 
   close() {
     this.#closed = true;
+    this.#clear();
+  }
+
+  #clear() {
     clearTimeout(this.#timer);
-    this.loader.forget(this);
+    this.#timer = 0;
+    if (this.loader.forget(this)) this.#running = false;
   }
 
   #schedule() {

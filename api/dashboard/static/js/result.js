@@ -64,7 +64,7 @@ function showChart(parts, frames) {
 }
 
 /**
- * Picture and heat map side by side.
+ * The picture, and over it the heat map, which can be switched off.
  * @param {Record<string, any>} parts
  * @param {ImageBitmap|null} picture
  * @param {ImageBitmap|null} heat
@@ -75,7 +75,9 @@ export function showPictures(parts, picture, heat, problem) {
   paint(parts.picture, picture);
   paint(parts.heat, heat);
   parts.heat.hidden = heat === null;
-  setText(parts["heat-caption"], problem || "Heat map: warmer where it speaks for a fake");
+  parts["heat-switch"].hidden = heat === null;
+  parts["heat-on"].addEventListener("change", () => { parts.heat.hidden = !parts["heat-on"].checked; });
+  setText(parts["heat-caption"], problem || "Warmer where it speaks for a fake");
 }
 
 /** @param {HTMLCanvasElement} canvas @param {ImageBitmap|null} bitmap */

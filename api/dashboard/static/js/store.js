@@ -8,6 +8,7 @@
  * @property {number} x            media time in s
  * @property {number|null} p       prob_fake; null where nothing could be said
  * @property {string} label
+ * @property {number|null} [alarm] share of the alarm limit, where the whole call decides
  *
  * @typedef {Object} StreamView
  * @property {string} id
@@ -113,10 +114,20 @@ function startedFields(event) {
 /** @param {StreamView} view @param {Verdict} verdict @param {number} nowMs @returns {StreamView|null} */
 function withVerdict(view, verdict, nowMs) {
   if (view.ended || (view.verdict && view.verdict.sequence >= verdict.sequence)) return null;
-  const point = { x: verdict.end_s, p: verdict.prob_fake, label: verdict.label };
+  const point = { x: verdict.end_s, p: verdict.prob_fake, label: verdict.label, alarm: alarmLevel(verdict) };
   const oldest = verdict.end_s - HISTORY_S - HISTORY_SPARE_S;
   const history = [...view.history.filter((old) => old.x >= oldest && old.x <= point.x), point];
   return { ...view, verdict, verdictAtMs: nowMs, history };
+}
+
+/**
+ * How far the most suspicious face is on its way to an alarm, 0..1; null where windows decide, not the whole call.
+ * @param {Verdict} verdict
+ * @returns {number|null}
+ */
+export function alarmLevel(verdict) {
+  if (!verdict.decision) return null;
+  return Math.min(1, Math.max(0, ...verdict.faces.map((face) => face.suspicion ?? 0)));
 }
 
 /** A point without a value breaks the line. @param {StreamView} view @param {number} fromS @returns {StreamView} */

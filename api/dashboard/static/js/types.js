@@ -8,6 +8,7 @@
  * @property {string} reason
  * @property {number} samples
  * @property {number|null} prob_fake
+ * @property {number} [suspicion]  share of the alarm limit that the face has reached
  *
  * @typedef {Object} Verdict
  * @property {"verdict"} type
@@ -27,6 +28,7 @@
  * @property {FaceVerdict[]} faces
  * @property {{dropped: Record<string, number>}} frames
  * @property {number} age_ms
+ * @property {object|null} [decision]  there if sums over the whole call decide, not the window alone
  *
  * @typedef {Object} StreamStarted
  * @property {"stream.started"} type

@@ -45,7 +45,6 @@ export class Wall {
   setBand(band) {
     this.#band = band;
     this.#cards.forEach((card) => card.setBand(band));
-    byId("legend-band").hidden = band === null;
   }
 
   /** @param {string} stream @returns {boolean} whether there is such a card */
@@ -71,7 +70,15 @@ export class Wall {
     byId("skeletons").hidden = locked || state.settled;
     byId("empty").hidden = locked || !state.settled || state.streams.size > 0;
     this.list.toggleAttribute("data-stale", state.settled && state.connection.state !== "live");
+    this.#drawLegend(state);
     this.#drawTally(state);
+  }
+
+  /** Only what some chart shows. @param {State} state */
+  #drawLegend(state) {
+    const verdicts = [...state.streams.values()].flatMap((view) => view.verdict ?? []);
+    byId("legend-alarm").hidden = !verdicts.some((verdict) => verdict.decision);
+    byId("legend-band").hidden = !this.#band || !verdicts.some((verdict) => !verdict.decision);
   }
 
   /** @param {State} state @param {State|null} before */
