@@ -32,6 +32,7 @@ from api.uploads import FORM_OVERHEAD_BYTES, Spool
 from api.version import VERSION
 from stream.bus import Bus
 from stream.config import StreamConfig, WindowConfig
+from stream.ladder import LadderConfig
 from stream.limits import MediaLimits
 from stream.pool import WorkerPool
 from stream.pool_config import PoolConfig
@@ -142,7 +143,10 @@ def stream_config(settings: Settings) -> StreamConfig:
     windows = WindowConfig(
         window_s=settings.window_s, hop_s=settings.hop_s, sample_rate_hz=settings.sample_rate_hz
     )
-    return StreamConfig(windows=windows, max_streams=settings.max_streams, max_jobs=files_at_once(settings))
+    return StreamConfig(
+        windows=windows, ladder=LadderConfig(adaptive=settings.adaptive), max_streams=settings.max_streams,
+        max_jobs=files_at_once(settings),
+    )
 
 
 def peers_config(settings: Settings) -> PeersConfig:
@@ -163,7 +167,6 @@ def files_at_once(settings: Settings) -> int:
 def _middleware(settings: Settings) -> list[Middleware]:
     """Outermost first."""
     allowed = (*settings.cors_origins, *settings.origins)
-    local_only = settings.is_loopback and not settings.api_keys
     upload_bytes = settings.max_file_size_bytes + FORM_OVERHEAD_BYTES
 
     def limit_of(path: str) -> int:
@@ -179,6 +182,6 @@ def _middleware(settings: Settings) -> list[Middleware]:
     return [
         Middleware(RequestLog),
         *([cors] if settings.cors_origins else []),
-        Middleware(HostAndOrigin, allowed_origins=allowed, local_only=local_only),
+        Middleware(HostAndOrigin, allowed_origins=allowed, local_only=settings.is_local_only),
         Middleware(BodyLimit, limit_of=limit_of),
     ]

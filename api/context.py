@@ -40,7 +40,7 @@ class AppContext:
     @property
     def is_local_only(self) -> bool:
         """Nobody needs a key, and only this machine may call."""
-        return not self.auth.required and self.settings.is_loopback
+        return self.settings.is_local_only
 
     @property
     def allowed_origins(self) -> frozenset[str]:

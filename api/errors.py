@@ -10,11 +10,16 @@ ApiError                  `status`, `code`, `message`, perhaps `retry_after_s`
 ├── RateLimited           429
 ├── Busy                  503: no room now
 └── NoModel               503: nothing can be explained without a model
+BenchFailed               a bench could not be carried out
 PublishFailed             a file could not be published to a WHIP endpoint
 SettingsRefused           the environment asks for something that is not possible; start-up ends with its message
 """
 
 from __future__ import annotations
+
+
+class BenchFailed(Exception):
+    """A process of the bench ended, or did not do its part in time."""
 
 
 class PublishFailed(Exception):

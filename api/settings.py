@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     sample_rate_hz: float = _setting(
         2.0, "DEEPGUARD_SAMPLE_RATE", "frames examined per second of a stream", "0.1 to 30", ge=0.1, le=30
     )
+    adaptive: bool = _setting(
+        True, "DEEPGUARD_ADAPTIVE", "examine suspicious streams more often and clear ones less often", "true or false"
+    )
     window_s: float = _setting(
         4.0, "DEEPGUARD_WINDOW_S", "seconds of media that a verdict looks back on", "0.5 to 60", ge=0.5, le=60
     )
@@ -145,6 +148,11 @@ class Settings(BaseSettings):
         return value
 
     @property
+    def is_local_only(self) -> bool:
+        """Without keys, on loopback, and not open on purpose: only names of this machine are answered."""
+        return self.is_loopback and not self.api_keys and not self.insecure
+
+    @property
     def is_loopback(self) -> bool:
         """Nobody outside this machine can reach `host`."""
         return self.host == "localhost" or ip_address(self.host).is_loopback
@@ -171,6 +179,11 @@ def require_safe_exposure(settings: Settings) -> None:
 def has_display() -> bool:
     """Whether somebody here could see a browser window."""
     return sys.platform in ("darwin", "win32") or any(os.environ.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """The environment for a process of ours that is to run with these settings."""
+    return {**os.environ, **changes}
 
 
 class SettingRow(NamedTuple):

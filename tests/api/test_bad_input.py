@@ -8,7 +8,7 @@ import json
 import random
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import psutil
@@ -211,6 +211,34 @@ def test_fuzzed_requests(target: Rig) -> None:
     assert sum(seen.values()) > 100
     assert {200, 400, 404} <= set(seen)
     nothing_is_left(target)
+
+
+@pytest.mark.timeout(120)
+def test_fuzzed_websockets(target: Rig) -> None:
+    """Bytes of a handshake and of frames changed at random."""
+    text = b'{"type":"subscribe","stream":"*","feed":null,"offset":null}'
+    frames = b"".join(bytes((kind, 0x80 | len(text))) + bytes(4) + text for kind in (0x81, 0x82, 0x89, 0x88))
+    handshake = (
+        b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        b"Sec-WebSocket-Protocol: deepguard.v1, bearer.eA\r\n\r\n"
+    )
+    whole = (handshake + changed for changed in mutations(frames, 11))
+    variants = itertools.chain.from_iterable(zip(mutations(handshake + frames, 12), whole, strict=False))
+    seen: set[int] = set()
+    end_s = time.monotonic() + FUZZ_S / 2
+    with answering(target):
+        for request in variants:
+            if time.monotonic() > end_s:
+                break
+            with connect(target.port, timeout_s=20) as connection:
+                send(connection, request)
+                with suppress(OSError):
+                    connection.shutdown(1)
+                seen.add(read_to_end(connection).status)
+    assert 101 in seen
+    assert max(seen) < 500
+    until(lambda: target.call(lambda: len(target.context.watchers)) == 0)
 
 
 @pytest.mark.timeout(120)

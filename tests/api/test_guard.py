@@ -67,6 +67,11 @@ def test_a_name_that_points_here_is_not_answered(client: httpx.Client) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "host_refused")
 
 
+def test_open_on_purpose_answers_to_any_name() -> None:
+    with running_rig(insecure=True) as rig, rig.client() as client:
+        assert client.get("/health", headers={"Host": "deepguard.example"}).status_code == 200
+
+
 def test_no_cors_headers_without_origins(client: httpx.Client) -> None:
     assert "access-control-allow-origin" not in client.get("/health", headers={"Origin": "http://a.example"}).headers
 

@@ -52,6 +52,14 @@ def test_a_loop_that_is_late_shows(rig: Rig, client: httpx.Client) -> None:
     assert answer.json()["loop_lag_ms"] > 300
 
 
+def test_a_loop_that_stands_still_is_not_alive(rig: Rig, client: httpx.Client) -> None:
+    rig.call(time.sleep, 1.5)
+    answer = client.get("/livez")
+    assert (answer.status_code, answer.json()["status"]) == (503, "stalled")
+    time.sleep(0.6)
+    assert client.get("/livez").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("problem", "shown"),
     [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +38,14 @@ def test_a_clock_that_steps_back_gives_nothing_away() -> None:
     buckets = TokenBuckets(rate_per_min=1)
     assert buckets.take("a", 100.0) == 0.0
     assert buckets.take("a", 50.0) > 0
+
+
+@pytest.mark.parametrize(("proxies", "status"), [("", 429), ("127.0.0.1", 415)])
+def test_only_a_known_proxy_is_believed_about_addresses(proxies: str, status: int) -> None:
+    with running_rig(proxies=proxies, upload_rate_per_min=1) as rig, rig.client() as client:
+        for number, expected in enumerate((415, status)):
+            answer = client.post("/predict", headers={"X-Forwarded-For": f"192.0.2.{number}"})
+            assert answer.status_code == expected
 
 
 def test_the_service_answers_429_with_retry_after_and_keeps_callers_apart() -> None:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,6 +79,18 @@ def test_it_is_ready_soon_and_ends_in_order(number: signal.Signals, tmp_path: Pa
         assert process.wait(25) == 0
         assert psutil.wait_procs(children, 5)[1] == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.timeout(120)
+def test_what_is_in_work_is_answered_before_the_end() -> None:
+    call = (ROOT / "api" / "demo_media" / "sample_call.mp4").read_bytes()
+    with serving("--workers", "1") as (process, url, _), ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(httpx.post, f"{url}/predict", files={"file": ("a.mp4", call)}, timeout=30)
+        time.sleep(0.4)
+        assert not asked.done()
+        process.terminate()
+        assert asked.result().status_code == 200
+        assert process.wait(25) == 0
 
 
 @pytest.mark.timeout(120)
