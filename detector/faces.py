@@ -66,6 +66,11 @@ class Mtcnn:
         stretch = np.array([rgb.shape[1] / picture.shape[1], rgb.shape[0] / picture.shape[0]], dtype=np.float32)
         return tuple(sorted((_face(row, stretch) for row in found), key=lambda face: -face.box.area))
 
+    @property
+    def remembered_sizes(self) -> tuple[tuple[int, int], ...]:
+        """(width, height) of the copies whose graphs are kept, the last used one last."""
+        return tuple(self._pyramids)
+
     def _copy(self, rgb: Picture) -> Picture:
         height, width = rgb.shape[:2]
         by_side = self._config.work_height_px / min(height, width)
@@ -118,7 +123,7 @@ class Mtcnn:
         corner, sizes = squares[:, :2] - 1, squares[:, 2:] - squares[:, :2] + 1
         landmarks = np.repeat(corner, 5, axis=1) + np.repeat(sizes, 5, axis=1) * marks
         rows = np.concatenate([refined(squares, offsets), face[:, 1:], landmarks], axis=1)
-        large = (rows[:, 2:4] - rows[:, :2]).min(axis=1) >= self._config.min_face_px
+        large = (rows[:, 2:4] - rows[:, :2]).max(axis=1) >= self._config.min_face_px
         rows = rows[large & (rows[:, 4] > self._config.onet_threshold)]
         rows = rows[np.argsort(-rows[:, 4], kind="stable")]
         overlap = geometry.pairwise_overlap_of_smaller(rows[:, :4], rows[:, :4])

@@ -11,7 +11,7 @@ class MtcnnConfig:
     """Sizes are pixels of the copy on which faces are sought.
 
     `work_height_px`: the shorter side of the copy (a landscape frame's height); frames are never enlarged.
-    `min_face_px`: shorter side of the smallest face that is returned. The default is one step of the reference's
+    `min_face_px`: longer side of the smallest face that is returned. The default is one step of the reference's
     own pyramid (20 px / .709), so that both look at the same levels.
     Thresholds are the reference's: a probability above which a candidate passes to the next stage.
     `precision`: "f32", or "bf16" for CPUs with AMX; "auto" takes what the CPU is good at.

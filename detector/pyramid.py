@@ -58,12 +58,13 @@ def level_sizes(width_px: int, height_px: int, base_scale: float, factor: float)
 def halvings(scale: float) -> tuple[int, bool]:
     """What a level is drawn from: the picture halved that many times, and whether bilinearly (else by area).
 
-    Large levels are costly to average by area; the next larger half, read bilinearly, serves them as well. Small levels
-    decide over large faces with a handful of cells: their source is at least three times as large as they are, which
-    keeps them near an average over the picture itself.
+    Averaging the picture itself by area, as the reference does, would cost as much as the network. Large levels take
+    the next larger half; read bilinearly where it is only a little larger, so that no pixel is passed over. Small
+    levels decide over large faces with a handful of cells: their source is at least three times as large as they are.
     """
     if SMALL_SCALE < scale <= 0.5:
-        return math.floor(math.log2(1 / scale)), True
+        count = math.floor(math.log2(1 / scale))
+        return count, scale * 2**count > math.sqrt(0.5)
     return max(0, math.floor(math.log2(1 / (3 * scale)))), False
 
 
