@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import structlog
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import FileResponse
+from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
@@ -67,7 +69,7 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
             app.state.context = own
             yield
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title=APP_NAME, version=VERSION, lifespan=lifespan, middleware=_middleware(settings), redoc_url=None,
         description="Rolling verdicts on manipulated faces in live calls, and verdicts on files.",
     )
@@ -75,8 +77,17 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
     install_error_handlers(app)
     for router in (rest.router, jobs.router, streams.router, whip.router, health.router, live.router, page):
         app.include_router(router)
-    app.mount("/static", StaticFiles(directory=DASHBOARD / "static"), name="static")
+    app.mount("/static", _FreshFiles(directory=DASHBOARD / "static"), name="static")
     return app
+
+
+class _FreshFiles(StaticFiles):
+    """Files that a browser checks before it uses its copy, so that an upgrade never mixes modules of two versions."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 @page.get("/")
