@@ -68,8 +68,11 @@ class Clip(NamedTuple):
 
 async def publish(url: str, source: Path, options: PublishOptions) -> PublishStats:
     """Publishes until the duration is over, `stop` is set or the server hangs up. Raises PublishFailed."""
-    clip = await asyncio.to_thread(load_clip, source)
-    track = _ClipTrack(clip)
+    return await publish_track(url, ClipTrack(await asyncio.to_thread(load_clip, source)), options)
+
+
+async def publish_track(url: str, track: ClipTrack, options: PublishOptions) -> PublishStats:
+    """As `publish`, with a track that the caller made. The track is stopped at the end."""
     connection = new_connection()
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     headers = {"Authorization": f"Bearer {options.token}"} if options.token else {}
@@ -125,7 +128,7 @@ def _read_clip(container: av.container.InputContainer, source: Path) -> Clip:
     return Clip(codec, tuple((ticks - first, data) for ticks, data in packets), last - first + nominal)
 
 
-class _ClipTrack(MediaStreamTrack):
+class ClipTrack(MediaStreamTrack):
     """Encoded packets at the pace of their media time."""
 
     kind = "video"
@@ -161,7 +164,7 @@ class _ClipTrack(MediaStreamTrack):
 
 
 async def _negotiate(
-    client: httpx.AsyncClient, connection: RTCPeerConnection, track: _ClipTrack, url: str, options: PublishOptions
+    client: httpx.AsyncClient, connection: RTCPeerConnection, track: ClipTrack, url: str, options: PublishOptions
 ) -> str:
     """Offers the track's codec alone; the URL of the session."""
     transceiver = connection.addTransceiver(track, direction="sendonly")

@@ -1,0 +1,148 @@
+"""From what was sent and what came back to figures. No I/O.
+
+A call's sampling is the number of its scored samples over the number that the measured time holds at the full rate, so
+that a service which slows its sampling down under load does not look better for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from api.bench.options import AGE_BAR_MS, RATE_HZ, SAMPLING_BAR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from api.bench.reports import Sent
+    from api.bench.watch import Arrival
+    from stream.types import FrameCounts
+
+
+class Percentiles(NamedTuple):
+    """Of ages in ms; NaN where there are none."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class Interval(NamedTuple):
+    """Monotonic seconds, half-open."""
+
+    from_s: float
+    to_s: float
+
+    @property
+    def seconds(self) -> float:
+        return self.to_s - self.from_s
+
+    def holds(self, at_s: float) -> bool:
+        return self.from_s <= at_s < self.to_s
+
+
+@dataclass(frozen=True, slots=True)
+class CallFigures:
+    """One call: its share of the wanted samples, and what was counted while it was measured."""
+
+    stream: str
+    sampling: float
+    scored: int
+    frames: int
+    drops: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """All calls of one run. `age_ms` is what the verdicts say of themselves; `sent_to_read_ms` runs from the moment a
+    publisher handed the newest frame of a verdict to its sender to the moment the verdict was read."""
+
+    age_ms: Percentiles
+    sent_to_read_ms: Percentiles
+    worst_call_p95_ms: float
+    verdicts: int
+    calls: tuple[CallFigures, ...]
+    seconds: float
+
+    @property
+    def wanted_per_s(self) -> float:
+        return RATE_HZ * len(self.calls)
+
+    @property
+    def got_per_s(self) -> float:
+        return sum(call.scored for call in self.calls) / self.seconds
+
+    @property
+    def sampling(self) -> float:
+        return min(1.0, self.got_per_s / self.wanted_per_s)
+
+    @property
+    def sampling_min(self) -> float:
+        return min(call.sampling for call in self.calls)
+
+    @property
+    def frames_per_s(self) -> float:
+        return sum(call.frames for call in self.calls) / self.seconds
+
+    @property
+    def drops(self) -> dict[str, int]:
+        total: Counter[str] = Counter()
+        for call in self.calls:
+            total.update(call.drops)
+        return dict(total)
+
+    @property
+    def sustained(self) -> bool:
+        """Whether the bars hold for every call."""
+        return self.age_ms.p95 <= AGE_BAR_MS and self.sampling_min >= SAMPLING_BAR
+
+
+def figures_of(
+    streams: Sequence[str], arrivals: Mapping[str, Sequence[Arrival]], sent: Mapping[str, Sent], interval: Interval
+) -> Figures:
+    """`arrivals` and `sent` by stream; a stream without any counts as one that was not sampled at all."""
+    inside = {s: [a for a in arrivals.get(s, ()) if interval.holds(a.at_s)] for s in streams}
+    ages = {s: [a.age_ms for a in found] for s, found in inside.items()}
+    travelled = [ms for s in streams if s in sent for ms in _sent_to_read_ms(inside[s], sent[s].sent_s)]
+    every = [ms for found in ages.values() for ms in found]
+    return Figures(
+        age_ms=percentiles(every),
+        sent_to_read_ms=percentiles(travelled),
+        worst_call_p95_ms=max((percentile(found, 0.95) for found in ages.values() if found), default=math.nan),
+        verdicts=len(every),
+        calls=tuple(_call(s, arrivals.get(s, ()), interval) for s in streams),
+        seconds=interval.seconds,
+    )
+
+
+def percentiles(values: Sequence[float]) -> Percentiles:
+    return Percentiles(*(percentile(values, share) for share in (0.5, 0.95, 0.99)))
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """The smallest value that at least this share of the values does not exceed; NaN of none."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
+
+
+def _call(stream: str, arrivals: Sequence[Arrival], interval: Interval) -> CallFigures:
+    before = _last_before(arrivals, interval.from_s)
+    after = _last_before(arrivals, interval.to_s)
+    if before is None or after is None:
+        return CallFigures(stream, 0.0, 0, 0, {})
+    scored = after.scored - before.scored
+    drops = Counter(after.dropped)
+    drops.subtract(before.dropped)
+    share = scored / (RATE_HZ * interval.seconds)
+    return CallFigures(stream, min(1.0, share), scored, after.decoded - before.decoded, dict(+drops))
+
+
+def _last_before(arrivals: Sequence[Arrival], at_s: float) -> FrameCounts | None:
+    return next((a.frames for a in reversed(arrivals) if a.at_s < at_s), None)
+
+
+def _sent_to_read_ms(arrivals: Sequence[Arrival], sent_s: Sequence[float]) -> list[float]:
+    known = [(a.at_s, a.newest_frame) for a in arrivals if a.newest_frame is not None]
+    return [(at_s - sent_s[frame]) * 1000 for at_s, frame in known if frame < len(sent_s)]

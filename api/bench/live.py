@@ -1,0 +1,92 @@
+"""`deepguard bench live`: how many calls this machine judges in time, with a real service and real publishers."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from api.bench.children import run_json, serving
+from api.bench.clips import ensure_clip
+from api.bench.naive import NaiveResult
+from api.bench.report import Outcome, as_json, as_table
+from api.bench.run import Load, Run, run_calls
+from api.bench.search import find_largest
+from api.bench.usage import machine_facts
+from api.errors import BenchFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from api.bench.options import LiveBenchOptions
+    from api.bench.run import Progress as Telling
+
+CACHE = Path("build") / "bench"
+_NAIVE_START_S, _NAIVE_PLAYS = 180.0, 4
+
+
+def bench_live(options: LiveBenchOptions, console: Console) -> dict[str, Any]:
+    """Measures, shows a table, and gives the figures as JSON values. Raises BenchFailed."""
+    if options.naive and not all(importlib.util.find_spec(name) for name in ("mtcnn", "tensorflow")):
+        raise BenchFailed("the plain design needs the extra `train`; without it use --no-naive")
+    with _progress(console) as telling:
+        outcome = asyncio.run(_bench(options, telling))
+    console.print(as_table(outcome))
+    return as_json(outcome)
+
+
+async def _bench(options: LiveBenchOptions, telling: Telling) -> Outcome:
+    def encoding(done: int, total: int) -> None:
+        telling.step("encoding the clip", done, total)
+
+    clip = await asyncio.to_thread(ensure_clip, CACHE, options.codec, options.size, encoding)
+    machine = machine_facts()
+    trials: list[Run] = []
+    async with serving(DEEPGUARD_ADAPTIVE="false", DEEPGUARD_SAMPLE_RATE="2") as service:
+
+        async def holds(calls: int) -> bool:
+            load = Load(clip, calls, options.seconds, prefix=f"bench-{len(trials)}")
+            trials.append(await run_calls(service, load, telling))
+            return trials[-1].sustained
+
+        if options.find:
+            await find_largest(holds, options.calls)
+        else:
+            await holds(options.calls)
+    naive = await _naive(clip, options.seconds, telling) if options.naive else None
+    held = [trial for trial in trials if trial.sustained]
+    run = max(held, key=lambda trial: trial.calls) if held else trials[-1]
+    return Outcome(options, run, trials, naive, machine)
+
+
+async def _naive(clip: Path, seconds: float, telling: Telling) -> NaiveResult:
+    telling.step("measuring the plain design", 0, 1)
+    limit_s = _NAIVE_START_S + _NAIVE_PLAYS * seconds
+    out = await run_json("api.bench.naive", str(clip), f"{seconds:g}", timeout_s=limit_s)
+    telling.step("measuring the plain design", 1, 1)
+    return msgspec.json.decode(out, type=NaiveResult)
+
+
+class _Bar:
+    """One line of progress that changes with what is being done."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("starting the service", total=None)
+
+    def step(self, what: str, done: float, total: float) -> None:
+        self._progress.update(self._task, description=what, completed=done, total=total)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[_Bar]:
+    percent = TextColumn("{task.percentage:>3.0f} %")
+    columns = TextColumn("{task.description}"), BarColumn(), percent, TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield _Bar(progress)

@@ -1,0 +1,133 @@
+"""Many publishers in one process: real ICE, DTLS, SRTP and RTP, nothing encoded.
+
+    python -m api.bench.publishers WHIP_URL CLIP --prefix NAME --calls N
+
+Says on standard output (see `api.bench.reports`) when each call sends; ends when standard input closes, with what was
+sent and when.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiortc.mediastreams import MediaStreamError
+
+from api.bench import reports
+from api.bench.reports import Lost, Report, Sending, Sent
+from api.errors import PublishFailed
+from api.publish import Clip, ClipTrack, PublishOptions, load_clip, publish_track
+
+if TYPE_CHECKING:
+    import av
+
+CONNECT_AT_ONCE = 2
+_SETTLE_S = 0.25        # the server's end of the connection is up a little after ours
+_TICKS_PER_S = 90_000
+
+
+class TimedTrack(ClipTrack):
+    """A clip that says when it starts and remembers when each frame left."""
+
+    def __init__(self, clip: Clip) -> None:
+        super().__init__(clip)
+        self.sent_s: list[float] = []
+        self.started = asyncio.Event()
+
+    @property
+    def late_ms(self) -> float:
+        """The 95th percentile of how long after its time a frame left."""
+        ticks = self.clip.packets
+        late = sorted(
+            sent_s - self.sent_s[0]
+            - (ticks[n % len(ticks)][0] + n // len(ticks) * self.clip.duration_ticks) / _TICKS_PER_S
+            for n, sent_s in enumerate(self.sent_s)
+        )
+        return late[int(0.95 * (len(late) - 1))] * 1000 if late else 0.0
+
+    async def recv(self) -> av.Packet[Any]:
+        if not self.sent_s:
+            await asyncio.sleep(_SETTLE_S)
+        packet = await super().recv()
+        self.sent_s.append(time.monotonic())
+        self.started.set()
+        return packet
+
+
+class Calls:
+    """All calls of this process."""
+
+    def __init__(self, url: str, clip: Clip, options: PublishOptions) -> None:
+        self._url = url.rstrip("/")
+        self._clip = clip
+        self._options = options
+        self._connecting = asyncio.Semaphore(CONNECT_AT_ONCE)
+
+    async def run(self, prefix: str, count: int) -> None:
+        """Publishes until `options.stop` is set. A call that fails is reported and leaves the others alone."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(count):
+                group.create_task(self._call(f"{prefix}{number}"))
+
+    async def _call(self, stream: str) -> None:
+        async with self._connecting:
+            if self._options.stop.is_set():
+                return
+            track = TimedTrack(self._clip)
+            publishing = asyncio.create_task(publish_track(f"{self._url}/{stream}", track, self._options))
+            started = asyncio.create_task(track.started.wait())
+            await asyncio.wait((publishing, started), return_when=asyncio.FIRST_COMPLETED)
+            started.cancel()
+        if track.sent_s:
+            _say(Sending(stream, track.sent_s[0]))
+        try:
+            stats = await publishing
+        except (PublishFailed, MediaStreamError) as error:
+            _say(Lost(stream, str(error), getattr(error, "status", None)))
+            return
+        if stats.ended_by == "server":
+            _say(Lost(stream, "the server hung up"))
+        _say(Sent(stream, [round(at_s, 4) for at_s in track.sent_s], stats.payload_bytes, track.late_ms))
+
+
+def _say(report: Report) -> None:
+    sys.stdout.buffer.write(reports.encode(report) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+async def _run(args: argparse.Namespace) -> None:
+    options = PublishOptions()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, options.stop.set)
+    clip = load_clip(args.clip)
+    waiting = asyncio.create_task(_input_closed())
+    waiting.add_done_callback(lambda _: options.stop.set())
+    try:
+        await Calls(args.url, clip, options).run(args.prefix, args.calls)
+    finally:
+        waiting.cancel()
+
+
+async def _input_closed() -> None:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await reader.read()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="publish one clip as many calls")
+    parser.add_argument("url", help="of the WHIP endpoint, without the stream")
+    parser.add_argument("clip", type=Path)
+    parser.add_argument("--prefix", required=True, help="streams are called PREFIX0, PREFIX1, ...")
+    parser.add_argument("--calls", type=int, required=True)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is for the parent to deal with
+    asyncio.run(_run(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""What a process of publishers says of its calls: one JSON object per line on its standard output."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Sending(msgspec.Struct, frozen=True, tag="sending"):
+    """A call is connected and its first frame is out. Times are monotonic seconds, which all processes share."""
+
+    stream: str
+    at_s: float
+
+
+class Lost(msgspec.Struct, frozen=True, tag="lost"):
+    """A call could not be published, or not to the end. `status` is the endpoint's answer, if there was one."""
+
+    stream: str
+    message: str
+    status: int | None = None
+
+
+class Sent(msgspec.Struct, frozen=True, tag="sent"):
+    """All of one call: when each frame was handed to the sender, by frame number, and how late that was at worst."""
+
+    stream: str
+    sent_s: list[float]
+    payload_bytes: int
+    late_ms: float
+
+
+Report = Sending | Lost | Sent
+
+encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(Report)
+
+
+def decode(line: bytes) -> Report:
+    """Raises msgspec.DecodeError."""
+    report: Report = _decoder.decode(line)
+    return report

@@ -1,0 +1,94 @@
+"""CPU and memory by part of the bench, and of the machine around it."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import psutil
+
+_MIB = 2**20
+
+
+class Usage(NamedTuple):
+    """Between two moments, in cores (1.0 is one core busy all the time), by part. `others` is what else ran on the
+    machine, `stolen` what the hypervisor took."""
+
+    seconds: float
+    cores: dict[str, float]
+    others: float
+    stolen: float
+
+
+@dataclass(slots=True)
+class Parts:
+    """Which processes belong to which part: the service, its workers, the publishers and the bench itself."""
+
+    service_pid: int
+    publisher_pids: tuple[int, ...]
+    peak_rss_mb: dict[str, float] = field(default_factory=dict)
+
+    def look(self) -> None:
+        """Takes the memory that is in use now into account."""
+        for part, processes in self._processes().items():
+            used_mb = sum(process.memory_info().rss for process in processes) / _MIB
+            self.peak_rss_mb[part] = max(used_mb, self.peak_rss_mb.get(part, 0.0))
+
+    def cpu(self) -> Snapshot:
+        used_s = {
+            part: sum(sum(process.cpu_times()[:2]) for process in processes)
+            for part, processes in self._processes().items()
+        }
+        machine = psutil.cpu_times()
+        busy_s = sum(getattr(machine, name) for name in ("user", "nice", "system", "irq", "softirq"))
+        return Snapshot(time.monotonic(), used_s, busy_s, machine.steal)
+
+    def _processes(self) -> dict[str, list[psutil.Process]]:
+        service = psutil.Process(self.service_pid)
+        return {
+            "api": [service],
+            "workers": service.children(recursive=True),
+            "publishers": [psutil.Process(pid) for pid in self.publisher_pids],
+            "bench": [psutil.Process()],
+        }
+
+
+class Snapshot(NamedTuple):
+    """CPU seconds so far, at a moment."""
+
+    at_s: float
+    used_s: dict[str, float]
+    busy_s: float
+    stolen_s: float
+
+    def until(self, later: Snapshot) -> Usage:
+        seconds = later.at_s - self.at_s
+        cores = {part: (later.used_s[part] - used_s) / seconds for part, used_s in self.used_s.items()}
+        others = (later.busy_s - self.busy_s) / seconds - sum(cores.values())
+        return Usage(seconds, cores, max(0.0, others), (later.stolen_s - self.stolen_s) / seconds)
+
+
+def machine_facts() -> dict[str, str | int | float]:
+    """What a reader needs to compare figures."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": cores(),
+        "memory_mb": round(psutil.virtual_memory().total / _MIB),
+        "kernel": os.uname().release,
+        "load_1min": round(os.getloadavg()[0], 2),
+    }
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _cpu_name() -> str:
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return os.uname().machine
