@@ -17,7 +17,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
-from api import health, jobs, live, rest, streams, whip
+from api import health, jobs, live, policy, rest, streams, whip
 from api.auth import KeyRing
 from api.cache import VerdictCache
 from api.compat import APP_NAME
@@ -33,7 +33,7 @@ from api.settings import Settings
 from api.uploads import FORM_OVERHEAD_BYTES, Spool
 from api.version import VERSION
 from stream.bus import Bus
-from stream.config import StreamConfig, WindowConfig
+from stream.config import DecisionConfig, StreamConfig, WindowConfig
 from stream.ladder import LadderConfig
 from stream.limits import MediaLimits
 from stream.pool import WorkerPool
@@ -75,8 +75,9 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
     )
     app.state.context = context
     install_error_handlers(app)
-    for router in (rest.router, jobs.router, streams.router, whip.router, health.router, live.router, page):
-        app.include_router(router)
+    for module in (rest, jobs, streams, policy, whip, health, live):
+        app.include_router(module.router)
+    app.include_router(page)
     app.mount("/static", _FreshFiles(directory=DASHBOARD / "static"), name="static")
     return app
 
@@ -154,9 +155,10 @@ def stream_config(settings: Settings) -> StreamConfig:
     windows = WindowConfig(
         window_s=settings.window_s, hop_s=settings.hop_s, sample_rate_hz=settings.sample_rate_hz
     )
+    decision = DecisionConfig(false_alarms_per_hour=settings.false_alarms_per_hour, miss=settings.miss_rate)
     return StreamConfig(
-        windows=windows, ladder=LadderConfig(adaptive=settings.adaptive), max_streams=settings.max_streams,
-        max_jobs=files_at_once(settings),
+        windows=windows, decision=decision, ladder=LadderConfig(adaptive=settings.adaptive),
+        max_streams=settings.max_streams, max_jobs=files_at_once(settings),
     )
 
 

@@ -161,6 +161,33 @@ def bench_detector(json_file: JsonFile = None) -> None:
     run(work)
 
 
+@app.command()
+def simulate(      # noqa: PLR0913 - a command's parameters are its options
+    hours: Annotated[float, typer.Option(help="real hours per stream", min=0.01)] = 1.0,
+    streams: Annotated[int, typer.Option(help="streams at once", min=1)] = 256,
+    budget: Annotated[float | None, typer.Option(help="as DEEPGUARD_FALSE_ALARMS_PER_HOUR")] = None,
+    rate: Annotated[float | None, typer.Option(help="as DEEPGUARD_SAMPLE_RATE")] = None,
+    offset_sd: Annotated[float, typer.Option(help="persistent offset per stream, standard deviation of llr")] = 0.0,
+    gap_share: Annotated[float, typer.Option(help="share of samples that are lost")] = 0.0,
+    tracks: Annotated[int, typer.Option(help="faces per stream", min=1)] = 1,
+    json_file: JsonFile = None,
+) -> None:
+    """False alarms per hour and detection delay of the alarm rule, simulated with the model's measured evidence."""
+    from api.simulating import simulate_policy
+    from api.terminal import run
+    from stream.simulate import World
+
+    def work() -> None:
+        settings = load_settings(false_alarms_per_hour=budget, sample_rate_hz=rate)
+        world = World(settings.sample_rate_hz, offset_sd=offset_sd, gap_share=gap_share, tracks=tracks)
+        text = json.dumps(simulate_policy(settings, world, streams, hours), indent=2)
+        if json_file is not None:
+            json_file.write_text(text + "\n", encoding="utf-8")
+        typer.echo(text)
+
+    run(work)
+
+
 def _score(files: list[Path], as_json: bool, settings: Settings) -> None:
     from rich.console import Console
 

@@ -167,6 +167,18 @@ class LimitsAnswer(_Shape):
     undecided: Band
 
 
+class PolicyAnswer(_Shape):
+    """The alarm rule in force; null where it needs a model, or one that can keep the budget."""
+
+    false_alarms_per_hour: float
+    miss_rate: float
+    limit: float | None
+    clear_bound: float | None
+    reference_llr: float | None
+    expected_delay_s: float | None
+    evidence: dict[str, float] | None
+
+
 class StreamList(_Shape):
     """Running streams, then those that ended lately; each as `StreamInfo`."""
 

@@ -69,6 +69,13 @@ class Settings(BaseSettings):
     adaptive: bool = _setting(
         True, "DEEPGUARD_ADAPTIVE", "examine suspicious streams more often and clear ones less often", "true or false"
     )
+    false_alarms_per_hour: float = _setting(
+        0.01, "DEEPGUARD_FALSE_ALARMS_PER_HOUR", "false alarms that one stream may raise per hour, on average",
+        "0.0001 to 60", ge=0.0001, le=60,
+    )
+    miss_rate: float = _setting(
+        0.1, "DEEPGUARD_MISS_RATE", "share of fakes that may be cleared as real", "0.001 to 0.5", ge=0.001, le=0.5
+    )
     window_s: float = _setting(
         4.0, "DEEPGUARD_WINDOW_S", "seconds of media that a verdict looks back on", "0.5 to 60", ge=0.5, le=60
     )

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 import structlog
 
+from stream.decision import Policy, policy_of
 from stream.errors import ServiceDraining, ServiceFull, StreamExists, StreamUnknown
 from stream.events import Event, Verdict
 from stream.ipc import FileFrame, JobDone, OpenStream
 from stream.judge import FileVerdict, JudgeOptions, judge_file
 from stream.ladder import Ladder
 from stream.pool import FileRequest
-from stream.sampler import phase_of
+from stream.sampler import Pace, phase_of, rate_hz_of
 from stream.session import Preview, Session, StreamSpec
 from stream.types import EndReason, FrameCounts, ModelRef
 
@@ -203,6 +204,14 @@ class StreamService:
 
     def model(self) -> ModelRef | None:
         return self._pool.status.model
+
+    def policy(self) -> Policy | None:
+        """What the operator's budget comes to with the loaded model; None where its evidence is not known."""
+        evidence = self.evidence()
+        if evidence is None:
+            return None
+        base_hz = self._config.windows.sample_rate_hz
+        return policy_of(self._config.decision, (rate_hz_of(Pace.FAST, base_hz), base_hz), evidence)
 
     def evidence(self) -> EvidenceModel | None:
         return self._pool.status.evidence
