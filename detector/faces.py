@@ -45,8 +45,8 @@ class Mtcnn:
         try:
             self._compiler = Compiler(self._config)
             build = self._compiler.runner
-            self._rnet = Batches([build(mtcnn_graphs.rnet(self._weights, size)) for size in RNET_BATCHES])
-            self._onet = Batches([build(mtcnn_graphs.onet(self._weights, size)) for size in ONET_BATCHES])
+            self._rnet = Batches(RNET_BATCHES, lambda size: build(mtcnn_graphs.rnet(self._weights, size)))
+            self._onet = Batches(ONET_BATCHES, lambda size: build(mtcnn_graphs.onet(self._weights, size)))
         except RuntimeError as error:
             raise WeightsRefused(f"the MTCNN graphs cannot be built: {error}") from error
         self._pyramids: OrderedDict[tuple[int, int], Proposer | None] = OrderedDict()

@@ -13,7 +13,7 @@ import openvino as ov
 from detector import geometry, pyramid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -78,20 +78,29 @@ class Compiler:
 
 
 class Batches:
-    """One network at a few fixed batch sizes, fed with square crops."""
+    """One network at a few fixed batch sizes, fed with square crops.
 
-    def __init__(self, runners: Sequence[Runner]) -> None:
-        self._runners = sorted(runners, key=lambda runner: len(runner.rgb))
-        self._side_px = self._runners[0].rgb.shape[1]
+    The smallest is compiled at once, the others when they are first needed: a process that replaces a dead one has to
+    be ready soon.
+    """
+
+    def __init__(self, sizes: Sequence[int], build: Callable[[int], Runner]) -> None:
+        self._sizes = sorted(sizes)
+        self._build = build
+        self._runners = {self._sizes[0]: build(self._sizes[0])}
+        self._side_px = self._runners[self._sizes[0]].rgb.shape[1]
 
     def run(self, picture: Picture, boxes: Floats) -> list[Floats]:
         """The network's answers, row by row, for the crops of at least one box."""
-        step = len(self._runners[-1].rgb)
+        step = self._sizes[-1]
         parts = [self._run_some(picture, boxes[start : start + step]) for start in range(0, len(boxes), step)]
         return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
 
     def _run_some(self, picture: Picture, boxes: Floats) -> list[Floats]:
-        runner = next(runner for runner in self._runners if len(runner.rgb) >= len(boxes))
+        size = next(size for size in self._sizes if size >= len(boxes))
+        if size not in self._runners:
+            self._runners[size] = self._build(size)
+        runner = self._runners[size]
         runner.rgb[: len(boxes)] = crops(picture, boxes, self._side_px)
         return [rows[: len(boxes)].copy() for rows in runner.run()]
 

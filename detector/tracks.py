@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from detector import geometry
 
@@ -72,6 +71,11 @@ class _Track:
         self.box, self.seen_s = box, now_s
 
 
+def preload() -> None:
+    """Imports what the first match needs, for those who have time now and not then."""
+    import scipy.optimize  # noqa: F401
+
+
 class Tracker:
     """The tracks of one stream. Ids count up from 0 and are never used twice; holds at most `max_tracks` tracks."""
 
@@ -112,6 +116,8 @@ class Tracker:
         owners: list[_Track | None] = [None] * len(boxes)
         if not len(boxes) or not self._tracks:
             return owners
+        from scipy.optimize import linear_sum_assignment  # a third of a worker's start: see preload
+
         costs = self._costs(boxes)
         for row, column in zip(*linear_sum_assignment(costs), strict=True):
             if costs[row, column] < FORBIDDEN:

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,6 +22,7 @@ import msgspec
 from detector.build import build_finder, build_scorer
 from detector.config import DetectorConfig
 from detector.errors import DetectorError
+from detector.tracks import preload
 from stream.analyse import Analyser
 from stream.channel import WorkerChannel
 from stream.cusum import EvidenceModel
@@ -51,6 +53,7 @@ def main(arguments: list[str]) -> None:
     analyser, hello = _load(settings)
     channel.send(hello)
     inbox.start()
+    threading.Thread(target=preload, name="preload", daemon=True).start()
     WorkerLoop(channel, InHand(settings.note_fd), analyser, settings).run(inbox)
 
 
