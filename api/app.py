@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import ip_address
@@ -21,6 +20,7 @@ from api import health, jobs, live, policy, rest, streams, whip
 from api.auth import KeyRing
 from api.cache import VerdictCache
 from api.compat import APP_NAME
+from api.compose import files_at_once, running_service
 from api.context import AppContext
 from api.guard import BodyLimit, HostAndOrigin, RequestLog
 from api.health import LoopWatch
@@ -33,11 +33,6 @@ from api.settings import Settings
 from api.uploads import FORM_OVERHEAD_BYTES, Spool
 from api.version import VERSION
 from stream.bus import Bus
-from stream.config import DecisionConfig, StreamConfig, WindowConfig
-from stream.ladder import LadderConfig
-from stream.limits import MediaLimits
-from stream.pool import WorkerPool
-from stream.pool_config import PoolConfig
 from stream.service import StreamService
 
 log = structlog.get_logger(__name__)
@@ -65,7 +60,8 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running_context(settings) as own:
+        bus = Bus()
+        async with running_service(settings, bus) as service, running_context(settings, bus, service) as own:
             app.state.context = own
             yield
 
@@ -98,14 +94,12 @@ async def dashboard() -> Response:
 
 
 @asynccontextmanager
-async def running_context(settings: Settings) -> AsyncIterator[AppContext]:
-    """Everything started, in order; closed in the reverse order. Raises WorkerLost if no worker can be started."""
+async def running_context(settings: Settings, bus: Bus, service: StreamService) -> AsyncIterator[AppContext]:
+    """Everything around a running service, started in order and closed in the reverse order."""
     async with AsyncExitStack() as stack:
-        bus = Bus()
         spool = Spool(settings.spool_dir, settings.max_uploads, settings.max_file_size_bytes)
         spool.open()
         stack.callback(spool.close)
-        service = await stack.enter_async_context(running_service(settings, bus))
         peers = Peers(peers_config(settings), service)
         stack.push_async_callback(peers.close)
         judging = Judging(service, VerdictCache(), files_at_once(settings))
@@ -129,39 +123,6 @@ async def running_context(settings: Settings) -> AsyncIterator[AppContext]:
         )
 
 
-@asynccontextmanager
-async def running_service(settings: Settings, bus: Bus) -> AsyncIterator[StreamService]:
-    """The stream service with its workers. Raises WorkerLost if none can be started."""
-    pool = WorkerPool(pool_config(settings))
-    service = StreamService(stream_config(settings), pool, bus)
-    try:
-        await service.start()
-        yield service
-    finally:
-        await service.close()
-
-
-def pool_config(settings: Settings) -> PoolConfig:
-    """The part of the settings that concerns workers."""
-    return PoolConfig(
-        workers=settings.workers,
-        weights_dir=settings.model_path,
-        limits=MediaLimits(file_bytes=settings.max_file_size_bytes),
-    )
-
-
-def stream_config(settings: Settings) -> StreamConfig:
-    """The part of the settings that concerns streams."""
-    windows = WindowConfig(
-        window_s=settings.window_s, hop_s=settings.hop_s, sample_rate_hz=settings.sample_rate_hz
-    )
-    decision = DecisionConfig(false_alarms_per_hour=settings.false_alarms_per_hour, miss=settings.miss_rate)
-    return StreamConfig(
-        windows=windows, decision=decision, ladder=LadderConfig(adaptive=settings.adaptive),
-        max_streams=settings.max_streams, max_jobs=files_at_once(settings),
-    )
-
-
 def peers_config(settings: Settings) -> PeersConfig:
     """The part of the settings that concerns publishers."""
     return PeersConfig(
@@ -169,12 +130,6 @@ def peers_config(settings: Settings) -> PeersConfig:
         max_sessions_per_caller=settings.max_streams,
         loopback=settings.is_loopback or ip_address(settings.host).is_unspecified,
     )
-
-
-def files_at_once(settings: Settings) -> int:
-    """How many uploads the workers take at a time."""
-    workers = settings.workers or len(os.sched_getaffinity(0))
-    return workers * pool_config(settings).jobs_per_worker
 
 
 def _middleware(settings: Settings) -> list[Middleware]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from api.app import files_at_once, running_service
+from api.compose import files_at_once, running_service
 from api.problems import Problem, problem_of
 from api.settings import Settings
 from stream.bus import Bus

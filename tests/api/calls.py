@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stream.errors import StreamUnknown
+from stream.errors import ServiceFull, StreamUnknown
 from stream.events import Label, Reason, StreamStarted, Verdict
 from stream.session import StreamSpec
 from stream.types import Codec, EndReason, FrameCounts
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stream.session import Session
     from tests.api.rig import Rig
 
+ADMITTED_S = 20.0
 PORTRAIT = (Path(__file__).resolve().parents[1] / "media" / "biden.jpg").read_bytes()
 
 
@@ -44,7 +45,7 @@ class Call:
     peer: Peer
     fed_s: float = field(default=0.0)
 
-    def feed(self, seconds: float, rate_hz: float = 4.0) -> None:
+    def feed(self, seconds: float, rate_hz: float = 2.0) -> None:
         """So much media, at once."""
         for _ in range(round(seconds * rate_hz)):
             self.rig.call(self.session.feed, PORTRAIT, self.fed_s, True, time.time())
@@ -53,14 +54,25 @@ class Call:
 
 @contextmanager
 def running_call(rig: Rig, stream: str) -> Iterator[Call]:
-    peer = Peer()
     spec = StreamSpec(stream=stream, source="test", codec=Codec.JPEG, call_id="a-call", participant_id="somebody")
-    call = Call(rig, rig.call(rig.context.service.open, spec, peer), peer)
+    call = _admitted(rig, spec, Peer())
     try:
         yield call
     finally:
         with suppress(StreamUnknown):
             rig.run(rig.context.service.stop(stream, EndReason.STOPPED))
+
+
+def _admitted(rig: Rig, spec: StreamSpec, peer: Peer) -> Call:
+    """A service that was overfed just now may want a moment."""
+    end_s = time.monotonic() + ADMITTED_S
+    while True:
+        try:
+            return Call(rig, rig.call(rig.context.service.open, spec, peer), peer)
+        except ServiceFull:
+            if time.monotonic() > end_s:
+                raise
+            time.sleep(0.2)
 
 
 def started(stream: str, epoch: int = 1) -> StreamStarted:

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 
 from api.app import running_context
+from api.compose import running_service
 from api.connections import GuardedProtocol
-from api.server import listening_socket, make_server, url_of
+from api.server import listening_socket, url_of
+from api.serving import make_server
 from api.settings import Settings
+from stream.bus import Bus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from api.context import AppContext
-    from api.server import Server
+    from api.serving import Server
 
 Result = TypeVar("Result")
 
@@ -75,7 +78,11 @@ def running_rig(protocol: type[GuardedProtocol] = GuardedProtocol, **settings: A
 
     async def serve() -> None:
         with listening_socket(values["host"], values["port"]) as listener:
-            async with running_context(Settings(**values)) as context:
+            settings, bus = Settings(**values), Bus()
+            async with (
+                running_service(settings, bus) as service,
+                running_context(settings, bus, service) as context,
+            ):
                 server = make_server(context, protocol)
                 found.append(Rig(url_of(listener), context, server, asyncio.get_running_loop()))
                 serving = asyncio.create_task(server.serve(sockets=[listener]))

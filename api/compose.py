@@ -1,0 +1,55 @@
+"""The stream service and its workers, made as the settings say. Knows nothing of HTTP, and is quick to import."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from api.settings import Settings
+from stream.bus import Bus
+from stream.config import DecisionConfig, StreamConfig, WindowConfig
+from stream.ladder import LadderConfig
+from stream.limits import MediaLimits
+from stream.pool import WorkerPool
+from stream.pool_config import PoolConfig
+from stream.service import StreamService
+
+
+@asynccontextmanager
+async def running_service(settings: Settings, bus: Bus) -> AsyncIterator[StreamService]:
+    """The stream service with its workers. Raises WorkerLost if none can be started."""
+    pool = WorkerPool(pool_config(settings))
+    service = StreamService(stream_config(settings), pool, bus)
+    try:
+        await service.start()
+        yield service
+    finally:
+        await service.close()
+
+
+def pool_config(settings: Settings) -> PoolConfig:
+    """The part of the settings that concerns workers."""
+    return PoolConfig(
+        workers=settings.workers,
+        weights_dir=settings.model_path,
+        limits=MediaLimits(file_bytes=settings.max_file_size_bytes),
+    )
+
+
+def stream_config(settings: Settings) -> StreamConfig:
+    """The part of the settings that concerns streams."""
+    windows = WindowConfig(
+        window_s=settings.window_s, hop_s=settings.hop_s, sample_rate_hz=settings.sample_rate_hz
+    )
+    decision = DecisionConfig(false_alarms_per_hour=settings.false_alarms_per_hour, miss=settings.miss_rate)
+    return StreamConfig(
+        windows=windows, decision=decision, ladder=LadderConfig(adaptive=settings.adaptive),
+        max_streams=settings.max_streams, max_jobs=files_at_once(settings),
+    )
+
+
+def files_at_once(settings: Settings) -> int:
+    """How many uploads the workers take at a time."""
+    workers = settings.workers or len(os.sched_getaffinity(0))
+    return workers * pool_config(settings).jobs_per_worker
