@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 
 from api.auth import Caller
 from api.compat import APP_NAME, gradcam_answer, predict_answer
+from api.compose import stream_config
 from api.context import AppContext, context_of
 from api.errors import NoModel, Unprocessable, UploadRefused
 from api.health import public_words
@@ -76,7 +77,7 @@ async def limits(request: Request) -> LimitsAnswer:
         max_upload_bytes=context.settings.max_file_size_bytes,
         upload_extensions=[*PICTURE_EXTENSIONS, *VIDEO_EXTENSIONS],
         max_streams=context.settings.max_streams,
-        undecided=_undecided(DecisionConfig()),
+        undecided=_undecided(stream_config(context.settings).decision),
     )
 
 
