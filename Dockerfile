@@ -16,7 +16,7 @@ RUN useradd --system --uid 10001 --create-home deepguard
 COPY --from=build /opt/deepguard /opt/deepguard
 ENV PATH=/opt/deepguard/bin:$PATH PYTHONUNBUFFERED=1 PORT=8080 HOST=0.0.0.0 LOG_DIR=
 USER deepguard
-WORKDIR /home/deepguard
+WORKDIR /app
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/livez')"]

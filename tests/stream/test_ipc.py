@@ -26,6 +26,7 @@ SEEN = Observation(
 TO_WORKER = [
     ipc.OpenStream(stream="s", epoch=3, codec=Codec.H264, rate_hz=2.0, phase=0.5, first_track=4, after_cell=-1),
     ipc.FeedUnit(unit=UNIT),
+    ipc.SetPace(stream="s", epoch=3, pace=2),
     ipc.CloseStream(stream="s", epoch=3),
     ipc.RunJob(job="j", path="p", max_samples=5, rate_hz=2.0, heat_maps=True),
     ipc.CancelJob(job="j"),
