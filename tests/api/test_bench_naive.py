@@ -1,0 +1,62 @@
+"""The plain design's bookkeeping, with a scorer of known speed in the place of mtcnn and Keras."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from api.bench.naive import NaiveResult, Observed, measure_naive
+from tests.api.test_publish import make_clip
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+class Scorer:
+    """Takes a while per sample; remembers what it was given."""
+
+    def __init__(self, takes_s: float) -> None:
+        self._takes_s = takes_s
+        self.shapes: set[tuple[int, ...]] = set()
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> float:
+        assert rgb.dtype == np.uint8
+        self.shapes.add(rgb.shape)
+        time.sleep(self._takes_s)
+        return 0.0
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return make_clip(tmp_path / "clip.webm", "libvpx", deadline="realtime", **{"lag-in-frames": "0"})
+
+
+@pytest.mark.slow
+def test_calls_are_added_until_it_does_not_keep_up(clip: Path) -> None:
+    scorer = Scorer(0.2)
+    result = measure_naive(clip, 3.0, scorer)
+    assert scorer.shapes == {(120, 160, 3)}
+    assert 200 <= result.sample_ms < 240
+    assert 2.0 < result.by_cost <= 2.5
+    assert result.calls == 2
+    assert [played.calls for played in result.observed] == [2, 3]
+    assert result.observed[0].sampling >= 0.95 > result.observed[1].sampling
+
+
+@pytest.mark.slow
+def test_it_may_keep_up_with_nothing(clip: Path) -> None:
+    result = measure_naive(clip, 3.0, Scorer(0.8))
+    assert result.calls == 0
+    assert result.by_cost < 0.63
+    assert result.capacity == result.by_cost
+
+
+def test_ours_is_held_against_the_better_of_both_figures() -> None:
+    seen = Observed(calls=2, sampling=1.0, p95_age_ms=300.0)
+    result = NaiveResult(sample_ms=300.0, decode_ms=1.0, by_cost=1.6, calls=2, observed=(seen,))
+    assert result.capacity == 2.0

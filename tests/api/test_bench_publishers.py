@@ -1,0 +1,65 @@
+"""Many calls out of one process, against a real WHIP endpoint."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from api.bench.children import Publishers
+from api.errors import BenchFailed
+from stream.errors import ServiceFull
+from stream.types import EndReason
+from tests.api.test_publish import make_clip
+from tests.api.whip_rig import until, whip_rig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return make_clip(tmp_path / "clip.webm", "libvpx", deadline="realtime", **{"lag-in-frames": "0"})
+
+
+async def test_every_call_is_a_real_one_and_every_frame_has_its_time(clip: Path) -> None:
+    publishers = Publishers()
+    async with whip_rig() as rig:
+        began_s = time.monotonic()
+        await publishers.start(f"{rig.url}/whip", clip, "call-", 3)
+        await until(lambda: len(rig.service.sessions) == 3 and all(len(s.units) > 30 for s in rig.service.sessions), 40)
+        assert set(publishers.sending) == {"call-0", "call-1", "call-2"}
+        await publishers.stop()
+        ended_s = time.monotonic()
+        sessions = {session.spec.stream: session for session in rig.service.sessions}
+    assert not publishers.lost
+    for stream, session in sessions.items():
+        sent = publishers.sent[stream]
+        assert session.ended is EndReason.PUBLISHER_LEFT
+        assert len(session.units) <= len(sent.sent_s)
+        assert session.units[0].keyframe
+        assert began_s < sent.sent_s[0] == pytest.approx(publishers.sending[stream], abs=1e-3)
+        assert sent.sent_s == sorted(sent.sent_s)
+        assert sent.sent_s[-1] < ended_s
+        assert sent.sent_s[30] - sent.sent_s[0] == pytest.approx(1.0, abs=0.3)
+        assert sent.payload_bytes >= sum(len(unit.payload) for unit in session.units)
+
+
+async def test_a_call_that_is_not_let_in_is_told_and_the_others_go_on(clip: Path) -> None:
+    publishers = Publishers()
+    async with whip_rig() as rig:
+        rig.service.refusal = ServiceFull("full", 5)
+        await publishers.start(f"{rig.url}/whip", clip, "call-", 2)
+        await until(lambda: len(publishers.lost) == 2, 40)
+        await publishers.stop()
+    assert all("hung up" in lost.message for lost in publishers.lost.values())
+
+
+async def test_publishers_that_die_are_told(clip: Path) -> None:
+    publishers = Publishers()
+    await publishers.start("http://127.0.0.1:9/whip", clip.with_name("missing.webm"), "call-", 1)
+    with pytest.raises(BenchFailed, match="status"):
+        await publishers.stop()

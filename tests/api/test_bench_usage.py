@@ -1,0 +1,39 @@
+"""What processes and the machine use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+from api.bench.usage import Parts, cores, machine_facts
+
+SPIN = "import time\nend = time.process_time() + 60\nwhile time.process_time() < end: pass"
+
+
+def test_cpu_and_memory_are_told_by_part() -> None:
+    with subprocess.Popen([sys.executable, "-c", SPIN]) as busy:
+        try:
+            parts = Parts(os.getpid(), (busy.pid,))
+            parts.look()
+            before, own_s = parts.cpu(), time.process_time()
+            time.sleep(0.5)
+            own_s = time.process_time() - own_s
+            usage = before.until(parts.cpu())
+        finally:
+            busy.kill()
+    assert usage.seconds >= 0.5
+    assert 0.05 < usage.cores["publishers"] < 1.1           # it may have to share its core
+    assert usage.cores["workers"] == usage.cores["publishers"]      # the same process: a child of "the service"
+    assert usage.cores["api"] * usage.seconds >= own_s * 0.5 - 0.02
+    assert usage.others >= 0
+    assert parts.peak_rss_mb["api"] > 20
+    assert parts.peak_rss_mb["publishers"] > 2
+
+
+def test_the_machine_is_described() -> None:
+    facts = machine_facts()
+    assert facts["cores"] == cores() >= 1
+    assert facts["cpu"]
+    assert facts["memory_mb"] > 100
