@@ -11,10 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
+from api.bench.options import BenchCodec, BenchSize, LiveBenchOptions
 from api.settings import Settings, load_settings, settings_table
 from api.version import VERSION
 
 EXIT_NOT_ALL = 1
+LIVE_RESULT = Path("build") / "bench" / "live.json"
 
 _FILE_WIDTH = 240       # of a table that nobody reads on a screen
 
@@ -161,6 +163,33 @@ def bench_detector(json_file: JsonFile = None) -> None:
     run(work)
 
 
+@bench.command("live")
+def bench_live(     # noqa: PLR0913 - a command's parameters are its options
+    calls: Annotated[int, typer.Option(help="how many; with --find, where to start", min=1, max=512)] = 20,
+    codec: Annotated[BenchCodec, typer.Option(help="what the publishers send")] = BenchCodec.VP8,
+    size: Annotated[BenchSize, typer.Option(help="size of their pictures, at 30 frames/s")] = BenchSize.P360,
+    seconds: Annotated[float, typer.Option(help="how long is measured, per number of calls", min=2)] = 30.0,
+    find: Annotated[bool, typer.Option("--find", help="look for the largest number that holds")] = False,
+    naive: Annotated[bool, typer.Option(help="measure the plain design, too (extra `train`)")] = True,
+    json_file: Annotated[Path, typer.Option("--json", metavar="FILE", help="gets the result")] = LIVE_RESULT,
+) -> None:
+    """Live calls over real WebRTC: verdict ages, sampling, CPU, memory. Needs the extra `bench`."""
+    from rich.console import Console
+
+    from api.errors import BenchFailed
+    from api.terminal import run
+
+    def work() -> None:
+        options = LiveBenchOptions(calls, codec, size, seconds, find, naive)
+        console = Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
+        result = _with_extra("api.bench.live", "bench").bench_live(options, console)
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        typer.echo(str(json_file))
+
+    run(work, BenchFailed)
+
+
 @app.command()
 def simulate(      # noqa: PLR0913 - a command's parameters are its options
     hours: Annotated[float, typer.Option(help="real hours per stream", min=0.01)] = 1.0,
@@ -216,14 +245,14 @@ def _score(files: list[Path], as_json: bool, settings: Settings) -> None:
         raise typer.Exit(EXIT_NOT_ALL)
 
 
-def _with_extra(module: str) -> Any:
+def _with_extra(module: str, extra: str = "train") -> Any:
     """A module that needs more than serving does."""
     from api.terminal import end
 
     try:
         return import_module(module)
     except ImportError as error:
-        end(f"this needs the extra `train` ({error}): pip install 'deepguard[train]'")
+        end(f"this needs the extra `{extra}` ({error}): pip install 'deepguard[{extra}]'")
 
 
 if __name__ == "__main__":

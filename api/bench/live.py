@@ -35,7 +35,7 @@ def bench_live(options: LiveBenchOptions, console: Console) -> dict[str, Any]:
     """Measures, shows a table, and gives the figures as JSON values. Raises BenchFailed."""
     if options.naive and not all(importlib.util.find_spec(name) for name in ("mtcnn", "tensorflow")):
         raise BenchFailed("the plain design needs the extra `train`; without it use --no-naive")
-    with _progress(console) as telling:
+    with _progress() as telling:
         outcome = asyncio.run(_bench(options, telling))
     console.print(as_table(outcome))
     return as_json(outcome)
@@ -85,8 +85,10 @@ class _Bar:
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[_Bar]:
+def _progress() -> Iterator[_Bar]:
+    """A bar on stderr; nothing where that is no terminal."""
+    console = Console(stderr=True)
     percent = TextColumn("{task.percentage:>3.0f} %")
     columns = TextColumn("{task.description}"), BarColumn(), percent, TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield _Bar(progress)
