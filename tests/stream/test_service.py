@@ -170,7 +170,7 @@ async def test_a_killed_worker_is_replaced_and_only_its_stream_shows_a_gap(runni
     assert len(hit) == 1
     spared = ({"a", "b"} - hit).pop()
     assert all(v.coverage > 0.9 for v in running.recorder.verdicts(spared))
-    assert running.recorder.verdicts(hit.pop())[-1].end_s > 7.0, "the stream goes on in another worker"
+    assert running.recorder.verdicts(hit.pop())[-1].end_s > 5.0, "the stream goes on in another worker"
 
 
 async def test_a_call_that_falls_silent_is_flagged_once_and_recovers_by_itself(running: Running) -> None:
