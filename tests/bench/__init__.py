@@ -1,0 +1,1 @@
+"""Measured against bars; never part of `make test`."""

@@ -1,0 +1,34 @@
+"""The bars of `deepguard bench live`. To be run on a machine that has nothing else to do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
+
+CORES = 2       # that the bars were set for
+CALLS = 20
+RATIO = 10
+
+
+def test_twenty_calls_hold_and_the_plain_design_manages_a_tenth_at_most(tmp_path: Path) -> None:
+    result = tmp_path / "live.json"
+    command = [sys.executable, "-m", "api.cli", "bench", "live", "--calls", str(CALLS), "--json", str(result)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
+    print(done.stdout)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(result.read_text())
+    assert figures["machine"]["cores"] >= CORES
+    assert figures["cpu"]["others"] < 0.1, "something else ran; the figures say nothing"
+    assert figures["refused"] == []
+    assert figures["verdict_age_ms"]["p95"] <= 500
+    assert figures["sampling_min"] >= 0.95
+    assert figures["ratio"] >= RATIO

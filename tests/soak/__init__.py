@@ -1,0 +1,1 @@
+"""Long runs; never part of `make test`."""
