@@ -55,6 +55,14 @@ class StreamInfo(msgspec.Struct, frozen=True, kw_only=True):
     frames: FrameCounts
 
 
+class _Ended(NamedTuple):
+    """What is kept of a stream until `until_s`, monotonic."""
+
+    until_s: float
+    info: StreamInfo
+    preview: Preview | None
+
+
 class ServiceStatus(NamedTuple):
     """`ready`: at least one worker is warm. `problem` says why there is no model, or is empty."""
 
@@ -74,7 +82,7 @@ class StreamService:
         self._pool = pool
         self._bus = bus
         self._live: dict[str, Session] = {}
-        self._ended: dict[str, tuple[float, StreamInfo]] = {}
+        self._ended: dict[str, _Ended] = {}
         self._epochs: dict[str, int] = {}
         self._jobs = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -142,7 +150,7 @@ class StreamService:
         """Running streams in the order they started, then those that ended lately."""
         self._forget_ended()
         live = tuple(_info(session, "live") for session in self._live.values())
-        return live + tuple(info for _, info in self._ended.values())
+        return live + tuple(ended.info for ended in self._ended.values())
 
     def get(self, stream: str) -> StreamInfo:
         """Raises StreamUnknown."""
@@ -150,14 +158,17 @@ class StreamService:
         if stream in self._live:
             return _info(self._live[stream], "live")
         if stream in self._ended:
-            return self._ended[stream][1]
+            return self._ended[stream].info
         raise StreamUnknown(f"no stream {stream!r} is running or ended lately")
 
     def preview(self, stream: str) -> Preview | None:
-        """The newest sampled frame of a running stream, if there is one yet. Raises StreamUnknown."""
-        if stream not in self._live:
-            raise StreamUnknown(f"no stream {stream!r} is running")
-        return self._live[stream].preview
+        """The newest sampled frame of a stream that is running or ended lately, if any. Raises StreamUnknown."""
+        if stream in self._live:
+            return self._live[stream].preview
+        self._forget_ended()
+        if stream in self._ended:
+            return self._ended[stream].preview
+        raise StreamUnknown(f"no stream {stream!r} is running or ended lately")
 
     async def stop(self, stream: str, reason: EndReason = EndReason.STOPPED) -> None:
         """Hangs the source up and ends the stream. Raises StreamUnknown."""
@@ -220,7 +231,7 @@ class StreamService:
         if self._live.get(session.stream) is session:
             del self._live[session.stream]
             until_s = time.monotonic() + self._config.ended_kept_s
-            self._ended[session.stream] = (until_s, _info(session, "ended"))
+            self._ended[session.stream] = _Ended(until_s, _info(session, "ended"), session.preview)
             self._forget_ended()
 
     def spawn(self, session: Session, reason: EndReason, message: str) -> None:
@@ -264,7 +275,7 @@ class StreamService:
 
     def _forget_ended(self) -> None:
         now_s = time.monotonic()
-        for stream in [s for s, (until_s, _) in self._ended.items() if until_s < now_s]:
+        for stream in [s for s, ended in self._ended.items() if ended.until_s < now_s]:
             del self._ended[stream]
         while len(self._ended) > self._config.max_streams:
             del self._ended[next(iter(self._ended))]

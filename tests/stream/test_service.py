@@ -128,8 +128,9 @@ async def test_what_a_list_shows_while_a_call_runs_and_after(running: Running) -
     await running.service.stop("call")
     assert peer.closed == 1
     assert running.service.get("call").state == "ended"
+    assert running.service.preview("call") is not None, "who watches sees its last frame for a while"
     with pytest.raises(StreamUnknown):
-        running.service.preview("call")
+        running.service.preview("another")
     with pytest.raises(StreamUnknown):
         await running.service.stop("call")
 
