@@ -88,7 +88,7 @@ def as_table(outcome: Outcome) -> Table:
                               f"({figures.got_per_s:.1f} of {figures.wanted_per_s:.1f} samples/s)",
                   f"each >= {SAMPLING_BAR:.0%}")
     table.add_row("media", f"{figures.frames_per_s:.0f} frames/s, {run.payload_bytes_per_s * 8 / 1e6:.1f} Mbit/s", "")
-    table.add_row("CPU, in cores", ", ".join(f"{part} {cpu[part]:.2f}" for part in (*PARTS, "others")), "")
+    table.add_row("CPU, in cores", ", ".join(f"{part} {cpu[part]:.2f}" for part in (*PARTS, "others", "niced")), "")
     table.add_row("publishers' share", f"{cpu['publishers_share']:.1%} of {outcome.machine['cores']} cores; "
                                        f"frames left {run.publishers_late_ms:.0f} ms late at p95", "")
     table.add_row("memory, MiB", ", ".join(f"{part} {run.peak_rss_mb.get(part, 0):.0f}" for part in PARTS), "")
@@ -114,6 +114,7 @@ def _cpu(run: Run, cores: int) -> dict[str, float]:
     parts = {part: _round(run.usage.cores.get(part, 0.0), 3) or 0.0 for part in PARTS}
     return parts | {
         "others": _round(run.usage.others, 3) or 0.0,
+        "niced": _round(run.usage.niced, 3) or 0.0,
         "stolen": _round(run.usage.stolen, 3) or 0.0,
         "publishers_share": _round(run.usage.cores.get("publishers", 0.0) / cores, 4) or 0.0,
     }

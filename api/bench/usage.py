@@ -14,11 +14,13 @@ _MIB = 2**20
 
 class Usage(NamedTuple):
     """Between two moments, in cores (1.0 is one core busy all the time), by part. `others` is what else ran on the
-    machine, `stolen` what the hypervisor took."""
+    machine, `niced` what ran with lowered priority (which gives way, but still uses caches and memory), `stolen` what
+    the hypervisor took."""
 
     seconds: float
     cores: dict[str, float]
     others: float
+    niced: float
     stolen: float
 
 
@@ -42,8 +44,8 @@ class Parts:
             for part, processes in self._processes().items()
         }
         machine = psutil.cpu_times()
-        busy_s = sum(getattr(machine, name) for name in ("user", "nice", "system", "irq", "softirq"))
-        return Snapshot(time.monotonic(), used_s, busy_s, machine.steal)
+        busy_s = sum(getattr(machine, name) for name in ("user", "system", "irq", "softirq"))
+        return Snapshot(time.monotonic(), used_s, busy_s, machine.nice, machine.steal)
 
     def _processes(self) -> dict[str, list[psutil.Process]]:
         service = psutil.Process(self.service_pid)
@@ -61,13 +63,15 @@ class Snapshot(NamedTuple):
     at_s: float
     used_s: dict[str, float]
     busy_s: float
+    niced_s: float
     stolen_s: float
 
     def until(self, later: Snapshot) -> Usage:
         seconds = later.at_s - self.at_s
         cores = {part: (later.used_s[part] - used_s) / seconds for part, used_s in self.used_s.items()}
         others = (later.busy_s - self.busy_s) / seconds - sum(cores.values())
-        return Usage(seconds, cores, max(0.0, others), (later.stolen_s - self.stolen_s) / seconds)
+        niced, stolen = (later.niced_s - self.niced_s) / seconds, (later.stolen_s - self.stolen_s) / seconds
+        return Usage(seconds, cores, max(0.0, others), niced, stolen)
 
 
 def machine_facts() -> dict[str, str | int | float]:

@@ -27,7 +27,7 @@ def run(calls: int = 20, p95_ms: float = 200.0, sampling: float = 0.99, refused:
     ages = Percentiles(90.0, p95_ms, p95_ms + 50)
     return Run(
         calls=calls, figures=Figures(ages, Percentiles(NONE, NONE, NONE), p95_ms, 59 * calls, each, 30.0),
-        usage=Usage(30.0, {"api": 0.2, "workers": 1.2, "publishers": 0.16, "bench": 0.01}, 0.05, 0.0),
+        usage=Usage(30.0, {"api": 0.2, "workers": 1.2, "publishers": 0.16, "bench": 0.01}, 0.05, 0.3, 0.0),
         peak_rss_mb={"api": 110.2, "workers": 700.0}, publishers_late_ms=4.0, payload_bytes_per_s=1.25e6,
         refused=refused,
     )
@@ -43,7 +43,7 @@ def test_the_figures_are_there_for_programs() -> None:
     assert figures["sampling_min"] == 0.99
     assert figures["sustained"]
     assert figures["cpu"] == {
-        "api": 0.2, "workers": 1.2, "publishers": 0.16, "bench": 0.01, "others": 0.05, "stolen": 0.0,
+        "api": 0.2, "workers": 1.2, "publishers": 0.16, "bench": 0.01, "others": 0.05, "niced": 0.3, "stolen": 0.0,
         "publishers_share": 0.08,
     }
     assert figures["rss_mb"] == {"api": 110, "workers": 700, "publishers": 0, "bench": 0}
