@@ -32,4 +32,7 @@ def evidence_of(settings: Settings) -> EvidenceModel:
         raise SettingsRefused(f"MODEL_PATH: {error}") from error
     if stats is None:
         raise SettingsRefused("MODEL_PATH: this model's evidence was not measured, so there is nothing to simulate")
-    return EvidenceModel(stats.mean_real, stats.mean_fake, stats.sd, stats.correlation_s)
+    return EvidenceModel(
+        stats.mean_real, stats.mean_fake, stats.sd, stats.correlation_s, real_middle=stats.real_middle,
+        fake_low=stats.fake_low,
+    )

@@ -123,6 +123,8 @@ class EvidenceStats:
     `mean_real`: 95th percentile over real clips of a clip's mean LLR. `mean_fake`: mean LLR of the fake clips that lie
     above it, which are the share `detectable` of all. `sd`: standard deviation of frames within a clip.
     `correlation_s`: time in which the correlation between frames falls to 1/e.
+    `real_middle`: median over real clips of a clip's mean LLR; `fake_low`: 10th percentile over fake clips. A face may
+    be called real only where its evidence lies below what nine fakes in ten reach.
     """
 
     mean_real: float
@@ -130,6 +132,8 @@ class EvidenceStats:
     sd: float
     correlation_s: float
     detectable: float
+    real_middle: float
+    fake_low: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,10 @@ class EvidenceModel(msgspec.Struct, frozen=True):
     `mean_real` is the 95th percentile over real streams of a stream's mean llr (an upper end, not a mean), `mean_fake`
     the mean over fakes, `sd` the standard deviation of samples within a stream, and `correlation_s` the time in which
     the correlation between samples falls to 1/e. `clip` bounds what one sample may say.
+
+    A face is cleared by a test of its own, of `real_middle` (the median of real streams' means) against `fake_low` (the
+    10th percentile of fakes): clearing by the alarm's test would call every fake real that it cannot see. None stands
+    for `mean_real` and `mean_fake`.
     """
 
     mean_real: float
@@ -27,6 +31,8 @@ class EvidenceModel(msgspec.Struct, frozen=True):
     sd: float
     correlation_s: float
     clip: float = 4.0
+    real_middle: float | None = None
+    fake_low: float | None = None
 
     def __post_init__(self) -> None:
         if self.sd <= 0 or self.correlation_s < 0 or self.clip <= 0:
@@ -46,6 +52,25 @@ class EvidenceModel(msgspec.Struct, frozen=True):
     def gain(self) -> float:
         """Nats of evidence per unit of llr and effective sample."""
         return (self.mean_fake - self.mean_real) / self.sd**2
+
+
+    @property
+    def clear_reference(self) -> float:
+        """The llr below which a face moves towards being cleared."""
+        return (self._real + self._fake) / 2
+
+    @property
+    def clear_gain(self) -> float:
+        """As `gain`, for clearing; 0 where the evidence of fakes starts below that of half of the real streams."""
+        return max(0.0, (self._fake - self._real) / self.sd**2)
+
+    @property
+    def _real(self) -> float:
+        return self.mean_real if self.real_middle is None else self.real_middle
+
+    @property
+    def _fake(self) -> float:
+        return self.mean_fake if self.fake_low is None else self.fake_low
 
 
 def independence(interval_s: float, correlation_s: float) -> float:
@@ -129,12 +154,14 @@ def advance(sums: Sums, sample: Sample, model: EvidenceModel, limit: float) -> S
     new = independence(interval_s, model.correlation_s)
     kept = 0.5 ** (interval_s / HALF_LIFE_S)
     bounded = min(max(sample.llr, -model.clip), model.clip)
-    step = min(sample.weight, 1.0) * new * max(0.0, model.gain) * (bounded - model.reference)
-    rise = min(max(0.0, sums.rise + step), CEILING * limit)
+    looks = min(sample.weight, 1.0) * new
+    rise = sums.rise + looks * max(0.0, model.gain) * (bounded - model.reference)
+    rise = min(max(0.0, rise), CEILING * limit)
+    log_ratio = sums.log_ratio * kept + looks * model.clear_gain * (bounded - model.clear_reference)
     return Sums(
         pts_s=sample.pts_s,
         rise=rise,
-        log_ratio=min(max(sums.log_ratio * kept + step, -DEEPEST), DEEPEST),
-        looks=sums.looks * kept + min(sample.weight, 1.0) * new,
+        log_ratio=min(max(log_ratio, -DEEPEST), DEEPEST),
+        looks=sums.looks * kept + looks,
         alarm=rise >= limit or (sums.alarm and rise > CLOSE * limit),
     )

@@ -90,7 +90,10 @@ def _load(settings: WorkerSettings) -> tuple[Analyser, Hello]:
 def _evidence(stats: EvidenceStats | None) -> EvidenceModel | None:
     if stats is None:
         return None
-    return EvidenceModel(stats.mean_real, stats.mean_fake, stats.sd, stats.correlation_s)
+    return EvidenceModel(
+        stats.mean_real, stats.mean_fake, stats.sd, stats.correlation_s, real_middle=stats.real_middle,
+        fake_low=stats.fake_low,
+    )
 
 
 def _built(build: Callable[[DetectorConfig], _Part], config: DetectorConfig) -> tuple[_Part | None, str]:

@@ -22,16 +22,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector.protocols import FaceFinder, FaceScorer
+    from detector.types import FaceScore
 
     Floats = NDArray[np.float64]
 
 _REAL_PERCENTILE = 95
+_FAKE_PERCENTILE = 10
 _LONGEST_LAG = 10
 _MIN_FRAMES = 8
 
 
 class Series(NamedTuple):
-    """The LLRs of the largest face of one clip, `interval_s` apart; NaN where there was none."""
+    """The LLRs of the largest face of one clip, `interval_s` apart; NaN where there was none
+    or where it was too small to count."""
 
     llr: Floats
     interval_s: float
@@ -50,8 +53,13 @@ def score_clip(path: Path, rate_hz: float, parts: tuple[FaceFinder, FaceScorer],
                 continue
             rgb = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
             faces = finder.find(rgb)
-            llr.append(scorer.score([crop_face(rgb, faces[0])])[0].llr if faces else math.nan)
+            llr.append(_llr(scorer.score([crop_face(rgb, faces[0])])[0]) if faces else math.nan)
     return Series(np.array(llr), 1 / rate_hz)
+
+
+def _llr(score: FaceScore) -> float:
+    """What the frame adds in a call: nothing where the face is too small to count."""
+    return score.llr if score.quality.weight > 0 else math.nan
 
 
 def correlation_time_s(clips: Sequence[Series]) -> float:
@@ -83,6 +91,8 @@ def measure(real: Sequence[Series], fake_means: Sequence[float]) -> EvidenceStat
         sd=float(np.nanstd(within)),
         correlation_s=correlation_time_s(real),
         detectable=len(above) / max(1, len(fake_means)),
+        real_middle=float(np.median(means)),
+        fake_low=float(np.percentile(fake_means, _FAKE_PERCENTILE)),
     )
 
 

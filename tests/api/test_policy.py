@@ -26,7 +26,9 @@ def test_the_policy_names_the_budget_and_what_follows_from_it(client: httpx.Clie
     assert policy["limit"] > 1
     assert policy["clear_bound"] < 0
     assert policy["expected_delay_s"] is None or policy["expected_delay_s"] > 0
-    assert set(policy["evidence"]) == {"mean_real", "mean_fake", "sd", "correlation_s", "clip"}
+    assert set(policy["evidence"]) == {
+        "mean_real", "mean_fake", "sd", "correlation_s", "clip", "real_middle", "fake_low",
+    }
 
 
 def test_a_simulation_of_the_shipped_model_keeps_the_budget() -> None:

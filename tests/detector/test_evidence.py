@@ -41,6 +41,8 @@ def test_what_is_measured_of_clips() -> None:
     assert stats.mean_real == pytest.approx(np.percentile(means, 95))
     assert stats.mean_fake == pytest.approx(2.0)
     assert stats.detectable == 0.75
+    assert stats.real_middle == pytest.approx(np.median(means))
+    assert stats.fake_low == pytest.approx(np.percentile([-1.0, 1.0, 2.0, 3.0], 10))
     assert stats.sd == pytest.approx(1.0, abs=0.05)
 
 

@@ -129,3 +129,25 @@ def test_an_evidence_model_that_makes_no_sense_is_refused(bad: dict[str, float])
 def test_a_budget_of_no_alarms_at_all_is_refused() -> None:
     with pytest.raises(ValueError, match="expected"):
         Budget(false_alarms_per_hour=0.0)
+
+
+def test_a_face_is_cleared_by_a_test_of_its_own() -> None:
+    """Evidence below the alarm's reference, but where many fakes lie, clears nobody."""
+    weak = EvidenceModel(0.8, 1.5, 0.4, 0.65, real_middle=-0.2, fake_low=-0.1)
+    sums = Sums()
+    for k in range(200):
+        sums = advance(sums, Sample(k * 0.5, -0.14, 1.0), weak, LIMIT)
+    assert sums.rise == 0.0
+    assert -1.0 < sums.log_ratio < 1.0
+    for k in range(200, 400):
+        sums = advance(sums, Sample(k * 0.5, -1.5, 1.0), weak, LIMIT)
+    assert sums.log_ratio < -2.3
+
+
+def test_where_fakes_start_below_real_streams_nobody_is_cleared() -> None:
+    blind = EvidenceModel(0.8, 1.5, 0.4, 0.65, real_middle=0.1, fake_low=-0.1)
+    sums = Sums()
+    for k in range(400):
+        sums = advance(sums, Sample(k * 0.5, -4.0, 1.0), blind, LIMIT)
+    assert blind.clear_gain == 0.0
+    assert sums.log_ratio == 0.0
