@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, float], None]
 
 _MIN_FACES = 8
+_REAL_FOLDERS = ("video_real", "clips")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,12 +68,14 @@ def _sources(config: TrainConfig) -> tuple[list[Still], list[Clip], list[Clip]]:
     if not stills:
         raise TrainingRefused(f"{config.data_dir}: expected stills.csv or {{train,val}}/{{real,fake}} with pictures")
     pairs = data.read_pairs(pair_table) if pair_table.is_file() else []
-    real_clips = [
-        data.Clip(path, path.stem, "not trained on", paired=False)
-        for path in sorted((config.data_dir / "video_real").glob("*.mp4"))
-    ]
+    real_clips = [data.Clip(path, path.stem, "not trained on", paired=False) for path in real_footage(config)]
     kept = data.without(stills, config.exclude_groups, lambda still: still.group)
     return kept, data.without(pairs, config.exclude_groups, lambda clip: clip.path.stem), real_clips
+
+
+def real_footage(config: TrainConfig) -> list[Path]:
+    """Clips of real people on camera."""
+    return sorted(path for folder in _REAL_FOLDERS for path in (config.data_dir / folder).glob("*.mp4"))
 
 
 def _pseudo(config: TrainConfig, split: str, stills: list[Still], locator: data.Locator, progress: Progress) -> Samples:

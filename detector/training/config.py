@@ -19,12 +19,13 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """`data_dir` holds `stills.csv` (and `video_pairs.csv`, `video_real/`) or `{train,val}/{real,fake}` folders.
+    """`data_dir` holds `stills.csv` (and `video_pairs.csv`, and real footage in `video_real/` and `clips/`) or
+    `{train,val}/{real,fake}` folders.
 
     `base_weights`: npz of ImageNet weights named as Keras names them, `/` written as `|`. `cache_dir` keeps samples and
-    features between runs; `run_dir` gets the result. `research` allows rows that are not marked for shipping; its
-    result cannot be exported. `exclude_groups` are people and clips that must stay unseen. `epochs` of phase `top`
-    are passes over the pseudo-fakes.
+    features between runs; `run_dir` gets the result, and an interrupted run goes on there. `research` allows rows that
+    are not marked for shipping; its result cannot be exported. `exclude_groups` are people and clips that must stay
+    unseen. `epochs` of phase `top` are passes over the pseudo-fakes.
     """
 
     data_dir: Path

@@ -6,14 +6,21 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from detector.artefact import Manifest, parse_calibration, parse_frequency, sha256_of, write_manifest
+from detector.artefact import (
+    Manifest,
+    parse_calibration,
+    parse_evidence,
+    parse_frequency,
+    sha256_of,
+    write_manifest,
+)
 from detector.errors import TrainingRefused
-from detector.training.fit import ARRAYS_FILE, REPORT_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+ARRAYS_FILE, REPORT_FILE = "arrays.npz", "report.json"
 MODEL_NAME = "deepguard-xception"
 ARTEFACT_FILE = "xception.npz"
 # A later phase ships only if it is better by more than what seeds and splits alone make of a difference.
@@ -27,17 +34,23 @@ def export(run_dir: Path, target_dir: Path, version: str) -> Manifest:
         raise TrainingRefused("this run was trained on rows that may not be shipped (research): it stays where it is")
     target_dir.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run_dir / ARRAYS_FILE, target_dir / ARTEFACT_FILE)
-    manifest = Manifest(
-        name=MODEL_NAME,
-        version=version,
-        arrays_file=ARTEFACT_FILE,
-        sha256=sha256_of(target_dir / ARTEFACT_FILE),
-        calibration=parse_calibration(report["calibration"]),
-        frequency=parse_frequency(report["frequency"]),
-        trained={key: report[key] for key in ("settings", "licences", "fit", "results")},
-    )
+    manifest = manifest_of(target_dir, ARTEFACT_FILE, report, version)
     write_manifest(target_dir, manifest)
     return manifest
+
+
+def manifest_of(folder: Path, arrays_file: str, report: dict[str, Any], version: str) -> Manifest:
+    """What a run's report says of the arrays that lie in `folder`."""
+    return Manifest(
+        name=MODEL_NAME,
+        version=version,
+        arrays_file=arrays_file,
+        sha256=sha256_of(folder / arrays_file),
+        calibration=parse_calibration(report["calibration"]),
+        frequency=parse_frequency(report["frequency"]),
+        evidence=parse_evidence(report.get("evidence")),
+        trained={key: report[key] for key in ("settings", "licences", "fit", "results")},
+    )
 
 
 def choose(runs: Sequence[Path]) -> Path:

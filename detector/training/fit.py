@@ -14,13 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detector.arrays import write_arrays
+from detector.arrays import MappedArrays, write_arrays
+from detector.artefact import write_manifest
+from detector.build import build_finder, build_scorer
+from detector.config import DetectorConfig
 from detector.errors import TrainingRefused
+from detector.fusion import log_likelihood_ratio
 from detector.training import head, top
 from detector.training.calibrate import group_weights
-from detector.training.collect import Collection, collect
+from detector.training.collect import Collection, collect, real_footage
 from detector.training.config import Phase, TrainConfig
 from detector.training.evaluate import grouped_folds
+from detector.training.evidence import clip_means, measure, score_clip
+from detector.training.export import ARRAYS_FILE, REPORT_FILE, manifest_of
 from detector.training.features import Extractor, Features
 from detector.training.judge import Judged, judge
 from detector.xception import fold
@@ -36,10 +42,11 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating[Any]]
     Progress = Callable[[str, float], None]
 
-ARRAYS_FILE, REPORT_FILE = "arrays.npz", "report.json"
+SETTINGS_FILE, TRAINED_FILE = "settings.json", "trained.npz"
+EVIDENCE_RATE_HZ = 5.0
 # Of the loss, the part that swapped footage has when there is any; the rest is pseudo-fakes.
 _CLIP_SHARE = 0.5
-_CV_STEPS_SHARE = 0.75
+_CV_STEPS_SHARE = 0.5
 _WARM_PENALTY = 0.1
 
 
@@ -58,22 +65,50 @@ def train(config: TrainConfig, progress: Progress) -> Path:
     `progress(what, share)` is called often. Blocks for minutes. Raises TrainingRefused.
     """
     started = time.process_time()
+    _open_run(config)
     material = _prepare(config, progress)
     fitted = _fit_head if config.phase is Phase.HEAD else _fit_top
     arrays, clip_logits, details = fitted(config, material, progress)
-    pooled = material.features["clips"].pooled
-    judged = judge(Judged(material.base, arrays, material.collection, clip_logits, pooled), config, progress)
-    config.run_dir.mkdir(parents=True, exist_ok=True)
     write_arrays(config.run_dir / ARRAYS_FILE, arrays)
+    pooled = material.features["clips"].pooled
+    judged = Judged(material.base, arrays, material.collection, clip_logits, pooled)
     report = {
         "settings": _settings(config),
         "licences": material.collection.licences,
-        "cpu_s": round(time.process_time() - started),
-        "fit": details,
-        **judged,
+        "fit": {**details, "cpu_s": round(time.process_time() - started)},
+        **judge(judged, config, progress),
     }
+    report["evidence"] = _evidence(config, judged, report, progress)
     (config.run_dir / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return config.run_dir
+
+
+def _evidence(
+    config: TrainConfig, judged: Judged, report: dict[str, Any], progress: Progress
+) -> dict[str, float] | None:
+    """How the run's frames behave in real calls, and how far its held-out swapped clips lie from them."""
+    paths, clips = real_footage(config), judged.collection.clips.rows
+    fakes = (clips["label"] == 1) & ~clips["degraded"]
+    if not paths or not fakes.any():
+        return None
+    manifest = manifest_of(config.run_dir, ARRAYS_FILE, report, version="unreleased")
+    write_manifest(config.run_dir, manifest)
+    parts = build_finder(DetectorConfig()), build_scorer(DetectorConfig(config.run_dir, num_threads=2))
+    series = []
+    for index, path in enumerate(paths):
+        progress("evidence in real calls", index / len(paths))
+        series.append(score_clip(path, EVIDENCE_RATE_HZ, parts))
+    llr = [log_likelihood_ratio(float(logit), None, manifest.calibration) for logit in judged.clip_logits[fakes]]
+    return asdict(measure(series, list(clip_means(llr, clips["group"][fakes]).values())))
+
+
+def _open_run(config: TrainConfig) -> None:
+    """Make the run's folder, or go on with what an interrupted run of the same settings left there."""
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    path, settings = config.run_dir / SETTINGS_FILE, json.dumps(_settings(config), indent=2) + "\n"
+    if path.is_file() and path.read_text(encoding="utf-8") != settings:
+        raise TrainingRefused(f"{config.run_dir}: holds a run with other settings ({SETTINGS_FILE})")
+    path.write_text(settings, encoding="utf-8")
 
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
@@ -131,13 +166,17 @@ def _fit_top(config: TrainConfig, material: _Material, progress: Progress) -> tu
     logits = np.zeros(len(clips), dtype=np.float32)
     for index in range(config.folds if len(clips) else 0):
         told = partial(progress, f"top: fold {index + 1} of {config.folds}")
-        parts = _parts(material, fold_of != index)
-        arrays = top.fit_top(base, parts, cv_steps, config.seed, told)
-        rows = np.flatnonzero(fold_of == index)
-        logits[rows] = top.score_top(arrays, material.features["clips"].middle, rows)
-    every = np.ones(len(clips), dtype=np.bool_)
-    trained = top.fit_top(base, _parts(material, every), steps, config.seed, partial(progress, "top"))
-    return {**material.base, **trained}, logits, {"steps": steps, "cv_steps": cv_steps, "rate": top.LEARNING_RATE}
+        rows, done = np.flatnonzero(fold_of == index), config.run_dir / f"fold-{index}.npy"
+        if not done.is_file():
+            arrays = top.fit_top(base, _parts(material, fold_of != index), cv_steps, config.seed, told)
+            np.save(done, top.score_top(arrays, material.features["clips"].middle, rows))
+        logits[rows] = np.load(done)
+    path = config.run_dir / TRAINED_FILE
+    if not path.is_file():
+        parts = _parts(material, np.ones(len(clips), dtype=np.bool_))
+        write_arrays(path, top.fit_top(base, parts, steps, config.seed, partial(progress, "top")))
+    details = {"steps": steps, "cv_steps": cv_steps, "rate": top.LEARNING_RATE}
+    return {**material.base, **MappedArrays(path).arrays}, logits, details
 
 
 def _warm_start(config: TrainConfig, material: _Material) -> Arrays:

@@ -18,7 +18,8 @@ from detector.training import export
 from detector.training.config import Phase, TrainConfig
 from detector.training.data import read_rgb
 from detector.training.evaluate import auc
-from detector.training.fit import ARRAYS_FILE, REPORT_FILE, train
+from detector.training.export import ARRAYS_FILE, REPORT_FILE
+from detector.training.fit import train
 from detector.training.head import HeadData, fit_heads
 from detector.training.top import TopPart, build_top, fit_top, load_top, read_top, score_top
 from tests.detector.pictures import MEDIA, network_arrays, portrait, released_weights
@@ -142,7 +143,7 @@ def test_the_top_learns_and_its_arrays_go_both_ways() -> None:
     middle[1::2, 4:10, 4:10, :100] += np.float16(1.5)
     base = network_arrays()
     part = TopPart(middle, np.arange(24), np.repeat(["a", "b", "c"], 8))
-    trained = fit_top(base, [part], steps=12, seed=0, progress=lambda share: None)
+    trained = fit_top(base, [part], steps=30, seed=0, progress=lambda share: None)
     logits = score_top(trained, middle, np.arange(48, 64))
     assert auc(np.tile([0, 1], 8), logits) > 0.9
 
