@@ -140,7 +140,7 @@ def test_the_head_learns_what_is_there_to_learn() -> None:
 def test_the_top_learns_and_its_arrays_go_both_ways() -> None:
     rng = np.random.default_rng(1)
     middle = rng.normal(0, 1, (64, 14, 14, 728)).astype(np.float16)
-    middle[1::2, 4:10, 4:10, :100] += np.float16(1.5)
+    middle[1::2, 2:12, 2:12, :200] += np.float16(2)
     base = network_arrays()
     part = TopPart(middle, np.arange(24), np.repeat(["a", "b", "c"], 8))
     trained = fit_top(base, [part], steps=30, seed=0, progress=lambda share: None)
