@@ -61,8 +61,12 @@ class EvidenceModel(msgspec.Struct, frozen=True):
 
     @property
     def clear_gain(self) -> float:
-        """As `gain`, for clearing; 0 where the evidence of fakes starts below that of half of the real streams."""
-        return max(0.0, (self._fake - self._real) / self.sd**2)
+        """As `gain`, for clearing; 0, so that nobody is cleared, where the two lie closer than single samples spread.
+
+        Streams keep offsets larger than that, and the few clips that the two were measured on cannot tell them apart.
+        """
+        apart = self._fake - self._real
+        return apart / self.sd**2 if apart >= self.sd else 0.0
 
     @property
     def _real(self) -> float:

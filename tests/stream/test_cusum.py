@@ -133,7 +133,7 @@ def test_a_budget_of_no_alarms_at_all_is_refused() -> None:
 
 def test_a_face_is_cleared_by_a_test_of_its_own() -> None:
     """Evidence below the alarm's reference, but where many fakes lie, clears nobody."""
-    weak = EvidenceModel(0.8, 1.5, 0.4, 0.65, real_middle=-0.2, fake_low=-0.1)
+    weak = EvidenceModel(0.8, 1.5, 0.4, 0.65, real_middle=-0.4, fake_low=0.12)
     sums = Sums()
     for k in range(200):
         sums = advance(sums, Sample(k * 0.5, -0.14, 1.0), weak, LIMIT)
@@ -144,8 +144,9 @@ def test_a_face_is_cleared_by_a_test_of_its_own() -> None:
     assert sums.log_ratio < -2.3
 
 
-def test_where_fakes_start_below_real_streams_nobody_is_cleared() -> None:
-    blind = EvidenceModel(0.8, 1.5, 0.4, 0.65, real_middle=0.1, fake_low=-0.1)
+@pytest.mark.parametrize("fake_low", [-0.1, 0.1, 0.45])
+def test_where_fakes_start_too_near_to_real_streams_nobody_is_cleared(fake_low: float) -> None:
+    blind = EvidenceModel(0.8, 1.5, 0.4, 0.65, real_middle=0.1, fake_low=fake_low)
     sums = Sums()
     for k in range(400):
         sums = advance(sums, Sample(k * 0.5, -4.0, 1.0), blind, LIMIT)
