@@ -120,6 +120,7 @@ async def test_a_lone_worker_that_dies_comes_back_with_its_streams() -> None:
 async def test_a_stopped_worker_is_noticed_and_replaced() -> None:
     config = PoolConfig(workers=2, heartbeat_s=0.3, silent_limit_s=1.5)
     async with running(config) as pool:
+        await until(lambda: pool.status.ready == 2)     # a stream moves when a second worker gets warm
         recorder = Recorder()
         stream = pool.open(spec("s"), recorder)
         async with publishing(stream, units("s", Codec.H264, clip(Codec.H264, 60))):
