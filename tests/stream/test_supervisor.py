@@ -125,7 +125,7 @@ async def test_a_stopped_worker_is_noticed_and_replaced() -> None:
         stream = pool.open(spec("s"), recorder)
         async with publishing(stream, units("s", Codec.H264, clip(Codec.H264, 60))):
             await until(lambda: len(recorder.observations) >= 3)
-            stopped = _worker_of(pool, stream)
+            stopped = await _worker_of(pool)
             os.kill(stopped, signal.SIGSTOP)
             assert await until(lambda: pool.status.restarts == 1) <= 3.0
             seen = len(recorder.observations)
@@ -136,10 +136,11 @@ async def test_a_stopped_worker_is_noticed_and_replaced() -> None:
         await stream.close()
 
 
-def _worker_of(pool: WorkerPool, stream: WorkerStream) -> int:
-    """The worker with a stream is the one that has used more CPU since both were warm."""
+async def _worker_of(pool: WorkerPool) -> int:
+    """The worker with the only stream is the one that uses more CPU, once what each does after its start is done."""
+    await asyncio.sleep(1.5)
     used = {pid: sum(psutil.Process(pid).cpu_times()[:2]) for pid in pool.status.pids}
-    time.sleep(0.3)
+    await asyncio.sleep(1.0)
     return max(used, key=lambda pid: sum(psutil.Process(pid).cpu_times()[:2]) - used[pid])
 
 
