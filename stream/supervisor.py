@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -55,11 +55,14 @@ class WorkerProcess:
     @classmethod
     async def spawn(cls, config: PoolConfig) -> WorkerProcess:
         """Start a process; it is cold until `serve` hands out its Hello. Raises OSError."""
-        ours, theirs = socket.socketpair()
-        in_hand = InHand.create()
-        streams = await asyncio.open_connection(sock=ours)
-        try:
+        with ExitStack() as undo:
+            ours, theirs = socket.socketpair()
+            undo.callback(ours.close)
             with theirs:
+                in_hand = InHand.create()
+                undo.callback(in_hand.close)
+                streams = await asyncio.open_connection(sock=ours)
+                undo.callback(streams[1].close)
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-P", "-X", "faulthandler", "-m", "stream.worker"),
                     msgspec.json.encode(_settings(config, theirs.fileno(), in_hand.fd)).decode(),
@@ -68,11 +71,12 @@ class WorkerProcess:
                     stdout=asyncio.subprocess.DEVNULL,
                     env=_environment(config),
                 )
-        except BaseException:
-            streams[1].close()
-            in_hand.close()
-            raise
-        return cls(process, in_hand, streams, config)
+            try:
+                worker = cls(process, in_hand, streams, config)
+            except ProcessLookupError as error:     # asyncio has waited for it: there is no process to hold
+                raise ProcessLookupError(f"exited at once (status {await process.wait()})") from error
+            undo.pop_all()
+            return worker
 
     @property
     def pid(self) -> int:

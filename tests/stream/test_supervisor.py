@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from stream.pool import WorkerStream
 
 FACES = Path(__file__).resolve().parents[1] / "media"
+DEAD_AT_ONCE = PoolConfig(workers=2, address_space_bytes=64 * 2**20)
 
 
 def test_backoff_doubles_while_workers_die_at_once() -> None:
@@ -276,7 +278,35 @@ async def _overfeed(stream: WorkerStream) -> None:
 
 async def test_a_pool_whose_workers_cannot_start_says_so() -> None:
     with pytest.raises(WorkerLost):
-        await WorkerPool(PoolConfig(workers=2, address_space_bytes=64 * 2**20)).start()
+        await WorkerPool(DEAD_AT_ONCE).start()
+
+
+async def test_workers_that_are_gone_before_anybody_looks_leave_nothing_open() -> None:
+    """On a busy machine a worker can start, die and be waited for while asyncio has not handed it over yet."""
+    blocker = asyncio.create_task(_block_until_children_are_dead())
+    before = psutil.Process().num_fds()
+    with pytest.raises(WorkerLost):
+        await WorkerPool(DEAD_AT_ONCE).start()
+    await blocker
+    gc.collect()        # a writer that nobody closed warns here
+    assert psutil.Process().num_fds() <= before
+
+
+async def _block_until_children_are_dead() -> None:
+    """Keeps the loop from running while a worker lives."""
+    before = set(psutil.Process().children())
+    while not (workers := set(psutil.Process().children()) - before):
+        await asyncio.sleep(0)
+    end_s = time.monotonic() + 20
+    while any(_is_alive(worker) for worker in workers) and time.monotonic() < end_s:
+        time.sleep(0.01)    # noqa: ASYNC251
+    time.sleep(0.1)         # noqa: ASYNC251  for the thread that waits for them
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 async def test_without_weights_faces_are_found_and_nothing_is_scored(tmp_path: Path) -> None:
