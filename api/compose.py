@@ -15,6 +15,8 @@ from stream.pool import WorkerPool
 from stream.pool_config import PoolConfig
 from stream.service import StreamService
 
+LIVE_WAIT_S = 0.5       # together with what a worker has in hand, about as late as a verdict may be under load
+
 
 @asynccontextmanager
 async def running_service(settings: Settings, bus: Bus) -> AsyncIterator[StreamService]:
@@ -33,6 +35,7 @@ def pool_config(settings: Settings) -> PoolConfig:
     return PoolConfig(
         workers=settings.workers,
         weights_dir=settings.model_path,
+        unit_wait_s=LIVE_WAIT_S,
         limits=MediaLimits(file_bytes=settings.max_file_size_bytes),
     )
 

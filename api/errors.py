@@ -23,11 +23,13 @@ class BenchFailed(Exception):
 
 
 class PublishFailed(Exception):
-    """Publishing did not start or was cut off; `status` is the endpoint's HTTP status, if it answered."""
+    """Publishing did not start or was cut off; `status` is the endpoint's HTTP status, if it answered, and
+    `answered_s` how long it took to."""
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    def __init__(self, message: str, status: int | None = None, answered_s: float | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.answered_s = answered_s
 
 
 class SettingsRefused(Exception):

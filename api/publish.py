@@ -174,12 +174,14 @@ async def _negotiate(
     with loopback_candidates(_is_this_machine(url)):
         await connection.setLocalDescription(await connection.createOffer())
     headers = {"Content-Type": "application/sdp"} | ({"DeepGuard-Sample": "1"} if options.sample else {})
+    asked_s = time.monotonic()
     try:
         answer = await client.post(url, content=connection.localDescription.sdp, headers=headers)
     except httpx.HTTPError as error:
         raise PublishFailed(f"{url} cannot be reached: {error!r}") from error
     if answer.status_code != 201 or "location" not in answer.headers:
-        raise PublishFailed(f"{url} answered {answer.status_code}: {answer.text[:300]}", answer.status_code)
+        message = f"{url} answered {answer.status_code}: {answer.text[:300]}"
+        raise PublishFailed(message, answer.status_code, time.monotonic() - asked_s)
     session = urljoin(url, answer.headers["location"])
     try:
         await connection.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))

@@ -1,7 +1,8 @@
 """The pool's side of one live stream: a bounded queue with an overflow policy, credits, and counts that add up.
 
-The queue holds encoded units. When it is full, everything before the newest key frame goes; without one, everything
-up to the next key frame goes, and one is asked for. Stills stand alone: there the oldest goes.
+The queue holds encoded units. When it is full, or its oldest unit has waited too long for a worker that is there,
+everything before the newest key frame goes; without one, everything up to the next key frame goes, and one is asked
+for. Stills stand alone: there the oldest goes.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class WorkerStream:
         self._release = release
         self._link: Link | None = None
         self._queue: deque[MediaUnit] = deque()
+        self._queued_s: deque[float] = deque()      # since when each of them waits
         self._queue_bytes = 0
+        self._attached_s = 0.0
         self._in_flight: deque[int] = deque()       # bytes of each unit that the worker holds
         self._flight_bytes = 0
         self._skips_to_keyframe: DropCause | None = None
@@ -89,6 +92,11 @@ class WorkerStream:
             dropped=dict(dropped),
         )
 
+    @property
+    def waiting(self) -> int:
+        """Units here and in the worker's hands."""
+        return len(self._queue) + len(self._in_flight)
+
     def feed(self, unit: MediaUnit) -> None:
         """Hand over one unit. Never blocks; what does not fit is dropped and counted. After `close` it does nothing."""
         if self.is_over or self._is_closing:
@@ -109,6 +117,7 @@ class WorkerStream:
             if self._hand_over is not None and self._hand_over_from is None and self._stands_alone(unit):
                 self._hand_over_from = unit.sequence
             self._queue.append(unit)
+            self._queued_s.append(_now_s())
             self._queue_bytes += len(unit.payload)
             self._pump()
 
@@ -132,7 +141,7 @@ class WorkerStream:
         except TimeoutError:
             _log.warning("stream close timed out", stream=self._opened.stream, waiting=len(self._queue))
             self._drop(DropCause.QUEUE_FULL, len(self._queue) + len(self._in_flight))
-            self._queue.clear()
+            self._empty()
             self._send_close()
             self._end()
         return self.counts
@@ -142,6 +151,7 @@ class WorkerStream:
     def attach(self, link: Link) -> None:
         """Go on in this worker."""
         self._link = link
+        self._attached_s = _now_s()
         self._close_sent = False
         link.send(
             msgspec.structs.replace(
@@ -173,7 +183,7 @@ class WorkerStream:
 
     def may_go_on_after_crash(self) -> bool:
         """Count one crash of a worker on this stream; after too many the stream has failed."""
-        now_s = asyncio.get_running_loop().time()
+        now_s = _now_s()
         self._crashed_s = [at_s for at_s in self._crashed_s if now_s - at_s < self._config.crash_memory_s] + [now_s]
         if len(self._crashed_s) < self._config.max_crashes:
             return True
@@ -214,9 +224,13 @@ class WorkerStream:
         if not self.is_over:
             self._over.set()
             self._drop(DropCause.WORKER_LOST, len(self._queue))
-            self._queue.clear()
-            self._queue_bytes = 0
+            self._empty()
             self._release(self)
+
+    def _empty(self) -> None:
+        self._queue.clear()
+        self._queued_s.clear()
+        self._queue_bytes = 0
 
     def _go_on_elsewhere(self) -> None:
         """The worker has given the stream up as it was told to."""
@@ -248,11 +262,12 @@ class WorkerStream:
             size = len(self._queue[0].payload)
             if self._in_flight and self._flight_bytes + size > self._config.flight_bytes:
                 break
-            unit = self._queue.popleft()
+            unit, since_s = self._queue.popleft(), self._queued_s.popleft()
             self._queue_bytes -= size
             self._in_flight.append(size)
             self._flight_bytes += size
-            self._link.send(FeedUnit(unit=unit))
+            waited_s = 0.0 if self._config.unit_wait_s is None else _now_s() - since_s
+            self._link.send(FeedUnit(unit=unit, waited_s=waited_s))
         if self._is_closing and not self._queue:
             self._send_close()
 
@@ -263,7 +278,16 @@ class WorkerStream:
 
     def _is_full(self, unit: MediaUnit) -> bool:
         too_many = len(self._queue) >= self._config.unit_queue
-        return too_many or self._queue_bytes + len(unit.payload) > self._config.unit_queue_bytes
+        too_large = self._queue_bytes + len(unit.payload) > self._config.unit_queue_bytes
+        return too_many or too_large or self._waits_too_long
+
+    @property
+    def _waits_too_long(self) -> bool:
+        """Whether the worker is behind by more than its verdicts may be; what waited for a worker to start is not."""
+        limit_s = self._config.unit_wait_s
+        if limit_s is None or self._link is None or not self._queued_s:
+            return False
+        return _now_s() - max(self._queued_s[0], self._attached_s) > limit_s
 
     def _overflow(self, unit: MediaUnit) -> None:
         """Make room for `unit`, or start skipping to the next key frame."""
@@ -273,7 +297,7 @@ class WorkerStream:
             return
         starts = [at for at, waiting in enumerate(self._queue) if waiting.keyframe]
         self._forget(starts[-1] if starts and not unit.keyframe else len(self._queue))
-        if self._is_full(unit):
+        if self._is_full(unit) or not (self._queue or unit.keyframe):
             self._forget(len(self._queue))
             self._drop(DropCause.QUEUE_FULL)
             self._skip_to_keyframe(DropCause.QUEUE_FULL)
@@ -282,6 +306,7 @@ class WorkerStream:
     def _forget(self, units: int) -> None:
         for _ in range(units):
             self._queue_bytes -= len(self._queue.popleft().payload)
+            self._queued_s.popleft()
         self._drop(DropCause.QUEUE_FULL, units)
 
     def _skip_to_keyframe(self, cause: DropCause) -> None:
@@ -294,7 +319,7 @@ class WorkerStream:
             self._dropped[cause] += units
 
     def _ask_for_keyframe(self, always: bool = False) -> None:
-        now_s = asyncio.get_running_loop().time()
+        now_s = _now_s()
         if always or now_s - self._keyframe_asked_s >= self._config.keyframe_every_s:
             self._keyframe_asked_s = now_s
             self._sink.keyframe_needed()
@@ -305,6 +330,10 @@ class WorkerStream:
     @property
     def _is_still(self) -> bool:
         return self._opened.codec in (Codec.JPEG, Codec.PNG)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _sum(first: dict[str, int], second: dict[str, int]) -> dict[str, int]:

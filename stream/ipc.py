@@ -31,7 +31,10 @@ class OpenStream(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
 
 
 class FeedUnit(msgspec.Struct, frozen=True, kw_only=True, tag="unit"):
+    """`waited_s`: how long a unit of live media waited in the pool."""
+
     unit: MediaUnit
+    waited_s: float = 0.0
 
 
 class SetPace(msgspec.Struct, frozen=True, kw_only=True, tag="pace"):

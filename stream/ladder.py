@@ -22,7 +22,8 @@ _LADDER = (Pace.FAST, Pace.BASE, Pace.HALF, Pace.QUARTER)
 @dataclass(frozen=True, slots=True)
 class LadderConfig:
     """Verdicts older than `late_ms` mean overload, younger than `early_ms` mean room; each step moves a `share` of the
-    streams, at most once per `settle_s`. `suspicious` is the share of the alarm limit at which a stream is hurried."""
+    streams (twice as many at twice `late_ms`, and so on), at most once per `settle_s`. `suspicious` is the share of the
+    alarm limit at which a stream is hurried."""
 
     late_ms: float = 500.0
     early_ms: float = 250.0
@@ -73,7 +74,9 @@ class Ladder:
         self, loads: Sequence[StreamLoad], wishes: Mapping[str, Pace], age_ms: float, now_s: float
     ) -> None:
         order = sorted(loads, key=lambda load: load.suspicion)
+        steps = 1.0
         if age_ms > self._config.late_ms:
+            steps = age_ms // self._config.late_ms
             movable = [load.stream for load in order if self._paces[load.stream] is not Pace.QUARTER]
             step = 1
         elif age_ms < self._config.early_ms:
@@ -81,7 +84,7 @@ class Ladder:
             step = -1
         else:
             return
-        for stream in movable[: max(1, round(self._config.share * len(loads)))]:
+        for stream in movable[: max(1, round(steps * self._config.share * len(loads)))]:
             self._paces[stream] = _LADDER[_LADDER.index(self._paces[stream]) + step]
             self._moved_s = now_s
 

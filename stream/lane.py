@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from stream.types import MediaUnit
 
 LATE_S = 0.5
+CATCH_UP_S = 0.1
+CREDITS_AT_ONCE = 8
+CREDITS_EVERY_S = 0.1
 KEYFRAME_EVERY_S = 1.0
 
 
@@ -49,6 +52,7 @@ class Lane:
         self._keyframe_needed = False
         self._next_frame = opened.first_frame
         self._consumed = 0
+        self._told_s = float("-inf")
         self._received = self._decoded = self._sampled = self._scored = 0
         self._dropped: Counter[str] = Counter()
 
@@ -84,11 +88,11 @@ class Lane:
         self._waiting.append((unit, arrived_s))
 
     def advance(self, budget_s: float) -> LaneSample | None:
-        """Decode what waits up to the next sample or for `budget_s`.
+        """Decode what waits up to the next sample or for `budget_s`; for up to `CATCH_UP_S` while it is late.
 
-        A sample that waited too long gives way to a newer one, if there is one.
+        A sample that waited too long gives way to a newer one, if there is one: decoding is cheap, judging is not.
         """
-        until_s = self._clock() + budget_s
+        began_s = self._clock()
         newest: LaneSample | None = None
         while self._waiting:
             unit, arrived_s = self._waiting.popleft()
@@ -98,7 +102,8 @@ class Lane:
                 self._supersede(newest)
                 newest = sample
             now_s = self._clock()
-            if now_s >= until_s or (sample is not None and now_s - arrived_s <= LATE_S):
+            is_late = now_s - arrived_s > LATE_S
+            if now_s - began_s >= (CATCH_UP_S if is_late else budget_s) or (sample is not None and not is_late):
                 break
         return newest
 
@@ -114,8 +119,17 @@ class Lane:
         elif unscored == SCORER_FAILED:
             self._dropped[DropCause.SCORER_FAILED] += 1
 
-    def take_consumed(self) -> int:
-        """How many units were consumed since the last call."""
+    @property
+    def owes_credits(self) -> bool:
+        """Whether units were consumed that `take_consumed` has not told of."""
+        return self._consumed > 0
+
+    def take_consumed(self, now: bool = False) -> int:
+        """How many units were consumed that were not told of; a few are told of together unless it has to be `now`."""
+        now_s = self._clock()
+        if not now and self._consumed < CREDITS_AT_ONCE and now_s - self._told_s < CREDITS_EVERY_S:
+            return 0
+        self._told_s = now_s
         consumed, self._consumed = self._consumed, 0
         return consumed
 

@@ -21,9 +21,10 @@ class PoolConfig:
     """`workers` 0 is one per core that this process may use; `weights_dir` None is the folder that ships.
 
     Per stream, at most `unit_queue` units of `unit_queue_bytes` together wait in the pool, and at most `unit_credits`
-    units of `flight_bytes` are in a worker's hands. A worker that does not answer for `silent_limit_s`, or stays
-    in one round of its loop for `busy_limit_s`, is killed and replaced. A stream that was in a worker's hands when it
-    crashed or hung fails at the `max_crashes`-th time within `crash_memory_s`.
+    units of `flight_bytes` are in a worker's hands. `unit_wait_s` is for live media, which is of no use when it comes
+    late: how long a unit may wait for a worker that is there; None for media that keeps. A worker that does not answer
+    for `silent_limit_s`, or stays in one round of its loop for `busy_limit_s`, is killed and replaced. A stream that
+    was in a worker's hands when it crashed or hung fails at the `max_crashes`-th time within `crash_memory_s`.
     """
 
     workers: int = 0
@@ -31,6 +32,7 @@ class PoolConfig:
     threads: int = 1
     unit_queue: int = 256
     unit_queue_bytes: int = 8 * 2**20
+    unit_wait_s: float | None = None
     unit_credits: int = 32
     flight_bytes: int = 2 * 2**20
     preview_width_px: int = 320

@@ -32,6 +32,11 @@ class WorkerFeed(Protocol):
         """Cumulative since the stream was opened, over all workers that had it."""
         ...
 
+    @property
+    def waiting(self) -> int:
+        """Units that were fed and are not decoded yet."""
+        ...
+
     def feed(self, unit: MediaUnit) -> None:
         """Hands a unit over; never blocks, drops by policy and counts what it drops."""
         ...

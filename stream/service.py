@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _RETRY_AFTER_S = (5, 10)
+_RETRY_STARTING_S = 2
+_START_AT_ONCE, _START_SHARE = 8, 0.25
 _BALANCE_EVERY_S = 0.5
 _REMEMBERED_EPOCHS = 4096
 
@@ -122,7 +124,7 @@ class StreamService:
 
     def open(self, spec: StreamSpec, control: SourceControl) -> Session:
         """Admits a stream. Raises StreamExists, ServiceFull, ServiceDraining."""
-        self.check_admission(spec.stream)
+        self._check_place(spec.stream)
         epoch = self._next_epoch(spec.stream)
         phase = phase_of(spec.stream, epoch)
         session = Session(spec, epoch, phase, self)
@@ -255,15 +257,25 @@ class StreamService:
         await session.end(reason, message)
 
     def check_admission(self, stream: str) -> None:
-        """Raises StreamExists, ServiceFull, ServiceDraining if `open` would, now."""
+        """Whether to let a source in that will be opened later. Raises StreamExists, ServiceFull, ServiceDraining.
+
+        Sources that come all at once are let in bit by bit, so that what they cost is known before the next ones come.
+        """
+        self._check_place(stream)
+        if self._ladder.full:
+            raise ServiceFull("verdicts come late although all streams are sampled at their least", _retry_after_s())
+        now_s = time.monotonic()
+        starting = sum(session.is_starting(now_s) for session in self._live.values())
+        if starting >= max(_START_AT_ONCE, _START_SHARE * len(self._live)):
+            raise ServiceFull(f"{starting} streams are starting", _RETRY_STARTING_S)
+
+    def _check_place(self, stream: str) -> None:
         if self._draining:
             raise ServiceDraining("the service is shutting down")
         if stream in self._live:
             raise StreamExists(f"stream {stream!r} is running")
         if len(self._live) >= self._config.max_streams:
             raise ServiceFull(f"{len(self._live)} streams are running, which is the limit", _retry_after_s())
-        if self._ladder.full:
-            raise ServiceFull("verdicts come late although all streams are sampled at their least", _retry_after_s())
 
     def _next_epoch(self, stream: str) -> int:
         """Unix seconds of the start, or one more than the last epoch of this id, so that none is used twice."""

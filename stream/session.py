@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import msgspec
 import structlog
 
+from stream.config import WindowConfig
 from stream.events import Event, Label, StreamEnded, StreamGap, StreamStalled, StreamStarted, Verdict
 from stream.ladder import StreamLoad
 from stream.monitor import Moment, Monitor
+from stream.sampler import rate_hz_of
 from stream.timeline import Timeline
 from stream.types import Codec, DropCause, EndReason, FaceObservation, FrameCounts, MediaUnit, ModelRef, Observation
 
@@ -26,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 _GAP_EVERY_S = 1.0
 _FRESH_S = 3.0
+_STARTING_S = 10.0
 STALLED_AFTER_S = 5.0
 
 
@@ -75,6 +78,7 @@ class Session:
         self.preview: Preview | None = None
         self.size_px = (0, 0)
         self._around = around
+        self._windows = WindowConfig()
         self._phase = phase
         self._monitor: Monitor | None = None
         self._feed: WorkerFeed | None = None
@@ -82,8 +86,10 @@ class Session:
         self._timeline = Timeline()
         self._sequence = 0
         self._newest_s = 0.0
-        self._judged_s = 0.0
-        self._fed_s = time.monotonic()
+        self._began_s = time.monotonic()
+        self._judged_s = self._gap_s = 0.0
+        self._verdict_every_s = 1.0
+        self._fed_s = self._began_s
         self._stalled = False
         self._gap_told_s: dict[DropCause, float] = {}
         self._final: FrameCounts | None = None
@@ -104,6 +110,7 @@ class Session:
         """Joins source and worker and announces the stream. Called once, by the service."""
         self._monitor = Monitor(self.stream, self.epoch, self._phase, config)
         self._control = control
+        self._windows = config.windows
         self._feed = attach(self)
         spec = self.spec
         self._around.publish(
@@ -129,6 +136,8 @@ class Session:
         """Samples this densely from now on."""
         if self._feed is not None and self._ending is None:
             self._feed.set_pace(pace)
+            windows = self._windows
+            self._verdict_every_s = max(windows.hop_s, 1 / rate_hz_of(pace, windows.sample_rate_hz)) + windows.hop_s
 
     def watch(self, now_s: float) -> None:
         """Says once that nothing comes any more; `now_s` is monotonic. To be called every now and then."""
@@ -142,13 +151,29 @@ class Session:
         )
 
     def load(self, now_s: float) -> StreamLoad:
-        """What the ladder needs to know; `now_s` is monotonic. A verdict that is long past says nothing of now."""
+        """What the ladder needs to know; `now_s` is monotonic."""
         verdict = self.verdict
         if verdict is None:
-            return StreamLoad(self.stream, 0.0, False, None)
+            return StreamLoad(self.stream, 0.0, False, self._overdue_ms(now_s))
         suspicion = max((face.suspicion for face in verdict.faces), default=0.0)
-        fresh = now_s - self._judged_s < _FRESH_S
-        return StreamLoad(self.stream, suspicion, verdict.label is Label.REAL, verdict.age_ms if fresh else None)
+        # A verdict that is long past says nothing of now.
+        ages = (verdict.age_ms if now_s - self._judged_s < _FRESH_S else None, self._overdue_ms(now_s))
+        age_ms = max((age for age in ages if age is not None), default=None)
+        return StreamLoad(self.stream, suspicion, verdict.label is Label.REAL, age_ms)
+
+    def is_starting(self, now_s: float) -> bool:
+        """Whether it is not known yet what this stream costs; `now_s` is monotonic."""
+        return self.verdict is None and now_s - self._began_s < _STARTING_S
+
+    def _overdue_ms(self, now_s: float) -> float | None:
+        """The age that the next verdict will have at least, where media waits for longer than verdicts are apart.
+
+        A gap counts as a new start: nobody is slower because a worker was lost.
+        """
+        if self._feed is None or not self._feed.waiting or now_s - self._fed_s > 1:
+            return None
+        overdue_s = now_s - max(self._judged_s, self._began_s, self._gap_s) - self._verdict_every_s
+        return overdue_s * 1000 if overdue_s > 0 else None
 
     async def end(self, reason: EndReason, message: str = "") -> None:
         """Flushes, publishes what is left and the end. Idempotent; every caller returns after the end is out."""
@@ -189,7 +214,7 @@ class Session:
             self._control.request_keyframe()
 
     def gap(self, cause: DropCause) -> None:
-        now_s = time.monotonic()
+        self._gap_s = now_s = time.monotonic()
         if now_s - self._gap_told_s.get(cause, -_GAP_EVERY_S) < _GAP_EVERY_S:
             return
         self._gap_told_s[cause] = now_s

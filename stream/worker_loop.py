@@ -28,7 +28,7 @@ from stream.ipc import (
     StreamClosed,
     StreamFailed,
 )
-from stream.lane import Lane
+from stream.lane import CREDITS_EVERY_S, Lane
 from stream.sandbox import return_memory
 from stream.types import DropCause, Observation
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from stream.pool_config import WorkerSettings
 
 DECODE_BUDGET_S = 0.01
+SAMPLES_PER_ROUND = 4       # the gain of a larger batch is small, and whoever is in it waits for the others
 IDLE_S = 1.0
 ASIDE_S = 0.005
 
@@ -74,7 +75,7 @@ class WorkerLoop:
         if any(lane.has_units or lane.is_closing for lane in self._lanes.values()):
             return 0.0
         if not self._jobs:
-            return IDLE_S
+            return CREDITS_EVERY_S if any(lane.owes_credits for lane in self._lanes.values()) else IDLE_S
         return ASIDE_S if all(job.is_waiting for job in self._jobs) else 0.0
 
     def round(self, messages: Iterable[tuple[ToWorker, float]]) -> None:
@@ -86,10 +87,10 @@ class WorkerLoop:
 
     def _handle(self, message: ToWorker, arrived_s: float) -> None:
         match message:
-            case FeedUnit(unit=unit):
+            case FeedUnit(unit=unit, waited_s=waited_s):
                 lane = self._lanes.get((unit.stream, unit.epoch))
                 if lane is not None:
-                    lane.put(unit, arrived_s)
+                    lane.put(unit, arrived_s - waited_s)
             case OpenStream():
                 self._open(message)
             case SetPace(pace=pace):
@@ -123,21 +124,30 @@ class WorkerLoop:
             self._jobs.remove(job)
 
     def _advance_lanes(self) -> None:
-        turns = ((lane, self._turn(key, lane)) for key, lane in list(self._lanes.items()))
-        self._examine([(lane, sample) for lane, sample in turns if sample is not None])
+        """Streams have their turns one after the other, until a batch of samples is there; the rest comes first next
+        time."""
+        taken: list[tuple[Lane, LaneSample]] = []
+        for key, lane in list(self._lanes.items()):
+            if len(taken) == SAMPLES_PER_ROUND:
+                break
+            sample = self._turn(key, lane)
+            if self._lanes.pop(key, None) is None:
+                continue
+            self._lanes[key] = lane
+            if sample is not None:
+                taken.append((lane, sample))
+            self._return_credits(key, lane, sample is not None)
+        self._examine(taken)
         for key, lane in list(self._lanes.items()):
             self._report(key, lane)
-        if len(self._lanes) > 1:        # the first in turn has the freshest sample; let it be another one next time
-            first = next(iter(self._lanes))
-            self._lanes[first] = self._lanes.pop(first)
 
     def _turn(self, key: _Key, lane: Lane) -> LaneSample | None:
         """What one stream has to show in this round."""
+        if not (lane.has_units or lane.is_closing):
+            return None
         self._in_hand.note(stream_name(key))
         try:
-            if lane.has_units:
-                return lane.advance(DECODE_BUDGET_S)
-            return lane.flush() if lane.is_closing else None
+            return lane.advance(DECODE_BUDGET_S) if lane.has_units else lane.flush()
         except Exception as error:      # noqa: BLE001  outermost frame of a stream
             _log.exception("stream failed")
             self._fail(key, error)
@@ -181,12 +191,16 @@ class WorkerLoop:
             preview_jpeg=preview_jpeg(sample.rgb, self._preview_width_px),
         )
 
+    def _return_credits(self, key: _Key, lane: Lane, now: bool) -> None:
+        """Before the samples are judged, so that units go on coming meanwhile."""
+        stream, epoch = key
+        if consumed := lane.take_consumed(now):
+            self._channel.send(Consumed(stream=stream, epoch=epoch, units=consumed, counts=lane.counts))
+
     def _report(self, key: _Key, lane: Lane) -> None:
         stream, epoch = key
         if lane.wants_keyframe():
             self._channel.send(KeyframeNeeded(stream=stream, epoch=epoch))
-        if consumed := lane.take_consumed():
-            self._channel.send(Consumed(stream=stream, epoch=epoch, units=consumed, counts=lane.counts))
         if lane.is_over:
             del self._lanes[key]
             self._channel.send(StreamClosed(stream=stream, epoch=epoch, counts=lane.counts))

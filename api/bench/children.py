@@ -20,7 +20,7 @@ import httpx
 import msgspec
 
 from api.bench import reports
-from api.bench.reports import Lost, Sending, Sent
+from api.bench.reports import Lost, Refused, Sending, Sent
 from api.errors import BenchFailed
 from api.settings import child_environment
 from stream.sandbox import die_with
@@ -62,10 +62,12 @@ async def serving(**settings: str) -> AsyncIterator[Service]:
 
 
 class Publishers:
-    """Processes that publish calls, and what they say. `lost` tells of calls that could not be published."""
+    """Processes that publish calls, and what they say. `lost` tells of calls that could not be published, or were cut
+    off; `refused` of each time that there was no room for one."""
 
     def __init__(self) -> None:
         self.sending: dict[str, float] = {}
+        self.refused: list[Refused] = []
         self.lost: dict[str, Lost] = {}
         self.sent: dict[str, Sent] = {}
         self._processes: list[asyncio.subprocess.Process] = []
@@ -104,6 +106,8 @@ class Publishers:
             match report:
                 case Sending(stream, at_s):
                     self.sending[stream] = at_s
+                case Refused():
+                    self.refused.append(report)
                 case Lost():
                     self.lost[report.stream] = report
                 case Sent():

@@ -10,23 +10,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import random
 import signal
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aiortc.mediastreams import MediaStreamError
-
 from api.bench import reports
-from api.bench.reports import Lost, Report, Sending, Sent
+from api.bench.reports import Lost, Refused, Report, Sending, Sent
 from api.errors import PublishFailed
-from api.publish import Clip, ClipTrack, PublishOptions, load_clip, publish_track
+from api.publish import Clip, ClipTrack, PublishOptions, PublishStats, load_clip, publish_track
 
 if TYPE_CHECKING:
     import av
 
 CONNECT_AT_ONCE = 2
+RETRY_S = 2.0           # on average
+_NO_ROOM = 503
 _SETTLE_S = 0.25        # the server's end of the connection is up a little after ours
 _TICKS_PER_S = 90_000
 
@@ -75,24 +77,38 @@ class Calls:
                 group.create_task(self._call(f"{prefix}{number}"))
 
     async def _call(self, stream: str) -> None:
-        async with self._connecting:
-            if self._options.stop.is_set():
-                return
+        """Offered again and again while there is no room for it."""
+        while not self._options.stop.is_set():
             track = TimedTrack(self._clip)
+            try:
+                stats = await self._publish(stream, track)
+            except PublishFailed as error:
+                if error.status != _NO_ROOM or error.answered_s is None:
+                    _say(Lost(stream, str(error)))
+                    return
+                _say(Refused(stream, str(error), error.answered_s * 1000))
+                await self._pause()
+                continue
+            if stats.ended_by == "server":
+                _say(Lost(stream, "the server hung up"))
+            _say(Sent(stream, [round(at_s, 4) for at_s in track.sent_s], stats.payload_bytes, track.late_ms))
+            return
+
+    async def _publish(self, stream: str, track: TimedTrack) -> PublishStats:
+        """Only a few calls connect at the same time. Raises PublishFailed."""
+        async with self._connecting:
             publishing = asyncio.create_task(publish_track(f"{self._url}/{stream}", track, self._options))
             started = asyncio.create_task(track.started.wait())
             await asyncio.wait((publishing, started), return_when=asyncio.FIRST_COMPLETED)
             started.cancel()
         if track.sent_s:
             _say(Sending(stream, track.sent_s[0]))
-        try:
-            stats = await publishing
-        except (PublishFailed, MediaStreamError) as error:
-            _say(Lost(stream, str(error), getattr(error, "status", None)))
-            return
-        if stats.ended_by == "server":
-            _say(Lost(stream, "the server hung up"))
-        _say(Sent(stream, [round(at_s, 4) for at_s in track.sent_s], stats.payload_bytes, track.late_ms))
+        return await publishing
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RETRY_S * (0.5 + random.random())):
+                await self._options.stop.wait()
 
 
 def _say(report: Report) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from api.bench.figures import percentile
 from api.bench.options import AGE_BAR_MS, FRAME_RATE_HZ, RATE_HZ, SAMPLING_BAR
 
 if TYPE_CHECKING:
@@ -56,8 +57,10 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "verdicts": figures.verdicts, "frames_per_s": _round(figures.frames_per_s),
         "media_mbit_per_s": _round(run.payload_bytes_per_s * 8 / 1e6),
         "cpu": _cpu(run, outcome.machine["cores"]),
-        "rss_mb": {part: round(run.peak_rss_mb.get(part, 0.0)) for part in PARTS},
-        "drops": figures.drops, "refused": list(run.refused),
+        "rss_mb": {part: round(run.rss.peak_mb.get(part, 0.0)) for part in PARTS},
+        "rss_growth_mb": {part: round(run.rss.last_mb[part] - first, 1) for part, first in run.rss.first_mb.items()},
+        "drops": figures.drops, "let_in": run.let_in, "cut_off": list(run.cut_off),
+        "refusals": {"count": len(run.refusals_ms), "p99_ms": _round(percentile(run.refusals_ms, 0.99))},
         "publishers_late_p95_ms": _round(run.publishers_late_ms),
         "trials": [_trial(trial) for trial in outcome.trials],
         "naive": None if naive is None else {
@@ -91,10 +94,15 @@ def as_table(outcome: Outcome) -> Table:
     table.add_row("CPU, in cores", ", ".join(f"{part} {cpu[part]:.2f}" for part in (*PARTS, "others", "niced")), "")
     table.add_row("publishers' share", f"{cpu['publishers_share']:.1%} of {outcome.machine['cores']} cores; "
                                        f"frames left {run.publishers_late_ms:.0f} ms late at p95", "")
-    table.add_row("memory, MiB", ", ".join(f"{part} {run.peak_rss_mb.get(part, 0):.0f}" for part in PARTS), "")
+    table.add_row("memory, MiB", ", ".join(f"{part} {run.rss.peak_mb.get(part, 0):.0f}" for part in PARTS), "")
     table.add_row("drops", ", ".join(f"{cause} {n}" for cause, n in sorted(figures.drops.items())) or "none", "")
-    if run.refused:
-        table.add_row("refused or cut off", "; ".join(run.refused[:3]), "none")
+    if run.let_in < run.calls:
+        table.add_row("let in", f"{run.let_in} of {run.calls}", "all")
+    if run.refusals_ms:
+        took_ms = percentile(run.refusals_ms, 0.99)
+        table.add_row("refusals", f"{len(run.refusals_ms)}, answered within {took_ms:.0f} ms at p99", "")
+    if run.cut_off:
+        table.add_row("cut off", "; ".join(run.cut_off[:3]), "none")
     if len(outcome.trials) > 1:
         table.add_row("searched", ", ".join(_trial_text(trial) for trial in outcome.trials), "")
     if outcome.naive is not None:

@@ -12,12 +12,19 @@ class Sending(msgspec.Struct, frozen=True, tag="sending"):
     at_s: float
 
 
-class Lost(msgspec.Struct, frozen=True, tag="lost"):
-    """A call could not be published, or not to the end. `status` is the endpoint's answer, if there was one."""
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """The endpoint has no room for a call now; it is offered again. `answered_ms`: how long it took to say so."""
 
     stream: str
     message: str
-    status: int | None = None
+    answered_ms: float
+
+
+class Lost(msgspec.Struct, frozen=True, tag="lost"):
+    """A call could not be published, or not to the end."""
+
+    stream: str
+    message: str
 
 
 class Sent(msgspec.Struct, frozen=True, tag="sent"):
@@ -29,7 +36,7 @@ class Sent(msgspec.Struct, frozen=True, tag="sent"):
     late_ms: float
 
 
-Report = Sending | Lost | Sent
+Report = Sending | Refused | Lost | Sent
 
 encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(Report)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from api.bench.children import Publishers, Service
 from api.bench.figures import Figures, Interval, figures_of
-from api.bench.usage import Parts, Usage
+from api.bench.usage import Memory, Parts, Usage
 from api.bench.watch import VerdictWatch, watching
 from api.errors import BenchFailed
 
@@ -54,20 +54,26 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The outcome. `refused` says what became of calls that the service did not let in or cut off."""
+    """The outcome. The figures are those of the calls that were let in; `cut_off` says what became of the ones that
+    could not be published or did not stay, `refusals_ms` how long each answer took that there was no room."""
 
     calls: int
     figures: Figures
     usage: Usage
-    peak_rss_mb: dict[str, float]
+    rss: Memory
     publishers_late_ms: float
     payload_bytes_per_s: float
-    refused: tuple[str, ...]
+    refusals_ms: tuple[float, ...]
+    cut_off: tuple[str, ...]
+
+    @property
+    def let_in(self) -> int:
+        return len(self.figures.calls)
 
     @property
     def sustained(self) -> bool:
         """All calls were there to the end and the bars hold."""
-        return not self.refused and self.figures.sustained
+        return self.let_in == self.calls and not self.cut_off and self.figures.sustained
 
 
 async def run_calls(service: Service, load: Load, progress: Progress) -> Run:
@@ -78,6 +84,7 @@ async def run_calls(service: Service, load: Load, progress: Progress) -> Run:
             for prefix, calls in load.shares:
                 await publishers.start(f"{service.url}/whip", load.clip, prefix, calls)
             await _ramp(watch, publishers, load.streams, progress)
+            streams = tuple(s for s in load.streams if s in watch.streams)
             parts = Parts(service.pid, publishers.pids)
             began_s, before = time.monotonic(), parts.cpu()
             await _sit_through(parts, load.seconds, progress)
@@ -88,19 +95,21 @@ async def run_calls(service: Service, load: Load, progress: Progress) -> Run:
     sent = publishers.sent
     return Run(
         calls=load.calls,
-        figures=figures_of(load.streams, watch.streams, sent, interval),
+        figures=figures_of(streams, watch.streams, sent, interval),
         usage=usage,
-        peak_rss_mb=parts.peak_rss_mb,
+        rss=parts.memory,
         publishers_late_ms=max((s.late_ms for s in sent.values()), default=math.nan),
         payload_bytes_per_s=sum(s.payload_bytes / (s.sent_s[-1] - s.sent_s[0]) for s in sent.values() if s.sent_s[1:]),
-        refused=tuple(f"{lost.stream}: {lost.message}" for lost in publishers.lost.values()),
+        refusals_ms=tuple(refused.answered_ms for refused in publishers.refused),
+        cut_off=tuple(f"{lost.stream}: {lost.message}" for lost in publishers.lost.values()),
     )
 
 
 async def _ramp(
     watch: VerdictWatch, publishers: Publishers, streams: Sequence[str], progress: Progress
 ) -> None:
-    """Until every call that was not refused has a verdict, and a little longer. Raises BenchFailed if none gets one."""
+    """Until every call has a verdict, or no more seem to be let in, and a little longer. Raises BenchFailed if none
+    gets one."""
     end_s = time.monotonic() + _RAMP_S + len(streams) / 2
     while True:
         here = [s for s in streams if s in watch.streams]

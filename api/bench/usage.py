@@ -24,19 +24,29 @@ class Usage(NamedTuple):
     stolen: float
 
 
+class Memory(NamedTuple):
+    """MiB of resident memory by part: at first, at last, and at most."""
+
+    first_mb: dict[str, float]
+    last_mb: dict[str, float]
+    peak_mb: dict[str, float]
+
+
 @dataclass(slots=True)
 class Parts:
     """Which processes belong to which part: the service, its workers, the publishers and the bench itself."""
 
     service_pid: int
     publisher_pids: tuple[int, ...]
-    peak_rss_mb: dict[str, float] = field(default_factory=dict)
+    memory: Memory = field(default_factory=lambda: Memory({}, {}, {}))
 
     def look(self) -> None:
         """Takes the memory that is in use now into account."""
         for part, processes in self._processes().items():
             used_mb = sum(process.memory_info().rss for process in processes) / _MIB
-            self.peak_rss_mb[part] = max(used_mb, self.peak_rss_mb.get(part, 0.0))
+            self.memory.first_mb.setdefault(part, used_mb)
+            self.memory.last_mb[part] = used_mb
+            self.memory.peak_mb[part] = max(used_mb, self.memory.peak_mb.get(part, 0.0))
 
     def cpu(self) -> Snapshot:
         used_s = {

@@ -32,7 +32,7 @@ def test_two_calls_are_measured_from_both_ends(tmp_path: Path) -> None:
     assert "2 calls of 360p30 VP8" in done.stdout
     figures = json.loads((tmp_path / "out" / "live.json").read_text())
     assert figures["calls"] == 2
-    assert figures["refused"] == []
+    assert figures["cut_off"] == []
     assert figures["verdicts"] >= 8
     assert len(figures["sampling_by_call"]) == 2
     assert 0 < figures["sampling_min"] <= figures["sampling"] <= 1

@@ -9,6 +9,7 @@ import pytest
 
 from api.bench.children import Publishers
 from api.errors import BenchFailed
+from api.peers import PeersConfig
 from stream.errors import ServiceFull
 from stream.types import EndReason
 from tests.api.test_publish import make_clip
@@ -48,10 +49,26 @@ async def test_every_call_is_a_real_one_and_every_frame_has_its_time(clip: Path)
         assert sent.payload_bytes >= sum(len(unit.payload) for unit in session.units)
 
 
-async def test_a_call_that_is_not_let_in_is_told_and_the_others_go_on(clip: Path) -> None:
+async def test_a_call_that_there_is_no_room_for_is_offered_again(clip: Path) -> None:
+    publishers = Publishers()
+    async with whip_rig(PeersConfig(max_sessions=1)) as rig:
+        await publishers.start(f"{rig.url}/whip", clip, "call-", 2)
+        await until(lambda: len(publishers.refused) >= 2 and len(rig.service.sessions) == 1, 40)
+        (first,) = rig.service.sessions
+        assert {refused.stream for refused in publishers.refused} == {"call-0", "call-1"} - {first.spec.stream}
+        assert all(0 < refused.answered_ms < 5000 for refused in publishers.refused)
+        await rig.service.stop(first.spec.stream, EndReason.STOPPED)
+        await until(lambda: len(rig.service.sessions) == 2, 40)
+        await publishers.stop()
+    assert "hung up" in publishers.lost[first.spec.stream].message
+    assert set(publishers.lost) == {first.spec.stream}
+    assert set(publishers.sent) == {"call-0", "call-1"}
+
+
+async def test_a_call_that_is_cut_off_is_told_and_the_others_go_on(clip: Path) -> None:
     publishers = Publishers()
     async with whip_rig() as rig:
-        rig.service.refusal = ServiceFull("full", 5)
+        rig.service.refusal = ServiceFull("full", 5)        # when the first frame is there, too late for a 503
         await publishers.start(f"{rig.url}/whip", clip, "call-", 2)
         await until(lambda: len(publishers.lost) == 2, 40)
         await publishers.stop()

@@ -13,7 +13,7 @@ from api.bench.naive import NaiveResult, Observed
 from api.bench.options import LiveBenchOptions
 from api.bench.report import Outcome, as_json, as_table
 from api.bench.run import CALLS_PER_PROCESS, Load, Run
-from api.bench.usage import Usage
+from api.bench.usage import Memory, Usage
 
 NONE = float("nan")
 NAIVE = NaiveResult(
@@ -22,14 +22,16 @@ NAIVE = NaiveResult(
 )
 
 
-def run(calls: int = 20, p95_ms: float = 200.0, sampling: float = 0.99, refused: tuple[str, ...] = ()) -> Run:
-    each = tuple(CallFigures(f"c{n}", sampling, 59, 900, {"superseded": 1}) for n in range(calls))
+def run(
+    calls: int = 20, p95_ms: float = 200.0, sampling: float = 0.99, out: int = 0, cut_off: tuple[str, ...] = ()
+) -> Run:
+    each = tuple(CallFigures(f"c{n}", sampling, 59, 900, {"superseded": 1}) for n in range(calls - out))
     ages = Percentiles(90.0, p95_ms, p95_ms + 50)
     return Run(
         calls=calls, figures=Figures(ages, Percentiles(NONE, NONE, NONE), p95_ms, 59 * calls, each, 30.0),
         usage=Usage(30.0, {"api": 0.2, "workers": 1.2, "publishers": 0.16, "bench": 0.01}, 0.05, 0.3, 0.0),
-        peak_rss_mb={"api": 110.2, "workers": 700.0}, publishers_late_ms=4.0, payload_bytes_per_s=1.25e6,
-        refused=refused,
+        rss=Memory({"api": 100.0}, {"api": 101.5}, {"api": 110.2, "workers": 700.0}), publishers_late_ms=4.0,
+        payload_bytes_per_s=1.25e6, refusals_ms=(3.0,) * 99 + (40.0, 50.0), cut_off=cut_off,
     )
 
 
@@ -47,6 +49,8 @@ def test_the_figures_are_there_for_programs() -> None:
         "publishers_share": 0.08,
     }
     assert figures["rss_mb"] == {"api": 110, "workers": 700, "publishers": 0, "bench": 0}
+    assert figures["rss_growth_mb"] == {"api": 1.5}
+    assert figures["refusals"] == {"count": 101, "p99_ms": 40.0}
     assert figures["drops"] == {"superseded": 20}
     assert figures["media_mbit_per_s"] == 10.0
     assert (figures["naive"]["calls"], figures["naive"]["calls_by_cost"], figures["ratio"]) == (1, 1.2, 16.67)
@@ -60,7 +64,7 @@ def test_what_there_is_no_figure_of_is_null() -> None:
 
 
 def test_a_run_that_does_not_hold_has_no_ratio() -> None:
-    for bad in (run(p95_ms=501.0), run(sampling=0.94), run(refused=("c3: 503",))):
+    for bad in (run(p95_ms=501.0), run(sampling=0.94), run(out=1), run(cut_off=("c3: hung up",))):
         assert as_json(outcome(bad, naive=NAIVE))["ratio"] is None
         assert not as_json(outcome(bad))["sustained"]
 
@@ -71,7 +75,7 @@ def test_the_table_says_it_to_people() -> None:
     text = " ".join(out.getvalue().split())
     for part in (
         "20 calls of 360p30 VP8", "90 / 200 / 250 ms", "each >= 95%", "publishers 0.16", "8.0% of 2 cores",
-        "superseded 20", "20 yes (200 ms), 40 no (900 ms)", "1.20 by cost", "ratio 16.7",
+        "superseded 20", "101, answered within 40 ms", "20 yes (200 ms), 40 no (900 ms)", "1.20 by cost", "ratio 16.7",
     ):
         assert part in text, text
 

@@ -28,7 +28,7 @@ def test_twenty_calls_hold_and_the_plain_design_manages_a_tenth_at_most(tmp_path
     figures = json.loads(result.read_text())
     assert figures["machine"]["cores"] >= CORES
     assert figures["cpu"]["others"] + figures["cpu"]["niced"] < 0.1, "something else ran; the figures say nothing"
-    assert figures["refused"] == []
+    assert figures["cut_off"] == []
     assert figures["verdict_age_ms"]["p95"] <= 500
     assert figures["sampling_min"] >= 0.95
     assert figures["ratio"] >= RATIO

@@ -39,6 +39,12 @@ def test_under_load_the_least_suspicious_give_up_samples_first() -> None:
     assert [paces[f"call-{n}"] for n in range(8)] == [Pace.HALF] * 2 + [Pace.BASE] * 6
 
 
+def test_the_later_verdicts_are_the_more_streams_give_up_samples_at_once() -> None:
+    for age_ms, moved in ((900.0, 2), (1100.0, 4), (2100.0, 8)):
+        paces = Ladder().plan([load(n, age_ms=age_ms) for n in range(8)], 0.0)
+        assert sum(pace is Pace.HALF for pace in paces.values()) == moved
+
+
 def test_a_stream_is_refused_only_when_nobody_has_samples_left_to_give_up() -> None:
     ladder = Ladder()
     loads = [load(n, age_ms=900.0) for n in range(4)]

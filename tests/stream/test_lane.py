@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from stream.ipc import OpenStream
-from stream.lane import LATE_S, Lane, LaneSample
+from stream.lane import CATCH_UP_S, CREDITS_AT_ONCE, CREDITS_EVERY_S, LATE_S, Lane, LaneSample
 from stream.limits import MediaLimits
 from stream.types import Codec, MediaUnit
 from tests.synthetic import Clip, units
@@ -44,8 +44,8 @@ def test_one_call_gives_one_sample_and_consumes_no_further() -> None:
     assert first is not None
     assert second is not None
     assert (first.frame_number, second.frame_number) == (0, 3)
-    assert subject.take_consumed() == 4
-    assert subject.take_consumed() == 0
+    assert subject.take_consumed(now=True) == 4
+    assert subject.take_consumed(now=True) == 0
     assert subject.has_units
 
 
@@ -73,6 +73,43 @@ def test_the_budget_bounds_one_call() -> None:
         subject.put(unit, clock.now_s)
     assert subject.advance(budget_s=0.0) is None
     assert subject.take_consumed() == 1
+
+
+class Ticking(Clock):
+    """Moves by 4 ms whenever it is looked at, as if decoding took that long."""
+
+    def __call__(self) -> float:
+        self.now_s += 0.004
+        return self.now_s
+
+
+def test_what_is_late_is_decoded_beyond_the_budget_but_not_without_end() -> None:
+    clock = Ticking()
+    subject = lane(clock)
+    for unit in media()[1:]:
+        subject.put(unit, clock.now_s)
+    subject.advance(budget_s=0.01)
+    assert subject.take_consumed(now=True) == 3
+    clock.now_s += LATE_S
+    subject.advance(budget_s=0.01)
+    assert subject.take_consumed(now=True) == round(CATCH_UP_S / 0.004)
+
+
+def test_credits_are_returned_a_few_at_a_time() -> None:
+    clock = Clock()
+    subject = lane(clock)
+    told = []
+    for unit in media()[1:]:
+        subject.put(unit, clock.now_s)
+        subject.advance(1.0)
+        told.append(subject.take_consumed())
+        clock.now_s += 0.001
+    assert sum(told) == len(told) - 1 - 28 % CREDITS_AT_ONCE + 1
+    assert max(told) == CREDITS_AT_ONCE
+    assert subject.owes_credits
+    clock.now_s += CREDITS_EVERY_S
+    assert subject.take_consumed() == 28 % CREDITS_AT_ONCE
+    assert not subject.owes_credits
 
 
 def test_key_frames_are_asked_for_once_per_second() -> None:

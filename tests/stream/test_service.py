@@ -152,6 +152,21 @@ async def test_more_streams_than_allowed_are_refused_with_a_time_to_come_back(ru
     assert refusal.value.retry_after_s > 0
 
 
+async def test_sources_that_come_all_at_once_are_let_in_bit_by_bit() -> None:
+    service = StreamService(StreamConfig(max_streams=100), WorkerPool(PoolConfig(workers=1)), Bus())
+    let_in: list[Session] = []
+    for n in range(8):
+        service.check_admission(f"call-{n}")
+        let_in.append(service.open(StreamSpec(stream=f"call-{n}", source="test", codec=Codec.H264), Peer()))
+    with pytest.raises(ServiceFull, match="starting") as refusal:
+        service.check_admission("call-8")
+    assert refusal.value.retry_after_s <= 2
+    late = service.open(StreamSpec(stream="late", source="test", codec=Codec.H264), Peer())     # was let in before
+    for session in (*let_in, late):
+        await session.end(EndReason.STOPPED)
+    service.check_admission("call-9")
+
+
 async def test_a_killed_worker_is_replaced_and_only_its_stream_shows_a_gap(running: Running) -> None:
     while running.service.status.workers_ready < 2:
         await asyncio.sleep(0.05)
