@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 from aiortc import RTCSessionDescription
 
-from api.peers import Peers, PeersConfig
+from api.peers import PeersConfig
 from stream.errors import ServiceFull
 from stream.types import Codec, DropCause, EndReason
 from tests.api.guards import loop_never_blocked, nothing_left
 from tests.api.offers import BROWSER, an_offer
 from tests.api.publisher import Publisher, publishing
-from tests.api.whip_rig import CollectingService, Rig, until, whip_rig
+from tests.api.whip_rig import Rig, peers_of, until, whip_rig
 
 if TYPE_CHECKING:
     from aiortc.rtp import RtpPacket
@@ -179,9 +179,8 @@ async def test_after_a_loss_for_good_the_call_goes_on_from_a_new_key_frame() -> 
 
 
 async def test_the_answer_is_complete_and_only_receives() -> None:
-    peers = Peers(PeersConfig(), CollectingService())
-    lines = (await peers.offer(an_offer(sdp=BROWSER))).sdp.splitlines()
-    await peers.close()
+    async with peers_of() as peers:
+        lines = (await peers.offer(an_offer(sdp=BROWSER))).sdp.splitlines()
     assert lines.count("a=recvonly") == 2
     assert lines.count("a=rtcp-mux") == 2
     assert lines.count("a=setup:active") == 2

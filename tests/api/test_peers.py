@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import asyncio
 
+import psutil
 import pytest
 
 from api.auth import Caller
 from api.errors import Busy, NotFound, OfferRefused
-from api.peers import Peers, PeersConfig
+from api.peers import PeersConfig
 from stream.errors import ServiceDraining, StreamExists
 from stream.types import EndReason
-from tests.api.guards import loop_never_blocked, nothing_left, resources
+from tests.api.guards import loop_never_blocked, nothing_left
 from tests.api.offers import BROWSER, an_offer
 from tests.api.publisher import publishing
-from tests.api.whip_rig import CollectingService, until, whip_rig
+from tests.api.whip_rig import CollectingService, peers_of, until, whip_rig
 
 
 async def test_offers_that_never_connect_go_away_with_all_they_held() -> None:
     service = CollectingService()
-    peers = Peers(PeersConfig(connect_s=1.0), service)
-    await peers.offer(an_offer("warm"))
-    await until(lambda: peers.status.sessions == 0)
-    async with nothing_left(), loop_never_blocked():
-        for number in range(30):
-            await peers.offer(an_offer(f"dead-{number}", BROWSER))
-        assert peers.status == (30, 30)
-        assert resources().fds > 30
-        await until(lambda: peers.status.sessions == 0, 5)
+    async with peers_of(PeersConfig(connect_s=3.0), service) as peers:
+        await peers.offer(an_offer("warm"))
+        await until(lambda: peers.status.sessions == 0)
+        async with nothing_left(), loop_never_blocked():
+            for number in range(30):
+                await peers.offer(an_offer(f"dead-{number}", BROWSER))
+            assert peers.status == (30, 30)
+            assert psutil.Process().num_fds() > 30
+            await until(lambda: peers.status.sessions == 0)
     assert service.sessions == []
-    await peers.close()
 
 
 async def test_closing_ends_every_call_and_takes_no_more() -> None:
@@ -46,74 +46,66 @@ async def test_closing_ends_every_call_and_takes_no_more() -> None:
 
 
 async def test_a_stream_has_one_publisher() -> None:
-    peers = Peers(PeersConfig(), CollectingService())
-    answer = await peers.offer(an_offer())
-    with pytest.raises(StreamExists):
+    async with peers_of() as peers:
+        answer = await peers.offer(an_offer())
+        with pytest.raises(StreamExists):
+            await peers.offer(an_offer())
+        await peers.hang_up("call", answer.session_id, "")
         await peers.offer(an_offer())
-    await peers.hang_up("call", answer.session_id, "")
-    await peers.offer(an_offer())
-    await peers.close()
 
 
 async def test_sessions_are_capped_in_total_by_caller_and_while_they_connect() -> None:
-    peers = Peers(PeersConfig(max_sessions=3, max_sessions_per_caller=2, max_pending=64), CollectingService())
-    other = Caller("key-2", "key-2")
-    await peers.offer(an_offer("a"))
-    await peers.offer(an_offer("b"))
-    with pytest.raises(Busy, match="limit of sessions"):
-        await peers.offer(an_offer("c"))
-    await peers.offer(an_offer("c", caller=other))
-    with pytest.raises(Busy) as refused:
-        await peers.offer(an_offer("d", caller=other))
-    assert refused.value.status == 503
-    assert refused.value.retry_after_s is not None
-    await peers.close()
-    peers = Peers(PeersConfig(max_pending=1), CollectingService())
-    await peers.offer(an_offer("a"))
-    with pytest.raises(Busy, match="connecting"):
+    async with peers_of(PeersConfig(max_sessions=3, max_sessions_per_caller=2, max_pending=64)) as peers:
+        other = Caller("key-2", "key-2")
+        await peers.offer(an_offer("a"))
         await peers.offer(an_offer("b"))
-    await peers.close()
+        with pytest.raises(Busy, match="limit of sessions"):
+            await peers.offer(an_offer("c"))
+        await peers.offer(an_offer("c", caller=other))
+        with pytest.raises(Busy) as refused:
+            await peers.offer(an_offer("d", caller=other))
+        assert refused.value.status == 503
+        assert refused.value.retry_after_s is not None
+    async with peers_of(PeersConfig(max_pending=1)) as peers:
+        await peers.offer(an_offer("a"))
+        with pytest.raises(Busy, match="connecting"):
+            await peers.offer(an_offer("b"))
 
 
 async def test_a_session_belongs_to_its_tenant() -> None:
-    peers = Peers(PeersConfig(), CollectingService())
-    owner = Caller("key-1", "key-1")
-    answer = await peers.offer(an_offer(caller=owner))
-    for stream, session_id, tenant in (
-        ("call", answer.session_id, "key-2"), ("call", "guess", "key-1"), ("other", answer.session_id, "key-1"),
-    ):
-        with pytest.raises(NotFound):
-            await peers.hang_up(stream, session_id, tenant)
-    await peers.hang_up("call", answer.session_id, "key-1")
-    await peers.close()
+    async with peers_of() as peers:
+        owner = Caller("key-1", "key-1")
+        answer = await peers.offer(an_offer(caller=owner))
+        for stream, session_id, tenant in (
+            ("call", answer.session_id, "key-2"), ("call", "guess", "key-1"), ("other", answer.session_id, "key-1"),
+        ):
+            with pytest.raises(NotFound):
+                await peers.hang_up(stream, session_id, tenant)
+        await peers.hang_up("call", answer.session_id, "key-1")
 
 
 async def test_session_names_cannot_be_guessed() -> None:
-    peers = Peers(PeersConfig(), CollectingService())
-    names = {(await peers.offer(an_offer(str(n)))).session_id for n in range(10)}
-    assert len(names) == 10
-    assert min(map(len, names)) >= 22       # 128 bits
-    await peers.close()
+    async with peers_of() as peers:
+        names = {(await peers.offer(an_offer(str(n)))).session_id for n in range(10)}
+        assert len(names) == 10
+        assert min(map(len, names)) >= 22       # 128 bits
 
 
 async def test_a_refused_offer_leaves_nothing_and_does_not_take_the_name() -> None:
-    peers = Peers(PeersConfig(), CollectingService())
-    async with nothing_left():
-        for _ in range(5):
-            with pytest.raises(OfferRefused):
-                await peers.offer(an_offer(sdp="hello"))
-        assert peers.status == (0, 0)
-    await peers.offer(an_offer())
-    await peers.close()
+    async with peers_of() as peers:
+        async with nothing_left():
+            for _ in range(5):
+                with pytest.raises(OfferRefused):
+                    await peers.offer(an_offer(sdp="hello"))
+            assert peers.status == (0, 0)
+        await peers.offer(an_offer())
 
 
 async def test_an_offer_that_is_cancelled_leaves_nothing() -> None:
-    peers = Peers(PeersConfig(), CollectingService())
-    async with nothing_left():
+    async with peers_of() as peers, nothing_left():
         task = asyncio.create_task(peers.offer(an_offer()))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
         del task        # its exception holds the connection
-        await until(lambda: peers.status.sessions == 0, 3)
-    await peers.close()
+        await until(lambda: peers.status.sessions == 0)

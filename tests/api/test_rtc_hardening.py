@@ -16,10 +16,10 @@ from aiortc.rate import RemoteBitrateEstimator
 from aiortc.rtcrtpreceiver import RTCRtpReceiver, decoder_worker
 
 from api import rtc_hardening
-from api.peers import Peers, PeersConfig
+from api.peers import PeersConfig
 from tests.api.offers import an_offer
 from tests.api.publisher import publishing
-from tests.api.whip_rig import CollectingService, whip_rig
+from tests.api.whip_rig import peers_of, whip_rig
 
 
 async def test_no_decoder_runs_during_a_call() -> None:
@@ -30,11 +30,10 @@ async def test_no_decoder_runs_during_a_call() -> None:
 
 async def test_the_answer_offers_loopback_only_where_it_is_wanted() -> None:
     for wanted in (True, False):
-        peers = Peers(PeersConfig(loopback=wanted), CollectingService())
-        answer = await peers.offer(an_offer())
+        async with peers_of(PeersConfig(loopback=wanted)) as peers:
+            answer = await peers.offer(an_offer())
         candidates = [line for line in answer.sdp.splitlines() if line.startswith("a=candidate:")]
         assert any(" 127.0.0.1 " in line for line in candidates) is wanted
-        await peers.close()
 
 
 def test_the_private_parts_of_the_libraries_are_where_they_were() -> None:

@@ -22,6 +22,7 @@ from stream.errors import ServiceDraining, ServiceFull, StreamExists
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from stream.layers import Layer
     from stream.seams import SourceControl
     from stream.session import StreamSpec
     from stream.types import DropCause, EndReason
@@ -41,6 +42,7 @@ class Unit(NamedTuple):
     pts_s: float
     keyframe: bool
     capture_s: float
+    layer: Layer
 
 
 @dataclass
@@ -55,8 +57,8 @@ class CollectingSession:
     ended: EndReason | None = None
     message: str = ""
 
-    def feed(self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float) -> None:
-        self.units.append(Unit(payload, pts_s, keyframe, capture_s))
+    def feed(self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float, layer: Layer) -> None:
+        self.units.append(Unit(payload, pts_s, keyframe, capture_s, layer))
 
     def gap(self, cause: DropCause) -> None:
         self.gaps.append(cause)
@@ -77,12 +79,12 @@ class CollectingService:
         self.live: dict[str, CollectingSession] = {}
         self.sessions: list[CollectingSession] = []
 
-    def check_admission(self, stream: str) -> None:
+    def check_admission(self, stream: str, arriving: int = 0) -> None:
         if self.draining:
             raise ServiceDraining("the service is shutting down")
         if stream in self.live:
             raise StreamExists(stream)
-        if len(self.live) >= self.max_streams:
+        if len(self.live) + arriving >= self.max_streams:
             raise ServiceFull("full", 5)
 
     def open(self, spec: StreamSpec, control: SourceControl) -> CollectingSession:
@@ -125,20 +127,31 @@ def whip_app(peers: Peers, keys: tuple[str, ...] = (), offers_per_min: int = 10_
 
 
 @asynccontextmanager
+async def peers_of(config: PeersConfig | None = None, service: CollectingService | None = None) -> AsyncIterator[Peers]:
+    """A table that is closed whatever becomes of the test."""
+    peers = Peers(config or PeersConfig(), service or CollectingService())
+    try:
+        yield peers
+    finally:
+        await peers.close()
+
+
+@asynccontextmanager
 async def whip_rig(
     config: PeersConfig | None = None, *, keys: tuple[str, ...] = (), offers_per_min: int = 10_000
 ) -> AsyncIterator[Rig]:
     """A server on a free loopback port, in this event loop."""
     service = CollectingService()
-    peers = Peers(config or PeersConfig(), service)
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(whip_app(peers, keys, offers_per_min), log_level="error", lifespan="off"))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    await until(lambda: server.started)
-    try:
-        yield Rig(f"http://127.0.0.1:{listener.getsockname()[1]}", peers, service)
-    finally:
-        await peers.close()
-        server.should_exit = True
-        await serving
-        listener.close()
+    async with peers_of(config, service) as peers:
+        app = whip_app(peers, keys, offers_per_min)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            await until(lambda: server.started)
+            yield Rig(f"http://127.0.0.1:{listener.getsockname()[1]}", peers, service)
+        finally:
+            await peers.close()
+            server.should_exit = True
+            await serving
+            listener.close()
