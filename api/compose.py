@@ -16,6 +16,7 @@ from stream.pool_config import PoolConfig
 from stream.service import StreamService
 
 LIVE_WAIT_S = 0.5       # together with what a worker has in hand, about as late as a verdict may be under load
+LIVE_CREDITS = 12       # 0.4 s of media in a worker's hands
 
 
 @asynccontextmanager
@@ -36,6 +37,7 @@ def pool_config(settings: Settings) -> PoolConfig:
         workers=settings.workers,
         weights_dir=settings.model_path,
         unit_wait_s=LIVE_WAIT_S,
+        unit_credits=LIVE_CREDITS,
         limits=MediaLimits(file_bytes=settings.max_file_size_bytes),
     )
 

@@ -17,19 +17,27 @@ SettingsRefused           the environment asks for something that is not possibl
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 
 class BenchFailed(Exception):
     """A process of the bench ended, or did not do its part in time."""
 
 
-class PublishFailed(Exception):
-    """Publishing did not start or was cut off; `status` is the endpoint's HTTP status, if it answered, and
-    `answered_s` how long it took to."""
+class Refusal(NamedTuple):
+    """An endpoint's HTTP answer to an offer: how long it took, and the Retry-After that it names, if any."""
 
-    def __init__(self, message: str, status: int | None = None, answered_s: float | None = None) -> None:
+    status: int
+    answered_s: float
+    retry_after_s: float | None
+
+
+class PublishFailed(Exception):
+    """Publishing did not start or was cut off; `refusal` is what the endpoint answered, if it did."""
+
+    def __init__(self, message: str, refusal: Refusal | None = None) -> None:
         super().__init__(message)
-        self.status = status
-        self.answered_s = answered_s
+        self.refusal = refusal
 
 
 class SettingsRefused(Exception):

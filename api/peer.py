@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 
     from api.auth import Caller
     from api.peers import PeersConfig
+    from stream.layers import Layer
     from stream.seams import SourceControl
 
 log = structlog.get_logger(__name__)
 
 _ASK_EVERY_S = 0.5
+_ARRIVING_S = 3.0
 _ICE_TICK_S = 0.05      # within this, aiortc's task that was still connecting sees that there is no more to connect
 
 
@@ -48,7 +50,7 @@ class Offer(NamedTuple):
 class MediaSession(Protocol):
     """What a publisher's frames go into: `stream.session.Session`."""
 
-    def feed(self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float) -> None: ...
+    def feed(self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float, layer: Layer) -> None: ...
 
     def gap(self, cause: DropCause) -> None: ...
 
@@ -93,6 +95,10 @@ class Peer:
         """Not connected yet."""
         return self._connected_s is None
 
+    def is_arriving(self, now_s: float) -> bool:
+        """Let in a moment ago, and no frame yet. Who takes longer may never come."""
+        return self._session is None and self._closing is None and now_s - self._created_s < _ARRIVING_S
+
     async def answer(self) -> str:
         """Negotiates. Raises OfferRefused, or Busy if no port could be had; the peer has to be closed then."""
         connection = self._connection
@@ -107,7 +113,7 @@ class Peer:
         for receiver in connection.getReceivers():
             if receiver.track.kind == "video":
                 self._receiver = receiver
-                tap_video(receiver, self)
+                tap_video(receiver, self, self._prepared.codec)
             else:
                 ignore_audio(receiver)
         description = connection.localDescription.sdp
@@ -148,7 +154,7 @@ class Peer:
     def now_s(self) -> float:
         return time.monotonic()
 
-    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float) -> None:
+    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer) -> None:
         if self._closing is not None:
             return
         if self._session is None:
@@ -158,7 +164,7 @@ class Peer:
                 log.warning("stream refused", stream=self.offer.stream, error=str(error))
                 self._end_soon(EndReason.FAILED, str(error))
                 return
-        self._session.feed(payload, pts_s, keyframe, time.time() - age_s)
+        self._session.feed(payload, pts_s, keyframe, time.time() - age_s, layer)
 
     def lost(self) -> None:
         if self._session is not None:

@@ -43,8 +43,8 @@ class PeersConfig:
 class Streams(Protocol):
     """What is needed of the stream service."""
 
-    def check_admission(self, stream: str) -> None:
-        """Raises StreamExists, ServiceFull, ServiceDraining."""
+    def check_admission(self, stream: str, arriving: int) -> None:
+        """`arriving` were let in and are not opened yet. Raises StreamExists, ServiceFull, ServiceDraining."""
 
     def open(self, spec: StreamSpec, control: SourceControl) -> MediaSession:
         """Raises StreamError."""
@@ -138,7 +138,8 @@ class Peers:
             raise ServiceDraining("the service is shutting down")
         if offer.stream in self._peers:
             raise StreamExists(f"stream {offer.stream!r} has a publisher")
-        self._streams.check_admission(offer.stream)
+        now_s = time.monotonic()
+        self._streams.check_admission(offer.stream, sum(peer.is_arriving(now_s) for peer in self._peers.values()))
         identity = offer.caller.identity
         own = sum(peer.offer.caller.identity == identity for peer in self._peers.values())
         if len(self._peers) >= config.max_sessions or own >= config.max_sessions_per_caller:

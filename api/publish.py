@@ -26,7 +26,7 @@ import httpx
 from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
-from api.errors import PublishFailed
+from api.errors import PublishFailed, Refusal
 from api.rtc_hardening import loopback_candidates, new_connection
 
 _MAX_FILE_BYTES = 256 * 2**20
@@ -180,8 +180,8 @@ async def _negotiate(
     except httpx.HTTPError as error:
         raise PublishFailed(f"{url} cannot be reached: {error!r}") from error
     if answer.status_code != 201 or "location" not in answer.headers:
-        message = f"{url} answered {answer.status_code}: {answer.text[:300]}"
-        raise PublishFailed(message, answer.status_code, time.monotonic() - asked_s)
+        refusal = Refusal(answer.status_code, time.monotonic() - asked_s, _retry_after_s(answer))
+        raise PublishFailed(f"{url} answered {answer.status_code}: {answer.text[:300]}", refusal)
     session = urljoin(url, answer.headers["location"])
     try:
         await connection.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
@@ -189,6 +189,11 @@ async def _negotiate(
         await client.delete(session)
         raise PublishFailed(f"{url} sent an answer that cannot be used: {error}") from error
     return session
+
+
+def _retry_after_s(answer: httpx.Response) -> float | None:
+    named = answer.headers.get("retry-after", "")
+    return float(named) if named.isdecimal() else None
 
 
 async def _connected(connection: RTCPeerConnection, ended: asyncio.Future[str], connect_s: float) -> None:

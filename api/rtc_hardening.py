@@ -16,12 +16,14 @@ import aioice.ice
 from aiortc import RTCConfiguration, RTCPeerConnection
 from aiortc.rtp import RtcpByePacket
 
-from stream.sources.webrtc import Fragment
+from stream.sources.webrtc import Fragment, layer_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aiortc.rtp import AnyRtcpPacket
+
+    from stream.types import Codec
 
 FIXED_BITRATE_BPS = 2_500_000
 
@@ -53,10 +55,11 @@ def new_connection() -> RTCPeerConnection:
     return RTCPeerConnection(RTCConfiguration(iceServers=[]))
 
 
-def tap_video(receiver: Any, tap: VideoTap) -> None:
-    """Sends the receiver's packets to `tap` and nowhere else. To be called before the connection starts."""
+def tap_video(receiver: Any, tap: VideoTap, codec: Codec) -> None:
+    """Sends the receiver's packets, all of `codec`, to `tap` and nowhere else. To be called before the connection
+    starts."""
     _leave_undecoded(receiver)
-    receiver._RTCRtpReceiver__jitter_buffer = _Diversion(tap)
+    receiver._RTCRtpReceiver__jitter_buffer = _Diversion(tap, codec)
     receiver._RTCRtpReceiver__remote_bitrate_estimator = _FixedBitrate()
     handle = receiver._handle_rtcp_packet
 
@@ -88,13 +91,15 @@ def _leave_undecoded(receiver: Any) -> None:
 class _Diversion:
     """Stands where aiortc has its jitter buffer."""
 
-    def __init__(self, tap: VideoTap) -> None:
+    def __init__(self, tap: VideoTap, codec: Codec) -> None:
         self._tap = tap
+        self._codec = codec
 
     def add(self, packet: Any) -> tuple[bool, None]:
         """No frame ever comes out on this side, and key frames are asked for elsewhere."""
         self._tap.packet(Fragment(
             packet.ssrc, packet.sequence_number, packet.timestamp, bool(packet.marker), packet._data, self._tap.now_s(),
+            layer_of(self._codec, packet.payload),
         ))
         return False, None
 

@@ -2,7 +2,8 @@
 
 Suspicion makes a stream wish for more samples, a clear face for fewer. While verdicts come late, the streams with the
 least suspicion give up samples first; they get them back, most suspicious first, once verdicts are early again. A new
-stream is refused only while verdicts are late although nobody has samples left to give up.
+stream starts as slow as the slowest while verdicts are not early. It is refused once they are late although nobody has
+samples left to give up, and until they are early again.
 """
 
 from __future__ import annotations
@@ -51,23 +52,32 @@ class Ladder:
         self._config = config or LadderConfig()
         self._paces: dict[str, Pace] = {}
         self._moved_s = -math.inf
-        self._full = False
+        self._full = self._pressed = False
 
     @property
     def full(self) -> bool:
         """Whether a new stream has to be refused."""
         return self._full
 
+    @property
+    def pressed(self) -> bool:
+        """Whether somebody gets fewer samples than wished for."""
+        return self._pressed
+
     def plan(self, loads: Sequence[StreamLoad], now_s: float) -> Mapping[str, Pace]:
         """The pace of every stream from now on. `now_s` is monotonic."""
         wishes = {load.stream: self._wish(load) for load in loads}
-        known = {load.stream: self._paces.get(load.stream, Pace.BASE) for load in loads}
+        age_ms = _high(loads)
+        is_early = age_ms < self._config.early_ms
+        first = Pace.BASE if is_early else max([Pace.BASE, *self._paces.values()])
+        known = {load.stream: self._paces.get(load.stream, first) for load in loads}
         # A stream may always go slower than it did; faster only when there is room.
         self._paces = {stream: max(pace, wishes[stream]) for stream, pace in known.items()}
-        age_ms = _high(loads)
-        self._full = age_ms > self._config.late_ms and all(p is Pace.QUARTER for p in self._paces.values())
+        is_least = bool(loads) and all(pace is Pace.QUARTER for pace in self._paces.values())
+        self._full = is_least and not is_early and (self._full or age_ms > self._config.late_ms)
         if now_s - self._moved_s >= self._config.settle_s:
             self._move(loads, wishes, age_ms, now_s)
+        self._pressed = any(pace > wishes[stream] for stream, pace in self._paces.items())
         return dict(self._paces)
 
     def _move(

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _RETRY_AFTER_S = (5, 10)
-_RETRY_STARTING_S = 2
+_RETRY_STARTING_S = (1, 3)
 _START_AT_ONCE, _START_SHARE = 8, 0.25
+_START_PRESSED = 4
 _BALANCE_EVERY_S = 0.5
 _REMEMBERED_EPOCHS = 4096
 
@@ -256,25 +257,27 @@ class StreamService:
         await session.hang_up()
         await session.end(reason, message)
 
-    def check_admission(self, stream: str) -> None:
+    def check_admission(self, stream: str, arriving: int = 0) -> None:
         """Whether to let a source in that will be opened later. Raises StreamExists, ServiceFull, ServiceDraining.
 
-        Sources that come all at once are let in bit by bit, so that what they cost is known before the next ones come.
+        Sources that come all at once are let in bit by bit, so that what they cost is known before the next ones come;
+        `arriving` are those that were let in and are not opened yet.
         """
-        self._check_place(stream)
+        self._check_place(stream, arriving)
         if self._ladder.full:
             raise ServiceFull("verdicts come late although all streams are sampled at their least", _retry_after_s())
         now_s = time.monotonic()
-        starting = sum(session.is_starting(now_s) for session in self._live.values())
-        if starting >= max(_START_AT_ONCE, _START_SHARE * len(self._live)):
-            raise ServiceFull(f"{starting} streams are starting", _RETRY_STARTING_S)
+        starting = arriving + sum(session.is_starting(now_s) for session in self._live.values())
+        at_once = _START_PRESSED if self._ladder.pressed else max(_START_AT_ONCE, _START_SHARE * len(self._live))
+        if starting >= at_once:
+            raise ServiceFull(f"{starting} streams are starting", _retry_after_s(_RETRY_STARTING_S))
 
-    def _check_place(self, stream: str) -> None:
+    def _check_place(self, stream: str, arriving: int = 0) -> None:
         if self._draining:
             raise ServiceDraining("the service is shutting down")
         if stream in self._live:
             raise StreamExists(f"stream {stream!r} is running")
-        if len(self._live) >= self._config.max_streams:
+        if len(self._live) + arriving >= self._config.max_streams:
             raise ServiceFull(f"{len(self._live)} streams are running, which is the limit", _retry_after_s())
 
     def _next_epoch(self, stream: str) -> int:
@@ -293,9 +296,9 @@ class StreamService:
             del self._ended[next(iter(self._ended))]
 
 
-def _retry_after_s() -> int:
+def _retry_after_s(between: tuple[int, int] = _RETRY_AFTER_S) -> int:
     """Spread, so that those who were refused together do not come back together."""
-    return random.randint(*_RETRY_AFTER_S)
+    return random.randint(*between)
 
 
 def _info(session: Session, state: Literal["live", "ended"]) -> StreamInfo:

@@ -12,6 +12,7 @@ import structlog
 from stream.config import WindowConfig
 from stream.events import Event, Label, StreamEnded, StreamGap, StreamStalled, StreamStarted, Verdict
 from stream.ladder import StreamLoad
+from stream.layers import BASE, FRAMES_PER_SAMPLE, LayerFilter
 from stream.monitor import Moment, Monitor
 from stream.sampler import rate_hz_of
 from stream.timeline import Timeline
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from stream.config import StreamConfig
     from stream.cusum import EvidenceModel
+    from stream.layers import Layer
     from stream.seams import SourceControl, WorkerFeed
 
 log = structlog.get_logger(__name__)
@@ -84,6 +86,8 @@ class Session:
         self._feed: WorkerFeed | None = None
         self._control: SourceControl | None = None
         self._timeline = Timeline()
+        self._layers = LayerFilter(FRAMES_PER_SAMPLE * self._windows.sample_rate_hz)
+        self._skipped = 0
         self._sequence = 0
         self._newest_s = 0.0
         self._began_s = time.monotonic()
@@ -103,14 +107,17 @@ class Session:
     def frames(self) -> FrameCounts:
         """Cumulative counts of this epoch."""
         if self._final is not None:
-            return self._final
-        return self._feed.counts if self._feed is not None else FrameCounts()
+            counts = self._final
+        else:
+            counts = self._feed.counts if self._feed is not None else FrameCounts()
+        return msgspec.structs.replace(counts, received=counts.received + self._skipped, skipped=self._skipped)
 
     def begin(self, config: StreamConfig, control: SourceControl, attach: Callable[[Session], WorkerFeed]) -> None:
         """Joins source and worker and announces the stream. Called once, by the service."""
         self._monitor = Monitor(self.stream, self.epoch, self._phase, config)
         self._control = control
         self._windows = config.windows
+        self._layers.needed_hz = FRAMES_PER_SAMPLE * config.windows.sample_rate_hz
         self._feed = attach(self)
         spec = self.spec
         self._around.publish(
@@ -120,16 +127,23 @@ class Session:
             )
         )
 
-    def feed(self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float) -> None:
-        """Takes one encoded unit from the source; never blocks. Ignored once the stream is ending."""
+    def feed(self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float, layer: Layer = BASE) -> None:
+        """Takes one encoded unit from the source; never blocks. Ignored once the stream is ending.
+
+        Units of temporal layers that the sampling does not need go no further; the others are numbered without a gap.
+        """
         if self._feed is None or self._ending is not None:
+            return
+        self._fed_s, self._stalled = time.monotonic(), False
+        placed_s = self._timeline.place(pts_s)
+        if not self._layers.wants(layer, placed_s, keyframe):
+            self._skipped += 1
             return
         unit = MediaUnit(
             stream=self.stream, epoch=self.epoch, sequence=self._sequence, codec=self.spec.codec, payload=payload,
-            pts_s=self._timeline.place(pts_s), capture_s=capture_s, keyframe=keyframe,
+            pts_s=placed_s, capture_s=capture_s, keyframe=keyframe,
         )
         self._sequence += 1
-        self._fed_s, self._stalled = time.monotonic(), False
         self._feed.feed(unit)
 
     def set_pace(self, pace: int) -> None:
@@ -137,7 +151,9 @@ class Session:
         if self._feed is not None and self._ending is None:
             self._feed.set_pace(pace)
             windows = self._windows
-            self._verdict_every_s = max(windows.hop_s, 1 / rate_hz_of(pace, windows.sample_rate_hz)) + windows.hop_s
+            rate_hz = rate_hz_of(pace, windows.sample_rate_hz)
+            self._layers.needed_hz = FRAMES_PER_SAMPLE * rate_hz
+            self._verdict_every_s = max(windows.hop_s, 1 / rate_hz) + windows.hop_s
 
     def watch(self, now_s: float) -> None:
         """Says once that nothing comes any more; `now_s` is monotonic. To be called every now and then."""

@@ -116,9 +116,13 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FrameCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """Cumulative counts of one epoch. `received` counts media units, `dropped` is by cause and never shrinks."""
+    """Cumulative counts of one epoch. `received` counts media units, `dropped` is by cause and never shrinks.
+
+    `skipped` are units that the sampling does not need, of temporal layers above (`stream.layers`): no loss.
+    """
 
     received: int = 0
+    skipped: int = 0
     decoded: int = 0
     sampled: int = 0
     scored: int = 0

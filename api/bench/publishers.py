@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import av
 
 CONNECT_AT_ONCE = 2
-RETRY_S = 2.0           # on average
+RETRY_S = 2.0           # where the endpoint does not say
 _NO_ROOM = 503
 _SETTLE_S = 0.25        # the server's end of the connection is up a little after ours
 _TICKS_PER_S = 90_000
@@ -83,11 +83,12 @@ class Calls:
             try:
                 stats = await self._publish(stream, track)
             except PublishFailed as error:
-                if error.status != _NO_ROOM or error.answered_s is None:
+                refusal = error.refusal
+                if refusal is None or refusal.status != _NO_ROOM:
                     _say(Lost(stream, str(error)))
                     return
-                _say(Refused(stream, str(error), error.answered_s * 1000))
-                await self._pause()
+                _say(Refused(stream, str(error), refusal.answered_s * 1000))
+                await self._pause(refusal.retry_after_s or RETRY_S)
                 continue
             if stats.ended_by == "server":
                 _say(Lost(stream, "the server hung up"))
@@ -105,9 +106,10 @@ class Calls:
             _say(Sending(stream, track.sent_s[0]))
         return await publishing
 
-    async def _pause(self) -> None:
+    async def _pause(self, seconds: float) -> None:
+        """As long as the endpoint asked for, and a little more or less each time."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(RETRY_S * (0.5 + random.random())):
+            async with asyncio.timeout(seconds * random.uniform(1, 1.5)):
                 await self._options.stop.wait()
 
 

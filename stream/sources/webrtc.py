@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from stream.layers import BASE, Layer
 from stream.types import Codec
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _H264_SLICES = (1, 5)
 
 class Fragment(NamedTuple):
     """One RTP packet without its payload header. `sequence` is 16 bits, `rtp_time` and `ssrc` 32; `data` is Annex-B
-    for H.264; `arrived_s` is monotonic time."""
+    for H.264; `arrived_s` is monotonic time; `layer` is what its payload header says."""
 
     ssrc: int
     sequence: int
@@ -31,12 +32,13 @@ class Fragment(NamedTuple):
     marker: bool
     data: bytes
     arrived_s: float
+    layer: Layer = BASE
 
 
 class TrackOutput(Protocol):
     """Where the frames of one track go. Called in the event loop; must not block or raise."""
 
-    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float) -> None:
+    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer) -> None:
         """One whole frame that can be decoded after the ones before it; its first packet came `age_s` ago."""
 
     def lost(self) -> None:
@@ -69,6 +71,22 @@ class RtpClock:
             self._ticks += _signed(rtp_time - self._last, 32)
         self._last = rtp_time
         return self._ticks / CLOCK_HZ
+
+
+def layer_of(codec: Codec, payload: bytes) -> Layer:
+    """The temporal layer that the payload header of an RTP packet names (VP8: RFC 7741 4.2); the base where it names
+    none, or is cut short."""
+    if codec is not Codec.VP8 or len(payload) < 2 or not payload[0] & 0x80 or not payload[1] & 0x20:
+        return BASE
+    has_picture, has_index = payload[1] & 0x80, payload[1] & 0x40
+    at = 2
+    if has_picture:
+        at += 2 if len(payload) > at and payload[at] & 0x80 else 1
+    if has_index:
+        at += 1
+    if len(payload) <= at:
+        return BASE
+    return Layer(payload[at] >> 6, bool(payload[at] & 0x20))
 
 
 def is_keyframe(codec: Codec, payload: bytes) -> bool:
@@ -190,7 +208,7 @@ class VideoTrack:
             self.frames_withheld += 1
             return
         self._need_keyframe = False
-        self._output.frame(payload, pts_s, keyframe, now_s - parts[0].arrived_s)
+        self._output.frame(payload, pts_s, keyframe, now_s - parts[0].arrived_s, parts[0].layer)
 
     def _give_up(self) -> None:
         """What is missing will not come: goes on with the earliest packet that is there."""

@@ -95,7 +95,10 @@ async def test_a_sample_is_marked_and_a_key_is_sent(h264: Path) -> None:
     async with whip_rig(keys=(KEY,)) as rig:
         with pytest.raises(PublishFailed, match="401") as refused:
             await publish(f"{rig.url}/whip/clip", h264, PublishOptions(duration_s=1))
-        assert refused.value.status == 401
+        refusal = refused.value.refusal
+        assert refusal is not None
+        assert (refusal.status, refusal.retry_after_s) == (401, None)
+        assert 0 < refusal.answered_s < 5
         await publish(f"{rig.url}/whip/clip", h264, PublishOptions(duration_s=1, token=KEY, sample=True))
         assert rig.service.sessions[0].spec.sample
 

@@ -51,8 +51,20 @@ def test_a_stream_is_refused_only_when_nobody_has_samples_left_to_give_up() -> N
     refused_at = next(tick for tick in range(40) if (ladder.plan(loads, float(tick)), ladder.full)[1])
     assert refused_at >= 8, "two steps down for each of four streams, one stream a second"
     assert set(settle(ladder, loads, 40.0).values()) == {Pace.QUARTER}
-    settle(ladder, [load(n) for n in range(4)], 100.0)
+    settle(ladder, [load(n, age_ms=400.0) for n in range(4)], 100.0)
+    assert ladder.full, "not late any more, but another one would make it so again"
+    settle(ladder, [load(n) for n in range(4)], 200.0)
     assert not ladder.full
+
+
+def test_who_comes_while_verdicts_are_not_early_starts_as_slow_as_the_slowest() -> None:
+    for age_ms, first in ((900.0, Pace.QUARTER), (400.0, Pace.QUARTER), (100.0, Pace.BASE)):
+        ladder = Ladder(LadderConfig(settle_s=100.0))
+        settle(ladder, [load(n, age_ms=900.0) for n in range(4)], ticks=801)
+        assert ladder.pressed
+        paces = ladder.plan([load(n, age_ms=age_ms) for n in range(5)], 801.0)
+        assert paces["call-4"] is first
+        assert ladder.full is (age_ms > 100.0)
 
 
 def test_samples_come_back_when_there_is_room_most_suspicious_first() -> None:

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pytest
+from aiortc.codecs.vpx import VpxPayloadDescriptor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.sources.webrtc import Fragment, RtpClock, TrackConfig, VideoTrack, is_keyframe
+from stream.layers import BASE, Layer
+from stream.sources.webrtc import Fragment, RtpClock, TrackConfig, VideoTrack, is_keyframe, layer_of
 from stream.types import Codec
 
 VP8_KEY = b"\x10\x00\x00\x9d\x01\x2a\x80\x02\x68\x01"
@@ -27,6 +29,7 @@ class Out(NamedTuple):
     pts_s: float
     keyframe: bool
     age_s: float
+    layer: Layer
 
 
 @dataclass
@@ -37,8 +40,8 @@ class Output:
     losses: int = 0
     asked: list[int] = field(default_factory=list)
 
-    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float) -> None:
-        self.frames.append(Out(payload, pts_s, keyframe, age_s))
+    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer) -> None:
+        self.frames.append(Out(payload, pts_s, keyframe, age_s, layer))
 
     def lost(self) -> None:
         self.losses += 1
@@ -60,6 +63,40 @@ def call(frames: int, *, key_every: int = 10, packets: int = 3, sequence: int = 
                 markers and part == packets - 1, data, number / 30 + part * 0.001,
             ))
     return fragments
+
+
+@pytest.mark.parametrize("descriptor", [
+    VpxPayloadDescriptor(1, 0, picture_id, index, (number, sync), key)
+    for picture_id in (None, 5, 0x7FFF) for index in (None, 255) for number in range(4) for sync in (0, 1)
+    for key in (None, 31)
+])
+def test_the_layer_is_read_from_the_payload_header(descriptor: VpxPayloadDescriptor) -> None:
+    assert descriptor.tid is not None
+    payload = bytes(descriptor) + VP8_DELTA
+    assert layer_of(Codec.VP8, payload) == Layer(descriptor.tid[0], bool(descriptor.tid[1]))
+    assert layer_of(Codec.H264, payload) == BASE
+
+
+def test_a_short_picture_id_is_read_too() -> None:
+    assert layer_of(Codec.VP8, b"\x90\xa0\x05\xa0" + VP8_DELTA) == Layer(2, sync=True)
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"\x10", b"\x10\x9d", b"\x90", b"\x90\xa0", b"\x90\xa0\x85", b"\x90\x80\x05\xff"]
+)
+def test_a_header_without_a_layer_or_cut_short_means_the_base(payload: bytes) -> None:
+    assert layer_of(Codec.VP8, payload) == BASE
+
+
+@given(st.binary(max_size=8))
+def test_no_header_breaks_the_reader(payload: bytes) -> None:
+    assert 0 <= layer_of(Codec.VP8, payload).number <= 3
+
+
+def test_a_frame_has_the_layer_that_its_packets_name() -> None:
+    layers = [Layer(0), Layer(2, sync=True), Layer(1, sync=True), Layer(2)]
+    output = run([f._replace(layer=layers[n // 3 % 4]) for n, f in enumerate(call(8))])
+    assert [frame.layer for frame in output.frames] == layers * 2
 
 
 def track(config: TrackConfig | None = None, codec: Codec = Codec.VP8) -> tuple[VideoTrack, Output]:

@@ -1,0 +1,70 @@
+"""One stream between its source and a real worker: what temporal layers leave out is no loss."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from stream.bus import Bus
+from stream.config import StreamConfig
+from stream.pool import PoolConfig, WorkerPool
+from stream.sampler import Pace
+from stream.service import StreamService
+from stream.session import Session, StreamSpec
+from stream.types import Codec, DropCause, EndReason
+from tests.stream.layered import layered_units
+
+SECONDS, FPS, SPEED = 6, 30, 2
+
+
+class Peer:
+    """A source that is never asked for anything."""
+
+    def request_keyframe(self) -> None:
+        raise AssertionError("nothing was lost")
+
+    async def close(self) -> None:
+        """Nothing to hang up."""
+
+
+async def play(session: Session, frames: int) -> None:
+    began_s = time.monotonic()
+    for n, (unit, layer) in enumerate(layered_units("call", frames)):
+        await asyncio.sleep(max(0.0, began_s + n / FPS / SPEED - time.monotonic()))
+        session.feed(unit.payload, unit.pts_s, unit.keyframe, time.time(), layer)
+
+
+@pytest.mark.slow
+async def test_layers_that_are_not_needed_are_neither_decoded_nor_missed() -> None:
+    service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1)), Bus())
+    await service.start()
+    session = service.open(StreamSpec(stream="call", source="test", codec=Codec.VP8), Peer())
+    await play(session, SECONDS * FPS)
+    await session.end(EndReason.STOPPED)
+    await service.close()
+    frames, verdict = session.frames, session.verdict
+    assert frames.received == SECONDS * FPS
+    assert frames.skipped == pytest.approx((SECONDS - 1) * FPS * 3 / 4, abs=6), "a second is needed to know the layers"
+    assert frames.decoded == frames.received - frames.skipped
+    assert frames.dropped.keys() <= {DropCause.SUPERSEDED}, "and that only on a machine that is behind"
+    assert verdict is not None
+    assert verdict.coverage >= 0.9
+    assert 0 < verdict.frames.skipped <= frames.skipped
+
+
+async def test_a_denser_pace_takes_layers_up_again() -> None:
+    service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1)), Bus())
+    session = service.open(StreamSpec(stream="call", source="test", codec=Codec.VP8), Peer())
+    skipped = []
+    for unit, layer in layered_units("call", 150):
+        if unit.sequence == 90:
+            session.set_pace(Pace.FAST)
+        session.feed(unit.payload, unit.pts_s, unit.keyframe, time.time(), layer)
+        skipped.append(session.frames.skipped)
+    assert skipped[29] == 0
+    assert skipped[89] - skipped[33] == 14 * 3
+    assert skipped[149] - skipped[93] == 14 * 2, "5 samples/s need the frames of the middle layer too"
+    assert session.frames.received == 150
+    await session.end(EndReason.STOPPED)
