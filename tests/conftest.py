@@ -19,7 +19,7 @@ settings.register_profile(
 )
 settings.load_profile("bounded")
 
-E2E_TIMEOUT_S = 180
+E2E_TIMEOUT_S = 300
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,11 +8,12 @@ import threading
 import time
 from contextlib import asynccontextmanager
 from operator import gt
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 from aiortc import RTCPeerConnection
+
+from tests.machine import queued_s
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -65,27 +66,18 @@ async def loop_never_blocked(limit_s: float = 0.25) -> AsyncIterator[None]:
 class _Rounds:
     """How late a task of this loop gets its turn, less the time that its thread was ready and stood in the queue.
 
-    Whoever sleeps, waits for I/O or computes in the loop is late without standing in the queue. A kernel that does
-    not count the queue leaves nothing to take off.
+    Whoever sleeps, waits for I/O or computes in the loop is late without standing in the queue.
     """
 
     _EVERY_S = 0.01
 
     def __init__(self) -> None:
-        self._counts = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
         self.is_over = False
         self.worst_s = 0.0
 
     async def watch(self) -> None:
         while not self.is_over:
-            asked_s, queued_s = time.monotonic(), self._queued_s()
+            asked_s, queued_before_s = time.monotonic(), queued_s()
             await asyncio.sleep(self._EVERY_S)
             late_s = time.monotonic() - asked_s - self._EVERY_S
-            self.worst_s = max(self.worst_s, late_s - (self._queued_s() - queued_s))
-
-    def _queued_s(self) -> float:
-        """Since the thread's start; the file holds ns on a core, ns in the queue, and the number of turns."""
-        try:
-            return int(self._counts.read_text().split()[1]) / 1e9
-        except FileNotFoundError:
-            return 0.0
+            self.worst_s = max(self.worst_s, late_s - (queued_s() - queued_before_s))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,11 +20,12 @@ import av
 import cv2
 import httpx
 import pytest
+from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Playwright, Request
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_CALL = ROOT / "api" / "demo_media" / "sample_call.mp4"
@@ -31,6 +33,8 @@ PORTRAIT = ROOT / "tests" / "media" / "obama.jpg"
 PICTURES_WANTED = bool(os.environ.get("DEEPGUARD_SCREENSHOTS"))     # read at import: a fixture clears it later
 
 START_S = 60.0
+BUSY_S = 60.0
+expect.set_options(timeout=20_000)      # what pages have for changes that take no time: machines have bad moments
 CAMERA_FRAMES = 300
 
 CHROMIUM_FLAGS = (
@@ -124,7 +128,7 @@ class Service:
 
     def get(self, path: str) -> Any:
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        return httpx.get(self.url + path, headers=headers, trust_env=False, timeout=10).json()
+        return httpx.get(self.url + path, headers=headers, trust_env=False, timeout=30).json()
 
     def stream(self, stream_id: str) -> dict[str, Any] | None:
         """This stream as the service lists it."""
@@ -171,22 +175,33 @@ def running_service(log: Path, key: str = "", **settings: str) -> Iterator[Servi
 @contextmanager
 def published(service: Service, stream_id: str, sample: bool = True) -> Iterator[None]:
     """The sample call, sent over WebRTC by a process of its own in a loop."""
-    target = f"{service.url}/whip/{stream_id}"
-    command = [sys.executable, "-m", "api.publish", target, str(SAMPLE_CALL), "--token-stdin"]
-    with service.log.open("ab") as log:
-        sender = subprocess.Popen(
-            [*command, "--sample"] if sample else command, cwd=ROOT, env=_clean_environment({}),
-            stdin=subprocess.PIPE, stdout=log, stderr=log,
-        )
+    senders = [_sender(service, stream_id, sample)]
+
+    def is_live() -> bool:
+        if senders[-1].poll() is not None:      # turned away: the service is busy, and said when to come again
+            senders.append(_sender(service, stream_id, sample))
+        info = service.stream(stream_id)
+        return info is not None and info["state"] == "live"
+
     try:
-        assert sender.stdin is not None
-        sender.stdin.write(f"{service.key}\n".encode())
-        sender.stdin.close()
-        service.wait_for(lambda: service.stream(stream_id) is not None, f"{stream_id} is live")
+        service.wait_for(is_live, f"{stream_id} is live")
         yield
     finally:
-        sender.kill()       # as when a call drops: the service has to notice by itself
-        sender.wait()
+        senders[-1].kill()      # as when a call drops: the service has to notice by itself
+        senders[-1].wait()
+
+
+def _sender(service: Service, stream_id: str, sample: bool) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "api.publish", f"{service.url}/whip/{stream_id}", str(SAMPLE_CALL)]
+    with service.log.open("ab") as log:
+        sender = subprocess.Popen(
+            [*command, "--token-stdin", *(["--sample"] if sample else [])], cwd=ROOT, env=_clean_environment({}),
+            stdin=subprocess.PIPE, stdout=log, stderr=log,
+        )
+    assert sender.stdin is not None
+    sender.stdin.write(f"{service.key}\n".encode())
+    sender.stdin.close()
+    return sender
 
 
 class Watch:
@@ -231,6 +246,22 @@ def opened(browser: Browser, url: str, **options: Any) -> Iterator[Watch]:
         yield watch
     finally:
         context.close()
+
+
+def start_webcam(watch: Watch, press: Callable[[Locator], None] = lambda button: button.click()) -> str:
+    """Puts the camera on air, again when the service is busy and says when to come again; the name of the call."""
+    page, status = watch.page, watch.page.locator("#webcam-status")
+    deadline_s = time.monotonic() + BUSY_S
+    while True:
+        press(page.get_by_role("button", name="Start webcam"))
+        expect(status).to_contain_text(re.compile(r"On air as webcam-|Try again in \d+ s"), timeout=BUSY_S * 1000)
+        told = status.inner_text()
+        if on_air := re.search(r"On air as (webcam-\w+)", told):
+            return on_air[1]
+        if time.monotonic() > deadline_s:
+            pytest.fail(f"the service was busy for {BUSY_S:g} s: {told}")
+        watch.complaints = [text for text in watch.complaints if "status of 503" not in text]
+        page.wait_for_timeout(1000 * int(told.split("Try again in ")[1].split()[0]))
 
 
 def is_painted(page: Page, selector: str) -> bool:

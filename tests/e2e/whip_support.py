@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SAMPLE = Path("api/demo_media/sample_call.mp4")
 
 
-def wait_for(client: httpx.Client, stream: str, condition: Callable[[dict[str, Any]], bool], timeout_s: float = 20.0
+def wait_for(client: httpx.Client, stream: str, condition: Callable[[dict[str, Any]], bool], timeout_s: float = 60.0
              ) -> dict[str, Any]:
     """The stream as soon as it is as wanted; fails if it never is. A stream that is not there yet is {}."""
     end_s = time.monotonic() + timeout_s
