@@ -109,7 +109,9 @@ def train(      # noqa: PLR0913 - a command's parameters are its options
     cache_dir: Annotated[Path, typer.Option(help="keeps samples between runs")] = Path(".cache/training"),
     phase: Annotated[str, typer.Option(help="head or top")] = "head",
     pairs: Annotated[int, typer.Option(help="self-blended training pairs", min=1)] = 1500,
-    epochs: Annotated[int, typer.Option(help="passes over the pairs", min=1)] = 8,
+    epochs: Annotated[int, typer.Option(help="passes over the pairs", min=1)] = 2,
+    folds: Annotated[int, typer.Option(help="of the cross-validation on swapped clips", min=2)] = 5,
+    exclude: Annotated[list[str] | None, typer.Option(help="group (person or clip) that must stay unseen")] = None,
     seed: Annotated[int, typer.Option(help="of all random choices")] = 0,
     research: Annotated[bool, typer.Option(help="allow data that may not be shipped; not to be exported")] = False,
 ) -> None:
@@ -122,7 +124,8 @@ def train(      # noqa: PLR0913 - a command's parameters are its options
         fit = _with_extra("detector.training.fit")
         config = TrainConfig(
             data_dir=data, base_weights=base_weights, run_dir=run_dir, cache_dir=cache_dir, phase=Phase(phase),
-            train_pairs=pairs, epochs=epochs, seed=seed, research=research,
+            train_pairs=pairs, epochs=epochs, folds=folds, seed=seed, research=research,
+            exclude_groups=frozenset(exclude or ()),
         )
         with step_progress() as tell:
             finished = fit.train(config, tell)

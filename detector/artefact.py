@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST_FILE = "manifest.json"
-FORMAT = "deepguard-xception/1"
+FORMAT = "deepguard-xception/2"
 # What the code feeds the network. A manifest that says anything else was made for another preprocess.
 INPUT = {"size_px": CROP_SIZE_PX, "colour": "rgb", "range": [-1.0, 1.0], "crop_scale": 1.3}
 

@@ -8,7 +8,10 @@ from pathlib import Path
 
 
 class Precision(StrEnum):
-    """What the network computes in. `auto` is bfloat16 where the CPU has instructions for it, else float32."""
+    """What the network computes in. `auto` is bfloat16 where the CPU has instructions for it, else float32.
+
+    Layers that are stored in eight bits are computed in eight bits, but for `float32`, which rounds no activation.
+    """
 
     AUTO = "auto"
     FLOAT32 = "float32"

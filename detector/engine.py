@@ -51,7 +51,8 @@ class OpenVinoScorer:
         # Kept, since the graph's constants live in this memory.
         self._arrays = open_arrays(config.weights_dir, self._manifest)
         try:
-            compiled = compile_cpu(build_graph(self._arrays.arrays), config.num_threads, config.precision)
+            graph = build_graph(self._arrays.arrays, rounds=config.precision is not Precision.FLOAT32)
+            compiled = compile_cpu(graph, config.num_threads, config.precision)
         except UnknownBlob as error:
             raise WeightsRefused(str(error)) from error
         self._request = compiled.create_infer_request()

@@ -108,9 +108,11 @@ def _line_residuals(radial: NDArray[np.float32]) -> tuple[float, NDArray[np.floa
 def _dct_bands(grey: NDArray[np.float32]) -> NDArray[np.float64]:
     """(9,): log mean energy of 8x8 block-DCT coefficients in zig-zag bands, less that of all bands together."""
     rows, columns = (side // _DCT_SIDE * _DCT_SIDE for side in grey.shape)
-    blocks = grey[:rows, :columns].reshape(rows // _DCT_SIDE, _DCT_SIDE, columns // _DCT_SIDE, _DCT_SIDE)
     basis = _dct_basis()
-    energy = np.mean(np.einsum("ur,arbc,vc->abuv", basis, blocks, basis, optimize=True) ** 2, axis=(0, 1))
+    # Two matrix products, down the rows of blocks and across; a general contraction takes three times as long.
+    down = basis @ grey[:rows, :columns].reshape(-1, _DCT_SIDE, columns)
+    blocks = down.reshape(-1, _DCT_SIDE, columns // _DCT_SIDE, _DCT_SIDE) @ basis.T
+    energy = np.einsum("aubv,aubv->uv", blocks, blocks) / (rows * columns / _DCT_SIDE**2)
     bands = np.array([energy[band].mean() for band in _zigzag_bands()])
     logs = np.log(bands + _FLOOR)
     return np.asarray(logs - logs.mean())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detector.errors import UnknownBlob
+from detector.quantize import kernel_of
 from detector.types import CROP_SIZE_PX
 from detector.xception_graph import FEATURES, HEAD_BIAS, HEAD_KERNEL
 
@@ -104,7 +105,7 @@ def load_into(model: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 def _keras_kernels(arrays: Mapping[str, NDArray[Any]], name: str) -> list[NDArray[np.float32]]:
     part = "pointwise_kernel" if "sepconv" in name else "kernel"
-    kernels = [np.asarray(arrays[f"{name}|{part}"], dtype=np.float32).transpose(2, 3, 1, 0)]
+    kernels = [kernel_of(arrays, name, part).transpose(2, 3, 1, 0)]
     if "sepconv" in name:
         depthwise = np.asarray(arrays[f"{name}|depthwise_kernel"], dtype=np.float32)
         kernels.insert(0, depthwise[:, :, 0].transpose(2, 3, 0, 1))

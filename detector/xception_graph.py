@@ -2,7 +2,8 @@
 
 The layout is that of Chollet (2017) as Keras releases it, for 224 px, with every batch normalisation folded into the
 convolution before it. Arrays are named `LAYER|PART` (`xception_names`); kernels are (out, in, rows, columns) or, for
-depthwise ones, (channels, 1, 1, rows, columns), so that the graph can share their memory.
+depthwise ones, (channels, 1, 1, rows, columns), so that the graph can share their memory. Layers whose pointwise kernel
+is int8 are computed in eight bits (`detector.quantize`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from detector.errors import UnknownBlob
+from detector.quantize import LEVELS
 from detector.types import CROP_SIZE_PX
 
 if TYPE_CHECKING:
@@ -32,18 +34,19 @@ class Cut(StrEnum):
     """Where the graph ends. All outputs are float32."""
 
     SCORES = "scores"  # (n,) logits and (n, 7, 7) evidence maps, whose mean plus the head's bias is the logit
+    RANGES = "ranges"  # of every depthwise output, in network order, (n, channels): its largest magnitude
     FEATURES = "features"  # (n, 14, 14, 728), what block 13 starts from, and (n, 2048), what the head starts from
 
 
-def build_graph(arrays: Mapping[str, NDArray[Any]], cut: Cut = Cut.SCORES) -> ov.Model:
-    """The network from uint8 (n, 224, 224, 3) RGB to `cut`.
+def build_graph(arrays: Mapping[str, NDArray[Any]], cut: Cut = Cut.SCORES, rounds: bool = True) -> ov.Model:
+    """The network from uint8 (n, 224, 224, 3) RGB to `cut`. `rounds` off: activations in floats in all layers.
 
     The graph shares the memory of the arrays, which have to outlive it. Raises UnknownBlob where one is absent or
     misshapen.
     """
     pixels = ops.parameter([-1, CROP_SIZE_PX, CROP_SIZE_PX, 3], ov.Type.u8, name="rgb")
     try:
-        results = _network(_Layers(arrays), pixels, cut)
+        results = _network(_Layers(arrays, rounds), pixels, cut)
     except KeyError as missing:
         raise UnknownBlob(f"Xception arrays: {missing} is absent") from missing
     except (ValueError, RuntimeError) as error:
@@ -58,6 +61,8 @@ def _network(layers: _Layers, pixels: ov.Node, cut: Cut) -> list[ov.Node]:
         node = ops.relu(layers.separable(node, name))
     if cut is Cut.FEATURES:
         return [ops.transpose(middle, np.array([0, 2, 3, 1])), ops.reduce_mean(node, np.array([2, 3]))]
+    if cut is Cut.RANGES:
+        return [ops.reduce_max(ops.abs(output), np.array([2, 3])) for output in layers.depthwise]
     return _head(layers, node)
 
 
@@ -101,8 +106,10 @@ def _head(layers: _Layers, node: ov.Node) -> list[ov.Node]:
 class _Layers:
     """Makes nodes (n, channels, rows, columns) from the arrays of one layer."""
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], rounds: bool) -> None:
         self._arrays = arrays
+        self._rounds = rounds
+        self.depthwise: list[ov.Node] = []
 
     def array(self, name: str) -> NDArray[Any]:
         return self._arrays[name]
@@ -119,7 +126,16 @@ class _Layers:
     def separable(self, node: ov.Node, name: str) -> ov.Node:
         depthwise = self._kernel(f"{name}|depthwise_kernel")
         node = ops.group_convolution(node, depthwise, [1, 1], [0, 0], [0, 0], [1, 1], "same_upper")
-        return _convolve(node, self._kernel(f"{name}|pointwise_kernel"), self.array(f"{name}|bias"), stride=1)
+        self.depthwise.append(node)
+        if self.array(f"{name}|pointwise_kernel").dtype != np.int8:
+            kernel = self._kernel(f"{name}|pointwise_kernel")
+        else:
+            kernel, node = self._eight_bit_kernel(name), _rounded(node) if self._rounds else node
+        return _convolve(node, kernel, self.array(f"{name}|bias"), stride=1)
+
+    def _eight_bit_kernel(self, name: str) -> ov.Node:
+        kernel = ops.convert(ops.constant(self.array(f"{name}|pointwise_kernel"), shared_memory=True), "f32")
+        return ops.multiply(kernel, ops.constant(self.array(f"{name}|pointwise_scale")[:, None, None, None]))
 
     def _kernel(self, name: str) -> ov.Node:
         kernel = self._arrays[name]
@@ -130,6 +146,12 @@ class _Layers:
         # Marks the conversion as decompression: without it the plug-in unfolds every kernel to float32 on loading.
         node.get_rt_info()["decompression_0"] = ""
         return node
+
+
+def _rounded(node: ov.Node) -> ov.Node:
+    """To int8, of which -127..127 are -1..1."""
+    low, high = np.float32(-(LEVELS + 1) / LEVELS), np.float32(1)
+    return ops.fake_quantize(node, low, high, low, high, 2 * LEVELS + 2)
 
 
 def _convolve(node: ov.Node, kernel: ov.Node, bias: NDArray[Any], stride: int) -> ov.Node:

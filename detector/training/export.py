@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-ARRAYS_FILE, REPORT_FILE = "arrays.npz", "report.json"
+# What was trained, and the same in eight bits, which is what is judged and served.
+ARRAYS_FILE, SERVED_FILE, REPORT_FILE = "arrays.npz", "served.npz", "report.json"
 MODEL_NAME = "deepguard-xception"
 ARTEFACT_FILE = "xception.npz"
 # A later phase ships only if it is better by more than what seeds and splits alone make of a difference.
@@ -28,12 +29,12 @@ MARGIN = 0.02
 
 
 def export(run_dir: Path, target_dir: Path, version: str) -> Manifest:
-    """Copy a run's arrays and write the manifest beside them. Raises TrainingRefused for a research run."""
+    """Copy a run's eight-bit arrays and write the manifest beside them. Raises TrainingRefused for a research run."""
     report = read_report(run_dir)
     if report["settings"]["research"]:
         raise TrainingRefused("this run was trained on rows that may not be shipped (research): it stays where it is")
     target_dir.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(run_dir / ARRAYS_FILE, target_dir / ARTEFACT_FILE)
+    shutil.copyfile(run_dir / SERVED_FILE, target_dir / ARTEFACT_FILE)
     manifest = manifest_of(target_dir, ARTEFACT_FILE, report, version)
     write_manifest(target_dir, manifest)
     return manifest

@@ -26,9 +26,10 @@ from detector.training.collect import Collection, collect, real_footage
 from detector.training.config import Phase, TrainConfig
 from detector.training.evaluate import grouped_folds
 from detector.training.evidence import clip_means, measure, score_clip
-from detector.training.export import ARRAYS_FILE, REPORT_FILE, manifest_of
+from detector.training.export import ARRAYS_FILE, REPORT_FILE, SERVED_FILE, manifest_of
 from detector.training.features import Extractor, Features
 from detector.training.judge import Judged, judge
+from detector.training.ranges import quantized
 from detector.xception import fold
 from detector.xception_graph import HEAD_BIAS, HEAD_KERNEL
 
@@ -70,12 +71,14 @@ def train(config: TrainConfig, progress: Progress) -> Path:
     fitted = _fit_head if config.phase is Phase.HEAD else _fit_top
     arrays, clip_logits, details = fitted(config, material, progress)
     write_arrays(config.run_dir / ARRAYS_FILE, arrays)
+    served, rounding = quantized(arrays, material.collection.train.rgb, config.seed, progress)
+    write_arrays(config.run_dir / SERVED_FILE, served)
     pooled = material.features["clips"].pooled
-    judged = Judged(material.base, arrays, material.collection, clip_logits, pooled)
+    judged = Judged(material.base, served, material.collection, clip_logits, pooled)
     report = {
         "settings": _settings(config),
         "licences": material.collection.licences,
-        "fit": {**details, "cpu_s": round(time.process_time() - started)},
+        "fit": {**details, "rounding": round(rounding, 4), "cpu_s": round(time.process_time() - started)},
         **judge(judged, config, progress),
     }
     report["evidence"] = _evidence(config, judged, report, progress)
@@ -91,7 +94,7 @@ def _evidence(
     fakes = (clips["label"] == 1) & ~clips["degraded"]
     if not paths or not fakes.any():
         return None
-    manifest = manifest_of(config.run_dir, ARRAYS_FILE, report, version="unreleased")
+    manifest = manifest_of(config.run_dir, SERVED_FILE, report, version="unreleased")
     write_manifest(config.run_dir, manifest)
     parts = build_finder(DetectorConfig()), build_scorer(DetectorConfig(config.run_dir, num_threads=2))
     series = []
