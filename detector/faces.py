@@ -8,6 +8,7 @@ candidates handed from stage to stage, and by the number of frame sizes that are
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ from detector.mtcnn_stages import Batches, Candidates, Compiler, Proposer, refin
 from detector.types import DetectedFace, FaceBox
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
@@ -56,15 +59,34 @@ class Mtcnn:
 
         Boxes and landmarks may reach outside the frame. Frames too small to hold a face give an empty tuple.
         """
-        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
-            raise FinderFailed(f"expected an RGB uint8 (h, w, 3) frame, got {rgb.dtype} {rgb.shape}")
-        try:
+        with _failures(rgb):
             picture = self._copy(np.ascontiguousarray(rgb))
             found = self._cascade(picture)
-        except (RuntimeError, cv2.error) as error:
-            raise FinderFailed(f"MTCNN could not run on a {rgb.shape[1]}x{rgb.shape[0]} frame: {error}") from error
-        stretch = np.array([rgb.shape[1] / picture.shape[1], rgb.shape[0] / picture.shape[0]], dtype=np.float32)
-        return tuple(sorted((_face(row, stretch) for row in found), key=lambda face: -face.box.area))
+        return tuple(sorted((_face(row, _stretch(rgb, picture)) for row in found), key=lambda face: -face.box.area))
+
+    def follow(self, rgb: Picture, places: Sequence[FaceBox]) -> tuple[DetectedFace | None, ...]:
+        """For each place (in pixels of the frame) the face near it, by R-Net and O-Net alone. Raises FinderFailed.
+
+        None where there is no face any more, or none as large as `find` would return.
+        """
+        if not places:
+            return ()
+        with _failures(rgb):
+            picture = self._copy(np.ascontiguousarray(rgb))
+            stretch = _stretch(rgb, picture)
+            boxes = (geometry.box_array(places) / np.tile(stretch, 2)).astype(np.float32)
+            rows, is_face = self._look_again(picture, boxes)
+        return tuple(_face(row, stretch) if certain else None for row, certain in zip(rows, is_face, strict=True))
+
+    def _look_again(self, picture: Picture, boxes: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """(n, 15) rows as of `_cascade`, one per box, and whether a face is there."""
+        squares = geometry.squared(np.concatenate([_shifted(box) for box in boxes]))
+        face, offsets = self._rnet.run(picture, squares)
+        confidence = face[:, 1].reshape(len(boxes), -1)
+        best = confidence.argmax(axis=1) + np.arange(len(boxes)) * confidence.shape[1]
+        rows = self._rows(picture, refined(squares[best], offsets[best]))
+        sure = (confidence.max(axis=1) > self._config.rnet_threshold) & (rows[:, 4] > self._config.onet_threshold)
+        return rows, sure & self._is_large(rows)
 
     @property
     def remembered_sizes(self) -> tuple[tuple[int, int], ...]:
@@ -118,17 +140,53 @@ class Mtcnn:
     def _output(self, picture: Picture, candidates: Candidates) -> Floats:
         if not len(candidates):
             return np.empty((0, 15), dtype=np.float32)
-        squares = geometry.squared(candidates.boxes)
-        face, offsets, marks = self._onet.run(picture, squares)
-        corner, sizes = squares[:, :2] - 1, squares[:, 2:] - squares[:, :2] + 1
-        landmarks = np.repeat(corner, 5, axis=1) + np.repeat(sizes, 5, axis=1) * marks
-        rows = np.concatenate([refined(squares, offsets), face[:, 1:], landmarks], axis=1)
-        large = (rows[:, 2:4] - rows[:, :2]).max(axis=1) >= self._config.min_face_px
-        rows = rows[large & (rows[:, 4] > self._config.onet_threshold)]
+        rows = self._rows(picture, candidates.boxes)
+        rows = rows[self._is_large(rows) & (rows[:, 4] > self._config.onet_threshold)]
         rows = rows[np.argsort(-rows[:, 4], kind="stable")]
         overlap = geometry.pairwise_overlap_of_smaller(rows[:, :4], rows[:, :4])
         best: Floats = rows[geometry.survivors(overlap > 0.7)]
         return best
+
+    def _rows(self, picture: Picture, boxes: Floats) -> Floats:
+        """What O-Net says of every box: (n, 15) box, confidence, five x, five y."""
+        squares = geometry.squared(boxes)
+        face, offsets, marks = self._onet.run(picture, squares)
+        corner, sizes = squares[:, :2] - 1, squares[:, 2:] - squares[:, :2] + 1
+        landmarks = np.repeat(corner, 5, axis=1) + np.repeat(sizes, 5, axis=1) * marks
+        return np.concatenate([refined(squares, offsets), face[:, 1:], landmarks], axis=1)
+
+    def _is_large(self, rows: Floats) -> NDArray[np.bool_]:
+        large: NDArray[np.bool_] = (rows[:, 2:4] - rows[:, :2]).max(axis=1) >= self._config.min_face_px
+        return large
+
+
+@contextmanager
+def _failures(rgb: Picture) -> Iterator[None]:
+    """Refuses what is no frame, and says which frame the networks could not run on. Raises FinderFailed."""
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
+        raise FinderFailed(f"expected an RGB uint8 (h, w, 3) frame, got {rgb.dtype} {rgb.shape}")
+    try:
+        yield
+    except (RuntimeError, cv2.error) as error:
+        raise FinderFailed(f"MTCNN could not run on a {rgb.shape[1]}x{rgb.shape[0]} frame: {error}") from error
+
+
+# Centre, in sides of a square, and size of the eight squares in which a face is followed.
+_SHIFTS = np.array([
+    (0, 0, 1), (-0.12, 0, 1), (0.12, 0, 1), (0, -0.12, 1), (0, 0.12, 1), (0, 0, 0.85), (0, 0, 1.15), (0, 0, 1.3)
+], dtype=np.float32)  # fmt: skip
+
+
+def _shifted(box: Floats) -> Floats:
+    """(8, 4): squares around the place of one box, like those that P-Net proposes around a face."""
+    centre, side = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]).max()
+    centres, halves = centre + _SHIFTS[:, :2] * side, _SHIFTS[:, 2:] * side / 2
+    return np.concatenate([centres - halves, centres + halves], axis=1)
+
+
+def _stretch(rgb: Picture, picture: Picture) -> Floats:
+    """(x, y) from the copy to the frame."""
+    return np.array([rgb.shape[1] / picture.shape[1], rgb.shape[0] / picture.shape[0]], dtype=np.float32)
 
 
 def _face(row: Floats, stretch: Floats) -> DetectedFace:

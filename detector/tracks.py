@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector import geometry
+from detector.types import FaceBox
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -101,6 +102,13 @@ class Tracker:
         for row, owner in zip(order, owners, strict=True):
             ids[row] = self._sight(rows[row], owner)
         return tuple(TrackedFace(ids[row], face) for row, face in enumerate(faces) if row in ids)
+
+    def foreseen(self, pts_s: float) -> tuple[FaceBox, ...]:
+        """Where the faces of the latest frame should be at `pts_s`; empty where one that is followed was not on it."""
+        if any(track.seen_s < self._now_s for track in self._tracks):
+            return ()
+        boxes = (track.foreseen(pts_s, self._config.motion_memory_s) for track in self._tracks)
+        return tuple(FaceBox(*map(float, box)) for box in boxes)
 
     def _advance(self, pts_s: float) -> None:
         if not math.isfinite(pts_s):

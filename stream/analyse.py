@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
@@ -11,7 +11,6 @@ import numpy as np
 
 from detector.errors import FaceNotCroppable
 from detector.preprocess import crop_face, quality_of
-from detector.tracks import Tracker
 from stream.types import FaceObservation, Quality
 
 if TYPE_CHECKING:
@@ -21,31 +20,12 @@ if TYPE_CHECKING:
 
     from detector.protocols import FaceFinder, FaceScorer
     from detector.types import DetectedFace, FaceCrop, FaceQuality, FaceScore
+    from stream.following import FaceTracks
 
 NO_MODEL, SCORER_FAILED = "no_model", "scorer_failed"
 PREVIEW_QUALITY = 70
 
 _log = logging.getLogger(__name__)
-
-
-class FaceTracks:
-    """The tracks of one stream or file. Faces are compared on one scale, so that a change of size keeps them."""
-
-    def __init__(self, first_track: int = 0) -> None:
-        self._tracker = Tracker()
-        self._first_track = first_track
-        self._width_px: int | None = None
-
-    def follow(
-        self, pts_s: float, faces: Sequence[DetectedFace], width_px: int
-    ) -> tuple[tuple[int, DetectedFace], ...]:
-        """(track, face) for each face of a frame that is `width_px` wide."""
-        self._width_px = self._width_px or width_px
-        factor = self._width_px / width_px
-        scaled = [_scaled(face, factor) for face in faces]
-        originals = {id(copy): face for copy, face in zip(scaled, faces, strict=True)}
-        followed = self._tracker.update(pts_s, scaled)
-        return tuple((self._first_track + item.track, originals[id(item.face)]) for item in followed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +75,8 @@ class Analyser:
 
     def warm_up(self) -> None:
         """Run the finder once, so that the first frame of the first stream does not pay for it."""
-        self._find(Sample(np.zeros((360, 640, 3), np.uint8), 0.0, FaceTracks()))
+        if self._finder is not None:
+            self._finder.find(np.zeros((360, 640, 3), np.uint8))
 
     def _find(self, sample: Sample) -> list[_Found] | None:
         """The faces on one frame; None if the finder could not run."""
@@ -103,9 +84,8 @@ class Analyser:
         if self._finder is None:
             return []
         try:
-            faces = self._finder.find(sample.rgb)[: self._max_faces]
-            followed = sample.tracks.follow(sample.pts_s, faces, sample.rgb.shape[1])
-            return [_Found(track, face, _crop(sample.rgb, face)) for track, face in followed]
+            faces = sample.tracks.find(self._finder, sample.rgb, sample.pts_s, self._max_faces)
+            return [_Found(track, face, _crop(sample.rgb, face)) for track, face in faces]
         except Exception:       # noqa: BLE001  outermost frame of a sample: one odd frame must not end the worker
             _log.exception("face finder failed")
             return None
@@ -184,8 +164,3 @@ def _quality(quality: FaceQuality) -> Quality:
         face_px=quality.face_px, sharpness=quality.sharpness, luminance=quality.luminance, weight=quality.weight
     )
 
-
-def _scaled(face: DetectedFace, factor: float) -> DetectedFace:
-    if factor == 1.0:
-        return face
-    return replace(face, box=face.box.scaled(factor), landmarks=face.landmarks * np.float32(factor))

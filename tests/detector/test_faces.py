@@ -14,6 +14,7 @@ from detector import geometry
 from detector.errors import FinderFailed, WeightsRefused
 from detector.faces import WEIGHTS_FOLDER, Mtcnn, MtcnnConfig
 from detector.mtcnn_graphs import load_weights
+from detector.types import FaceBox
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -221,3 +222,29 @@ def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
     (tmp_path / "mtcnn.json").write_text(json.dumps({"sha256": digest}))
     with pytest.raises(WeightsRefused, match="not an array file"):
         Mtcnn(weights_folder=tmp_path)
+
+
+def test_a_face_is_followed_from_near_where_it_is(finder: Mtcnn, portrait: Picture) -> None:
+    (face, *_) = finder.find(portrait)
+    side_px = face.box.width
+    for right_px, down_px in ((0.0, 0.0), (0.15, 0.0), (-0.1, 0.1)):
+        (followed,) = finder.follow(portrait, [moved(face.box, right_px * side_px, down_px * side_px)])
+        assert followed is not None
+        assert geometry.iou(followed.box, face.box) > 0.8
+        assert np.abs(followed.landmarks - face.landmarks).max() < 0.1 * side_px
+
+
+def test_where_there_is_no_face_nothing_is_followed(finder: Mtcnn, portrait: Picture) -> None:
+    (face, *_) = finder.find(portrait)
+    aside, outside = moved(face.box, 0.9 * face.box.width, 0), moved(face.box, 10_000, 0)
+    assert finder.follow(portrait, [outside, face.box, aside])[::2] == (None, None)
+    assert finder.follow(portrait, []) == ()
+
+
+def test_what_is_no_frame_cannot_be_followed(finder: Mtcnn) -> None:
+    with pytest.raises(FinderFailed):
+        finder.follow(np.zeros((0, 5, 3), np.uint8), [FaceBox(0, 0, 10, 10)])
+
+
+def moved(box: FaceBox, right_px: float, down_px: float) -> FaceBox:
+    return FaceBox(box.left + right_px, box.top + down_px, box.right + right_px, box.bottom + down_px)
