@@ -15,10 +15,12 @@ from stream.config import StreamConfig
 from stream.errors import MediaRefused, ServiceDraining, ServiceFull, StreamExists, StreamUnknown
 from stream.events import Label, StreamEnded, StreamGap, StreamStalled, StreamStarted, Verdict
 from stream.judge import JudgeOptions
+from stream.ladder import LadderConfig
 from stream.pool import PoolConfig, WorkerPool
 from stream.service import StreamService
 from stream.session import Session, StreamSpec
-from stream.types import Codec, EndReason
+from stream.types import Codec, DropCause, EndReason
+from tests.machine import queued_s
 from tests.stream.units import SAMPLE_CALL, sample_units
 
 if TYPE_CHECKING:
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
-CONFIG = StreamConfig(max_streams=3, max_jobs=1)
+AHEAD_S = 0.55      # of the newest judged frame: as far as the next sample, and a frame more
+# What a slow machine does to the density of samples is shown elsewhere: here every call keeps its own.
+CONFIG = StreamConfig(max_streams=3, max_jobs=1, ladder=LadderConfig(late_ms=60_000))
 
 
 class Peer:
@@ -96,9 +100,18 @@ async def play(session: Session, seconds: float, speed: float = 4.0, origin_s: f
         session.feed(unit.payload, origin_s + unit.pts_s, unit.keyframe, time.time())
 
 
+async def play_as_it_is_judged(session: Session, seconds: float) -> None:
+    """Feeds the sample call as fast as the worker keeps up: a slow machine takes longer, and misses nothing."""
+    for unit in sample_units(seconds):
+        async with asyncio.timeout(20):
+            while unit.pts_s - (session.preview.pts_s if session.preview else 0.1 - AHEAD_S) > AHEAD_S:
+                await asyncio.sleep(0.005)
+        session.feed(unit.payload, unit.pts_s, unit.keyframe, time.time())
+
+
 async def test_a_call_is_judged_from_its_first_frame_to_its_end(running: Running) -> None:
     session, _ = running.open("call")
-    await play(session, 6.0)
+    await play_as_it_is_judged(session, 6.0)
     await session.end(EndReason.PUBLISHER_LEFT)
     await session.end(EndReason.STOPPED)
     await asyncio.sleep(0)
@@ -173,11 +186,14 @@ async def test_a_killed_worker_is_replaced_and_only_its_stream_shows_a_gap(runni
     calls = [running.open("a")[0], running.open("b")[0]]
     players = [asyncio.create_task(play(call, 8.0, speed=1.0)) for call in calls]
     await asyncio.sleep(3.0)
+    known = set(running.pool.status.pids)
     os.kill(running.pool.status.pids[0], signal.SIGKILL)
-    killed_s = time.monotonic()
+    killed_s, queued_before_s = time.monotonic(), queued_s()
     while running.pool.status.restarts == 0 or running.service.status.workers_ready < 2:
         await asyncio.sleep(0.02)
-    assert time.monotonic() - killed_s <= 3.0
+    (fresh,) = set(running.pool.status.pids) - known
+    queue_s = queued_s() - queued_before_s + queued_s(fresh)
+    assert time.monotonic() - killed_s - queue_s <= 3.0, f"{queue_s:.1f} s more for want of a core"
     await asyncio.gather(*players)
     for call in calls:
         await call.end(EndReason.PUBLISHER_LEFT)
@@ -185,7 +201,9 @@ async def test_a_killed_worker_is_replaced_and_only_its_stream_shows_a_gap(runni
     hit = {e.stream for e in running.recorder.events if isinstance(e, StreamGap) and e.cause == "worker_lost"}
     assert len(hit) == 1
     spared = ({"a", "b"} - hit).pop()
-    assert all(v.coverage > 0.9 for v in running.recorder.verdicts(spared))
+    for verdict in running.recorder.verdicts(spared):
+        assert set(verdict.frames.dropped) <= {"superseded"}, "but for a slow machine it misses nothing"
+        assert verdict.wanted - verdict.samples <= verdict.frames.dropped.get(DropCause.SUPERSEDED, 0)
     assert running.recorder.verdicts(hit.pop())[-1].end_s > 5.0, "the stream goes on in another worker"
 
 

@@ -51,11 +51,14 @@ async def test_a_killed_worker_is_replaced_and_only_its_streams_show_a_gap() -> 
             await until(lambda: all(len(recorder.observations) >= 5 for recorder in recorders))
             before = set(pool.status.pids)
             killed_s, queued_before_s = time.monotonic(), queued_s()
+            heir = pool.status.pids[1]
+            heir_queued_before_s = queued_s(heir)
             os.kill(pool.status.pids[0], signal.SIGKILL)
             await until(lambda: pool.status.restarts == 1)
             await until(lambda: pool.status.ready == 2)
             (fresh,) = set(pool.status.pids) - before
             queue_s = queued_s() - queued_before_s + queued_s(fresh)
+            heir_queue_s = queued_s() - queued_before_s + queued_s(heir) - heir_queued_before_s
             replaced_s = time.monotonic() - killed_s
         counts = [await stream.close() for stream in streams]
     assert replaced_s - queue_s <= 3.0, f"replaced in {replaced_s:.1f} s, {queue_s:.1f} s of it for want of a core"
@@ -63,7 +66,7 @@ async def test_a_killed_worker_is_replaced_and_only_its_streams_show_a_gap() -> 
     kept = 1 - lost
     assert recorders[lost].gaps == [DropCause.WORKER_LOST]
     assert recorders[lost].keyframes_asked >= 1
-    assert longest_pause_s(recorders[lost]) - queue_s <= 3.0
+    assert longest_pause_s(recorders[lost]) - heir_queue_s <= 3.0
     assert recorders[kept].keyframes_asked == 0
     assert counts[kept].dropped == {}
     assert counts[kept].decoded == counts[kept].received
@@ -129,7 +132,9 @@ async def test_a_stopped_worker_is_noticed_and_replaced() -> None:
             await until(lambda: len(recorder.observations) >= 3)
             stopped = await _worker_of(pool)
             os.kill(stopped, signal.SIGSTOP)
-            assert await until(lambda: pool.status.restarts == 1) <= 3.0
+            queued_before_s = queued_s()
+            noticed_s = await until(lambda: pool.status.restarts == 1)
+            assert noticed_s - (queued_s() - queued_before_s) <= 3.0
             seen = len(recorder.observations)
             await until(lambda: pool.status.ready == 2 and len(recorder.observations) > seen + 3)
         assert stopped not in pool.status.pids
