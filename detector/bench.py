@@ -35,7 +35,7 @@ _AT_A_TURN = 5
 _KEYPOINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
 
-def bench_detector(frames: int = 20, clip: Path = DEFAULT_CLIP) -> dict[str, Any]:
+def bench_detector(frames: int = 30, clip: Path = DEFAULT_CLIP) -> dict[str, Any]:
     """Medians in ms per frame. `ratio` is naive over ours; `logit_gap` the median difference of what they answer."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     config = DetectorConfig()

@@ -55,8 +55,9 @@ def spectrum(native_rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     pixels at the right and at the bottom may be left out.
     """
     grey = luma(native_rgb[: _quick_length(native_rgb.shape[0]), : _quick_length(native_rgb.shape[1])])
-    window = np.hanning(grey.shape[0])[:, None] * np.hanning(grey.shape[1])[None, :]
-    power = np.abs(np.fft.rfft2((grey - grey.mean()) * window)) ** 2 / float((window**2).sum())
+    window, energy = _window(*grey.shape)
+    waves = np.fft.rfft2((grey - grey.mean()) * window)
+    power = (waves.real**2 + waves.imag**2) / energy
     ring, counts = _rings(*grey.shape)
     sums = np.bincount(ring.ravel(), weights=power.ravel(), minlength=RADIAL_BINS + 1)[:RADIAL_BINS]
     return np.log(sums / np.maximum(counts, 1) + _FLOOR).astype(np.float32)
@@ -73,6 +74,13 @@ def _quick_length(side_px: int) -> int:
         if rest == 1:
             return length
     return side_px
+
+
+@lru_cache(maxsize=32)
+def _window(height_px: int, width_px: int) -> tuple[NDArray[np.float32], float]:
+    """Hann window (h, w) and the sum of its squares."""
+    window = np.hanning(height_px)[:, None] * np.hanning(width_px)[None, :]
+    return window.astype(np.float32), float((window**2).sum())
 
 
 @lru_cache(maxsize=32)
