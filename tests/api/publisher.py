@@ -81,7 +81,7 @@ class Publisher:
         async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
             return await client.delete(self.session, headers=self._headers)
 
-    async def allowed_bps(self, timeout_s: float = 10.0) -> int:
+    async def allowed_bps(self, timeout_s: float = 30.0) -> int:
         """The bitrate of the first REMB that the server sends."""
         told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         handle = self.sender._handle_rtcp_packet

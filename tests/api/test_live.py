@@ -38,7 +38,7 @@ class Watcher:
     def send(self, message: Any) -> None:
         self.websocket.send(message if isinstance(message, str | bytes) else json.dumps(message))
 
-    def next(self, timeout_s: float = 10) -> dict[str, Any]:
+    def next(self, timeout_s: float = 30) -> dict[str, Any]:
         message: dict[str, Any] = json.loads(self.websocket.recv(timeout=timeout_s))
         return message
 
@@ -175,15 +175,15 @@ def test_pongs_are_taken_and_unknown_fields_ignored(watcher: Watcher) -> None:
     watcher.send({"type": "pong"})
 
 
-@pytest.mark.timeout(40)
+@pytest.mark.timeout(90)
 def test_who_does_not_subscribe_is_let_go_and_who_does_hears_a_heartbeat(rig: Rig) -> None:
     with greeted(rig) as silent, greeted(rig) as listening:
         listening.subscribe(stream="nobody")
         started_s = time.monotonic()
-        assert silent.next(timeout_s=15)["code"] == "subscribe_timeout"
+        assert silent.next(timeout_s=30)["code"] == "subscribe_timeout"
         assert silent.close_code() == 4400
-        assert 9 < time.monotonic() - started_s < 13
-        ping = listening.next(timeout_s=10)
+        assert 9 < time.monotonic() - started_s < 18
+        ping = listening.next(timeout_s=30)
         assert ping["type"] == "ping"
         assert abs(ping["t"] - time.time()) < 5
 

@@ -16,6 +16,7 @@ from tests.api.guards import loop_never_blocked, nothing_left
 from tests.api.offers import BROWSER, an_offer
 from tests.api.publisher import Publisher, publishing
 from tests.api.whip_rig import Rig, peers_of, until, whip_rig
+from tests.machine import queued_s
 
 if TYPE_CHECKING:
     from aiortc.rtp import RtpPacket
@@ -57,16 +58,16 @@ async def test_a_publisher_that_hangs_up_by_itself_has_left() -> None:
     async with whip_rig() as rig:
         async with publishing(f"{rig.url}/whip/call"):
             session = await rig.service.first()
-        await until(lambda: session.ended is not None, 3)
+        await until(lambda: session.ended is not None)
         assert session.ended is EndReason.PUBLISHER_LEFT
-        await until(lambda: rig.peers.status.sessions == 0, 3)
+        await until(lambda: rig.peers.status.sessions == 0)
 
 
 async def test_a_publisher_that_says_goodbye_by_rtcp_has_left() -> None:
     async with whip_rig() as rig, publishing(f"{rig.url}/whip/call") as call:
         session = await rig.service.first()
         await call.sender.stop()        # sends BYE; the connection stays
-        await until(lambda: session.ended is not None, 3)
+        await until(lambda: session.ended is not None)
         assert session.ended is EndReason.PUBLISHER_LEFT
 
 
@@ -75,10 +76,10 @@ async def test_a_publisher_that_falls_silent_is_ended() -> None:
         session = await rig.service.first()
         call.lose = lambda _: True
         silent_s = time.monotonic()
-        await until(lambda: session.ended is not None, 5)
+        await until(lambda: session.ended is not None)
         assert session.ended is EndReason.SILENT
-        assert time.monotonic() - silent_s < 3
-        await until(lambda: call.connection.connectionState == "closed", 3)
+        assert time.monotonic() - silent_s < 8
+        await until(lambda: call.connection.connectionState == "closed")
 
 
 async def test_a_connection_that_never_brings_a_frame_is_ended_and_was_never_a_call() -> None:
@@ -87,7 +88,7 @@ async def test_a_connection_that_never_brings_a_frame_is_ended_and_was_never_a_c
         call.lose = lambda _: True
         await call.publish()
         await until(lambda: rig.peers.status.pending == 0)
-        await until(lambda: rig.peers.status.sessions == 0, 5)
+        await until(lambda: rig.peers.status.sessions == 0)
         assert rig.service.sessions == []
         await call.connection.close()
 
@@ -100,7 +101,7 @@ async def test_a_wrong_fingerprint_never_connects() -> None:
         wrong = line[:-2] + ("00" if line[-2:] != "00" else "01")
         answer = await rig.peers.offer(an_offer("call", text.replace(line, wrong)))
         await call.connection.setRemoteDescription(RTCSessionDescription(answer.sdp, "answer"))
-        await until(lambda: rig.peers.status.sessions == 0, 10)
+        await until(lambda: rig.peers.status.sessions == 0)
         assert rig.service.sessions == []
         await call.connection.close()
 
@@ -112,14 +113,14 @@ async def test_the_service_can_hang_up() -> None:
             await rig.service.stop("call", EndReason.STOPPED)
         assert session.ended is EndReason.STOPPED
         assert rig.peers.status.sessions == 0
-        await until(lambda: call.connection.connectionState == "closed", 3)
+        await until(lambda: call.connection.connectionState == "closed")
 
 
 async def test_a_call_that_the_service_has_no_room_for_is_hung_up() -> None:
     async with whip_rig() as rig:
         rig.service.refusal = ServiceFull("full", 5)
         async with publishing(f"{rig.url}/whip/call") as call:
-            await until(lambda: call.connection.connectionState == "closed", 10)
+            await until(lambda: call.connection.connectionState == "closed")
         assert rig.service.sessions == []
         assert rig.peers.status.sessions == 0
 
@@ -168,11 +169,11 @@ async def test_after_a_loss_for_good_the_call_goes_on_from_a_new_key_frame() -> 
             return packet.timestamp in doomed       # whenever it is sent again
 
         call.lose = frames_of_now
-        await until(lambda: bool(session.gaps), 5)
-        lost_s = time.monotonic()
+        await until(lambda: bool(session.gaps))
+        lost_s, queued_before_s = time.monotonic(), queued_s()
         known = len(session.units)
-        await until(lambda: len(session.units) > known, 5)
-        assert time.monotonic() - lost_s < 1.5
+        await until(lambda: len(session.units) > known)
+        assert time.monotonic() - lost_s - (queued_s() - queued_before_s) < 1.5
         assert session.gaps == [DropCause.PACKET_LOSS]
         assert session.units[known].keyframe
         assert session.ended is None

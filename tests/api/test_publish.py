@@ -108,7 +108,7 @@ async def test_it_ends_when_the_server_hangs_up(h264: Path) -> None:
         playing = asyncio.create_task(publish(f"{rig.url}/whip/clip", h264, PublishOptions()))
         await rig.service.first()
         await rig.service.stop("clip", EndReason.STOPPED)
-        stats = await asyncio.wait_for(playing, 10)
+        stats = await asyncio.wait_for(playing, 30)
     assert stats.ended_by == "server"
 
 
@@ -118,7 +118,7 @@ async def test_it_ends_when_it_is_told_to(h264: Path) -> None:
         playing = asyncio.create_task(publish(f"{rig.url}/whip/clip", h264, options))
         session = await rig.service.first()
         options.stop.set()
-        assert (await asyncio.wait_for(playing, 10)).ended_by == "stop"
+        assert (await asyncio.wait_for(playing, 30)).ended_by == "stop"
         assert session.ended is EndReason.PUBLISHER_LEFT
 
 
@@ -152,7 +152,7 @@ async def test_the_command_publishes_from_its_own_process_until_it_is_interrupte
         process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
         session = await rig.service.first(30)
         process.send_signal(signal.SIGINT)
-        _, told = await asyncio.wait_for(process.communicate(), 20)
+        _, told = await asyncio.wait_for(process.communicate(), 40)
         assert process.returncode == 0
         assert b"ended by stop" in told
         await until(lambda: session.ended is not None)

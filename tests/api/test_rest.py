@@ -266,7 +266,7 @@ def test_the_description_of_the_api_is_there(client: httpx.Client) -> None:
     assert upload["properties"]["file"]["format"] == "binary"
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 15) -> None:
+def until(condition: Callable[[], bool], timeout_s: float = 30) -> None:
     end_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end_s

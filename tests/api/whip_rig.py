@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from stream.types import DropCause, EndReason
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
     """Waits for something that happens in another task, or fails."""
     async with asyncio.timeout(timeout_s):
         while not condition():
@@ -103,7 +103,7 @@ class CollectingService:
             await session.control.close()
         await session.end(reason)
 
-    async def first(self, timeout_s: float = 15.0) -> CollectingSession:
+    async def first(self, timeout_s: float = 30.0) -> CollectingSession:
         """The first stream, once it has a frame."""
         await until(lambda: bool(self.sessions and self.sessions[0].units), timeout_s)
         return self.sessions[0]

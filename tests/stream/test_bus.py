@@ -65,7 +65,7 @@ async def test_a_waiting_reader_is_woken() -> None:
     waiting = asyncio.create_task(reader.next())
     await asyncio.sleep(0)
     bus.publish(gap(1))
-    assert (await asyncio.wait_for(waiting, 1)).offset == 1
+    assert (await asyncio.wait_for(waiting, 10)).offset == 1
 
 
 async def test_resuming_gives_what_was_missed_or_says_that_it_cannot() -> None:
@@ -135,4 +135,4 @@ async def test_closing_wakes_every_reader() -> None:
     await asyncio.sleep(0)
     bus.close()
     with pytest.raises(BusClosed):
-        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(waiting, 10)

@@ -213,7 +213,7 @@ async def test_a_call_that_falls_silent_is_flagged_once_and_recovers_by_itself(r
     silent_s = time.monotonic()
     while not any(isinstance(e, StreamStalled) for e in running.recorder.events):
         await asyncio.sleep(0.05)
-    assert 4.9 <= time.monotonic() - silent_s <= 6.5
+    assert 4.9 <= time.monotonic() - silent_s <= 9.0
     await asyncio.sleep(1.5)
     before = len(running.recorder.verdicts("call"))
     await play(session, 2.0, origin_s=2.0)
