@@ -27,7 +27,7 @@ from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from api.errors import PublishFailed, Refusal
-from api.rtc_hardening import loopback_candidates, new_connection
+from api.rtc_hardening import loopback_candidates, new_connection, tell_keyframe_requests
 
 _MAX_FILE_BYTES = 256 * 2**20
 _MIME_TYPES = {"h264": "video/H264", "vp8": "video/VP8"}
@@ -59,11 +59,13 @@ class PublishStats(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """A file's encoded video in memory. `packets` are (ticks of 90 kHz from the first frame, data)."""
+    """A file's encoded video in memory. `packets` are (ticks of 90 kHz from the first frame, data); `starts` are the
+    numbers of those that decoding can start with."""
 
     codec: str
     packets: tuple[tuple[int, bytes], ...]
     duration_ticks: int
+    starts: tuple[int, ...] = (0,)
 
 
 async def publish(url: str, source: Path, options: PublishOptions) -> PublishStats:
@@ -113,11 +115,14 @@ def _read_clip(container: av.container.InputContainer, source: Path) -> Clip:
         raise PublishFailed(f"{source} has {codec}; H.264 and VP8 can be published")
     annex_b = av.BitStreamFilterContext("h264_mp4toannexb", stream) if codec == "h264" else None
     packets: list[tuple[int, bytes]] = []
+    starts: list[int] = []
     for packet in container.demux(stream):
         if packet.pts is None or packet.time_base is None:
             continue
         ticks = round(packet.pts * packet.time_base / _TICKS)
         data = b"".join(bytes(part) for part in annex_b.filter(packet)) if annex_b is not None else bytes(packet)
+        if packet.is_keyframe:
+            starts.append(len(packets))
         packets.append((ticks, data))
     if len(packets) < 2:
         raise PublishFailed(f"{source} has fewer than two frames")
@@ -125,7 +130,8 @@ def _read_clip(container: av.container.InputContainer, source: Path) -> Clip:
         raise PublishFailed(f"{source} has B-frames; WebRTC cannot carry them")
     first, last = packets[0][0], packets[-1][0]
     nominal = round((last - first) / (len(packets) - 1))
-    return Clip(codec, tuple((ticks - first, data) for ticks, data in packets), last - first + nominal)
+    moved = tuple((ticks - first, data) for ticks, data in packets)
+    return Clip(codec, moved, last - first + nominal, tuple(starts) or (0,))
 
 
 class ClipTrack(MediaStreamTrack):
@@ -144,12 +150,19 @@ class ClipTrack(MediaStreamTrack):
     def loops(self) -> int:
         return self.frames // len(self.clip.packets)
 
+    def next_packet(self) -> tuple[int, bytes]:
+        """What follows the `frames` that were sent, with its media time in ticks."""
+        ticks, data = self.clip.packets[self.frames % len(self.clip.packets)]
+        return ticks + self.loops * self.clip.duration_ticks, data
+
+    def keyframe_asked(self) -> None:
+        """The server wants a key frame. It comes when the file has its next one: nobody shall see it jump."""
+
     async def recv(self) -> av.Packet[Any]:
         """The next packet when it is due; aiortc passes it on as it is. Raises MediaStreamError when stopped."""
         if self.readyState != "live":
             raise MediaStreamError
-        ticks, data = self.clip.packets[self.frames % len(self.clip.packets)]
-        ticks += self.loops * self.clip.duration_ticks
+        ticks, data = self.next_packet()
         now_s = time.monotonic()
         if self._start_s is None:
             self._start_s = now_s
@@ -168,6 +181,7 @@ async def _negotiate(
 ) -> str:
     """Offers the track's codec alone; the URL of the session."""
     transceiver = connection.addTransceiver(track, direction="sendonly")
+    tell_keyframe_requests(transceiver.sender, track.keyframe_asked)
     mime_type = _MIME_TYPES[track.clip.codec]
     capabilities = RTCRtpSender.getCapabilities("video").codecs
     transceiver.setCodecPreferences([c for c in capabilities if c.mimeType in (mime_type, "video/rtx")])

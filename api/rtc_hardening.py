@@ -19,7 +19,7 @@ from aiortc.rtp import RtcpByePacket
 from stream.sources.webrtc import Fragment, layer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from aiortc.rtp import AnyRtcpPacket
 
@@ -32,6 +32,7 @@ PRIVATE_PARTS: dict[str, tuple[str, ...]] = {
         "_RTCRtpReceiver__jitter_buffer", "_RTCRtpReceiver__decoder_queue", "_RTCRtpReceiver__decoder_thread",
         "_RTCRtpReceiver__remote_bitrate_estimator", "_enabled", "_handle_rtcp_packet", "_send_rtcp_pli",
     ),
+    "aiortc.rtcrtpsender.RTCRtpSender": ("_send_keyframe",),
     "aioice.ice": ("get_host_addresses",),
 }
 
@@ -81,6 +82,12 @@ def ignore_audio(receiver: Any) -> None:
 async def ask_keyframe(receiver: Any, ssrc: int) -> None:
     """Sends a Picture Loss Indication. Does nothing on a connection that is gone."""
     await receiver._send_rtcp_pli(ssrc)
+
+
+def tell_keyframe_requests(sender: Any, asked: Callable[[], None]) -> None:
+    """Calls `asked` when the other side wants a key frame: aiortc tells its own encoder alone, which has no part where
+    encoded frames are sent."""
+    sender._send_keyframe = asked
 
 
 def _leave_undecoded(receiver: Any) -> None:

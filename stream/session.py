@@ -94,7 +94,7 @@ class Session:
         self._judged_s = self._gap_s = 0.0
         self._verdict_every_s = 1.0
         self._fed_s = self._began_s
-        self._stalled = False
+        self._stalled = self._is_behind = False
         self._gap_told_s: dict[DropCause, float] = {}
         self._final: FrameCounts | None = None
         self._ending: asyncio.Future[None] | None = None
@@ -178,15 +178,16 @@ class Session:
         return StreamLoad(self.stream, suspicion, verdict.label is Label.REAL, age_ms)
 
     def is_starting(self, now_s: float) -> bool:
-        """Whether it is not known yet what this stream costs; `now_s` is monotonic."""
-        return self.verdict is None and now_s - self._began_s < _STARTING_S
+        """Whether it does not show yet in the ages of verdicts what this stream costs; `now_s` is monotonic."""
+        return now_s - self._began_s < (_STARTING_S if self.verdict is None else self._windows.window_s)
 
     def _overdue_ms(self, now_s: float) -> float | None:
-        """The age that the next verdict will have at least, where media waits for longer than verdicts are apart.
+        """The age that the next verdict will have at least, where media waits, or waited in vain, for longer than
+        verdicts are apart.
 
-        A gap counts as a new start: nobody is slower because a worker was lost.
+        Another gap counts as a new start: nobody is slower because a worker or a packet was lost.
         """
-        if self._feed is None or not self._feed.waiting or now_s - self._fed_s > 1:
+        if self._feed is None or now_s - self._fed_s > 1 or not (self._feed.waiting or self._is_behind):
             return None
         overdue_s = now_s - max(self._judged_s, self._began_s, self._gap_s) - self._verdict_every_s
         return overdue_s * 1000 if overdue_s > 0 else None
@@ -217,7 +218,7 @@ class Session:
     def observed(self, observation: Observation) -> None:
         if self._monitor is None or observation.epoch != self.epoch:
             return
-        self._newest_s = observation.pts_s
+        self._newest_s, self._is_behind = observation.pts_s, False
         self.size_px = (observation.width_px, observation.height_px)
         if observation.preview_jpeg is not None:
             self.preview = Preview(
@@ -230,7 +231,11 @@ class Session:
             self._control.request_keyframe()
 
     def gap(self, cause: DropCause) -> None:
-        self._gap_s = now_s = time.monotonic()
+        now_s = time.monotonic()
+        if cause is DropCause.QUEUE_FULL:
+            self._is_behind = True
+        else:
+            self._gap_s = now_s
         if now_s - self._gap_told_s.get(cause, -_GAP_EVERY_S) < _GAP_EVERY_S:
             return
         self._gap_told_s[cause] = now_s

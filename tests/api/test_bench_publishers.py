@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
+
+
+CLIP_GOP = 15
 
 
 @pytest.fixture
@@ -47,6 +51,27 @@ async def test_every_call_is_a_real_one_and_every_frame_has_its_time(clip: Path)
         assert sent.sent_s[-1] < ended_s
         assert sent.sent_s[30] - sent.sent_s[0] == pytest.approx(1.0, abs=0.3)
         assert sent.payload_bytes >= sum(len(unit.payload) for unit in session.units)
+
+
+async def test_a_key_frame_that_is_asked_for_comes_at_once(clip: Path) -> None:
+    publishers = Publishers()
+    async with whip_rig() as rig:
+        await publishers.start(f"{rig.url}/whip", clip, "call-", 1)
+        session = await rig.service.first(40)
+        await until(lambda: len(session.units) > 20, 40)
+        assert session.control is not None
+        for asked in range(3):
+            session.control.request_keyframe()
+            before = len(session.units)
+            await until(lambda at_least=before + 25 + asked: len(session.units) > at_least, 20)     # type: ignore[misc]
+            assert any(unit.keyframe for unit in session.units[before : before + 8])
+        await publishers.stop()
+    starts = [n for n, unit in enumerate(session.units) if unit.keyframe]
+    apart = [later - earlier for earlier, later in pairwise(starts)]
+    assert max(apart) <= CLIP_GOP
+    assert min(apart) < CLIP_GOP, "one came out of turn"
+    times = [unit.pts_s for unit in session.units]
+    assert times == pytest.approx([n / 30 for n in range(len(times))], abs=2e-3)
 
 
 async def test_a_call_that_there_is_no_room_for_is_offered_again(clip: Path) -> None:
