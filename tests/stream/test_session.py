@@ -20,10 +20,13 @@ SECONDS, FPS, SPEED = 6, 30, 2
 
 
 class Peer:
-    """A source that is never asked for anything."""
+    """A source that counts what it is asked for."""
+
+    def __init__(self) -> None:
+        self.keyframes = 0
 
     def request_keyframe(self) -> None:
-        raise AssertionError("nothing was lost")
+        self.keyframes += 1
 
     async def close(self) -> None:
         """Nothing to hang up."""
@@ -40,7 +43,8 @@ async def play(session: Session, frames: int) -> None:
 async def test_layers_that_are_not_needed_are_neither_decoded_nor_missed() -> None:
     service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1)), Bus())
     await service.start()
-    session = service.open(StreamSpec(stream="call", source="test", codec=Codec.VP8), Peer())
+    peer = Peer()
+    session = service.open(StreamSpec(stream="call", source="test", codec=Codec.VP8), peer)
     await play(session, SECONDS * FPS)
     await session.end(EndReason.STOPPED)
     await service.close()
@@ -52,6 +56,7 @@ async def test_layers_that_are_not_needed_are_neither_decoded_nor_missed() -> No
     assert verdict is not None
     assert verdict.coverage >= 0.9
     assert 0 < verdict.frames.skipped <= frames.skipped
+    assert peer.keyframes == 0, "nothing was lost"
 
 
 async def test_a_denser_pace_takes_layers_up_again() -> None:
@@ -67,4 +72,33 @@ async def test_a_denser_pace_takes_layers_up_again() -> None:
     assert skipped[89] - skipped[33] == 14 * 3
     assert skipped[149] - skipped[93] == 14 * 2, "5 samples/s need the frames of the middle layer too"
     assert session.frames.received == 150
+    await session.end(EndReason.STOPPED)
+
+
+async def test_who_waits_for_a_worker_is_late_even_without_a_verdict() -> None:
+    service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1, unit_queue=8)), Bus())
+    session = service.open(StreamSpec(stream="call", source="test", codec=Codec.VP8), Peer())
+    units = [unit for unit, _ in layered_units("call", 60)]
+    for unit in units[:30]:
+        session.feed(unit.payload, unit.pts_s, unit.keyframe, time.time())
+    assert session.load(time.monotonic()).age_ms is None, "its first verdict is not due yet"
+    assert session.frames.dropped == {DropCause.QUEUE_FULL: 30}
+    began_s = time.monotonic()
+    for unit in units[30:]:
+        await asyncio.sleep(1.5 / 30)
+        session.feed(unit.payload, unit.pts_s, unit.keyframe, time.time())
+    age_ms = session.load(time.monotonic()).age_ms
+    assert age_ms is not None, "although nothing waits any more: all was dropped, up to the next key frame"
+    assert 400 <= age_ms <= (time.monotonic() - began_s) * 1000
+    session.gap(DropCause.WORKER_LOST)
+    assert session.load(time.monotonic()).age_ms is None, "nobody is slower because a worker was lost"
+    await session.end(EndReason.STOPPED)
+
+
+async def test_a_stream_is_starting_until_its_cost_shows() -> None:
+    service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1)), Bus())
+    session = service.open(StreamSpec(stream="call", source="test", codec=Codec.VP8), Peer())
+    now_s = time.monotonic()
+    assert session.is_starting(now_s + 9)
+    assert not session.is_starting(now_s + 11), "without a verdict it counts for ten seconds"
     await session.end(EndReason.STOPPED)
