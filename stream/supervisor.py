@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 _STOP_LIMIT_S = 3.0
+_PINGS_PER_HEARTBEAT = 4
 _CRASHES = {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL}
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 
@@ -147,24 +149,36 @@ class WorkerProcess:
             handle(message)
 
     async def _watch(self) -> None:
-        """Raises WorkerLost when the worker has been silent for too long.
+        """Raises WorkerLost when the worker has been silent for too long: `silent_limit_s` for one that still computes,
+        `heartbeat_s` for one that does nothing at all while pings wait.
 
         Time in which this event loop itself did not run is not held against the worker.
         """
+        tick_s = self._config.heartbeat_s / _PINGS_PER_HEARTBEAT
+        idle = _Idleness(self.pid)
         nonce = 0
         while True:
             before_s = self._now_s()
-            await asyncio.sleep(self._config.heartbeat_s)
-            late_s = self._now_s() - before_s - self._config.heartbeat_s
-            if late_s > self._config.heartbeat_s:
-                self._heard_s = max(self._heard_s, self._now_s() - self._config.heartbeat_s)
+            await asyncio.sleep(tick_s)
+            now_s = self._now_s()
+            late_s = now_s - before_s - tick_s
+            if late_s > tick_s:     # what the worker said meanwhile is not read yet
+                self._heard_s += late_s
+                idle.restart(now_s)
                 continue
-            limit_s = self._config.silent_limit_s if self.hello else self._config.start_limit_s
-            if self._now_s() - self._heard_s > limit_s:
-                raise WorkerLost(f"silent for more than {limit_s:.0f} s")
+            self._check_silence(now_s, idle.seconds(now_s))
             if self.hello:
                 nonce += 1
                 self.send(Ping(nonce=nonce))
+
+    def _check_silence(self, now_s: float, idle_s: float) -> None:
+        silent_s = now_s - self._heard_s
+        limit_s = self._config.silent_limit_s if self.hello else self._config.start_limit_s
+        if silent_s > limit_s:
+            raise WorkerLost(f"silent for more than {limit_s:.0f} s")
+        limit_s = self._config.heartbeat_s
+        if self.hello and min(silent_s, idle_s) > limit_s:
+            raise WorkerLost(f"stands still for more than {limit_s:.1f} s")
 
     def _check_busy(self, pong: Pong) -> None:
         if pong.busy_s > self._config.busy_limit_s:
@@ -173,6 +187,28 @@ class WorkerProcess:
     @staticmethod
     def _now_s() -> float:
         return asyncio.get_running_loop().time()
+
+
+class _Idleness:
+    """For how long a process has used no processor time at all. One that waits for a core, or for its memory to be read
+    back, gets at least a moment of it in a second; one that hangs or is stopped does not."""
+
+    def __init__(self, pid: int) -> None:
+        self._clock = (~pid << 3) | 2       # clock_getcpuclockid(3), which Python has for threads only
+        self._used_s = self._since_s = 0.0
+
+    def restart(self, now_s: float) -> None:
+        self._since_s = now_s
+
+    def seconds(self, now_s: float) -> float:
+        """0 where it cannot be told."""
+        try:
+            used_s = time.clock_gettime(self._clock)
+        except OSError:
+            return 0.0
+        if used_s > self._used_s:
+            self._used_s, self._since_s = used_s, now_s
+        return now_s - self._since_s
 
 
 class Backoff:

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOGS = 8
 
 
 def queued_s(pid: int | None = None) -> float:
@@ -14,6 +24,20 @@ def queued_s(pid: int | None = None) -> float:
     tasks = Path(f"/proc/{pid}/task") if pid is not None else Path("/proc/self/task")
     threads = [tasks / str(threading.get_native_id())] if pid is None else list(_listed(tasks))
     return max(map(_queued_s, threads), default=0.0)
+
+
+@contextmanager
+def crowd(core: int) -> Iterator[None]:
+    """Processes that never rest, all on this core."""
+    hogs = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(HOGS)]
+    try:
+        for hog in hogs:
+            os.sched_setaffinity(hog.pid, {core})
+        yield
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
 
 
 def _listed(folder: Path) -> tuple[Path, ...]:

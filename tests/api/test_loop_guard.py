@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.api.guards import loop_never_blocked
+from tests.machine import crowd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-HOGS = 8
 LIMIT_S = 0.25
 
 
@@ -32,14 +30,11 @@ def one_crowded_core() -> Iterator[None]:
     """This thread shares one core with processes that never rest."""
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(allowed)})
-    hogs = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(HOGS)]
     try:
-        yield
+        with crowd(min(allowed)):
+            yield
     finally:
         os.sched_setaffinity(0, allowed)
-        for hog in hogs:
-            hog.kill()
-            hog.wait()
 
 
 async def guarded(work: Callable[[float], None], seconds: float) -> float:
