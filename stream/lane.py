@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from stream.analyse import SCORER_FAILED
 from stream.decode import build_decoder
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LATE_S = 0.5
 CATCH_UP_S = 0.1
+HOLD_S = 0.05
 CREDITS_AT_ONCE = 8
 CREDITS_EVERY_S = 0.1
 KEYFRAME_EVERY_S = 1.0
@@ -35,6 +36,13 @@ class LaneSample:
     cell: int
     frame_number: int
     pace: int
+
+
+class _Taken(NamedTuple):
+    """What one unit gave: the sample among its pictures, if one fills a cell, and the last of them."""
+
+    sample: LaneSample | None
+    last: Picture | None
 
 
 class Lane:
@@ -52,6 +60,8 @@ class Lane:
         self._keyframe_asked_s = float("-inf")
         self._keyframe_needed = False
         self._next_frame = opened.first_frame
+        self._held: LaneSample | None = None
+        self._held_s = 0.0
         self._consumed = 0
         self._told_s = float("-inf")
         self._received = self._decoded = self._sampled = self._scored = 0
@@ -68,7 +78,13 @@ class Lane:
 
     @property
     def has_units(self) -> bool:
-        return bool(self._waiting)
+        """Whether a turn would be of use."""
+        return bool(self._waiting) or (self._held is not None and self._clock() - self._held_s >= HOLD_S)
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether a late sample waits for a moment, for newer frames to take its place."""
+        return self._held is not None
 
     @property
     def is_over(self) -> bool:
@@ -91,27 +107,31 @@ class Lane:
     def advance(self, budget_s: float) -> LaneSample | None:
         """Decode what waits up to the next sample or for `budget_s`; for up to `CATCH_UP_S` while it is late.
 
-        A sample that waited too long gives way to a newer one, if there is one: decoding is cheap, judging is not.
+        A sample that waited too long gives way to a newer one or, in its cell, to a newer frame: decoding is cheap,
+        judging is not. If there is none here, it is held back once, for `HOLD_S` at most: the worker was away, and
+        what came meanwhile is on its way.
         """
         began_s = self._clock()
-        newest: LaneSample | None = None
+        newest, self._held = self._held, None
+        was_held, is_late = newest is not None, newest is not None
         while self._waiting:
             unit, arrived_s = self._waiting.popleft()
             self._consumed += 1
-            sample = self._decode(unit)
-            if sample is not None:
-                self._supersede(newest)
-                newest = sample
+            newest = self._newer(newest, self._decode(unit))
             now_s = self._clock()
             is_late = now_s - arrived_s > LATE_S
-            if now_s - began_s >= (CATCH_UP_S if is_late else budget_s) or (sample is not None and not is_late):
+            if now_s - began_s >= (CATCH_UP_S if is_late else budget_s) or (newest is not None and not is_late):
                 break
-        return newest
+        if newest is None or was_held or not is_late or self.is_closing:
+            return newest
+        self._held, self._held_s = newest, self._clock()
+        return None
 
     def flush(self) -> LaneSample | None:
         """The newest sample among what the decoder still holds; the lane is over then."""
         self._is_flushed = True
-        return self._take(self._decoder.flush())
+        held, self._held = self._held, None
+        return self._newer(held, self._take(self._decoder.flush()))
 
     def report(self, unscored: str) -> None:
         """One sample was examined; `unscored` as in Observation."""
@@ -142,16 +162,27 @@ class Lane:
         self._keyframe_asked_s = now_s
         return True
 
-    def _decode(self, unit: MediaUnit) -> LaneSample | None:
+    def _newer(self, sample: LaneSample | None, decoded: _Taken) -> LaneSample | None:
+        """What there is to show after one more unit."""
+        if decoded.sample is not None:
+            self._supersede(sample)
+            return decoded.sample
+        if sample is not None and decoded.last is not None:
+            return replace(sample, picture=decoded.last, frame_number=self._next_frame - 1)
+        return sample
+
+    def _decode(self, unit: MediaUnit) -> _Taken:
         decoded = self._decoder.decode(unit)
         self._keyframe_needed = decoded.keyframe_needed
         if decoded.dropped is not None:
             self._dropped[decoded.dropped] += 1
         return self._take(decoded.pictures)
 
-    def _take(self, pictures: Iterable[Picture]) -> LaneSample | None:
+    def _take(self, pictures: Iterable[Picture]) -> _Taken:
         newest: LaneSample | None = None
+        last: Picture | None = None
         for picture in pictures:
+            last = picture
             self._decoded += 1
             number, self._next_frame = self._next_frame, self._next_frame + 1
             cell = self._sampler.take(picture.pts_s)
@@ -160,7 +191,7 @@ class Lane:
             self._sampled += 1
             self._supersede(newest)
             newest = LaneSample(picture, cell, number, self.pace)
-        return newest
+        return _Taken(newest, last)
 
     def _supersede(self, sample: LaneSample | None) -> None:
         if sample is not None:

@@ -28,7 +28,7 @@ from stream.ipc import (
     StreamClosed,
     StreamFailed,
 )
-from stream.lane import CREDITS_EVERY_S, Lane
+from stream.lane import CREDITS_EVERY_S, HOLD_S, Lane
 from stream.sandbox import return_memory
 from stream.types import DropCause, Observation
 
@@ -74,6 +74,8 @@ class WorkerLoop:
         """How long nothing needs to be done unless a message comes."""
         if any(lane.has_units or lane.is_closing for lane in self._lanes.values()):
             return 0.0
+        if any(lane.is_holding for lane in self._lanes.values()):
+            return HOLD_S if not self._jobs else 0.0
         if not self._jobs:
             return CREDITS_EVERY_S if any(lane.owes_credits for lane in self._lanes.values()) else IDLE_S
         return ASIDE_S if all(job.is_waiting for job in self._jobs) else 0.0
@@ -125,18 +127,19 @@ class WorkerLoop:
 
     def _advance_lanes(self) -> None:
         """Streams have their turns one after the other, until a batch of samples is there; the rest comes first next
-        time."""
+        time, and before it who is about to have a newer sample."""
         taken: list[tuple[Lane, LaneSample]] = []
         for key, lane in list(self._lanes.items()):
             if len(taken) == SAMPLES_PER_ROUND:
                 break
             sample = self._turn(key, lane)
-            if self._lanes.pop(key, None) is None:
+            if key not in self._lanes:
                 continue
-            self._lanes[key] = lane
+            if not lane.is_holding:
+                self._lanes[key] = self._lanes.pop(key)
             if sample is not None:
                 taken.append((lane, sample))
-            self._return_credits(key, lane, sample is not None)
+            self._return_credits(key, lane, sample is not None or lane.is_holding)
         self._examine(taken)
         for key, lane in list(self._lanes.items()):
             self._report(key, lane)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from stream.ipc import OpenStream
-from stream.lane import CATCH_UP_S, CREDITS_AT_ONCE, CREDITS_EVERY_S, LATE_S, Lane, LaneSample
+from stream.lane import CATCH_UP_S, CREDITS_AT_ONCE, CREDITS_EVERY_S, HOLD_S, LATE_S, Lane, LaneSample
 from stream.limits import MediaLimits
 from stream.types import Codec, MediaUnit
 from tests.synthetic import Clip, units
@@ -59,11 +59,59 @@ def test_samples_that_waited_too_long_give_way_to_newer_ones() -> None:
     for unit in waiting[20:]:
         subject.put(unit, clock.now_s)
     samples = taken(subject)
-    assert [sample.frame_number for sample in samples] == [21, 24, 27]
+    assert [sample.frame_number for sample in samples] == [20, 21, 24, 27], "the first is the newest frame of its cell"
+    assert [sample.cell for sample in samples] == [30, 35, 40, 45]
     counts = subject.counts
     assert counts.sampled == 10
-    assert counts.dropped == {"superseded": 7}
+    assert counts.dropped == {"superseded": 6}
     assert counts.decoded == counts.received == 30
+
+
+def test_a_late_sample_is_held_for_a_moment_until_newer_frames_are_here() -> None:
+    clock = Clock()
+    subject = lane(clock)
+    waiting = media()
+    for unit in waiting[:8]:
+        subject.put(unit, clock.now_s)
+    clock.now_s += LATE_S + 0.1
+    assert subject.advance(1.0) is None
+    assert subject.is_holding
+    assert not subject.has_units
+    assert subject.take_consumed(now=True) == 8, "so that more can come"
+    for unit in waiting[8:12]:
+        subject.put(unit, clock.now_s)
+    sample = subject.advance(1.0)
+    assert sample is not None
+    assert (sample.cell, sample.frame_number, sample.picture.sequence) == (10, 8, 8)
+    assert subject.counts.dropped == {"superseded": 2}
+    assert not subject.is_holding
+
+
+def test_a_late_sample_is_not_held_for_long() -> None:
+    clock = Clock()
+    subject = lane(clock)
+    subject.put(media()[0], clock.now_s)
+    clock.now_s += LATE_S + 0.1
+    assert subject.advance(1.0) is None
+    clock.now_s += HOLD_S + 0.001
+    assert subject.has_units
+    sample = subject.advance(1.0)
+    assert sample is not None
+    assert sample.frame_number == 0
+    assert not subject.has_units
+
+
+def test_a_held_sample_is_not_lost_at_the_end() -> None:
+    clock = Clock()
+    subject = lane(clock)
+    subject.put(media()[0], clock.now_s)
+    clock.now_s += LATE_S + 0.1
+    assert subject.advance(1.0) is None
+    subject.is_closing = True
+    sample = subject.flush()
+    assert sample is not None
+    assert sample.frame_number == 0
+    assert subject.is_over
 
 
 def test_the_budget_bounds_one_call() -> None:
