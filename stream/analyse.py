@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from detector.following import FaceTracks
     from detector.protocols import FaceFinder, FaceScorer
     from detector.types import DetectedFace, FaceCrop, FaceQuality, FaceScore
-    from stream.following import FaceTracks
 
 NO_MODEL, SCORER_FAILED = "no_model", "scorer_failed"
 PREVIEW_QUALITY = 70

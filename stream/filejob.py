@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from detector.following import FaceTracks
 from stream.analyse import Sample
 from stream.errors import MediaRefused
-from stream.following import FaceTracks
 from stream.heat import heat_picture_png
 from stream.ipc import FileFrame, JobDone, JobFailed
 from stream.sources.file import Sampling, VideoFile, identify

@@ -6,9 +6,9 @@ from collections import Counter, deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from detector.following import FaceTracks
 from stream.analyse import SCORER_FAILED
 from stream.decode import build_decoder
-from stream.following import FaceTracks
 from stream.sampler import Grid, Sampler
 from stream.types import DropCause, FrameCounts
 

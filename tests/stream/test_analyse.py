@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from detector.errors import FinderFailed, ScorerFailed
+from detector.following import FaceTracks
 from detector.types import DetectedFace, FaceBox, FaceScore, ModelInfo
 from stream.analyse import Analyser, Sample, preview_jpeg
-from stream.following import FaceTracks
 from stream.heat import heat_picture_png
 from tests.synthetic import pattern
 

@@ -10,11 +10,11 @@ import pytest
 
 from detector.build import build_finder, build_scorer
 from detector.config import DetectorConfig
+from detector.following import FaceTracks
 from detector.preprocess import quality_of
 from detector.types import FaceScore, ModelInfo
 from stream.analyse import Analyser, Sample
 from stream.config import StreamConfig
-from stream.following import FaceTracks
 from stream.monitor import Monitor
 from stream.sampler import Grid, Pace
 from stream.types import FaceObservation, Observation

@@ -13,8 +13,8 @@ import pytest
 from detector import geometry
 from detector.build import build_finder
 from detector.config import DetectorConfig
+from detector.following import LONGEST_STEP_S, SEEK_EVERY, FaceTracks
 from detector.types import DetectedFace, FaceBox
-from stream.following import LONGEST_STEP_S, SEEK_EVERY, FaceTracks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
