@@ -268,7 +268,8 @@ async def injure(ward: Ward, parts: Parts, rng: random.Random) -> tuple[list[Inj
         rest_s = max(last_s + APART_S, stopped_s + STOPS_APART_S if number is signal.SIGSTOP else 0) - time.monotonic()
         before = parts.cpu()
         await asyncio.sleep(max(0.0, rest_s) + rng.uniform(0.5, MOMENT_S))
-        others.append(before.until(parts.cpu()).others)
+        used = before.until(parts.cpu())
+        others.append(used.others + used.niced)
         held = await ward.holdings()
         injury = Injury(number, 0.0)
         await ward.hurt(injury, rng.choice(sorted(held)), held)
@@ -276,7 +277,8 @@ async def injure(ward: Ward, parts: Parts, rng: random.Random) -> tuple[list[Inj
         stopped_s = injury.at_s if number is signal.SIGSTOP else stopped_s
         injuries.append(injury)
         told = (*injury.hurt.values(), *injury.harmed_others)
-        print(f"{len(injuries):3} {number.name}", *told, sep="\n    ", flush=True)
+        load = " ".join(f"{part} {cores:.2f}" for part, cores in [*used.cores.items(), ("others", others[-1])])
+        print(f"{len(injuries):3} {number.name} (cores before: {load})", *told, sep="\n    ", flush=True)
     return injuries, others
 
 
