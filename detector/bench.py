@@ -2,7 +2,7 @@
 
 Samples are half a second apart, as in a call, and ours does what the service does with them: it seeks faces in every
 third and follows them in between. Needs the `train` extra. Both may use every core: `mtcnn` and Keras do by default,
-ours is told to. Each way has a process of its own, as it would in use: TensorFlow's threads and memory are not beside ours.
+ours is told to. Each way has a process of its own, as it would in use, without the threads of the other.
 """
 
 from __future__ import annotations
