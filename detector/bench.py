@@ -47,7 +47,7 @@ _RATE_HZ = 2.0
 _KEYPOINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
 
-def bench_detector(frames: int = 30, clip: Path = DEFAULT_CLIP) -> dict[str, Any]:
+def bench_detector(frames: int = 48, clip: Path = DEFAULT_CLIP) -> dict[str, Any]:
     """Medians in ms per sample; ours is that of samples with and without seeking, as often as either happens.
 
     `ratio` is naive over ours; `logit_gap` the median difference of what they answer.

@@ -337,7 +337,7 @@ async def test_who_loses_a_worker_is_soon_judged_again_and_nobody_else_notices(t
     assert len(injuries) == KILLS + STOPS
     assert figures["calls_lost"] == {}
     assert all(hurt == CALLS // WORKERS for hurt in figures["hurt_per_injury"]), "calls were not spread"
-    assert figures["harmed_others"] == []
+    assert figures["harmed_others"] == [], f"while other things kept cores busy: {figures['others_cores']}"
     assert figures["judged_s"]["all"]["p95"] <= RECOVERED_P95_S
     assert figures["hushed_up"] == []
     assert figures["coverage_fell"]["SIGSTOP"] >= STOPS * CALLS // WORKERS / 2, "a second without one costs samples"
