@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 settings.register_profile(
     "bounded", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -39,6 +39,14 @@ def no_foreign_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("DEEPGUARD_") and not name.startswith("DEEPGUARD_TEST_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_priority_left_behind() -> Iterator[None]:
+    """A codec that makes its thread real-time would have every later test run on starved or privileged processes."""
+    yield
+    if hasattr(os, "sched_getscheduler"):
+        assert os.sched_getscheduler(0) not in (os.SCHED_FIFO, os.SCHED_RR)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
@@ -113,10 +115,20 @@ def units(stream: str, codec: Codec, clip: Clip | None = None, first: int = 0, e
     ]
 
 
+@contextmanager
+def as_ordinary_process() -> Iterator[None]:
+    """Undoes what SVT-AV1 does to a superuser: its thread, and so all processes started from it, become real-time."""
+    try:
+        yield
+    finally:
+        if hasattr(os, "sched_setscheduler"):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 def video(path: Path, clip: Clip | None = None, container: str | None = None) -> Path:
     """Write a test clip; the container follows from the name unless it is given."""
     clip = clip or Clip()
-    with av.open(str(path), "w", format=container) as output:
+    with as_ordinary_process(), av.open(str(path), "w", format=container) as output:
         stream: Any = output.add_stream(clip.encoder, rate=clip.fps)
         _set_up(stream.codec_context, clip)
         for number, rgb in enumerate(pictures(clip)):
