@@ -38,6 +38,7 @@ from api.bench.usage import Parts
 from api.live import PROTOCOL
 from stream import wire
 from stream.events import StreamEnded, StreamGap, Verdict
+from tests.soak.figures import show
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 KILLS = int(os.environ.get("DEEPGUARD_TEST_KILLS", "20"))
 STOPS = int(os.environ.get("DEEPGUARD_TEST_STOPS", "10"))
 SEED = int(os.environ.get("DEEPGUARD_TEST_SEED", "1"))
-OUT = os.environ.get("DEEPGUARD_TEST_OUT", "")
 CALLS, WORKERS = 8, 2
 CALM_S, MOMENT_S = 2.0, 3.0         # before each injury: as before, and then up to this much longer
 APART_S, STOPS_APART_S = 8.0, 30.0
@@ -308,15 +308,6 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def show(figures: dict[str, Any]) -> None:
-    for name, value in figures.items():
-        print(f"{name:20} {value}")
-    if OUT:
-        folder = Path(OUT)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "kills.json").write_text(json.dumps(figures, indent=2))
-
-
 async def test_who_loses_a_worker_is_soon_judged_again_and_nobody_else_notices(tmp_path: Path) -> None:
     clip = ensure_clip(tmp_path, BenchCodec.VP8, BenchSize.P360, lambda done, of: None)
     publishers = Publishers()
@@ -333,7 +324,7 @@ async def test_who_loses_a_worker_is_soon_judged_again_and_nobody_else_notices(t
         finally:
             await publishers.stop()
     figures = figures_of(injuries, others) | {"calls_lost": lost}
-    show(figures)
+    show("kills", figures)
     assert len(injuries) == KILLS + STOPS
     assert figures["calls_lost"] == {}
     assert all(hurt == CALLS // WORKERS for hurt in figures["hurt_per_injury"]), "calls were not spread"

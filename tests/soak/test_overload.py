@@ -8,12 +8,10 @@ the folder `DEEPGUARD_TEST_OUT`, if that is given. Whatever else runs on the mac
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -28,15 +26,16 @@ from api.bench.search import find_largest
 from api.bench.usage import Parts
 from api.bench.watch import VerdictWatch, watching
 from tests.api.offers import BROWSER_VIDEO_ONLY
+from tests.soak.figures import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from api.bench.children import Service
 
 SECONDS = float(os.environ.get("DEEPGUARD_TEST_OVERLOAD_S", "300"))
 CAPACITY = int(os.environ.get("DEEPGUARD_TEST_CAPACITY", "0"))
-OUT = os.environ.get("DEEPGUARD_TEST_OUT", "")
 TIMES = 3
 SEARCH_S, SEARCH_FROM, SEARCH_TRIES = 10.0, 16, 5
 RAMP_S = 40.0
@@ -184,21 +183,12 @@ async def overloaded(service: Service, clip: Path, capacity: int) -> dict[str, A
     }
 
 
-def show(figures: dict[str, Any]) -> None:
-    for name, value in figures.items():
-        print(f"{name:20} {value}")
-    if OUT:
-        folder = Path(OUT)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "overload.json").write_text(json.dumps(figures, indent=2))
-
-
 async def test_three_times_the_capacity_harms_nobody_who_was_let_in(tmp_path: Path) -> None:
     clip = ensure_clip(tmp_path, BenchCodec.VP8, BenchSize.P360, lambda done, of: None)
     async with serving(DEEPGUARD_ADAPTIVE="false", DEEPGUARD_SAMPLE_RATE=f"{BASE_HZ:g}") as service:
         capacity = await capacity_of(service, clip)
         figures = await overloaded(service, clip, capacity)
-    show(figures)
+    show("overload", figures)
     assert figures["cut_off"] == []
     assert figures["ended"] == []
     assert figures["let_in"] >= capacity // 2
