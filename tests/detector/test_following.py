@@ -13,7 +13,7 @@ import pytest
 from detector import geometry
 from detector.build import build_finder
 from detector.config import DetectorConfig
-from detector.following import LONGEST_STEP_S, SEEK_EVERY, FaceTracks
+from detector.following import LONGEST_STEP_S, FaceTracks
 from detector.types import DetectedFace, FaceBox
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def run(tracks: FaceTracks, finder: Squares, times: Sequence[float]) -> list[tup
 
 def test_a_face_is_sought_every_few_samples_and_followed_in_between() -> None:
     finder = Squares([a_face(50)])
-    assert run(FaceTracks(), finder, [0.5 * n for n in range(2 * SEEK_EVERY)]) == [(0,)] * 2 * SEEK_EVERY
-    assert finder.calls == (["find"] + ["follow"] * (SEEK_EVERY - 1)) * 2
+    assert run(FaceTracks(), finder, [0.5 * n for n in range(6)]) == [(0,)] * 6
+    assert finder.calls == ["find", "follow", "follow"] * 2
 
 
 def test_without_a_face_every_sample_is_searched() -> None:
@@ -86,6 +86,14 @@ def test_two_places_never_become_one_face() -> None:
     finder.faces = [a_face(85)]
     run(tracks, finder, [1.0])
     assert finder.calls == ["find", "follow", "follow", "find"]
+
+
+def test_two_places_that_the_same_face_is_near_to_are_sought() -> None:
+    finder, tracks = Squares([a_face(60), a_face(90)]), FaceTracks()
+    assert run(tracks, finder, [0.0]) == [(0, 1)]
+    finder.faces = [a_face(75)]
+    assert [len(ids) for ids in run(tracks, finder, [0.5])] == [1]
+    assert finder.calls == ["find", "follow", "find"]
 
 
 def test_while_somebody_is_missing_the_whole_picture_is_searched() -> None:
