@@ -1,0 +1,127 @@
+"""A message broker as the rest of the package sees it. Implemented by `consumers.kafka` and `consumers.memory`.
+
+Everything is used from one event loop. Partitions are chosen by the key (murmur2, as Java's client does) unless given.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
+class Place(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+class Record(NamedTuple):
+    """One record as it lies in the broker. `timestamp_ms` is Unix time."""
+
+    place: Place
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Message(NamedTuple):
+    """One record to be written; `partition` None leaves the choice to the key."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    partition: int | None = None
+
+
+class Batch(NamedTuple):
+    """Records in order of offset per partition, and the generation of the group in which they were taken."""
+
+    generation: int
+    records: tuple[Record, ...]
+
+
+class Listener(Protocol):
+    """What a member of a group is told. Neither may raise; `revoked` may take a moment to finish what is in hand."""
+
+    async def revoked(self, places: Collection[Place]) -> None:
+        """These partitions go to somebody else; called before `assigned`."""
+
+    async def assigned(self, places: Collection[Place]) -> None:
+        """These partitions are ours from now on, and no others; reading starts at the committed offsets."""
+
+
+class Writer(Protocol):
+    """Writes records. May be shared by tasks; sends in flight are bounded."""
+
+    async def write(self, message: Message) -> int:
+        """Returns the offset once all replicas have the record. Raises BrokerUnreachable, RecordTooLarge."""
+        ...
+
+    async def close(self) -> None:
+        """Waits for what is in flight. Idempotent."""
+
+
+class Member(Protocol):
+    """A member of a consumer group. Call `take` every few seconds, paused or not, or the group gives up on it."""
+
+    async def take(self, limit: int, timeout_s: float) -> Batch:
+        """Up to `limit` records of partitions that are not paused; waits up to `timeout_s` for the first.
+
+        Raises BrokerUnreachable.
+        """
+        ...
+
+    async def commit(self, offsets: Mapping[Place, int], generation: int) -> None:
+        """Where to start next time, per partition. Raises GenerationLost, BrokerUnreachable."""
+
+    async def pause(self, places: Collection[Place], paused: bool) -> None:
+        """Stops or resumes reading these partitions; places that are not ours are ignored."""
+
+    async def lag(self) -> dict[Place, int]:
+        """Records behind the end, per assigned partition. Raises BrokerUnreachable."""
+        ...
+
+    async def close(self) -> None:
+        """Leaves the group (a static member keeps its place until the session times out). Idempotent."""
+
+
+class Reader(Protocol):
+    """Reads partitions from a chosen point, without a group."""
+
+    async def ends(self) -> dict[Place, int]:
+        """The offset after the newest record, per partition. Raises BrokerUnreachable."""
+        ...
+
+    async def seek(self, offsets: Mapping[Place, int]) -> None:
+        """Goes on from these offsets; partitions not named are not read."""
+
+    async def seek_to_time(self, unix_s: float) -> None:
+        """Goes on from the first record at or after this time, in all partitions."""
+
+    async def take(self, limit: int, timeout_s: float) -> tuple[Record, ...]:
+        """As `Member.take`. Raises BrokerUnreachable."""
+        ...
+
+    async def close(self) -> None:
+        """Idempotent."""
+
+
+class Broker(Protocol):
+    """The way into one cluster. Nothing is connected before a member, reader or writer is asked for.
+
+    All raise BrokerUnreachable if no broker answers in time.
+    """
+
+    async def writer(self) -> Writer: ...
+
+    async def member(self, group: str, topics: Sequence[str], listener: Listener) -> Member: ...
+
+    async def reader(self, topics: Sequence[str]) -> Reader: ...

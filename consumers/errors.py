@@ -1,0 +1,33 @@
+"""Everything that moving media and verdicts through a broker can refuse or fail at.
+
+ConsumerError
+├── ContractBroken        a record that the media contract does not allow; `code` says why
+├── BrokerUnreachable     no broker answers now; worth trying again
+├── GenerationLost        the group was rebalanced since the records were taken; their offsets must not be committed
+└── RecordTooLarge        the broker does not take a record of this size
+"""
+
+
+class ConsumerError(Exception):
+    """Base of all errors of this package."""
+
+
+class ContractBroken(ConsumerError):
+    """A record that cannot be judged, ever: `code` is a stable machine word."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class BrokerUnreachable(ConsumerError):
+    """No broker answers now."""
+
+
+class GenerationLost(ConsumerError):
+    """The group was rebalanced since the records were taken."""
+
+
+class RecordTooLarge(ConsumerError):
+    """The broker refuses a record of this size."""
