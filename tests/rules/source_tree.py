@@ -17,6 +17,7 @@ PURE = {
         "types", "events", "wire", "config", "errors", "sampler", "windows", "sequential", "monitor", "tracks", "judge",
         "timeline", "limits", "ipc", "seams",
     },
+    "consumers": {"broker", "errors", "contract", "order"},
     "api": {"compat", "sdp"},
 }
 """Files without I/O: no asyncio, threads, clock, environment, PyAV or model runtime."""

@@ -1,0 +1,380 @@
+"""The media contract: CloudEvents 1.0 in binary mode. Headers to typed values and back. No I/O.
+
+`docs/contracts/kafka.md` tells it to producers; every refusal is a ContractBroken with a stable code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from fractions import Fraction
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from consumers.errors import ContractBroken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from consumers.broker import Headers
+
+SPEC_VERSION = "1.0"
+TYPE_PREFIX = "org.deepguard.media."
+STREAM_ID = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}"
+MAX_HEADER_BYTES = 2048
+MAX_MEDIA_S = 10**8         # three years; more is no media time
+MAX_NUMBER = 2**53 - 1      # what every language's numbers can hold
+
+_DIGITS = 12
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_NUMBER = re.compile(r"[0-9]{1,16}")
+_REASON = re.compile(r"[a-z_]{1,64}")
+_SOURCE = re.compile(r"[\x21-\x7e]{1,256}")
+_TIMEBASE = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
+_Value = TypeVar("_Value")
+
+
+class Kind(StrEnum):
+    """What one record carries; the end of `ce_type`."""
+
+    FRAME = "frame"
+    UNIT = "unit"
+    SEGMENT = "segment"
+    EOS = "eos"
+
+
+class ContentType(StrEnum):
+    """What the payload is; it chooses the decoder."""
+
+    JPEG = "image/jpeg"
+    PNG = "image/png"
+    H264 = "video/h264"         # one access unit, Annex-B
+    VP8 = "video/vp8"           # one frame
+    MP4 = "video/mp4"           # fragmented, with its own init
+    MPEGTS = "video/mp2t"
+    WEBM = "video/webm"
+    JSON = "application/json"   # the end of a stream
+
+
+KIND_OF: dict[ContentType, Kind] = {
+    ContentType.JPEG: Kind.FRAME,
+    ContentType.PNG: Kind.FRAME,
+    ContentType.H264: Kind.UNIT,
+    ContentType.VP8: Kind.UNIT,
+    ContentType.MP4: Kind.SEGMENT,
+    ContentType.MPEGTS: Kind.SEGMENT,
+    ContentType.WEBM: Kind.SEGMENT,
+    ContentType.JSON: Kind.EOS,
+}
+
+
+class Stamp(NamedTuple):
+    """Which record of which stream this is. `epoch` is the producer's start and grows with every new start; `sequence`
+    is contiguous per epoch; `capture_s` is the Unix time of capture."""
+
+    stream: str
+    epoch: int
+    sequence: int
+    capture_s: float
+
+    @property
+    def id(self) -> str:
+        return f"{self.stream}/{self.epoch}/{self.sequence}"
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """One frame, access unit or segment. Its media time is `pts` x `timebase` seconds since the start of the epoch."""
+
+    stamp: Stamp
+    content_type: ContentType
+    pts: int
+    timebase: Fraction
+    payload: bytes
+    keyframe: bool = True
+
+    @property
+    def kind(self) -> Kind:
+        return KIND_OF[self.content_type]
+
+    @property
+    def pts_s(self) -> float:
+        return float(self.pts * self.timebase)
+
+    def __repr__(self) -> str:
+        return f"Media({self.stamp.id}, {self.content_type}, {len(self.payload)} bytes)"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimCheck:
+    """Media whose payload lies elsewhere: `media` with an empty payload, and where to fetch it."""
+
+    media: Media
+    uri: str
+    sha256: str | None = None
+
+    @property
+    def stamp(self) -> Stamp:
+        return self.media.stamp
+
+    def redeem(self, payload: bytes) -> Media:
+        """The media with what was fetched. Raises ContractBroken if it is empty or not what was announced."""
+        if not payload:
+            raise ContractBroken("no_payload", "the reference leads to an empty object")
+        _check_digest(payload, self.sha256)
+        return replace(self.media, payload=payload)
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfStream:
+    """Nothing follows in this epoch."""
+
+    stamp: Stamp
+    reason: str = "end_of_media"
+
+
+Item = Media | ClaimCheck | EndOfStream
+
+
+class Encoded(NamedTuple):
+    """The parts of a record that the contract speaks of."""
+
+    key: bytes
+    value: bytes | None
+    headers: Headers
+
+
+def parse(key: bytes | None, value: bytes | None, headers: Headers) -> Item:
+    """What this record says. Raises ContractBroken, and nothing else, whatever the record holds."""
+    fields = _Fields(headers)
+    fields.must_equal("ce_specversion", SPEC_VERSION, "wrong_version")
+    kind = _kind(fields.text("ce_type"))
+    stamp = _stamp(key, fields)
+    content_type = _content_type(fields.text("content-type"), kind)
+    if kind is Kind.EOS:
+        return EndOfStream(stamp, _reason(value))
+    media = Media(
+        stamp=stamp,
+        content_type=content_type,
+        pts=fields.number("ce_pts"),
+        timebase=fields.parsed("ce_timebase", _timebase),
+        payload=value or b"",
+        keyframe=kind is not Kind.UNIT or fields.parsed("ce_keyframe", _flag),
+    )
+    if media.pts * media.timebase > MAX_MEDIA_S:
+        raise ContractBroken("bad_header", f"ce_pts: expected at most {MAX_MEDIA_S} seconds")
+    return _with_payload(media, fields)
+
+
+def encode(item: Item, source: str = "/ingest/deepguard") -> Encoded:
+    """The record of this item; `source` names the producer. `parse` gives the item back.
+
+    Raises ContractBroken for what `parse` would refuse.
+    """
+    headers = [(name, value.encode()) for name, value in _headers_of(item, source)]
+    value: bytes | None
+    match item:
+        case EndOfStream():
+            value = json.dumps({"reason": item.reason}).encode()
+        case ClaimCheck():
+            value = None
+        case Media():
+            value = item.payload
+    encoded = Encoded(item.stamp.stream.encode(), value, tuple(headers))
+    if value != b"":
+        parse(*encoded)
+        return encoded
+    raise ContractBroken("no_payload", "the payload is empty")
+
+
+def _headers_of(item: Item, source: str) -> list[tuple[str, str]]:
+    stamp = item.stamp
+    media = item.media if isinstance(item, ClaimCheck) else item
+    kind = Kind.EOS if isinstance(media, EndOfStream) else media.kind
+    headers = [
+        ("ce_specversion", SPEC_VERSION),
+        ("ce_type", TYPE_PREFIX + kind),
+        ("ce_source", source),
+        ("ce_id", stamp.id),
+        ("ce_time", _rfc3339(stamp.capture_s)),
+        ("ce_partitionkey", stamp.stream),
+        ("ce_streamepoch", str(stamp.epoch)),
+        ("ce_sequence", f"{stamp.sequence:0{_DIGITS}d}"),
+    ]
+    if isinstance(media, EndOfStream):
+        return [*headers, ("content-type", ContentType.JSON)]
+    headers += [
+        ("content-type", media.content_type),
+        ("ce_pts", str(media.pts)),
+        ("ce_timebase", f"{media.timebase.numerator}/{media.timebase.denominator}"),
+    ]
+    if kind is Kind.UNIT:
+        headers.append(("ce_keyframe", str(int(media.keyframe))))
+    if isinstance(item, ClaimCheck):
+        headers.append(("ce_dataref", item.uri))
+        headers += [("ce_sha256", item.sha256)] if item.sha256 else []
+    return headers
+
+
+class _Fields:
+    """The headers that the contract knows, as text. Others are nobody's business here."""
+
+    def __init__(self, headers: Headers) -> None:
+        self._values: dict[str, bytes | None] = {}
+        self._twice: set[str] = set()
+        for name, value in headers:
+            if name in self._values:
+                self._twice.add(name)
+            self._values[name] = value
+
+    def text(self, name: str) -> str:
+        value = self.optional(name)
+        if value is None:
+            raise ContractBroken("missing_header", f"{name} is missing")
+        return value
+
+    def optional(self, name: str) -> str | None:
+        """None if the header is absent or null."""
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if name in self._twice:
+            raise ContractBroken("bad_header", f"{name} is there twice")
+        if len(value) > MAX_HEADER_BYTES:
+            raise ContractBroken("bad_header", f"{name} has more than {MAX_HEADER_BYTES} bytes")
+        try:
+            return value.decode()
+        except UnicodeDecodeError as error:
+            raise ContractBroken("bad_header", f"{name} is not UTF-8") from error
+
+    def must_equal(self, name: str, expected: str, code: str) -> None:
+        if (found := self.text(name)) != expected:
+            raise ContractBroken(code, f"{name}: expected {expected!r}, got {found[:64]!r}")
+
+    def parsed(self, name: str, read: Callable[[str], _Value | None]) -> _Value:
+        """`read` gives None for what is not allowed."""
+        found = self.text(name)
+        value = read(found)
+        if value is None:
+            raise ContractBroken("bad_header", f"{name}: {found[:64]!r} is not allowed")
+        return value
+
+    def number(self, name: str) -> int:
+        return self.parsed(name, _number)
+
+
+def _kind(name: str) -> Kind:
+    try:
+        return Kind(name.removeprefix(TYPE_PREFIX) if name.startswith(TYPE_PREFIX) else "")
+    except ValueError as error:
+        raise ContractBroken("unknown_type", f"ce_type: {name[:64]!r} is not known") from error
+
+
+def _content_type(text: str, kind: Kind) -> ContentType:
+    try:
+        found = ContentType(text.split(";", 1)[0].strip().lower())
+    except ValueError as error:
+        raise ContractBroken("unsupported_media", f"content-type: {text[:64]!r} is not judged") from error
+    if KIND_OF[found] is not kind:
+        raise ContractBroken("unsupported_media", f"content-type: {found} is no {kind}")
+    return found
+
+
+def _stamp(key: bytes | None, fields: _Fields) -> Stamp:
+    stream = _stream(key)
+    fields.must_equal("ce_partitionkey", stream, "wrong_key")
+    epoch, sequence = fields.number("ce_streamepoch"), fields.number("ce_sequence")
+    capture_s = fields.parsed("ce_time", _unix_s)
+    fields.parsed("ce_source", _SOURCE.fullmatch)
+    stamp = Stamp(stream, epoch, sequence, capture_s)
+    if fields.text("ce_id") not in (stamp.id, f"{stream}/{fields.text('ce_streamepoch')}/{fields.text('ce_sequence')}"):
+        raise ContractBroken("wrong_id", f"ce_id: expected {stamp.id!r}")
+    return stamp
+
+
+def _stream(key: bytes | None) -> str:
+    stream = (key or b"").decode(errors="replace")
+    if not re.fullmatch(STREAM_ID, stream):
+        raise ContractBroken("wrong_key", f"the key is not a stream id ({STREAM_ID})")
+    return stream
+
+
+def _with_payload(media: Media, fields: _Fields) -> Media | ClaimCheck:
+    uri, digest = fields.optional("ce_dataref"), fields.optional("ce_sha256")
+    if digest is not None and not _DIGEST.fullmatch(digest):
+        raise ContractBroken("bad_header", "ce_sha256: expected 64 hexadecimal digits in lower case")
+    if media.payload and uri is not None:
+        raise ContractBroken("bad_reference", "a record has a value or ce_dataref, not both")
+    if media.payload:
+        _check_digest(media.payload, digest)
+        return media
+    if uri is None:
+        raise ContractBroken("no_payload", "a record needs a value or ce_dataref")
+    _check_uri(uri)
+    return ClaimCheck(media, uri, digest)
+
+
+def _check_uri(uri: str) -> None:
+    """Whether it can be a reference at all; which places may be fetched from is for the fetcher to say."""
+    try:
+        parts = urlsplit(uri)
+        is_plain = bool(parts.scheme and parts.hostname and uri.isascii() and uri.isprintable() and " " not in uri)
+        has_login = parts.username is not None or parts.password is not None
+    except ValueError:
+        is_plain, has_login = False, False
+    if not is_plain:
+        raise ContractBroken("bad_reference", "ce_dataref is not an absolute URI")
+    if has_login:
+        raise ContractBroken("bad_reference", "ce_dataref carries credentials")
+
+
+def _check_digest(payload: bytes, digest: str | None) -> None:
+    if digest is not None and not hmac.compare_digest(hashlib.sha256(payload).hexdigest(), digest):
+        raise ContractBroken("wrong_digest", "the payload does not match ce_sha256")
+
+
+def _reason(value: bytes | None) -> str:
+    try:
+        body = json.loads(value or b"{}")
+        reason = body.get("reason", "end_of_media")
+        if isinstance(reason, str) and _REASON.fullmatch(reason):
+            return reason
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    raise ContractBroken("bad_value", "the value of an end of stream is a JSON object with a reason")
+
+
+def _number(text: str) -> int | None:
+    value = int(text) if _NUMBER.fullmatch(text) else MAX_NUMBER + 1
+    return value if value <= MAX_NUMBER else None
+
+
+def _flag(text: str) -> bool | None:
+    return {"0": False, "1": True}.get(text)
+
+
+def _timebase(text: str) -> Fraction | None:
+    found = _TIMEBASE.fullmatch(text)
+    if found is None or not int(found[1]) or not int(found[2]):
+        return None
+    return Fraction(int(found[1]), int(found[2]))
+
+
+def _unix_s(text: str) -> float | None:
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.timestamp() if moment.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _rfc3339(unix_s: float) -> str:
+    try:
+        return datetime.fromtimestamp(unix_s, UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError) as error:
+        raise ContractBroken("bad_header", "ce_time: no time that can be written") from error
