@@ -6,8 +6,10 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
             $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP    := $(PY) -m pip --disable-pip-version-check
 CHROMIUM_PACKAGES := chromium
+KAFKA_PACKAGES := default-jre-headless maven
+KAFKA := build/kafka/.fetched
 
-.PHONY: run test test-fast lint bench soak lock clean browser help
+.PHONY: run test test-fast lint bench soak lock clean browser kafka help
 
 help:               ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -15,7 +17,7 @@ help:               ## this list
 run: $(VENV)/.serve ## set up, start the service, publish the sample call, open the dashboard
 	$(VENV)/bin/deepguard demo
 
-test: $(VENV)/.test browser ## set up and run every test
+test: $(VENV)/.test browser kafka ## set up and run every test
 	$(PY) -m pytest -m "not slow and not e2e and not bench and not soak"
 	$(PY) -m pytest -m "(slow or e2e) and not bench and not soak"
 
@@ -63,3 +65,15 @@ browser:
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(CHROMIUM_PACKAGES); \
 	  else echo "The browser tests need Chromium: install the package 'chromium' (Debian, Ubuntu) and run again."; exit 1; fi; }
+
+kafka: $(KAFKA)
+
+$(KAFKA): tests/kafka/pom.xml
+	@{ command -v java && command -v mvn; } >/dev/null 2>&1 || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(KAFKA_PACKAGES); \
+	  else echo "The Kafka tests need Java 17 and Maven: install '$(KAFKA_PACKAGES)' (Debian, Ubuntu) and run again."; \
+	    exit 1; fi; }
+	mvn -q -B -f tests/kafka/pom.xml dependency:copy-dependencies \
+	    -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/build/kafka/lib
+	@touch $@

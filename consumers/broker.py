@@ -49,10 +49,13 @@ class Batch(NamedTuple):
 
 
 class Listener(Protocol):
-    """What a member of a group is told. Neither may raise; `revoked` may take a moment to finish what is in hand."""
+    """What a member of a group is told, while its `take` gives nothing. Neither may raise, or wait for a `take`.
+
+    `revoked` may take a moment to finish what is in hand, and may commit. A rebalance resumes what was paused.
+    """
 
     async def revoked(self, places: Collection[Place]) -> None:
-        """These partitions go to somebody else; called before `assigned`."""
+        """These partitions are no longer ours, though `assigned` may bring them back."""
 
     async def assigned(self, places: Collection[Place]) -> None:
         """These partitions are ours from now on, and no others; reading starts at the committed offsets."""
@@ -62,7 +65,9 @@ class Writer(Protocol):
     """Writes records. May be shared by tasks; sends in flight are bounded."""
 
     async def write(self, message: Message) -> int:
-        """Returns the offset once all replicas have the record. Raises BrokerUnreachable, RecordTooLarge."""
+        """Returns the offset once all replicas have the record. Raises BrokerUnreachable, RecordTooLarge, TopicMissing.
+
+        After BrokerUnreachable the record may be there all the same."""
         ...
 
     async def close(self) -> None:
@@ -75,7 +80,8 @@ class Member(Protocol):
     async def take(self, limit: int, timeout_s: float) -> Batch:
         """Up to `limit` records of partitions that are not paused; waits up to `timeout_s` for the first.
 
-        Raises BrokerUnreachable.
+        Never any that were taken before the latest rebalance. While the broker is away there are simply none: `lag`
+        tells. Raises BrokerUnreachable, BrokerRefused.
         """
         ...
 
@@ -117,7 +123,8 @@ class Reader(Protocol):
 class Broker(Protocol):
     """The way into one cluster. Nothing is connected before a member, reader or writer is asked for.
 
-    All raise BrokerUnreachable if no broker answers in time.
+    All raise BrokerUnreachable if no broker answers in time, BrokerRefused if it does not let us in, TopicMissing.
+    A member may be told what it is assigned before or after it is returned.
     """
 
     async def writer(self) -> Writer: ...

@@ -3,6 +3,8 @@
 ConsumerError
 ├── ContractBroken        a record that the media contract does not allow; `code` says why
 ├── BrokerUnreachable     no broker answers now; worth trying again
+├── BrokerRefused         the broker, or what we were told of it, does not allow this; a person has to change something
+│   └── TopicMissing      the topic, or that partition of it, does not exist
 ├── GenerationLost        the group was rebalanced since the records were taken; their offsets must not be committed
 └── RecordTooLarge        the broker does not take a record of this size
 """
@@ -23,6 +25,14 @@ class ContractBroken(ConsumerError):
 
 class BrokerUnreachable(ConsumerError):
     """No broker answers now."""
+
+
+class BrokerRefused(ConsumerError):
+    """Trying again does not help: wrong credentials, no rights, wrong certificates."""
+
+
+class TopicMissing(BrokerRefused):
+    """The topic, or that partition of it, does not exist."""
 
 
 class GenerationLost(ConsumerError):

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.kafka.cluster import LocalCluster, foreign_cluster
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from tests.kafka.cluster import Cluster
 
 settings.register_profile(
     "bounded", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -57,3 +61,21 @@ async def no_leaked_tasks() -> AsyncIterator[None]:
     await asyncio.sleep(0)
     leaked = [task for task in asyncio.all_tasks() - before - {asyncio.current_task()} if not task.done()]
     assert not leaked, f"tasks left running: {[task.get_name() for task in leaked]}"
+
+
+@pytest.fixture(scope="session")
+def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """Apache Kafka, one node, whose processes a test may kill if it starts them again."""
+    cluster = LocalCluster(tmp_path_factory.mktemp("kafka"))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> Cluster:
+    """Apache Kafka: the one that KAFKA_BOOTSTRAP_SERVERS names, or `own_kafka`."""
+    foreign = foreign_cluster()
+    return foreign if foreign is not None else request.getfixturevalue("own_kafka")

@@ -1,0 +1,36 @@
+"""aiokafka's errors as ours."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from aiokafka import errors as kafka
+
+from consumers.errors import BrokerRefused, BrokerUnreachable, GenerationLost, RecordTooLarge, TopicMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_REFUSALS = (
+    kafka.AuthenticationFailedError, kafka.AuthenticationMethodNotSupported, kafka.SaslAuthenticationFailed,
+    kafka.UnsupportedSaslMechanismError, kafka.TopicAuthorizationFailedError, kafka.GroupAuthorizationFailedError,
+    kafka.ClusterAuthorizationFailedError, kafka.InvalidTopicError, kafka.InvalidSessionTimeoutError,
+)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Whatever aiokafka raises inside comes out as an error of `consumers.errors`."""
+    try:
+        yield
+    except (kafka.CommitFailedError, kafka.IllegalStateError) as error:
+        raise GenerationLost(str(error)) from error
+    except kafka.MessageSizeTooLargeError as error:
+        raise RecordTooLarge(str(error)) from error
+    except kafka.UnknownTopicOrPartitionError as error:
+        raise TopicMissing(str(error)) from error
+    except _REFUSALS as error:
+        raise BrokerRefused(str(error)) from error
+    except (kafka.KafkaError, OSError) as error:    # TimeoutError is an OSError
+        raise BrokerUnreachable(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,40 @@
+"""Both brokers behind one face."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+
+from consumers.kafka import KafkaBroker
+from consumers.memory import MemoryBroker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from consumers.broker import Broker
+    from tests.kafka.cluster import Cluster
+
+RECORD_BYTES = 256 * 1024
+
+
+class Ground:
+    """A broker with a topic of three partitions, and another one of one, that nobody else uses."""
+
+    def __init__(self, connect: Callable[[], Broker], topic: str, other: str) -> None:
+        self.connect = connect
+        self.topic = topic
+        self.other = other
+        self.group = f"group-{secrets.token_hex(4)}"
+
+
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=[pytest.mark.e2e, pytest.mark.timeout(180)])])
+def ground(request: pytest.FixtureRequest) -> Ground:
+    """`connect()` is what another process would have: for Kafka a client of its own."""
+    if request.param == "memory":
+        broker = MemoryBroker({"laws": 3, "others": 1}, record_bytes=RECORD_BYTES)
+        return Ground(lambda: broker, "laws", "others")
+    cluster: Cluster = request.getfixturevalue("kafka")
+    config = cluster.config(record_bytes=RECORD_BYTES)
+    return Ground(lambda: KafkaBroker(config), cluster.topic("laws", 3), cluster.topic("others", 1))

@@ -1,0 +1,289 @@
+"""Laws that every broker keeps: the one in memory, and Apache Kafka through aiokafka."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from consumers.broker import Message, Place
+from consumers.errors import BrokerRefused, GenerationLost, RecordTooLarge, TopicMissing
+from tests.contracts.conftest import RECORD_BYTES
+from tests.contracts.groups import PATIENCE_S, Told, settled, taken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from consumers.broker import Member, Reader, Record, Writer
+    from tests.contracts.conftest import Ground
+
+# As org.apache.kafka.common.utils.Utils.murmur2 of Kafka 4.1.1 places them; the lengths leave 0 to 3 bytes over.
+PLACES_OF_THREE = {b"call-1": 1, b"room-7": 0, b"stream-a": 0, b"stream-b": 2, "gespräch".encode(): 0}
+
+
+class Clients:
+    """Opens clients and closes them at the end, newest first."""
+
+    def __init__(self, ground: Ground, stack: AsyncExitStack) -> None:
+        self._ground = ground
+        self._stack = stack
+
+    async def writer(self) -> Writer:
+        writer = await self._ground.connect().writer()
+        self._stack.push_async_callback(writer.close)
+        return writer
+
+    async def member(self, *topics: str) -> tuple[Member, Told]:
+        told = Told()
+        member = await self._ground.connect().member(self._ground.group, topics or (self._ground.topic,), told)
+        self._stack.push_async_callback(member.close)
+        return member, told
+
+    async def reader(self, *topics: str) -> Reader:
+        reader = await self._ground.connect().reader(topics or (self._ground.topic,))
+        self._stack.push_async_callback(reader.close)
+        return reader
+
+
+@pytest.fixture
+async def clients(ground: Ground) -> AsyncIterator[Clients]:
+    async with AsyncExitStack() as stack:
+        yield Clients(ground, stack)
+
+
+async def write(writer: Writer, topic: str, count: int, partition: int = 0, start: int = 0) -> None:
+    for number in range(start, start + count):
+        await writer.write(Message(topic, b"key", b"%d" % number, partition=partition))
+
+
+async def read_all(reader: Reader, count: int) -> list[Record]:
+    records: list[Record] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while len(records) < count:
+            records += await reader.take(count - len(records), 0.5)
+    return records
+
+
+def values(records: list[Record]) -> list[int]:
+    return [int(record.value or b"-1") for record in records]
+
+
+async def test_a_record_comes_out_as_it_went_in(ground: Ground, clients: Clients) -> None:
+    writer, reader = await clients.writer(), await clients.reader()
+    headers = (("ce_id", b"a/1/2"), ("ce_id", b"twice"), ("empty", b""), ("none", None), ("\u00fcber", b"\x00\xff"))
+    before_ms = int(time.time() * 1000)
+    assert await writer.write(Message(ground.topic, b"k\x00", b"\x00\x01", headers, partition=2)) == 0
+    assert await writer.write(Message(ground.topic, b"k\x00", None, partition=2)) == 1
+    await reader.seek({Place(ground.topic, 2): 0})
+    first, tombstone = await read_all(reader, 2)
+    assert first[:2] == (Place(ground.topic, 2), 0)
+    assert before_ms - 1 <= first.timestamp_ms <= time.time() * 1000 + 1
+    assert first[3:] == (b"k\x00", b"\x00\x01", headers)
+    assert tombstone.value is None
+
+
+async def test_the_key_chooses_the_partition_as_javas_client_does(ground: Ground, clients: Clients) -> None:
+    writer, reader = await clients.writer(), await clients.reader()
+    for key in PLACES_OF_THREE:
+        await writer.write(Message(ground.topic, key, b"x"))
+    await reader.seek({Place(ground.topic, p): 0 for p in range(3)})
+    found = await read_all(reader, len(PLACES_OF_THREE))
+    assert {record.key: record.place.partition for record in found} == PLACES_OF_THREE
+
+
+async def test_what_cannot_be_written_is_refused(ground: Ground, clients: Clients) -> None:
+    writer = await clients.writer()
+    with pytest.raises(RecordTooLarge):
+        await writer.write(Message(ground.topic, b"k", bytes(2 * RECORD_BYTES)))
+    with pytest.raises(TopicMissing):
+        await writer.write(Message(ground.topic, b"k", b"v", partition=3))
+    with pytest.raises(ValueError, match="key or a value"):
+        await writer.write(Message(ground.topic, None, None))
+    assert await writer.write(Message(ground.topic, b"k", bytes(RECORD_BYTES - 4096), partition=0)) == 0
+
+
+async def test_writes_may_run_side_by_side(ground: Ground, clients: Clients) -> None:
+    writer, reader = await clients.writer(), await clients.reader()
+    offsets = await asyncio.gather(
+        *(writer.write(Message(ground.topic, b"k", b"%d" % n, partition=0)) for n in range(300))
+    )
+    assert sorted(offsets) == list(range(300))
+    await reader.seek({Place(ground.topic, 0): 0})
+    assert {r.offset: int(r.value or b"") for r in await read_all(reader, 300)} == {o: n for n, o in enumerate(offsets)}
+
+
+async def test_a_missing_topic_is_refused(clients: Clients) -> None:
+    with pytest.raises(BrokerRefused):
+        await clients.reader("no-such-topic")
+
+
+async def test_a_member_alone_gets_everything_from_the_beginning(ground: Ground, clients: Clients) -> None:
+    writer = await clients.writer()
+    for partition in range(3):
+        await write(writer, ground.topic, 4, partition)
+    member, told = await clients.member()
+    records = await taken(member, 12)
+    assert told.places == {Place(ground.topic, p) for p in range(3)}
+    for partition in range(3):
+        assert values([r for r in records if r.place.partition == partition]) == [0, 1, 2, 3]
+    assert not (await member.take(10, 0.1)).records
+
+
+async def test_no_more_is_taken_than_asked_for_and_none_is_lost(ground: Ground, clients: Clients) -> None:
+    writer = await clients.writer()
+    await write(writer, ground.topic, 10)
+    member, _ = await clients.member()
+    first = await taken(member, 3)
+    assert values(first + await taken(member, 7)) == list(range(10))
+
+
+async def test_what_was_committed_is_not_read_again_and_the_rest_is(ground: Ground, clients: Clients) -> None:
+    writer = await clients.writer()
+    await write(writer, ground.topic, 6)
+    member, _ = await clients.member()
+    batch = await member.take(1, PATIENCE_S)
+    await taken(member, 5)
+    await member.commit({Place(ground.topic, 0): 2}, batch.generation)
+    await member.close()
+    await member.close()
+    again, _ = await clients.member()
+    assert values(await taken(again, 4)) == [2, 3, 4, 5]
+
+
+async def test_members_share_the_partitions(ground: Ground, clients: Clients) -> None:
+    first = await clients.member()
+    await settled(first, places=3)
+    second = await clients.member()
+    await settled(first, second, places=3)
+    assert {len(told.places) for _, told in (first, second)} == {1, 2}
+    assert first[1].history[:2] == [
+        ("assigned", frozenset(Place(ground.topic, p) for p in range(3))),
+        ("revoked", frozenset(Place(ground.topic, p) for p in range(3))),
+    ]
+    await second[0].close()
+    await settled(first, places=3)
+
+
+async def test_a_member_more_than_partitions_waits_with_nothing(ground: Ground, clients: Clients) -> None:
+    first, _ = await clients.member(ground.other)
+    async with asyncio.timeout(PATIENCE_S):
+        second, told = await clients.member(ground.other)
+        while not any(word == "assigned" for word, _ in told.history):
+            await asyncio.gather(first.take(1, 0.1), second.take(1, 0.1))
+    assert not (await second.take(1, 0.1)).records
+    assert await second.lag() == {} or await first.lag() == {}
+
+
+async def test_offsets_of_an_older_generation_cannot_be_committed(ground: Ground, clients: Clients) -> None:
+    writer = await clients.writer()
+    first, told = await clients.member()
+    await settled((first, told), places=3)
+    await write(writer, ground.topic, 1)
+    batch = await first.take(1, PATIENCE_S)
+    assert batch.records
+    second = await clients.member()
+    async with asyncio.timeout(PATIENCE_S):
+        while ("revoked", frozenset(Place(ground.topic, p) for p in range(3))) not in told.history or not told.places:
+            await asyncio.gather(first.take(1, 0.1), second[0].take(1, 0.1))
+    with pytest.raises(GenerationLost):
+        await first.commit({Place(ground.topic, 0): 1}, batch.generation)
+
+
+async def test_a_member_may_commit_while_it_is_told_of_a_revocation(ground: Ground, clients: Clients) -> None:
+    writer = await clients.writer()
+    await write(writer, ground.topic, 3)
+    first, told = await clients.member()
+    batch = await first.take(3, PATIENCE_S)
+    assert values(list(batch.records)) == [0, 1, 2]
+    failed: list[Exception] = []
+
+    async def finish() -> None:
+        try:
+            await first.commit({Place(ground.topic, 0): 3}, batch.generation)
+        except GenerationLost as error:
+            failed.append(error)
+
+    told.before_revoked = finish
+    second = await clients.member()
+    await settled((first, told), second, places=3)      # nobody gets a record again
+    assert not failed
+
+
+async def test_what_is_not_ours_cannot_be_committed(ground: Ground, clients: Clients) -> None:
+    writer = await clients.writer()
+    member, told = await clients.member()
+    await settled((member, told), places=3)
+    await write(writer, ground.topic, 1)
+    batch = await member.take(1, PATIENCE_S)
+    with pytest.raises(GenerationLost):
+        await member.commit({Place(ground.other, 0): 1}, batch.generation)
+
+
+async def test_a_paused_partition_rests_and_goes_on_where_it_was(ground: Ground, clients: Clients) -> None:
+    writer = await clients.writer()
+    await write(writer, ground.topic, 5, partition=0)
+    await write(writer, ground.topic, 5, partition=1)
+    member, _ = await clients.member()
+    resting = Place(ground.topic, 0)
+    before = [r for r in await taken(member, 2) if r.place == resting]
+    await member.pause([resting, Place(ground.other, 0)], True)
+    others = await taken(member, 10 - 2 - (5 - len(before)))
+    assert all(record.place != resting for record in others)
+    assert not (await member.take(10, 0.3)).records
+    await member.pause([resting], False)
+    assert values(before + await taken(member, 5 - len(before))) == [0, 1, 2, 3, 4]
+
+
+async def test_a_rebalance_resumes_what_was_paused(ground: Ground, clients: Clients) -> None:
+    writer = await clients.writer()
+    first = await clients.member()
+    await settled(first, places=3)
+    await first[0].pause(first[1].places, True)
+    second = await clients.member()
+    await settled(first, second, places=3)
+    for partition in range(3):
+        await write(writer, ground.topic, 1, partition)
+    shares = await asyncio.gather(*(taken(member, len(told.places)) for member, told in (first, second)))
+    assert sum(map(len, shares)) == 3
+
+
+async def test_lag_is_what_is_still_to_come(ground: Ground, clients: Clients) -> None:
+    writer = await clients.writer()
+    await write(writer, ground.topic, 5)
+    member, _ = await clients.member()
+    await taken(member, 2)
+    assert await member.lag() == {Place(ground.topic, 0): 3, Place(ground.topic, 1): 0, Place(ground.topic, 2): 0}
+
+
+async def test_a_reader_reads_only_what_it_named_from_where_it_said(ground: Ground, clients: Clients) -> None:
+    writer, reader = await clients.writer(), await clients.reader(ground.topic, ground.other)
+    assert not await reader.take(10, 0.2)
+    for partition in range(3):
+        await write(writer, ground.topic, 5, partition)
+    await write(writer, ground.other, 2)
+    assert await reader.ends() == {**{Place(ground.topic, p): 5 for p in range(3)}, Place(ground.other, 0): 2}
+    await reader.seek({Place(ground.topic, 1): 3, Place(ground.other, 0): 2})
+    assert [(r.place.partition, r.offset) for r in await read_all(reader, 2)] == [(1, 3), (1, 4)]
+    await write(writer, ground.other, 1, start=7)
+    assert values(await read_all(reader, 1)) == [7]
+    await reader.seek({Place(ground.topic, 1): 0})
+    assert values(await read_all(reader, 5)) == [0, 1, 2, 3, 4]
+
+
+async def test_a_reader_finds_a_time(ground: Ground, clients: Clients) -> None:
+    writer, reader = await clients.writer(), await clients.reader()
+    await write(writer, ground.topic, 2, partition=0)
+    await asyncio.sleep(0.05)
+    since_s = time.time()
+    await asyncio.sleep(0.05)
+    await write(writer, ground.topic, 2, partition=0, start=10)
+    await write(writer, ground.topic, 1, partition=1, start=20)
+    await reader.seek_to_time(since_s)
+    assert sorted(values(await read_all(reader, 3))) == [10, 11, 20]
+    await reader.seek_to_time(time.time() + 60)
+    assert not await reader.take(10, 0.2)
+    await write(writer, ground.topic, 1, partition=2, start=30)
+    assert values(await read_all(reader, 1)) == [30]
