@@ -28,9 +28,13 @@ _SHARED_IOU = 0.5
 
 
 class FaceTracks:
-    """The tracks of one stream or file. Faces are compared on one scale, so that a change of size keeps them."""
+    """The tracks of one stream or file. Faces are compared on one scale, so that a change of size keeps them.
 
-    def __init__(self, first_track: int = 0) -> None:
+    Where it `follows` nobody, every frame is searched, so that what is found does not hang on where one began.
+    """
+
+    def __init__(self, first_track: int = 0, follows: bool = True) -> None:
+        self._follows = follows
         self._tracker = Tracker()
         self._first_track = first_track
         self._width_px: int | None = None
@@ -47,7 +51,7 @@ class FaceTracks:
 
     def _follow(self, finder: FaceFinder, rgb: NDArray[np.uint8], pts_s: float) -> tuple[DetectedFace, ...]:
         """All faces of the last sample in this one; none if it is time to seek, or one was lost, drifted or merged."""
-        if self._followed + 1 >= SEEK_EVERY or not 0 < pts_s - self._seen_s <= LONGEST_STEP_S:
+        if not self._follows or self._followed + 1 >= SEEK_EVERY or not 0 < pts_s - self._seen_s <= LONGEST_STEP_S:
             return ()
         factor = rgb.shape[1] / (self._width_px or rgb.shape[1])
         places = [box.scaled(factor) for box in self._tracker.foreseen(pts_s)]

@@ -146,6 +146,13 @@ class WorkerStream:
             self._end()
         return self.counts
 
+    def abandon(self) -> None:
+        """Ends at once; what is not examined yet is of no interest, and nothing more is reported."""
+        self._is_closing = True
+        self._empty()
+        self._send_close()
+        self._end()
+
     # From here on: for the pool.
 
     def attach(self, link: Link) -> None:
@@ -164,8 +171,11 @@ class WorkerStream:
         self._pump()
 
     def hand_over(self, move: Callable[[], None]) -> None:
-        """Leave this worker at the next key frame without losing anything; `move` then attaches to another one."""
-        if self._hand_over is None and not self._is_closing:
+        """Leave this worker at the next key frame without losing anything; `move` then attaches to another one.
+
+        Faces get new numbers there, so a repeatable stream stays where it is.
+        """
+        if self._hand_over is None and not self._is_closing and not self._opened.repeatable:
             self._hand_over = move
             self._ask_for_keyframe()
 
@@ -201,6 +211,7 @@ class WorkerStream:
             case Consumed():
                 self._current = message.counts
                 self._take_credits(message.units)
+                self._sink.used(message.units)
             case KeyframeNeeded():
                 self._ask_for_keyframe()
             case StreamFailed():

@@ -17,6 +17,9 @@ class OpenStream(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
 
     What a replacement must not repeat: tracks are numbered from `first_track`, frames from `first_frame`, and no
     sample is taken from the cells up to `after_cell`. `pace` is how densely to sample (`stream.sampler.Pace`).
+
+    A `repeatable` stream is media that keeps: however late, every wanted frame is examined, and each by itself, so that
+    the same media gives the same observations wherever its reading begins.
     """
 
     stream: str
@@ -28,6 +31,7 @@ class OpenStream(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
     first_track: int = 0
     first_frame: int = 0
     after_cell: int | None = None
+    repeatable: bool = False
 
 
 class FeedUnit(msgspec.Struct, frozen=True, kw_only=True, tag="unit"):

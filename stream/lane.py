@@ -50,7 +50,7 @@ class Lane:
 
     def __init__(self, opened: OpenStream, limits: MediaLimits, clock: Callable[[], float]) -> None:
         self.opened = opened
-        self.tracks = FaceTracks(opened.first_track)
+        self.tracks = FaceTracks(opened.first_track, follows=not opened.repeatable)
         self.is_closing = False
         self._is_flushed = False
         self._clock = clock
@@ -119,7 +119,7 @@ class Lane:
             self._consumed += 1
             newest = self._newer(newest, self._decode(unit))
             now_s = self._clock()
-            is_late = now_s - arrived_s > LATE_S
+            is_late = now_s - arrived_s > LATE_S and not self.opened.repeatable
             if now_s - began_s >= (CATCH_UP_S if is_late else budget_s) or (newest is not None and not is_late):
                 break
         if newest is None or was_held or not is_late or self.is_closing:

@@ -43,13 +43,21 @@ class Monitor:
         self._cutter = WindowCutter(config.windows, self._grid)
         self._recent: deque[Observation] = deque()
         self._decider = Decider(config.decision, rate_hz_of(Pace.FAST, config.windows.sample_rate_hz))
+        self._decided_s = 0.0       # what was observed before is in the sums already
+
+    def restore(self, verdict: Verdict) -> None:
+        """Goes on behind this verdict of the same epoch. What it stands on is to be observed once more."""
+        self._cutter.go_on_after(verdict.sequence)
+        self._decided_s = verdict.end_s
+        if verdict.decision is not None:
+            self._decider.restore(verdict.decision)
 
     def observe(self, observation: Observation, moment: Moment) -> tuple[Verdict, ...]:
         """The verdicts that this observation completes. One that is not newer than the last is ignored."""
         if self._recent and observation.cell <= self._recent[-1].cell:
             return ()
         self._recent.append(observation)
-        if moment.evidence is not None:
+        if moment.evidence is not None and self._grid.start_s(observation.cell) >= self._decided_s:
             self._decider.observe(observation, moment.evidence)
         windows = self._cutter.completed_by(observation.cell, observation.pace)
         verdicts = tuple(self._judge(window, moment) for window in windows)

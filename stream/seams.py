@@ -14,6 +14,9 @@ class StreamSink(Protocol):
     def observed(self, observation: Observation) -> None:
         """One sampled instant was examined."""
 
+    def used(self, units: int) -> None:
+        """So many units, the oldest ones, are decoded or given up; what they showed may be observed a little later."""
+
     def keyframe_needed(self) -> None:
         """Decoding can only go on from a key frame; ask the sender for one."""
 
@@ -43,6 +46,10 @@ class WorkerFeed(Protocol):
 
     def set_pace(self, pace: int) -> None:
         """Samples this densely from now on (`stream.sampler.Pace`)."""
+        ...
+
+    def abandon(self) -> None:
+        """Ends at once, with what is not examined yet."""
         ...
 
     async def close(self) -> FrameCounts:

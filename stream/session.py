@@ -113,7 +113,7 @@ class Session:
         return msgspec.structs.replace(counts, received=counts.received + self._skipped, skipped=self._skipped)
 
     def begin(self, config: StreamConfig, control: SourceControl, attach: Callable[[Session], WorkerFeed]) -> None:
-        """Joins source and worker and announces the stream. Called once, by the service."""
+        """Joins source and worker and announces the stream. Called once, by the owner."""
         self._monitor = Monitor(self.stream, self.epoch, self._phase, config)
         self._control = control
         self._windows = config.windows
@@ -126,6 +126,11 @@ class Session:
                 call_id=spec.call_id, participant_id=spec.participant_id,
             )
         )
+
+    def go_on_from(self, verdict: Verdict) -> None:
+        """Goes on behind the last verdict that another process published of this epoch. To be called before media."""
+        if self._monitor is not None:
+            self._monitor.restore(verdict)
 
     def feed(self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float, layer: Layer = BASE) -> None:
         """Takes one encoded unit from the source; never blocks. Ignored once the stream is ending.
@@ -145,6 +150,12 @@ class Session:
         )
         self._sequence += 1
         self._feed.feed(unit)
+
+    def feed_unit(self, unit: MediaUnit) -> None:
+        """As `feed`, with the sequence and the media time that the publisher gave it."""
+        if self._feed is not None and self._ending is None:
+            self._fed_s, self._stalled = time.monotonic(), False
+            self._feed.feed(unit)
 
     def set_pace(self, pace: int) -> None:
         """Samples this densely from now on."""
@@ -210,13 +221,20 @@ class Session:
             self._around.ended(self)
             self._ending.set_result(None)
 
+    def abandon(self) -> None:
+        """Ends at once without another word: somebody else goes on with this stream."""
+        if self._feed is not None and self._ending is None:
+            self._ending = asyncio.get_running_loop().create_future()
+            self._ending.set_result(None)
+            self._feed.abandon()
+
     async def hang_up(self) -> None:
         """Closes the source."""
         if self._control is not None:
             await self._control.close()
 
     def observed(self, observation: Observation) -> None:
-        if self._monitor is None or observation.epoch != self.epoch:
+        if self._monitor is None:
             return
         self._newest_s, self._is_behind = observation.pts_s, False
         self.size_px = (observation.width_px, observation.height_px)
@@ -225,6 +243,9 @@ class Session:
                 observation.preview_jpeg, observation.sequence, observation.pts_s, observation.faces
             )
         self._publish_verdicts(self._monitor.observe(observation, self._moment()))
+
+    def used(self, units: int) -> None:
+        """The pool bounds what waits; a live source cannot be slowed down."""
 
     def keyframe_needed(self) -> None:
         if self._control is not None:

@@ -59,6 +59,10 @@ class WindowCutter:
         self._last = cell, pace
         return tuple(windows)
 
+    def go_on_after(self, sequence: int) -> None:
+        """Cuts nothing up to this window: it was cut before."""
+        self._last_sequence = sequence
+
     def remainder(self) -> Window | None:
         """The unfinished window that holds what was observed since the last cut, for the end of the stream."""
         if self._last is None or self._grid.start_s(self._last[0]) < self._end_s(self._last_sequence):

@@ -26,10 +26,14 @@ class Recorder:
         self.gaps: list[DropCause] = []
         self.failures: list[tuple[DropCause, str]] = []
         self.keyframes_asked = 0
+        self.units_used = 0
 
     def observed(self, observation: Observation) -> None:
         self.observations.append(observation)
         self.at_s.append(time.monotonic())
+
+    def used(self, units: int) -> None:
+        self.units_used += units
 
     def keyframe_needed(self) -> None:
         self.keyframes_asked += 1
