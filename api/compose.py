@@ -6,7 +6,9 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from api.errors import SettingsRefused
 from api.settings import Settings
+from consumers.kafka_config import KafkaConfig
 from stream.bus import Bus
 from stream.config import DecisionConfig, StreamConfig, WindowConfig
 from stream.ladder import LadderConfig
@@ -51,6 +53,27 @@ def stream_config(settings: Settings) -> StreamConfig:
     return StreamConfig(
         windows=windows, decision=decision, ladder=LadderConfig(adaptive=settings.adaptive),
         max_streams=settings.max_streams, max_jobs=files_at_once(settings),
+    )
+
+
+def kafka_config(settings: Settings) -> KafkaConfig:
+    """The part of the settings that concerns Kafka. Raises SettingsRefused if they name no cluster, or no login."""
+    if not settings.kafka_bootstrap:
+        raise SettingsRefused("KAFKA_BOOTSTRAP_SERVERS: expected host:port, comma separated, got nothing")
+    if settings.kafka_security.has_login and not settings.kafka_username:
+        raise SettingsRefused(f"DEEPGUARD_KAFKA_USERNAME: needed for {settings.kafka_security}")
+    return KafkaConfig(
+        bootstrap=",".join(settings.kafka_bootstrap),
+        client_id=settings.kafka_client_id,
+        instance=settings.kafka_instance,
+        security=settings.kafka_security,
+        ca_file=settings.kafka_ca_file,
+        cert_file=settings.kafka_cert_file,
+        key_file=settings.kafka_key_file,
+        mechanism=settings.kafka_sasl_mechanism,
+        username=settings.kafka_username,
+        password=settings.kafka_password.get_secret_value(),
+        record_bytes=settings.kafka_record_bytes,
     )
 
 

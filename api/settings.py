@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -17,8 +18,11 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from api.errors import SettingsRefused
+from consumers.kafka_config import SaslMechanism, Security
 
 _MIN_KEY_LENGTH = 16
+_SECRETS = ("api_keys", "kafka_password")
+_KAFKA_NAME = r"^[A-Za-z0-9._-]{1,249}$"
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -27,6 +31,14 @@ def _setting(default: Any, name: str, meaning: str, allowed: str, **bounds: Any)
         default, validation_alias=AliasChoices(name), description=meaning, json_schema_extra={"allowed": allowed},
         **bounds,
     )
+
+
+def _topic(default: str, name: str, meaning: str) -> Any:
+    return _setting(default, name, f"Kafka topic of {meaning}", "letters, digits or ._-", pattern=_KAFKA_NAME)
+
+
+def _one_of(words: type[StrEnum]) -> str:
+    return ", ".join(words)
 
 
 class Settings(BaseSettings):
@@ -106,12 +118,56 @@ class Settings(BaseSettings):
         None, "DEEPGUARD_SPOOL_DIR", "folder for uploads while they are judged; empty: the system's", "a folder"
     )
 
+    kafka_bootstrap: Annotated[tuple[str, ...], NoDecode] = _setting(
+        (), "KAFKA_BOOTSTRAP_SERVERS", "brokers of the Kafka cluster to start from", "host:port, comma separated"
+    )
+    kafka_client_id: str = _setting(
+        "deepguard", "DEEPGUARD_KAFKA_CLIENT_ID", "name of this client in the broker's logs and quotas",
+        "letters, digits or ._-", pattern=_KAFKA_NAME,
+    )
+    kafka_security: Security = _setting(
+        Security.PLAINTEXT, "DEEPGUARD_KAFKA_SECURITY", "what connections to Kafka are protected by", _one_of(Security)
+    )
+    kafka_ca_file: Path | None = _setting(
+        None, "DEEPGUARD_KAFKA_CA_FILE", "PEM of who signs the brokers' certificates; empty: the system's", "a file"
+    )
+    kafka_cert_file: Path | None = _setting(
+        None, "DEEPGUARD_KAFKA_CERT_FILE", "PEM of our certificate, where brokers ask for one", "a file"
+    )
+    kafka_key_file: Path | None = _setting(
+        None, "DEEPGUARD_KAFKA_KEY_FILE", "PEM of its key; empty: it stands beside the certificate", "a file"
+    )
+    kafka_sasl_mechanism: SaslMechanism = _setting(
+        SaslMechanism.SCRAM_SHA_512, "DEEPGUARD_KAFKA_SASL_MECHANISM", "how we log in to Kafka", _one_of(SaslMechanism)
+    )
+    kafka_username: str = _setting("", "DEEPGUARD_KAFKA_USERNAME", "user of that login", "a name")
+    kafka_password: SecretStr = _setting(SecretStr(""), "DEEPGUARD_KAFKA_PASSWORD", "its password", "a password")
+    kafka_group: str = _setting(
+        "deepguard", "DEEPGUARD_KAFKA_GROUP", "consumer group that shares the media topic",
+        "letters, digits or ._-", pattern=_KAFKA_NAME,
+    )
+    kafka_instance: str = _setting(
+        "", "DEEPGUARD_KAFKA_INSTANCE",
+        "name of this member of the group, the same after a restart (a pod's name); empty: a new one each time",
+        "letters, digits or ._-", pattern=f"^$|{_KAFKA_NAME}",
+    )
+    kafka_media_topic: str = _topic("media", "DEEPGUARD_KAFKA_MEDIA_TOPIC", "media that comes in")
+    kafka_verdicts_topic: str = _topic("verdicts", "DEEPGUARD_KAFKA_VERDICTS_TOPIC", "verdicts that go out")
+    kafka_state_topic: str = _topic(
+        "stream-state", "DEEPGUARD_KAFKA_STATE_TOPIC", "the latest verdict per stream (compacted)"
+    )
+    kafka_dlq_topic: str = _topic("media.dlq", "DEEPGUARD_KAFKA_DLQ_TOPIC", "media that could not be judged")
+    kafka_record_bytes: int = _setting(
+        8 * 2**20, "DEEPGUARD_KAFKA_RECORD_BYTES", "largest Kafka record, in bytes", "65536 to 67108864",
+        ge=65536, le=64 * 2**20,
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _empty_means_default(cls, values: Any) -> Any:
         return {k: v for k, v in values.items() if v != "" or k in ("LOG_DIR", "log_dir")}
 
-    @field_validator("cors_origins", "origins", "proxies", "api_keys", mode="before")
+    @field_validator("cors_origins", "origins", "proxies", "api_keys", "kafka_bootstrap", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -131,6 +187,15 @@ class Settings(BaseSettings):
         allowed = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
         if any(len(k.get_secret_value()) < _MIN_KEY_LENGTH or set(k.get_secret_value()) - allowed for k in value):
             raise ValueError("a key")
+        return value
+
+    @field_validator("kafka_bootstrap")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            host, _, port = address.rpartition(":")
+            if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 2**16:
+                raise ValueError(address)
         return value
 
     @field_validator("log_level", mode="before")
@@ -218,7 +283,7 @@ def settings_markdown() -> str:
 
 def _row(field: FieldInfo) -> SettingRow:
     value = field.default
-    if value is None or value == ():
+    if value is None or value == () or isinstance(value, SecretStr):
         default = ""
     elif isinstance(value, bool):
         default = str(value).lower()
@@ -243,7 +308,7 @@ def _explain(error: ValidationError) -> list[str]:
     by_name |= {key: (key, field) for key, field in Settings.model_fields.items()}
     for item in error.errors():
         key, field = by_name[str(item["loc"][0])]
-        shown = "" if key == "api_keys" else f", got {item['input']!r}"
+        shown = "" if key in _SECRETS else f", got {item['input']!r}"
         lines.append(f"{_name(field)}: expected {_allowed(field)}{shown}")
     return lines
 

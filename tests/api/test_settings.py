@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from api.compose import kafka_config
 from api.errors import SettingsRefused
 from api.settings import Settings, load_settings, require_safe_exposure, settings_markdown, settings_table
+from consumers.kafka_config import SaslMechanism, Security
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "a-key-that-is-long-enough"
@@ -43,6 +45,9 @@ def test_defaults_are_those_of_the_table() -> None:
         ("MAX_FILE_SIZE", "1048576", "max_file_size_bytes", 2**20),
         ("DEEPGUARD_INSECURE", "1", "insecure", True),
         ("DEEPGUARD_SAMPLE_RATE", "5", "sample_rate_hz", 5.0),
+        ("KAFKA_BOOTSTRAP_SERVERS", "a:9092, [::1]:9093", "kafka_bootstrap", ("a:9092", "[::1]:9093")),
+        ("DEEPGUARD_KAFKA_SECURITY", "SASL_SSL", "kafka_security", Security.SASL_SSL),
+        ("DEEPGUARD_KAFKA_MEDIA_TOPIC", "media.v2", "kafka_media_topic", "media.v2"),
         ("DEEPGUARD_PROXIES", "10.0.0.1,10.0.0.2", "proxies", ("10.0.0.1", "10.0.0.2")),
     ],
 )
@@ -68,6 +73,9 @@ def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch, ro
         ("CORS_ORIGINS", "*"), ("CORS_ORIGINS", "localhost:3000"), ("VIDEO_FRAME_COUNT", "0"),
         ("MAX_FILE_SIZE", "50MB"), ("DEEPGUARD_WORKERS", "-1"), ("DEEPGUARD_HOP_S", "5"),
         ("DEEPGUARD_SAMPLE_RATE", "nan"), ("DEEPGUARD_UPLOAD_RATE", "0"), ("DEEPGUARD_ORIGINS", "https://a/b"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka"), ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092,https://a:1"),
+        ("DEEPGUARD_KAFKA_SECURITY", "TLS"), ("DEEPGUARD_KAFKA_SASL_MECHANISM", "GSSAPI"),
+        ("DEEPGUARD_KAFKA_MEDIA_TOPIC", "a topic"), ("DEEPGUARD_KAFKA_RECORD_BYTES", "1000"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_variable_and_what_is_allowed(
@@ -90,6 +98,26 @@ def test_weak_keys_are_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, ke
 
 def test_keys_do_not_show_in_a_repr() -> None:
     assert KEY not in repr(load_settings(api_keys=KEY))
+
+
+def test_kafka_is_reached_as_the_settings_say() -> None:
+    config = kafka_config(
+        load_settings(
+            kafka_bootstrap="a:1,b:2", kafka_security="SASL_SSL", kafka_sasl_mechanism="PLAIN", kafka_username="me",
+            kafka_password="hush-hush", kafka_instance="pod-1", kafka_record_bytes=2**20,
+        )
+    )
+    assert (config.bootstrap, config.instance, config.record_bytes) == ("a:1,b:2", "pod-1", 2**20)
+    assert (config.security, config.mechanism) == (Security.SASL_SSL, SaslMechanism.PLAIN)
+    assert (config.username, config.password) == ("me", "hush-hush")
+    assert "hush-hush" not in repr(config)
+
+
+def test_kafka_needs_an_address_and_a_login_where_one_is_asked_for() -> None:
+    with pytest.raises(SettingsRefused, match=r"^KAFKA_BOOTSTRAP_SERVERS: "):
+        kafka_config(load_settings())
+    with pytest.raises(SettingsRefused, match=r"^DEEPGUARD_KAFKA_USERNAME: "):
+        kafka_config(load_settings(kafka_bootstrap="a:1", kafka_security="SASL_PLAINTEXT"))
 
 
 def test_every_wrong_value_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
