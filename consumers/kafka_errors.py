@@ -32,5 +32,7 @@ def translated() -> Iterator[None]:
         raise TopicMissing(str(error)) from error
     except _REFUSALS as error:
         raise BrokerRefused(str(error)) from error
+    except kafka.KafkaConnectionError as error:     # aiokafka only logs why
+        raise BrokerUnreachable(f"{error}: away, or it takes neither our login nor our certificate") from error
     except (kafka.KafkaError, OSError) as error:    # TimeoutError is an OSError
         raise BrokerUnreachable(f"{type(error).__name__}: {error}") from error
