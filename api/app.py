@@ -24,6 +24,7 @@ from api.compose import files_at_once, running_service
 from api.context import AppContext
 from api.guard import BodyLimit, HostAndOrigin, RequestLog
 from api.health import LoopWatch
+from api.ice_servers import IceServers
 from api.jobs import JobTable
 from api.judging import Judging
 from api.limits import Limiter
@@ -127,8 +128,22 @@ def peers_config(settings: Settings) -> PeersConfig:
     """The part of the settings that concerns publishers."""
     return PeersConfig(
         max_sessions=settings.max_streams,
-        max_sessions_per_caller=settings.max_streams,
+        max_sessions_per_caller=settings.max_streams_per_key or settings.max_streams,
         loopback=settings.is_loopback or ip_address(settings.host).is_unspecified,
+        udp_ports=settings.udp_ports,
+        public_addresses=settings.public_addresses,
+        remote_candidates=settings.remote_candidates,
+        ice_servers=ice_servers(settings),
+        overflow_url=settings.overflow_url,
+    )
+
+
+def ice_servers(settings: Settings) -> IceServers:
+    """What publishers are told of STUN and TURN."""
+    return IceServers(
+        settings.stun, settings.turn, settings.turn_user,
+        settings.turn_password.get_secret_value() if settings.turn_password else "",
+        settings.turn_secret.get_secret_value() if settings.turn_secret else "",
     )
 
 
@@ -143,9 +158,9 @@ def _middleware(settings: Settings) -> list[Middleware]:
     cors = Middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
-        allow_methods=["GET", "POST", "DELETE", "OPTIONS"],
-        allow_headers=["Authorization", "Content-Type", "If-None-Match"],
-        expose_headers=["ETag", "Link", "Location", "Retry-After", "X-Cache"],
+        allow_methods=["GET", "POST", "PATCH", "DELETE", "OPTIONS"],
+        allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", *whip.LABEL_HEADERS],
+        expose_headers=["Accept-Patch", "Accept-Post", "ETag", "Link", "Location", "Retry-After", "X-Cache"],
     )
     return [
         Middleware(RequestLog),

@@ -15,9 +15,10 @@ from api.auth import Caller, require_key
 from api.context import context_of
 from api.errors import RateLimited
 
-Kind = Literal["upload", "offer"]
+Kind = Literal["upload", "offer", "session request"]
 
 _MAX_CALLERS = 4096
+_SESSION_REQUESTS = 10      # per offer that is allowed: candidates come one by one, and hanging up must get through
 
 
 class TokenBuckets:
@@ -49,6 +50,7 @@ class Limiter:
         self._buckets: dict[Kind, TokenBuckets] = {
             "upload": TokenBuckets(upload_rate_per_min),
             "offer": TokenBuckets(offer_rate_per_min),
+            "session request": TokenBuckets(offer_rate_per_min * _SESSION_REQUESTS),
         }
 
     def check(self, kind: Kind, caller: Caller) -> None:

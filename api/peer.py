@@ -8,23 +8,26 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
-from aiortc import RTCSessionDescription
+from aiortc import RTCIceCandidate, RTCSessionDescription
 
+from api.candidates import MAX_CANDIDATES, is_usable
 from api.errors import Busy, OfferRefused
-from api.rtc_hardening import ask_keyframe, ignore_audio, loopback_candidates, new_connection, tap_video
-from api.sdp import PreparedOffer, finish_answer
+from api.rtc_hardening import Network, ask_keyframe, ignore_audio, listening_on, new_connection, tap_video
+from api.sdp import IceSession, PreparedOffer
+from api.sdp_answer import finish_answer
 from stream.errors import StreamError
 from stream.session import StreamSpec
 from stream.sources.webrtc import Fragment, VideoTrack
 from stream.types import DropCause, EndReason
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterable
     from typing import Any
 
     from aiortc import RTCRtpReceiver
 
     from api.auth import Caller
+    from api.candidates import RemoteCandidate
     from api.peers import PeersConfig
     from stream.layers import Layer
     from stream.seams import SourceControl
@@ -78,6 +81,7 @@ class Peer:
 
     def __init__(self, offer: Offer, prepared: PreparedOffer, owner: Owner) -> None:
         self.session_id = secrets.token_urlsafe(16)
+        self.etag = f'"{secrets.token_urlsafe(8)}"'
         self.offer = offer
         self._prepared = prepared
         self._owner = owner
@@ -89,6 +93,12 @@ class Peer:
         self._connected_s: float | None = None
         self._asked_s = float("-inf")
         self._closing: asyncio.Future[None] | None = None
+        self._candidates: set[RemoteCandidate] = set()
+
+    @property
+    def ice(self) -> IceSession:
+        """The publisher's side of the ICE session, for as long as the peer lives."""
+        return self._prepared.ice
 
     @property
     def is_pending(self) -> bool:
@@ -101,10 +111,10 @@ class Peer:
 
     async def answer(self) -> str:
         """Negotiates. Raises OfferRefused, or Busy if no port could be had; the peer has to be closed then."""
-        connection = self._connection
+        connection, config = self._connection, self._owner.config
         connection.on("connectionstatechange", self._state_changed)
         try:
-            with loopback_candidates(self._owner.config.loopback):
+            with listening_on(Network(config.loopback, config.udp_ports)):
                 await connection.setRemoteDescription(RTCSessionDescription(self._prepared.sdp, "offer"))
                 await connection.setLocalDescription(await connection.createAnswer())
         except Exception as error:      # aiortc raises what it likes at a description that it cannot use
@@ -119,7 +129,21 @@ class Peer:
         description = connection.localDescription.sdp
         if "a=candidate:" not in description:
             raise Busy("no_ports", "no network port is free for this connection", 5)
-        return finish_answer(description, self._prepared)
+        return finish_answer(description, self._prepared, config.public_addresses)
+
+    async def try_candidates(self, candidates: Iterable[RemoteCandidate]) -> None:
+        """Sends checks to those that may be used, where that is wanted. Others are passed over in silence, as WHIP
+        has it; nobody is ever told that there are no more, because aiortc would give up too early."""
+        config = self._owner.config
+        for candidate in candidates if config.remote_candidates and self._closing is None else ():
+            if candidate in self._candidates or len(self._candidates) >= MAX_CANDIDATES:
+                continue
+            self._candidates.add(candidate)
+            if is_usable(candidate, config.loopback):
+                await self._connection.addIceCandidate(RTCIceCandidate(
+                    candidate.component, candidate.foundation, candidate.address, candidate.port, candidate.priority,
+                    candidate.transport, candidate.kind, sdpMid=self.ice.mids[0],
+                ))
 
     def overdue(self, now_s: float) -> EndReason | None:
         """Why this peer has to go by now, if it has to."""

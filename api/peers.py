@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from api.errors import Busy, NotFound
+from api.errors import Busy, NotFound, OfferRefused
+from api.ice_servers import IceServers
 from api.peer import MediaSession, Offer, Peer
-from api.sdp import prepare_offer
+from api.sdp import offered_candidates, prepare_offer
+from api.sdp_fragment import read_fragment, require_match
 from stream.errors import ServiceDraining, StreamExists
 from stream.types import EndReason
 
@@ -29,7 +31,8 @@ _CHECK_EVERY_S = 0.5
 @dataclass(frozen=True, slots=True)
 class PeersConfig:
     """Bounds of all publishers. `max_pending` are those that are not connected yet; `loopback` offers 127.0.0.1 as a
-    candidate, for a service that is bound to it."""
+    candidate, for a service that is bound to it. `public_addresses` are told in place of our own; `remote_candidates`
+    sends checks to where publishers say they are; `overflow_url` is another service, for when this one is full."""
 
     max_sessions: int = 64
     max_sessions_per_caller: int = 64
@@ -38,6 +41,11 @@ class PeersConfig:
     silence_s: float = 10.0
     close_s: float = 5.0
     loopback: bool = True
+    udp_ports: tuple[int, int] | None = None
+    public_addresses: tuple[str, ...] = ()
+    remote_candidates: bool = False
+    ice_servers: IceServers = field(default_factory=IceServers)
+    overflow_url: str = ""
 
 
 class Streams(Protocol):
@@ -51,10 +59,19 @@ class Streams(Protocol):
 
 
 class Answer(NamedTuple):
-    """What a publisher gets: the answer, and the unguessable name of its session."""
+    """What a publisher gets: the answer, the unguessable name of its session, and the tag of its ICE session."""
 
     sdp: str
     session_id: str
+    etag: str
+
+
+class SessionName(NamedTuple):
+    """What a request must know to get at a session; `tenant` is the caller's."""
+
+    stream: str
+    session_id: str
+    tenant: str
 
 
 class PeersStatus(NamedTuple):
@@ -92,21 +109,38 @@ class Peers:
         if self._watch is None:
             self._watch = asyncio.get_running_loop().create_task(self._end_overdue())
         try:
-            return Answer(await peer.answer(), peer.session_id)
+            sdp = await peer.answer()
+            if self._config.remote_candidates:
+                await peer.try_candidates(offered_candidates(offer.sdp))
+            return Answer(sdp, peer.session_id, peer.etag)
         except BaseException:
             await asyncio.shield(peer.finish(EndReason.NEVER_CONNECTED))
             raise
 
-    async def hang_up(self, stream: str, session_id: str, tenant: str) -> None:
-        """Ends the session of this name, on behalf of its tenant. Raises NotFound."""
-        peer = self._peers.get(stream)
+    def find(self, name: SessionName) -> Peer:
+        """Raises NotFound unless this is a session of this tenant that is not over."""
+        peer = self._peers.get(name.stream)
         if (
             peer is None
-            or not hmac.compare_digest(peer.session_id.encode(), session_id.encode())
-            or peer.offer.caller.tenant != tenant
+            or not hmac.compare_digest(peer.session_id.encode(), name.session_id.encode())
+            or peer.offer.caller.tenant != name.tenant
         ):
             raise NotFound("session_unknown", "there is no such session, or it is over")
-        await peer.finish(EndReason.PUBLISHER_LEFT)
+        return peer
+
+    async def trickle(self, name: SessionName, fragment: str, if_match: str | None) -> None:
+        """Takes candidates that a publisher found after its offer. Raises NotFound, or OfferRefused: 400, 412, 428, and
+        422 for an ICE restart, which leaves the session as it was."""
+        peer = self.find(name)
+        require_match(if_match, peer.etag)
+        read = read_fragment(fragment, peer.ice.mids)
+        if read.restarts(peer.ice.ufrag, peer.ice.password):
+            raise OfferRefused(422, "ice_restart_unsupported", "ICE is not restarted here; start a new session")
+        await peer.try_candidates(read.candidates)
+
+    async def hang_up(self, name: SessionName) -> None:
+        """Ends the session of this name. Raises NotFound."""
+        await self.find(name).finish(EndReason.PUBLISHER_LEFT)
 
     async def close(self) -> None:
         """Hangs all publishers up and takes no new ones. Idempotent."""

@@ -191,6 +191,9 @@ async def _negotiate(
     asked_s = time.monotonic()
     try:
         answer = await client.post(url, content=connection.localDescription.sdp, headers=headers)
+        if answer.status_code == httpx.codes.TEMPORARY_REDIRECT:
+            url = urljoin(url, answer.headers["location"])
+            answer = await client.post(url, content=connection.localDescription.sdp, headers=headers)
     except httpx.HTTPError as error:
         raise PublishFailed(f"{url} cannot be reached: {error!r}") from error
     if answer.status_code != 201 or "location" not in answer.headers:

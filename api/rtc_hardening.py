@@ -8,11 +8,17 @@ as Any here because type checkers rightly object to private names.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import asyncio
+import errno
+import random
+import socket
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import aioice.ice
+import aioice.turn
+from aioice.candidate import candidate_foundation, candidate_priority
 from aiortc import RTCConfiguration, RTCPeerConnection
 from aiortc.rtp import RtcpByePacket
 
@@ -33,7 +39,9 @@ PRIVATE_PARTS: dict[str, tuple[str, ...]] = {
         "_RTCRtpReceiver__remote_bitrate_estimator", "_enabled", "_handle_rtcp_packet", "_send_rtcp_pli",
     ),
     "aiortc.rtcrtpsender.RTCRtpSender": ("_send_keyframe",),
-    "aioice.ice": ("get_host_addresses",),
+    "aioice.ice": ("get_host_addresses", "StunProtocol"),
+    "aioice.ice.Connection": ("get_component_candidates", "_protocols"),
+    "aioice.turn": ("UDP_SOCKET_BUFFER_SIZE",),
 }
 
 _REMB_EVERY_MS = 1000
@@ -133,23 +141,82 @@ class _FixedBitrate:
         return _Remb(FIXED_BITRATE_BPS, [ssrc])
 
 
-_loopback: ContextVar[bool] = ContextVar("loopback_candidates", default=False)
+class Network(NamedTuple):
+    """Where connections listen: on this machine's own addresses and, if `loopback`, on 127.0.0.1 and ::1, which aioice
+    leaves out; on UDP ports from the first to the last of `ports`, or on any."""
+
+    loopback: bool = False
+    ports: tuple[int, int] | None = None
+
+
+_network: ContextVar[Network] = ContextVar("network", default=Network())    # noqa: B039 - it is frozen
 _original_addresses = aioice.ice.get_host_addresses
-
-
-def _host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
-    addresses = _original_addresses(use_ipv4, use_ipv6)
-    return ["127.0.0.1", *addresses] if _loopback.get() and use_ipv4 else addresses
+_original_candidates = aioice.ice.Connection.get_component_candidates
 
 
 @contextmanager
-def loopback_candidates(wanted: bool) -> Iterator[None]:
-    """Connections whose candidates are gathered inside offer 127.0.0.1 too, which aioice leaves out."""
-    token = _loopback.set(wanted)
+def listening_on(network: Network) -> Iterator[None]:
+    """Connections whose candidates are gathered inside listen there."""
+    token = _network.set(network)
     try:
         yield
     finally:
-        _loopback.reset(token)
+        _network.reset(token)
+
+
+def loopback_candidates(wanted: bool) -> AbstractContextManager[None]:
+    """Connections whose candidates are gathered inside listen on loopback, too."""
+    return listening_on(Network(loopback=wanted))
+
+
+def _host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
+    addresses: list[str] = _original_addresses(use_ipv4, use_ipv6)
+    if not _network.get().loopback:
+        return addresses
+    return ["127.0.0.1"] * use_ipv4 + ["::1"] * use_ipv6 + addresses
+
+
+async def _component_candidates(self: Any, component: int, addresses: list[str], timeout: int = 5) -> list[Any]:  # noqa: ASYNC109 - as aioice has it
+    """Host candidates on the ports that are allowed. Without such a limit, aioice's own way."""
+    ports = _network.get().ports
+    if ports is None:
+        found: list[Any] = await _original_candidates(self, component, addresses, timeout)
+        return found
+    candidates = []
+    for address in addresses:
+        protocol = await _bound(self, address, ports)
+        if protocol is None:
+            continue
+        host, port = protocol.transport.get_extra_info("sockname")[:2]
+        protocol.local_candidate = aioice.Candidate(
+            foundation=candidate_foundation("host", "udp", host), component=component, transport="udp",
+            priority=candidate_priority(component, "host"), host=host, port=port, type="host",
+        )
+        self._protocols.append(protocol)
+        candidates.append(protocol.local_candidate)
+    return candidates
+
+
+async def _bound(connection: Any, address: str, ports: tuple[int, int]) -> Any | None:
+    """A socket on a free port; None if there is none, or if the address cannot be used."""
+    low, high = ports
+    count = high - low + 1
+    start = random.randrange(count)
+    for step in range(count):
+        local = (address, low + (start + step) % count)
+        try:
+            _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: aioice.ice.StunProtocol(connection), local_addr=local
+            )
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return None
+        else:
+            buffer_bytes = aioice.turn.UDP_SOCKET_BUFFER_SIZE
+            protocol.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+            return protocol
+    return None
 
 
 aioice.ice.get_host_addresses = _host_addresses
+aioice.ice.Connection.get_component_candidates = _component_candidates      # type: ignore[method-assign]

@@ -1,9 +1,9 @@
-"""WHIP offers: what is acceptable, and the answer's last touches. Text in, text out; no I/O.
+"""WHIP offers: what is acceptable. Text in, text out; no I/O.
 
 An offer is not passed on as it came. It is read strictly, and a new, minimal offer is written from what was
 understood: one codec, no candidates (a peer is found by its own checks, so that an offer cannot make this machine send
-packets to addresses of its choice), none of the attributes that are not needed. Whatever else the offer held never
-reaches another parser.
+packets to addresses of its choice; `api.candidates` picks those that may be used where an operator wants them), none
+of the attributes that are not needed. Whatever else the offer held never reaches another parser.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from api.candidates import MAX_CANDIDATES, RemoteCandidate, read_candidate
 from api.errors import OfferRefused
 from stream.types import Codec
 
@@ -40,6 +41,14 @@ _FID = re.compile(r"FID (\d{1,10}) (\d{1,10})", re.ASCII)
 _H264_PROFILE = re.compile(r"(?:42|4d|58|64)[0-9a-f]{4}", re.IGNORECASE)    # 8 bit 4:2:0
 
 
+class IceSession(NamedTuple):
+    """What names the publisher's side of one ICE session, and the media sections that belong to it."""
+
+    ufrag: str
+    password: str
+    mids: tuple[str, ...]
+
+
 class PreparedOffer(NamedTuple):
     """`sdp` is the offer as it is negotiated; `fmtp` are the format parameters that the answer has to give back."""
 
@@ -47,6 +56,7 @@ class PreparedOffer(NamedTuple):
     codec: Codec
     payload_type: int
     fmtp: str
+    ice: IceSession
 
 
 @dataclass
@@ -109,20 +119,16 @@ def prepare_offer(text: str) -> PreparedOffer:
         sections.append(_transport_lines(session, section, mid, formats))
     _check_bundle(sections)
     lines = head + [line for section_lines in sections for line in section_lines]
-    return PreparedOffer("\r\n".join(lines) + "\r\n", codec, chosen.payload_type, chosen.fmtp)
+    ufrag, password = (sections[0][at].partition(":")[2] for at in (3, 4))
+    ice = IceSession(ufrag, password, tuple(mids))
+    return PreparedOffer("\r\n".join(lines) + "\r\n", codec, chosen.payload_type, chosen.fmtp, ice)
 
 
-def finish_answer(answer: str, offer: PreparedOffer) -> str:
-    """The answer as the publisher gets it: its own H.264 profile confirmed, and no description of media that we send,
-    because we send none."""
-    lines = []
-    for line in answer.splitlines():
-        if line.startswith(("a=ssrc", "a=msid")):
-            continue
-        if offer.fmtp and line.startswith(f"a=fmtp:{offer.payload_type} "):
-            line = f"a=fmtp:{offer.payload_type} {offer.fmtp}"
-        lines.append(line)
-    return "\r\n".join(lines) + "\r\n"
+def offered_candidates(text: str) -> tuple[RemoteCandidate, ...]:
+    """Those of an offer that can be read, each once, up to a number that no honest publisher needs."""
+    _, media = _read(text)
+    read = (read_candidate(value) for section in media for value in section.all("candidate"))
+    return tuple(dict.fromkeys(candidate for candidate in read if candidate is not None))[:MAX_CANDIDATES]
 
 
 def _read(text: str) -> tuple[_Section, list[_Section]]:

@@ -13,24 +13,20 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from api.errors import SettingsRefused
+from api.rtc_settings import RtcSettings
+from api.setting_field import setting as _setting
+from api.setting_field import split
 from consumers.kafka_config import SaslMechanism, Security
 
 _MIN_KEY_LENGTH = 16
-_SECRETS = ("api_keys", "kafka_password")
+_SECRETS = frozenset({"api_keys", "kafka_password", "turn_secret", "turn_password"})
 _KAFKA_NAME = r"^[A-Za-z0-9._-]{1,249}$"
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-
-
-def _setting(default: Any, name: str, meaning: str, allowed: str, **bounds: Any) -> Any:
-    return Field(
-        default, validation_alias=AliasChoices(name), description=meaning, json_schema_extra={"allowed": allowed},
-        **bounds,
-    )
 
 
 def _topic(default: str, name: str, meaning: str) -> Any:
@@ -41,8 +37,8 @@ def _one_of(words: type[StrEnum]) -> str:
     return ", ".join(words)
 
 
-class Settings(BaseSettings):
-    """The settings of one process. Field order is the order of the table."""
+class Settings(RtcSettings):
+    """The settings of one process. Field order is the order of the table, in which those of WebRTC come last."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, protected_namespaces=())
 
@@ -170,7 +166,7 @@ class Settings(BaseSettings):
     @field_validator("cors_origins", "origins", "proxies", "api_keys", "kafka_bootstrap", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return split(value)
 
     @field_validator("cors_origins", "origins")
     @classmethod
@@ -269,7 +265,8 @@ class SettingRow(NamedTuple):
 
 def settings_table() -> tuple[SettingRow, ...]:
     """Every setting, in the order in which people look for them."""
-    return tuple(_row(field) for field in Settings.model_fields.values())
+    own = [field for name, field in Settings.model_fields.items() if name not in RtcSettings.model_fields]
+    return tuple(_row(field) for field in (*own, *RtcSettings.model_fields.values()))
 
 
 def settings_markdown() -> str:

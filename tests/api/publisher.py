@@ -47,10 +47,14 @@ class MovingPicture(MediaStreamTrack):
 
 
 class Publisher:
-    """A connection to a WHIP endpoint. `lose` says of every RTP packet whether the network loses it."""
+    """A connection to a WHIP endpoint. `lose` says of every RTP packet whether the network loses it; `only` is the one
+    address of the server that it goes to."""
 
-    def __init__(self, url: str, *, mime_type: str = "video/VP8", audio: bool = False, token: str = "") -> None:
+    def __init__(
+        self, url: str, *, mime_type: str = "video/VP8", audio: bool = False, token: str = "", only: str = ""
+    ) -> None:
         self.url = url
+        self.only = only
         self.connection: RTCPeerConnection = new_connection()
         self.session = ""
         self.track = MovingPicture()
@@ -75,7 +79,9 @@ class Publisher:
         assert answer.status_code == 201, answer.text
         self.session = urljoin(self.url, answer.headers["location"])
         self._install_loss()
-        await self.connection.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
+        kept = (line for line in answer.text.splitlines(keepends=True)
+                if not (self.only and line.startswith("a=candidate:") and f" {self.only} " not in line))
+        await self.connection.setRemoteDescription(RTCSessionDescription("".join(kept), "answer"))
 
     async def delete(self) -> httpx.Response:
         async with httpx.AsyncClient(trust_env=False, timeout=20) as client:

@@ -16,7 +16,8 @@ PUBLIC = ["/health", "/livez", "/readyz", "/v1/limits", "/", "/docs", "/openapi.
 PRIVATE = [
     ("POST", "/predict"), ("POST", "/gradcam"), ("GET", "/v1/streams"), ("GET", "/v1/streams/x"),
     ("DELETE", "/v1/streams/x"), ("GET", "/v1/streams/x/frame.jpg"), ("GET", "/v1/jobs/x"), ("DELETE", "/v1/jobs/x"),
-    ("GET", "/v1/policy"), ("POST", "/whip/x"), ("DELETE", "/whip/x/y"),
+    ("GET", "/v1/policy"), ("POST", "/whip/x"), ("GET", "/whip/x"), ("DELETE", "/whip/x/y"),
+    ("PATCH", "/whip/x/y"), ("GET", "/whip/x/y"), ("POST", "/v1/calls/c/participants/p/whip"),
 ]
 
 
@@ -94,7 +95,10 @@ def test_every_route_is_on_one_of_the_two_lists(keyed_rig: Rig) -> None:
     with keyed_rig.client() as client:
         paths = client.get("/openapi.json").json()["paths"]
     listed = set(PUBLIC) | {path for _, path in PRIVATE}
-    concrete = {p.replace("{stream_id}", "x").replace("{job_id}", "x").replace("{session_id}", "y") for p in paths}
+    names = {"{stream_id}": "x", "{job_id}": "x", "{session_id}": "y", "{call_id}": "c", "{participant_id}": "p"}
+    concrete = set(paths)
+    for name, value in names.items():
+        concrete = {path.replace(name, value) for path in concrete}
     assert concrete <= listed
 
 

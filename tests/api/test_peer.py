@@ -6,6 +6,7 @@ import time
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from aiortc import RTCSessionDescription
 
@@ -34,6 +35,23 @@ async def test_the_stream_opens_with_the_first_frame_and_not_before() -> None:
         assert steps == pytest.approx([1 / 30] * len(steps), abs=1e-4)
         assert session.units[0].pts_s == 0
         assert 0 <= time.time() - session.units[-1].capture_s < 1
+
+
+async def test_who_is_seen_can_be_said_by_path_query_or_header() -> None:
+    async with whip_rig() as rig, httpx.AsyncClient(base_url=rig.url, trust_env=False, timeout=20) as client:
+        for path, headers, stream, named in (
+            ("/v1/calls/room/participants/ann/whip", {}, "room.ann", ("room", "ann")),
+            ("/whip/a?call_id=room&participant_id=ann", {}, "a", ("room", "ann")),
+            ("/whip/b", {"DeepGuard-Call-Id": "room", "DeepGuard-Participant-Id": "ann"}, "b", ("room", "ann")),
+            ("/whip/c?call_id=room", {"DeepGuard-Call-Id": "other"}, "c", ("room", "")),
+        ):
+            answer = await client.post(path, content=BROWSER, headers={"Content-Type": "application/sdp", **headers})
+            assert answer.status_code == 201, answer.text
+            offer = rig.peers._peers[stream].offer
+            assert (offer.call_id, offer.participant_id) == named
+            assert (await client.delete(answer.headers["location"])).status_code == 200
+        bad = {"Content-Type": "application/sdp", "DeepGuard-Call-Id": "<b>"}
+        assert (await client.post("/whip/d", content=BROWSER, headers=bad)).status_code == 422
 
 
 @pytest.mark.parametrize("mime_type", ["video/VP8", "video/H264"])

@@ -9,7 +9,7 @@ import pytest
 
 from api.auth import Caller
 from api.errors import Busy, NotFound, OfferRefused
-from api.peers import PeersConfig
+from api.peers import PeersConfig, SessionName
 from stream.errors import ServiceDraining, StreamExists
 from stream.types import EndReason
 from tests.api.guards import loop_never_blocked, nothing_left
@@ -50,7 +50,7 @@ async def test_a_stream_has_one_publisher() -> None:
         answer = await peers.offer(an_offer())
         with pytest.raises(StreamExists):
             await peers.offer(an_offer())
-        await peers.hang_up("call", answer.session_id, "")
+        await peers.hang_up(SessionName("call", answer.session_id, ""))
         await peers.offer(an_offer())
 
 
@@ -80,8 +80,8 @@ async def test_a_session_belongs_to_its_tenant() -> None:
             ("call", answer.session_id, "key-2"), ("call", "guess", "key-1"), ("other", answer.session_id, "key-1"),
         ):
             with pytest.raises(NotFound):
-                await peers.hang_up(stream, session_id, tenant)
-        await peers.hang_up("call", answer.session_id, "key-1")
+                await peers.hang_up(SessionName(stream, session_id, tenant))
+        await peers.hang_up(SessionName("call", answer.session_id, "key-1"))
 
 
 async def test_session_names_cannot_be_guessed() -> None:

@@ -11,16 +11,19 @@ import inspect
 import threading
 
 import aioice.ice
+import pytest
+from aiortc import RTCSessionDescription
 from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rate import RemoteBitrateEstimator
 from aiortc.rtcrtpreceiver import RTCRtpReceiver, decoder_worker
 from aiortc.rtcrtpsender import RTCRtpSender
 
 from api import rtc_hardening
-from api.peers import PeersConfig
+from api.errors import Busy
+from api.peers import Peers, PeersConfig
 from tests.api.offers import an_offer
-from tests.api.publisher import publishing
-from tests.api.whip_rig import peers_of, whip_rig
+from tests.api.publisher import Publisher, publishing
+from tests.api.whip_rig import peers_of, until, whip_rig
 
 
 async def test_no_decoder_runs_during_a_call() -> None:
@@ -47,10 +50,17 @@ def test_the_private_parts_of_the_libraries_are_where_they_were() -> None:
                 assert hasattr(RTCRtpSender, name), name
             elif place.endswith("RTCRtpReceiver"):
                 assert f"{plain} = " in source or f"{plain}: " in source or hasattr(RTCRtpReceiver, name), name
+            elif place.endswith("Connection"):
+                assert name in inspect.getsource(aioice.ice.Connection), name
             else:
                 assert hasattr(importlib.import_module(place), name), name
     assert aioice.ice.get_host_addresses is rtc_hardening._host_addresses
-    assert "get_host_addresses(" in inspect.getsource(aioice.ice.Connection.gather_candidates)
+    gathering = inspect.getsource(aioice.ice.Connection.gather_candidates)
+    assert "get_host_addresses(" in gathering
+    assert "self.get_component_candidates(component=component, addresses=addresses)" in gathering
+    original = inspect.getsource(rtc_hardening._original_candidates)
+    assert "lambda: StunProtocol(self), local_addr=(address, 0)" in original
+    assert "self._protocols += host_protocols" in original
 
 
 def test_aiortc_calls_what_we_put_in_its_place_as_it_did() -> None:
@@ -82,3 +92,56 @@ async def test_a_browser_is_allowed_full_quality_from_the_first_second() -> None
     async with whip_rig() as rig, publishing(f"{rig.url}/whip/call") as call:
         allowed = await call.allowed_bps()
     assert allowed == rtc_hardening.FIXED_BITRATE_BPS
+
+
+async def test_media_comes_in_on_the_ports_that_are_allowed_and_on_no_other() -> None:
+    ports = (20510, 20519)
+
+    async def used(peers: Peers, stream: str) -> int:
+        answer = await peers.offer(an_offer(stream))
+        lines = [line for line in answer.sdp.splitlines() if line.startswith("a=candidate:") and " 127.0.0.1 " in line]
+        return int(lines[0].split()[5])
+
+    async with peers_of(PeersConfig(udp_ports=ports)) as peers:
+        found = [await used(peers, str(number)) for number in range(10)]
+        assert sorted(found) == list(range(ports[0], ports[1] + 1))
+        with pytest.raises(Busy) as refused:
+            await used(peers, "one too many")
+        assert refused.value.code == "no_ports"
+        assert peers.status.sessions == 10
+    async with peers_of(PeersConfig(udp_ports=ports)) as peers:
+        await used(peers, "again")
+
+
+async def test_a_call_runs_over_an_allowed_port_and_ipv6() -> None:
+    config = PeersConfig(udp_ports=(20520, 20539))
+    async with whip_rig(config) as rig, publishing(f"{rig.url}/whip/call", only="::1"):
+        session = await rig.service.first()
+        await until(lambda: len(session.units) > 10)
+
+
+async def test_public_addresses_take_the_place_of_our_own() -> None:
+    public = ("203.0.113.7", "2001:db8::7")
+    async with peers_of(PeersConfig(loopback=False, public_addresses=public)) as peers:
+        answer = await peers.offer(an_offer())
+    candidates = [line.split()[4] for line in answer.sdp.splitlines() if line.startswith("a=candidate:")]
+    assert candidates
+    assert set(candidates) <= set(public)
+    lines = [line for line in answer.sdp.splitlines() if line.startswith("c=")]
+    assert all(line.endswith((*public, "0.0.0.0")) for line in lines)
+
+
+async def test_checks_go_to_named_addresses_only_where_that_is_wanted() -> None:
+    """The publisher's own checks are kept away, so that only ours can connect the two."""
+    for wanted in (True, False):
+        config = PeersConfig(remote_candidates=wanted, connect_s=4.0)
+        async with whip_rig(config) as rig:
+            call = Publisher(f"{rig.url}/whip/call")
+            offer = await call.offer()
+            answer = await rig.peers.offer(an_offer("call", offer))
+            blind = "\r\n".join(line for line in answer.sdp.splitlines() if not line.startswith("a=candidate:"))
+            blind = blind.replace("a=end-of-candidates\r\n", "")
+            await call.connection.setRemoteDescription(RTCSessionDescription(blind + "\r\n", "answer"))
+            await until(lambda rig=rig: rig.peers.status.pending == 0)
+            assert (rig.peers.status.sessions == 1) is wanted
+            await call.connection.close()

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.errors import OfferRefused
-from api.sdp import finish_answer, prepare_offer
+from api.sdp import prepare_offer
+from api.sdp_answer import finish_answer
 from stream.types import Codec
 from tests.api.offers import BROWSER, BROWSER_VIDEO_ONLY, ENCODER, MALFORMED, PASSWORD, UFRAG, UNACCEPTABLE, without
 
@@ -66,6 +67,7 @@ def test_an_encoder_gets_its_own_profile_back() -> None:
     assert finish_answer(answer, offer) == (
         "v=0\r\nm=video 9 X 106\r\n"
         "a=fmtp:106 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=640c1f\r\na=rtcp-mux\r\n"
+        "a=rtcp-mux-only\r\n"
     )
 
 

@@ -48,6 +48,10 @@ def test_defaults_are_those_of_the_table() -> None:
         ("KAFKA_BOOTSTRAP_SERVERS", "a:9092, [::1]:9093", "kafka_bootstrap", ("a:9092", "[::1]:9093")),
         ("DEEPGUARD_KAFKA_SECURITY", "SASL_SSL", "kafka_security", Security.SASL_SSL),
         ("DEEPGUARD_KAFKA_MEDIA_TOPIC", "media.v2", "kafka_media_topic", "media.v2"),
+        ("DEEPGUARD_UDP_PORTS", "40000-40999", "udp_ports", (40000, 40999)),
+        ("DEEPGUARD_PUBLIC_ADDRESSES", "203.0.113.7, 2001:DB8::7", "public_addresses", ("203.0.113.7", "2001:db8::7")),
+        ("DEEPGUARD_TURN", "turn:a?transport=udp,turns:b:443", "turn", ("turn:a?transport=udp", "turns:b:443")),
+        ("DEEPGUARD_OVERFLOW_URL", "https://other.example/", "overflow_url", "https://other.example"),
         ("DEEPGUARD_PROXIES", "10.0.0.1,10.0.0.2", "proxies", ("10.0.0.1", "10.0.0.2")),
     ],
 )
@@ -76,6 +80,9 @@ def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch, ro
         ("KAFKA_BOOTSTRAP_SERVERS", "kafka"), ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092,https://a:1"),
         ("DEEPGUARD_KAFKA_SECURITY", "TLS"), ("DEEPGUARD_KAFKA_SASL_MECHANISM", "GSSAPI"),
         ("DEEPGUARD_KAFKA_MEDIA_TOPIC", "a topic"), ("DEEPGUARD_KAFKA_RECORD_BYTES", "1000"),
+        ("DEEPGUARD_UDP_PORTS", "40000"), ("DEEPGUARD_UDP_PORTS", "41000-40000"), ("DEEPGUARD_UDP_PORTS", "80-90"),
+        ("DEEPGUARD_PUBLIC_ADDRESSES", "example.org"), ("DEEPGUARD_STUN", "https://a"), ("DEEPGUARD_TURN", "turn:a b"),
+        ("DEEPGUARD_OVERFLOW_URL", "https://a/whip"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_variable_and_what_is_allowed(

@@ -18,7 +18,7 @@ PURE = {
         "timeline", "limits", "ipc", "seams",
     },
     "consumers": {"broker", "errors", "contract", "order"},
-    "api": {"compat", "sdp"},
+    "api": {"compat", "sdp", "sdp_answer", "sdp_fragment", "candidates", "ice_servers"},
 }
 """Files without I/O: no asyncio, threads, clock, environment, PyAV or model runtime."""
 

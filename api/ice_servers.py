@@ -1,0 +1,44 @@
+"""STUN and TURN servers as publishers are told of them: Link headers of WHIP (RFC 9725 4.6). No I/O."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from dataclasses import dataclass, field
+
+_VALID_S = 12 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class IceServers:
+    """`stun` and `turn` are URIs. With a `secret`, every publisher gets a TURN user of its own that is valid for twelve
+    hours (coturn's `use-auth-secret`); else all get `user` and `password`."""
+
+    stun: tuple[str, ...] = ()
+    turn: tuple[str, ...] = ()
+    user: str = ""
+    password: str = field(default="", repr=False)
+    secret: str = field(default="", repr=False)
+
+    def public_links(self) -> list[str]:
+        """What anybody may know: no TURN servers, which are of no use without credentials."""
+        return [f'<{uri}>; rel="ice-server"' for uri in self.stun]
+
+    def links(self, name: str, now_s: float) -> list[str]:
+        """One Link header value per server. `name` tells users of TURN apart; `now_s` is Unix time."""
+        user, password = self._credentials(name, now_s)
+        credentials = f'username="{_quoted(user)}"; credential="{_quoted(password)}"; credential-type="password"'
+        return self.public_links() + [f'<{uri}>; rel="ice-server"; {credentials}' for uri in self.turn]
+
+    def _credentials(self, name: str, now_s: float) -> tuple[str, str]:
+        if not self.secret:
+            return self.user, self.password
+        user = f"{int(now_s) + _VALID_S}:{name}"
+        digest = hmac.new(self.secret.encode(), user.encode(), hashlib.sha1).digest()
+        return user, base64.b64encode(digest).decode()
+
+
+def _quoted(text: str) -> str:
+    """As inside of an HTTP quoted-string."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
