@@ -69,6 +69,10 @@ class MemoryBroker:
         self.log = MemoryLog(topics, record_bytes, now_s)
         self._groups: defaultdict[str, MemoryGroup] = defaultdict(MemoryGroup)
 
+    def committed(self, group: str) -> dict[Place, int]:
+        """Where the members of a group would start."""
+        return dict(self._groups[group].committed)
+
     async def writer(self) -> MemoryWriter:
         self.log.require_up()
         return MemoryWriter(self.log)

@@ -81,13 +81,13 @@ class Decider:
         return FaceState(Label.UNCERTAIN, reason, False, suspicion)
 
     def snapshot(self, model: EvidenceModel) -> Decision:
-        """Everything that a replacement needs to go on."""
+        """Everything that a replacement needs to go on. Faces of which nothing usable was seen yet are not in it."""
         tracks = tuple(
             TrackSums(
                 track=track, pts_s=sums.pts_s, rise=sums.rise, log_ratio=sums.log_ratio, looks=sums.looks,
                 alarm=sums.alarm, cleared=track in self._cleared,
             )
-            for track, sums in sorted(self._sums.items())
+            for track, sums in sorted(self._sums.items()) if math.isfinite(sums.pts_s)
         )
         return Decision(limit=self.limit(model), clear_bound=self._clear_bound, tracks=tracks)
 

@@ -1,0 +1,140 @@
+"""Media from a broker, verdicts to it: a member of a group, which gives its partitions to `PartitionRun`s.
+
+Offsets are committed behind the windows that are out, so that whoever comes next starts where this one would have to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from consumers.desk import Desk
+from consumers.errors import BrokerUnreachable, GenerationLost
+from consumers.outgoing import Outgoing
+from consumers.partition import PartitionRun
+from consumers.states import load_states
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from consumers.broker import Batch, Broker, Member, Place
+    from consumers.config import ConsumeConfig
+    from consumers.states import States
+    from stream.pool import WorkerPool
+
+log = structlog.get_logger(__name__)
+
+_TAKE_S = 0.2
+_RETRY_S = 0.5
+
+
+class Consumer:
+    """One process's share of the media topic. `run` is called once."""
+
+    def __init__(self, broker: Broker, pool: WorkerPool, config: ConsumeConfig) -> None:
+        self._broker = broker
+        self._pool = pool
+        self._config = config
+        self._parts: dict[Place, tuple[PartitionRun, asyncio.Task[None]]] = {}
+        self._committed: dict[Place, int] = {}
+        self._committed_s = 0.0
+        self._restoring: asyncio.Task[States] | None = None
+        self._paused: set[Place] = set()
+        self._generation = -1
+        self._desk: Desk | None = None
+        self._member: Member | None = None
+        self._tasks = asyncio.TaskGroup()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set, or something fails that waiting does not mend. What is out then is committed.
+
+        Raises BrokerUnreachable if there is no broker at the start, later TopicMissing and BrokerRefused.
+        """
+        writer = await self._broker.writer()
+        self._desk = Desk(self._config, self._pool, Outgoing(writer, self._config.longest_backoff_s))
+        try:
+            async with self._tasks:
+                self._member = await self._broker.member(self._config.group, [self._config.topics.media], self)
+                try:
+                    await self._consume(self._member, stop)
+                    await self._commit()
+                finally:
+                    await self._let_go()
+                    await self._member.close()
+        finally:
+            await writer.close()
+
+    # What the member is told.
+
+    async def revoked(self, places: Collection[Place]) -> None:
+        await self._commit()
+        await self._let_go()
+
+    async def assigned(self, places: Collection[Place]) -> None:
+        await self._let_go()
+        assert self._desk is not None
+        log.info("partitions assigned", partitions=sorted(place.partition for place in places))
+        partitions = [place.partition for place in places]
+        self._restoring = self._tasks.create_task(load_states(self._broker, self._config.topics.states, partitions))
+        for place in places:
+            part = PartitionRun(place, self._desk, self._restoring)
+            task = self._tasks.create_task(part.run(), name=f"partition {place.partition}")
+            self._parts[place] = part, task
+
+    async def _consume(self, member: Member, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await self._set_paused(member)
+                self._hand_out(await member.take(self._config.batch, _TAKE_S))
+                if time.monotonic() - self._committed_s >= self._config.commit_every_s:
+                    await self._commit()
+            except BrokerUnreachable as error:
+                log.warning("broker unreachable", error=str(error))
+                await asyncio.sleep(_RETRY_S)
+
+    def _hand_out(self, batch: Batch) -> None:
+        self._generation = batch.generation
+        for record in batch.records:
+            if record.place in self._parts:
+                self._parts[record.place][0].put([record])
+
+    async def _set_paused(self, member: Member) -> None:
+        full = {place for place, (part, _) in self._parts.items() if part.is_full}
+        rested = {place for place in self._paused - full if place in self._parts}
+        if full - self._paused:
+            await member.pause(full, True)
+        if rested:
+            await member.pause(rested, False)
+        self._paused = full
+
+    async def _commit(self) -> None:
+        """Commits what has moved since the last time. A generation that is lost has nothing to commit."""
+        self._committed_s = time.monotonic()
+        offsets = {place: part.committable for place, (part, _) in self._parts.items()}
+        moved = {p: offset for p, offset in offsets.items() if offset is not None and offset != self._committed.get(p)}
+        if not moved or self._member is None:
+            return
+        try:
+            await self._member.commit(moved, self._generation)
+        except (GenerationLost, BrokerUnreachable) as error:
+            log.warning("offsets not committed", error=str(error))
+            return
+        for place, offset in moved.items():
+            self._committed[place] = offset
+            if place in self._parts:
+                self._parts[place][0].committed(offset)
+
+    async def _let_go(self) -> None:
+        """Drops all partitions; what they had in hand is read again by whoever gets them."""
+        tasks: list[asyncio.Task[None] | asyncio.Task[States]] = [task for _, task in self._parts.values()]
+        if self._restoring is not None:
+            tasks.append(self._restoring)
+        self._parts.clear()
+        self._paused.clear()
+        self._committed.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,43 @@
+"""What all streams of a consumer work with: the workers, the way out, and the dead letters."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+import structlog
+
+from consumers.dlq import Limit, dead_letter
+
+if TYPE_CHECKING:
+    from consumers.broker import Record
+    from consumers.config import ConsumeConfig
+    from consumers.dlq import Cause
+    from consumers.outgoing import Outgoing
+    from stream.pool import WorkerPool
+
+log = structlog.get_logger(__name__)
+
+
+class Desk:
+    """Shared by all partitions; used from one event loop. `handles` numbers every opening of a stream in the pool, so
+    that what a former opening still has to say is never taken for the present one's."""
+
+    def __init__(self, config: ConsumeConfig, pool: WorkerPool, out: Outgoing) -> None:
+        self.config = config
+        self.pool = pool
+        self.out = out
+        self.handles = count(1)
+        self.limit = Limit()
+        self.dead = 0
+
+    async def refuse(self, record: Record, cause: Cause) -> None:
+        """Puts a record with the dead letters; returns once it is there, or once it is counted as one too many."""
+        self.dead += 1
+        log.warning(
+            "record refused", topic=record.place.topic, partition=record.place.partition, offset=record.offset,
+            stage=cause.stage, error=cause.error,
+        )
+        if self.limit.allows():
+            topics = self.config.topics
+            await self.out.write(dead_letter(topics.dead_letters, self.config.group, record, cause))

@@ -1,0 +1,125 @@
+"""One partition of the media topic while it is ours: its records to their streams, and how far it is through."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING
+
+from consumers.commit import committable
+from consumers.contract import ClaimCheck, parse
+from consumers.dlq import Cause
+from consumers.errors import ContractBroken
+from consumers.stream_run import Arrival, StreamRun
+from consumers.verdicts import tombstone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from consumers.broker import Place, Record
+    from consumers.desk import Desk
+    from consumers.states import States
+    from consumers.verdicts import State
+
+_PAST_KEPT = 10_000
+
+
+class PartitionRun:
+    """`states` is where others left the streams of this partition; nothing is routed before it is known."""
+
+    def __init__(self, place: Place, desk: Desk, states: asyncio.Task[States]) -> None:
+        self._place = place
+        self._desk = desk
+        self._restoring = states
+        self._states: dict[str, State] = {}
+        self._past: OrderedDict[str, State] = OrderedDict()     # of streams that ended here
+        self._backlog: deque[Record] = deque()
+        self._backlog_bytes = 0
+        self._runs: dict[str, StreamRun] = {}
+        self._ended: dict[str, int] = {}        # streams to be forgotten, once this offset is committed past
+        self._next_offset: int | None = None
+        self._committed = 0
+        self._newest_ms = 0
+        self._wake = asyncio.Event()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether reading should rest; it is so until half of what is allowed is left."""
+        config = self._desk.config
+        held_bytes = self._backlog_bytes + sum(run.held_bytes for run in self._runs.values())
+        return len(self._backlog) > config.held_records or held_bytes > config.held_bytes
+
+    @property
+    def committable(self) -> int | None:
+        """Where somebody else would have to start; None before the first record."""
+        if self._next_offset is None:
+            return None
+        return committable(self._next_offset, (run.hold for run in self._runs.values()))
+
+    def put(self, records: Iterable[Record]) -> None:
+        """Takes records in order of offset; never blocks."""
+        for record in records:
+            self._backlog.append(record)
+            self._backlog_bytes += len(record.value or b"")
+            self._newest_ms = max(self._newest_ms, record.timestamp_ms)
+        if self._next_offset is None and self._backlog:
+            self._next_offset = self._backlog[0].offset
+        self._wake.set()
+
+    def committed(self, offset: int) -> None:
+        """Nobody will read what lies before `offset` again, so that ended streams can be forgotten."""
+        self._committed = offset
+        if self._ended:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Until it is cancelled; lets go of all streams then."""
+        try:
+            self._states.update((await asyncio.shield(self._restoring))[self._place.partition])
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    self._wake.clear()
+                    while self._backlog:
+                        await self._route(tasks, self._backlog[0])
+                        self._next_offset = self._backlog[0].offset + 1
+                        self._backlog_bytes -= len(self._backlog.popleft().value or b"")
+                    await self._forget_ended()
+                    await self._wake.wait()
+        finally:
+            for run in self._runs.values():
+                run.abandon()
+
+    async def _route(self, tasks: asyncio.TaskGroup, record: Record) -> None:
+        try:
+            item = parse(record.key, record.value, record.headers)
+        except ContractBroken as broken:
+            await self._desk.refuse(record, Cause("contract", broken.code, broken.message))
+            return
+        if isinstance(item, ClaimCheck):
+            await self._desk.refuse(record, Cause("fetch", "bad_reference", "references are not fetched here"))
+            return
+        run = self._runs.get(item.stamp.stream) or self._begin(tasks, item.stamp.stream)
+        run.put(Arrival(record, item))
+
+    def _begin(self, tasks: asyncio.TaskGroup, stream: str) -> StreamRun:
+        state = self._past.pop(stream, None) or self._states.pop(stream, None)
+        self._runs[stream] = run = StreamRun(self._place, stream, self._desk, state)
+        self._ended.pop(stream, None)
+        tasks.create_task(self._keep(run), name=f"stream {stream}")
+        return run
+
+    async def _keep(self, run: StreamRun) -> None:
+        """Runs one stream; remembers for a while where it ended."""
+        await run.run()
+        del self._runs[run.stream]
+        self._ended[run.stream] = run.newest_offset
+        if run.state is not None:
+            self._past[run.stream] = run.state
+            while len(self._past) > _PAST_KEPT:
+                self._past.popitem(last=False)
+
+    async def _forget_ended(self) -> None:
+        """Takes the states of streams away whose records nobody will read again."""
+        for stream in [stream for stream, offset in self._ended.items() if offset < self._committed]:
+            await self._desk.out.write(tombstone(self._desk.config.topics.states, self._place.partition, stream))
+            del self._ended[stream]

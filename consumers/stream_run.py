@@ -1,0 +1,269 @@
+"""One stream of a partition: records in by their order, units to a worker, verdicts out, and what that leaves needed.
+
+Everything about one stream happens in one task, one thing after the other: what is out is written, acknowledged and
+only then let go of, before more is taken in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from consumers.commit import Starts, needed_from_s
+from consumers.contract import ContentType, EndOfStream, Media
+from consumers.dlq import Cause
+from consumers.order import Order, Turn
+from consumers.verdicts import state_message, verdict_message
+from stream.events import StreamEnded, Verdict
+from stream.ipc import OpenStream
+from stream.sampler import phase_of
+from stream.session import Session, StreamSpec
+from stream.types import Codec, DropCause, EndReason, FrameCounts, MediaUnit, Observation
+
+if TYPE_CHECKING:
+    from consumers.broker import Place, Record
+    from consumers.desk import Desk
+    from consumers.verdicts import State
+    from stream.cusum import EvidenceModel
+    from stream.events import Event
+    from stream.seams import WorkerFeed
+    from stream.types import ModelRef
+
+log = structlog.get_logger(__name__)
+
+_CODECS = {
+    ContentType.JPEG: Codec.JPEG, ContentType.PNG: Codec.PNG, ContentType.H264: Codec.H264, ContentType.VP8: Codec.VP8
+}
+_STILLS = (Codec.JPEG, Codec.PNG)
+
+
+class Arrival(NamedTuple):
+    """A record and what it says."""
+
+    record: Record
+    item: Media | EndOfStream
+
+    @property
+    def size(self) -> int:
+        return len(self.item.payload) if isinstance(self.item, Media) else 0
+
+
+class StreamRun:
+    """Owns the session of the epoch at hand. `state` is where another process left the stream, if one did."""
+
+    def __init__(self, place: Place, stream: str, desk: Desk, state: State | None) -> None:
+        self.stream = stream
+        self.state = state
+        self.newest_offset = -1
+        self.newest_ms = 0
+        self.held_bytes = 0
+        self._place = place
+        self._desk = desk
+        self._order = Order(_ended_epoch(state))
+        self._inbox: deque[Arrival] = deque()
+        self._outbox: deque[Verdict | StreamEnded] = deque()
+        self._fed: deque[int] = deque()         # bytes of each unit that is not decoded yet
+        self._starts = Starts()
+        self._session: Session | None = None
+        self._codec = Codec.JPEG
+        self._ending: tuple[EndReason, str] | None = None
+        self._handle = 0
+        self._wake = asyncio.Event()
+
+    @property
+    def hold(self) -> int | None:
+        """The oldest offset that is still needed; None if nothing is."""
+        waiting = [self._inbox[0].record.offset] if self._inbox else []
+        oldest = self._starts.oldest
+        return min(waiting if oldest is None else [*waiting, oldest], default=None)
+
+    def put(self, arrival: Arrival) -> None:
+        """Takes the next record of the stream; never blocks. Whoever calls bounds what is held."""
+        self.newest_offset, self.newest_ms = arrival.record.offset, arrival.record.timestamp_ms
+        self.held_bytes += arrival.size
+        self._inbox.append(arrival)
+        self._wake.set()
+
+    def time_out(self) -> None:
+        """Nothing has come for too long: ends what there is, without excluding that it goes on."""
+        if self._session is not None and not self._inbox:
+            self._ending = EndReason.SILENT, ""
+            self._wake.set()
+
+    def abandon(self) -> None:
+        """Lets go of the stream without another word; its task is to be cancelled."""
+        if self._session is not None:
+            self._session.abandon()
+
+    async def run(self) -> None:
+        """Until the stream is over and nothing is left to be done. Raises what `Outgoing.write` does.
+
+        The first record is to be put before.
+        """
+        while self._inbox or self._session is not None:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._publish()
+            await self._take_in()
+            if self._ending is not None:
+                await self._end(*self._ending)
+
+    # Records in.
+
+    async def _take_in(self) -> None:
+        while self._inbox and len(self._fed) < self._desk.config.in_hand and self._ending is None:
+            arrival = self._inbox[0]
+            await self._take(arrival)
+            self._inbox.popleft()
+            self.held_bytes -= arrival.size
+
+    async def _take(self, arrival: Arrival) -> None:
+        item = arrival.item
+        step = self._order.take(item.stamp)
+        if step.turn in (Turn.REPEAT, Turn.STALE):
+            return
+        if step.turn is Turn.NEW_EPOCH and self._session is not None:
+            await self._end(EndReason.PUBLISHER_LEFT, "a new epoch began")
+        if isinstance(item, EndOfStream):
+            await self._end(EndReason.END_OF_MEDIA, item.reason, item.stamp.epoch)
+            self._order.end()
+            return
+        if step.missing and self._session is not None:
+            self._session.gap(DropCause.PACKET_LOSS)
+        problem = self._feed(arrival.record.offset, item)
+        if problem is not None:
+            await self._desk.refuse(arrival.record, problem)
+
+    def _feed(self, offset: int, media: Media) -> Cause | None:
+        """Hands a unit to the worker. Why it cannot be, if so."""
+        codec = _CODECS.get(media.content_type)
+        if codec is None:
+            return Cause("decode", "unsupported_media", f"{media.content_type} is not judged")
+        if len(media.payload) > self._desk.config.unit_bytes:
+            limit = self._desk.config.unit_bytes
+            return Cause("decode", "too_large", f"{len(media.payload)} bytes; at most {limit} are taken")
+        if self._session is None:
+            self._open(media, codec)
+        elif codec is not self._codec and not (codec in _STILLS and self._codec in _STILLS):
+            return Cause("decode", "codec_changed", f"{codec} in an epoch of {self._codec}")
+        self._starts.took(offset, media.pts_s, media.keyframe)
+        self._fed.append(len(media.payload))
+        assert self._session is not None
+        self._session.feed_unit(MediaUnit(
+            stream=self.stream, epoch=self._handle, sequence=media.stamp.sequence, codec=codec, payload=media.payload,
+            pts_s=media.pts_s, capture_s=media.stamp.capture_s, keyframe=media.keyframe,
+        ))
+        self._desk.limit.good()
+        return None
+
+    def _open(self, media: Media, codec: Codec) -> None:
+        epoch, streams = media.stamp.epoch, self._desk.config.streams
+        self._handle = next(self._desk.handles)
+        self._codec = codec
+        phase = phase_of(self.stream, epoch)
+        opened = OpenStream(
+            stream=self.stream, epoch=self._handle, codec=codec, rate_hz=streams.windows.sample_rate_hz, phase=phase,
+            repeatable=True,
+        )
+        self._session = Session(StreamSpec(stream=self.stream, source="kafka", codec=codec), epoch, phase, self)
+        self._session.begin(streams, self, lambda sink: self._attach(opened, sink))
+        if isinstance(self.state, Verdict) and self.state.epoch == epoch:
+            self._session.go_on_from(self.state)
+
+    def _attach(self, opened: OpenStream, session: Session) -> WorkerFeed:
+        return self._desk.pool.open(opened, _Tap(self, session))
+
+    async def _end(self, reason: EndReason, message: str, epoch: int | None = None) -> None:
+        """Flushes the session, if there is one, and has its last verdicts and its end out."""
+        self._ending = None
+        session = self._session
+        if session is not None:
+            await session.end(reason, message)
+            self._session = None
+        elif epoch is not None:
+            frames = FrameCounts()
+            self.publish(
+                StreamEnded(stream=self.stream, epoch=epoch, reason=reason, message=message, frames=frames)
+            )
+        await self._publish()
+        self._fed.clear()
+        self._starts = Starts()
+
+    # Verdicts out.
+
+    async def _publish(self) -> None:
+        """Everything that waits: verdicts, then the state that they lead to, then what is not needed any more."""
+        topics, partition = self._desk.config.topics, self._place.partition
+        while self._outbox:
+            while self._outbox:
+                event = self._outbox[0]
+                if isinstance(event, Verdict):
+                    await self._desk.out.write(verdict_message(topics.verdicts, partition, event))
+                self._outbox.popleft()
+            await self._desk.out.write(state_message(topics.states, partition, event))
+            self._reached(event)
+
+    def _reached(self, state: State) -> None:
+        if isinstance(state, Verdict):
+            self._starts.needs(needed_from_s(state.end_s, self._desk.config.streams.windows))
+        if isinstance(state, Verdict) or state.reason is not EndReason.SILENT:
+            self.state = state
+
+    def used(self, units: int) -> None:
+        """So many of the oldest units are through the decoder."""
+        for _ in range(min(units, len(self._fed))):
+            self._fed.popleft()
+        self._wake.set()
+
+    # What the session needs of its surroundings, and of its source.
+
+    def publish(self, event: Event) -> None:
+        if isinstance(event, Verdict | StreamEnded):
+            self._outbox.append(event)
+            self._wake.set()
+
+    def model(self) -> ModelRef | None:
+        return self._desk.pool.status.model
+
+    def evidence(self) -> EvidenceModel | None:
+        return self._desk.pool.status.evidence
+
+    def ended(self, session: Session) -> None:
+        """`_end` waits for it."""
+
+    def spawn(self, session: Session, reason: EndReason, message: str) -> None:
+        self._ending = reason, message
+        self._wake.set()
+
+    def request_keyframe(self) -> None:
+        """Nobody could be asked: the records are what they are."""
+
+    async def close(self) -> None:
+        """The producer does not know us."""
+
+
+class _Tap:
+    """Tells the run what its session has no use for."""
+
+    def __init__(self, run: StreamRun, session: Session) -> None:
+        self._run = run
+        self._session = session
+        self.keyframe_needed = session.keyframe_needed
+        self.gap = session.gap
+        self.failed = session.failed
+
+    def observed(self, observation: Observation) -> None:
+        self._session.observed(observation)
+
+    def used(self, units: int) -> None:
+        self._run.used(units)
+
+
+def _ended_epoch(state: State | None) -> int | None:
+    """The epoch that is over for good; one that only fell silent may go on."""
+    if isinstance(state, StreamEnded) and state.reason is not EndReason.SILENT:
+        return state.epoch
+    return None

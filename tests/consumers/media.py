@@ -1,0 +1,55 @@
+"""Media for a consumer: small pictures of a face that moves a little, as the contract wants them."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from consumers.broker import Message
+from consumers.contract import ContentType, EndOfStream, Item, Media, Stamp, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+EPOCH = 1_700_000_000
+STEPS = 16
+MILLISECONDS = Fraction(1, 1000)
+
+_FACES = Path(__file__).resolve().parents[1] / "media"
+
+
+@cache
+def face_picture(person: str, step: int, width_px: int = 320) -> bytes:
+    """A JPEG of this person, shifted a little at each of `STEPS` steps."""
+    bgr = cv2.imread(str(_FACES / f"{person}.jpg"))
+    assert bgr is not None
+    factor = width_px / bgr.shape[1]
+    small: NDArray[np.uint8] = cv2.resize(bgr, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    moved = np.roll(small, step % STEPS, axis=1)
+    return bytes(cv2.imencode(".jpg", moved, (cv2.IMWRITE_JPEG_QUALITY, 85))[1])
+
+
+def frame(stream: str, number: int, fps: float, payload: bytes, epoch: int = EPOCH) -> Media:
+    """The picture of this number; captured when the epoch began and media time says."""
+    pts_ms = round(number * 1000 / fps)
+    stamp = Stamp(stream, epoch, number, epoch + pts_ms / 1000)
+    return Media(stamp, ContentType.JPEG, pts_ms, MILLISECONDS, payload)
+
+
+def call(stream: str, frames: int, fps: float = 2.0, person: str = "obama", epoch: int = EPOCH) -> Iterator[Item]:
+    """A whole stream of pictures, with its end."""
+    for number in range(frames):
+        yield frame(stream, number, fps, face_picture(person, number % STEPS), epoch)
+    yield EndOfStream(Stamp(stream, epoch, frames, epoch + frames / fps))
+
+
+def record(topic: str, item: Item, partition: int | None = None) -> Message:
+    encoded = encode(item)
+    return Message(topic, encoded.key, encoded.value, encoded.headers, partition)
