@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -36,6 +36,13 @@ class Link(Protocol):
         ...
 
 
+class _Waiting(NamedTuple):
+    """A unit in the queue; `since_s` monotonic."""
+
+    unit: MediaUnit
+    since_s: float
+
+
 class WorkerStream:
     """One stream in the pool. Survives the death of its worker: the pool attaches it to another one.
 
@@ -50,8 +57,7 @@ class WorkerStream:
         self._config = config
         self._release = release
         self._link: Link | None = None
-        self._queue: deque[MediaUnit] = deque()
-        self._queued_s: deque[float] = deque()      # since when each of them waits
+        self._queue: deque[_Waiting] = deque()
         self._queue_bytes = 0
         self._attached_s = 0.0
         self._in_flight: deque[int] = deque()       # bytes of each unit that the worker holds
@@ -116,8 +122,7 @@ class WorkerStream:
         if self._skips_to_keyframe is None:
             if self._hand_over is not None and self._hand_over_from is None and self._stands_alone(unit):
                 self._hand_over_from = unit.sequence
-            self._queue.append(unit)
-            self._queued_s.append(_now_s())
+            self._queue.append(_Waiting(unit, _now_s()))
             self._queue_bytes += len(unit.payload)
             self._pump()
 
@@ -240,7 +245,6 @@ class WorkerStream:
 
     def _empty(self) -> None:
         self._queue.clear()
-        self._queued_s.clear()
         self._queue_bytes = 0
 
     def _go_on_elsewhere(self) -> None:
@@ -267,13 +271,13 @@ class WorkerStream:
         if self._link is None:
             return
         while self._queue and len(self._in_flight) < self._config.unit_credits:
-            if self._hand_over_from is not None and self._queue[0].sequence >= self._hand_over_from:
+            if self._hand_over_from is not None and self._queue[0].unit.sequence >= self._hand_over_from:
                 self._send_close()
                 return
-            size = len(self._queue[0].payload)
+            size = len(self._queue[0].unit.payload)
             if self._in_flight and self._flight_bytes + size > self._config.flight_bytes:
                 break
-            unit, since_s = self._queue.popleft(), self._queued_s.popleft()
+            unit, since_s = self._queue.popleft()
             self._queue_bytes -= size
             self._in_flight.append(size)
             self._flight_bytes += size
@@ -296,9 +300,9 @@ class WorkerStream:
     def _waits_too_long(self) -> bool:
         """Whether the worker is behind by more than its verdicts may be; what waited for a worker to start is not."""
         limit_s = self._config.unit_wait_s
-        if limit_s is None or self._link is None or not self._queued_s:
+        if limit_s is None or self._link is None or not self._queue:
             return False
-        return _now_s() - max(self._queued_s[0], self._attached_s) > limit_s
+        return _now_s() - max(self._queue[0].since_s, self._attached_s) > limit_s
 
     def _overflow(self, unit: MediaUnit) -> None:
         """Make room for `unit`, or start skipping to the next key frame."""
@@ -306,7 +310,7 @@ class WorkerStream:
             while self._queue and self._is_full(unit):
                 self._forget(1)
             return
-        starts = [at for at, waiting in enumerate(self._queue) if waiting.keyframe]
+        starts = [at for at, waiting in enumerate(self._queue) if waiting.unit.keyframe]
         self._forget(starts[-1] if starts and not unit.keyframe else len(self._queue))
         if self._is_full(unit) or not (self._queue or unit.keyframe):
             self._forget(len(self._queue))
@@ -316,8 +320,7 @@ class WorkerStream:
 
     def _forget(self, units: int) -> None:
         for _ in range(units):
-            self._queue_bytes -= len(self._queue.popleft().payload)
-            self._queued_s.popleft()
+            self._queue_bytes -= len(self._queue.popleft().unit.payload)
         self._drop(DropCause.QUEUE_FULL, units)
 
     def _skip_to_keyframe(self, cause: DropCause) -> None:

@@ -23,7 +23,8 @@ class PoolConfig:
     Per stream, at most `unit_queue` units of `unit_queue_bytes` together wait in the pool, and at most `unit_credits`
     units of `flight_bytes` are in a worker's hands. `unit_wait_s` is for live media, which is of no use when it comes
     late: how long a unit may wait for a worker that is there; None for media that keeps. A worker that does not answer
-    for `silent_limit_s`, or stays in one round of its loop for `busy_limit_s`, is killed and replaced. A stream that
+    for `silent_limit_s`, or for `heartbeat_s` while it uses no processor time at all, or stays in one round of its loop
+    for `busy_limit_s`, is killed and replaced. A stream that
     was in a worker's hands when it crashed or hung fails at the `max_crashes`-th time within `crash_memory_s`.
     """
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from api.bench.run import Progress as Telling
 
 CACHE = Path("build") / "bench"
-_NAIVE_START_S, _NAIVE_PLAYS = 180.0, 4
+_NAIVE_START_S, _NAIVE_PLAYS = 180.0, 16
 
 
 def bench_live(options: LiveBenchOptions, console: Console) -> dict[str, Any]:

@@ -4,14 +4,14 @@
     python -m api.bench.naive CLIP SECONDS      (JSON on standard output)
 
 Frames come from the file: the plain design is not charged for the network. First the costs are measured, then calls are
-played in real time, one more each time, for as long as the process keeps up.
+played in real time, one more each time, for as long as the process keeps up. It is held to the same bars as ours; what
+it keeps up with when the age of its samples does not matter is told beside that.
 """
 
 from __future__ import annotations
 
 import argparse
 import heapq
-import math
 import sys
 import time
 from itertools import cycle
@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 
 from api.bench.figures import percentile
-from api.bench.options import FRAME_RATE_HZ, RATE_HZ, SAMPLING_BAR
+from api.bench.options import AGE_BAR_MS, FRAME_RATE_HZ, RATE_HZ, SAMPLING_BAR
 from detector.bench import build_naive
 from detector.config import DetectorConfig
 
@@ -47,36 +47,44 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     sampling: float
     p95_age_ms: float
 
+    @property
+    def keeps_up(self) -> bool:
+        return self.sampling >= SAMPLING_BAR
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bars hold that ours is held to."""
+        return self.keeps_up and self.p95_age_ms <= AGE_BAR_MS
+
 
 class NaiveResult(msgspec.Struct, frozen=True, kw_only=True):
-    """`by_cost`: calls that the costs leave time for. `calls`: the most that were seen to be kept up with, whatever
-    the age of their samples."""
+    """`by_cost`: calls that the costs leave time for, if work never had to wait for other work."""
 
     sample_ms: float
     decode_ms: float
     by_cost: float
-    calls: int
     observed: tuple[Observed, ...]
 
     @property
-    def capacity(self) -> float:
-        """What ours is held against: the better of the two."""
-        return max(float(self.calls), self.by_cost)
+    def calls(self) -> int:
+        """The most for which the bars were seen to hold."""
+        return max((o.calls for o in self.observed if o.holds), default=0)
+
+    @property
+    def kept_up(self) -> int:
+        """The most that were seen to be kept up with, whatever the age of their samples."""
+        return max((o.calls for o in self.observed if o.keeps_up), default=0)
 
 
 def measure_naive(clip: Path, seconds: float, score: Score) -> NaiveResult:
     sample_ms, decode_ms = _costs(clip, score)
     by_cost = 1000 / (RATE_HZ * sample_ms + FRAME_RATE_HZ * decode_ms)
     observed: list[Observed] = []
-    calls = kept_up = 0
-    for calls in range(max(1, math.floor(by_cost)), _MOST_CALLS):
+    for calls in range(1, _MOST_CALLS):
         observed.append(_play(clip, calls, seconds, score))
-        if observed[-1].sampling < SAMPLING_BAR:
+        if not observed[-1].keeps_up:
             break
-        kept_up = calls
-    return NaiveResult(
-        sample_ms=sample_ms, decode_ms=decode_ms, by_cost=by_cost, calls=kept_up, observed=tuple(observed)
-    )
+    return NaiveResult(sample_ms=sample_ms, decode_ms=decode_ms, by_cost=by_cost, observed=tuple(observed))
 
 
 def _costs(clip: Path, score: Score) -> tuple[float, float]:

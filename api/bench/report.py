@@ -35,10 +35,17 @@ class Outcome:
 
     @property
     def ratio(self) -> float | None:
-        """Calls of ours over calls of the plain design; None if it was not measured or ours did not hold."""
-        if self.naive is None or not self.run.sustained:
-            return None
-        return self.run.calls / self.naive.capacity
+        """Calls of ours over calls of the plain design, by the same bars; None if either holds none, or was not
+        measured."""
+        return self._over(self.naive.calls if self.naive else 0)
+
+    @property
+    def ratio_by_cost(self) -> float | None:
+        """The same, over the calls that the plain design's costs leave time for."""
+        return self._over(self.naive.by_cost if self.naive else 0)
+
+    def _over(self, calls: float) -> float | None:
+        return self.run.calls / calls if calls and self.run.sustained else None
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
@@ -64,14 +71,15 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "publishers_late_p95_ms": _round(run.publishers_late_ms),
         "trials": [_trial(trial) for trial in outcome.trials],
         "naive": None if naive is None else {
-            "calls": naive.calls, "calls_by_cost": _round(naive.by_cost), "sample_ms": _round(naive.sample_ms),
-            "decode_ms": _round(naive.decode_ms),
+            "calls": naive.calls, "calls_kept_up": naive.kept_up, "calls_by_cost": _round(naive.by_cost),
+            "sample_ms": _round(naive.sample_ms), "decode_ms": _round(naive.decode_ms),
             "observed": [
                 {"calls": o.calls, "sampling": _round(o.sampling, 4), "age_p95_ms": _round(o.p95_age_ms)}
                 for o in naive.observed
             ],
         },
         "ratio": None if outcome.ratio is None else _round(outcome.ratio),
+        "ratio_by_cost": None if outcome.ratio_by_cost is None else _round(outcome.ratio_by_cost),
         "machine": outcome.machine,
     }
 
@@ -113,9 +121,10 @@ def as_table(outcome: Outcome) -> Table:
 
 def _naive_row(outcome: Outcome, naive: NaiveResult) -> tuple[str, str, str]:
     seen = ", ".join(f"{o.calls}: {o.sampling:.0%} at {o.p95_age_ms:.0f} ms" for o in naive.observed)
-    ratio = "" if outcome.ratio is None else f"; ratio {outcome.ratio:.1f}"
-    cost = f"{naive.by_cost:.2f} by cost ({naive.sample_ms:.0f} ms a sample; {seen})"
-    return "plain design", f"{naive.calls} calls seen, {cost}{ratio}", ""
+    counts = f"{naive.calls} by the same bars, {naive.by_cost:.2f} by cost ({naive.sample_ms:.0f} ms a sample; {seen})"
+    ratios = (outcome.ratio, outcome.ratio_by_cost)
+    told = ", ".join("none" if ratio is None else f"{ratio:.1f}" for ratio in ratios)
+    return "plain design", f"{counts}; ratios {told}", ""
 
 
 def _cpu(run: Run, cores: int) -> dict[str, float]:

@@ -17,7 +17,7 @@ from api.bench.usage import Memory, Usage
 
 NONE = float("nan")
 NAIVE = NaiveResult(
-    sample_ms=400.0, decode_ms=0.5, by_cost=1.2, calls=1,
+    sample_ms=400.0, decode_ms=0.5, by_cost=1.2,
     observed=(Observed(calls=1, sampling=1.0, p95_age_ms=410.0), Observed(calls=2, sampling=0.6, p95_age_ms=5000.0)),
 )
 
@@ -53,14 +53,15 @@ def test_the_figures_are_there_for_programs() -> None:
     assert figures["refusals"] == {"count": 101, "p99_ms": 40.0}
     assert figures["drops"] == {"superseded": 20}
     assert figures["media_mbit_per_s"] == 10.0
-    assert (figures["naive"]["calls"], figures["naive"]["calls_by_cost"], figures["ratio"]) == (1, 1.2, 16.67)
+    assert (figures["naive"]["calls"], figures["naive"]["calls_by_cost"]) == (1, 1.2)
+    assert (figures["ratio"], figures["ratio_by_cost"]) == (20.0, 16.67)
 
 
 def test_what_there_is_no_figure_of_is_null() -> None:
     figures = json.loads(json.dumps(as_json(outcome(run())), allow_nan=False))
     assert figures["sent_to_read_ms"] == {"p50": None, "p95": None, "p99": None}
     assert figures["naive"] is None
-    assert figures["ratio"] is None
+    assert figures["ratio"] is figures["ratio_by_cost"] is None
 
 
 def test_a_run_that_does_not_hold_has_no_ratio() -> None:
@@ -69,13 +70,22 @@ def test_a_run_that_does_not_hold_has_no_ratio() -> None:
         assert not as_json(outcome(bad))["sustained"]
 
 
+def test_a_plain_design_that_holds_no_call_has_no_ratio_but_that_of_cost() -> None:
+    slow = NaiveResult(
+        sample_ms=600.0, decode_ms=0.5, by_cost=0.8, observed=(Observed(calls=1, sampling=0.8, p95_age_ms=5000.0),)
+    )
+    figures = as_json(outcome(run(), naive=slow))
+    assert (figures["ratio"], figures["ratio_by_cost"]) == (None, 25.0)
+
+
 def test_the_table_says_it_to_people() -> None:
     out = StringIO()
     Console(file=out, width=160).print(as_table(outcome(run(), run(40, p95_ms=900.0), naive=NAIVE)))
     text = " ".join(out.getvalue().split())
     for part in (
         "20 calls of 360p30 VP8", "90 / 200 / 250 ms", "each >= 95%", "publishers 0.16", "8.0% of 2 cores",
-        "superseded 20", "101, answered within 40 ms", "20 yes (200 ms), 40 no (900 ms)", "1.20 by cost", "ratio 16.7",
+        "superseded 20", "101, answered within 40 ms", "20 yes (200 ms), 40 no (900 ms)",
+        "1 by the same bars, 1.20 by cost", "ratios 20.0, 16.7",
     ):
         assert part in text, text
 
