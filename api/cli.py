@@ -78,6 +78,25 @@ def serve(
 
 
 @app.command()
+def consume(workers: Annotated[int | None, typer.Option(help="as DEEPGUARD_WORKERS")] = None) -> None:
+    """Judge media from Kafka and write verdicts there, until SIGTERM or Ctrl-C.
+
+    Settings as for `serve`; KAFKA_BOOTSTRAP_SERVERS says where.
+    """
+    from api.consuming import run_consumer
+    from api.logs import logging_to
+    from api.terminal import run
+    from consumers.errors import ConsumerError
+
+    def work() -> None:
+        settings = load_settings(workers=workers)
+        with logging_to(settings):
+            asyncio.run(run_consumer(settings))
+
+    run(work, ConsumerError)
+
+
+@app.command()
 def score(
     files: Annotated[list[Path], typer.Argument(help="pictures and videos")],
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per line")] = False,

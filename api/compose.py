@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from api.errors import SettingsRefused
 from api.settings import Settings
+from consumers.config import ConsumeConfig, Topics
 from consumers.kafka_config import KafkaConfig
 from stream.bus import Bus
 from stream.config import DecisionConfig, StreamConfig, WindowConfig
@@ -19,6 +21,7 @@ from stream.service import StreamService
 
 LIVE_WAIT_S = 0.5       # together with what a worker has in hand, about as late as a verdict may be under load
 LIVE_CREDITS = 12       # 0.4 s of media in a worker's hands
+FLUSH_S = 60.0          # for what keeps to be examined to its end
 
 
 @asynccontextmanager
@@ -74,6 +77,29 @@ def kafka_config(settings: Settings) -> KafkaConfig:
         username=settings.kafka_username,
         password=settings.kafka_password.get_secret_value(),
         record_bytes=settings.kafka_record_bytes,
+        session_timeout_s=settings.kafka_session_timeout_s,
+    )
+
+
+def consume_config(settings: Settings) -> ConsumeConfig:
+    """The part of the settings that concerns media from a broker."""
+    topics = Topics(
+        media=settings.kafka_media_topic, verdicts=settings.kafka_verdicts_topic, states=settings.kafka_state_topic,
+        dead_letters=settings.kafka_dlq_topic,
+    )
+    return ConsumeConfig(
+        topics=topics, group=settings.kafka_group, streams=stream_config(settings), idle_s=settings.kafka_idle_s,
+        unit_bytes=pool_config(settings).limits.unit_bytes,
+    )
+
+
+def consume_pool_config(settings: Settings) -> PoolConfig:
+    """Workers for media that keeps: its reading rests while they are busy, so that nothing is ever dropped."""
+    consume = consume_config(settings)
+    return replace(
+        pool_config(settings), unit_wait_s=None, unit_queue=consume.in_hand,
+        unit_queue_bytes=consume.in_hand * consume.unit_bytes, unit_credits=consume.in_hand,
+        close_limit_s=FLUSH_S,
     )
 
 

@@ -147,6 +147,15 @@ class Settings(RtcSettings):
         "name of this member of the group, the same after a restart (a pod's name); empty: a new one each time",
         "letters, digits or ._-", pattern=f"^$|{_KAFKA_NAME}",
     )
+    kafka_session_timeout_s: float = _setting(
+        30.0, "DEEPGUARD_KAFKA_SESSION_TIMEOUT_S",
+        "silence after which a consumer's partitions go to others, in seconds; a restart within moves none", "1 to 300",
+        ge=1, le=300,
+    )
+    kafka_idle_s: float = _setting(
+        30.0, "DEEPGUARD_KAFKA_IDLE_S", "seconds without a record after which a stream counts as ended", "1 to 86400",
+        ge=1, le=86400,
+    )
     kafka_media_topic: str = _topic("media", "DEEPGUARD_KAFKA_MEDIA_TOPIC", "media that comes in")
     kafka_verdicts_topic: str = _topic("verdicts", "DEEPGUARD_KAFKA_VERDICTS_TOPIC", "verdicts that go out")
     kafka_state_topic: str = _topic(

@@ -1,0 +1,36 @@
+"""`deepguard consume`: media from Kafka, verdicts to Kafka, until a signal comes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import structlog
+
+from api.compose import consume_config, consume_pool_config, kafka_config
+from api.settings import Settings
+from consumers.consume import Consumer
+from consumers.kafka import KafkaBroker
+from stream.pool import WorkerPool
+
+log = structlog.get_logger(__name__)
+
+
+async def run_consumer(settings: Settings) -> None:
+    """Consumes until SIGTERM or SIGINT. What is out by then is committed; the rest is for whoever comes next.
+
+    Raises SettingsRefused, WorkerLost if no worker can be started, and ConsumerError if Kafka refuses us.
+    """
+    broker = KafkaBroker(kafka_config(settings))
+    pool = WorkerPool(consume_pool_config(settings))
+    consumer = Consumer(broker, pool, consume_config(settings))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await pool.start()
+        await consumer.run(stop)
+    finally:
+        await pool.close()
+    log.info("stopped")
