@@ -14,6 +14,7 @@ import typer
 from api.bench.options import BenchCodec, BenchSize, LiveBenchOptions
 from api.settings import Settings, load_settings, settings_table
 from api.version import VERSION
+from consumers.form import Form
 
 EXIT_NOT_ALL = 1
 LIVE_RESULT = Path("build") / "bench" / "live.json"
@@ -109,6 +110,37 @@ def score(
     from api.terminal import run
 
     run(lambda: _score(files, as_json, load_settings(workers=workers, log_dir="", log_level="WARNING")))
+
+
+@app.command()
+def produce(        # noqa: PLR0913 - a command's parameters are its options
+    source: Annotated[str, typer.Argument(metavar="FILE|URL", help="a video file, or a live source that FFmpeg reads")],
+    form: Annotated[Form, typer.Option("--as", help="what one record carries")] = Form.UNITS,
+    topic: Annotated[str | None, typer.Option(help="as DEEPGUARD_KAFKA_MEDIA_TOPIC")] = None,
+    stream: Annotated[str | None, typer.Option(help="id of the stream, the records' key; default: the name")] = None,
+    realtime: Annotated[bool, typer.Option("--realtime", help="keep to the pace of the media")] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="start a file again at its end, in the same stream")] = False,
+    fps: Annotated[float, typer.Option(help="frames: at most so many per second; 0: all", min=0, max=240)] = 10.0,
+    quality: Annotated[int, typer.Option(help="frames: of the JPEGs", min=1, max=100)] = 95,
+    segment: Annotated[float, typer.Option(help="segments: seconds each, at least", min=0.1, max=60)] = 2.0,
+) -> None:
+    """Publish a video to Kafka in the media contract, for `deepguard consume`. Ctrl-C ends the stream in order."""
+    from api.producing import run_producer, stream_id_of
+    from api.terminal import run
+    from consumers.errors import ConsumerError
+    from consumers.pieces import Cut
+    from consumers.producer import Publication
+
+    def work() -> None:
+        settings = load_settings(kafka_media_topic=topic)
+        publication = Publication(
+            source, settings.kafka_media_topic, stream or stream_id_of(source),
+            Cut(form, fps, quality, segment), is_paced=realtime, is_looped=loop,
+        )
+        done = asyncio.run(run_producer(settings, publication))
+        typer.echo(f"{publication.stream}: {done.records} records, {done.media_s:.1f} s of media")
+
+    run(work, ConsumerError)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

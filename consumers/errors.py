@@ -6,7 +6,8 @@ ConsumerError
 ├── BrokerRefused         the broker, or what we were told of it, does not allow this; a person has to change something
 │   └── TopicMissing      the topic, or that partition of it, does not exist
 ├── GenerationLost        the group was rebalanced since the records were taken; their offsets must not be committed
-└── RecordTooLarge        the broker does not take a record of this size
+├── RecordTooLarge        the broker does not take a record of this size
+└── SourceUnreadable      what is to be published cannot be read
 """
 
 
@@ -41,3 +42,7 @@ class GenerationLost(ConsumerError):
 
 class RecordTooLarge(ConsumerError):
     """The broker refuses a record of this size."""
+
+
+class SourceUnreadable(ConsumerError):
+    """The file or live source that is to be published cannot be read, or not in this form."""

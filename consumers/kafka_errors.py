@@ -20,8 +20,8 @@ _REFUSALS = (
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Whatever aiokafka raises inside comes out as an error of `consumers.errors`."""
+def translated(topics: str = "") -> Iterator[None]:
+    """Whatever aiokafka raises inside comes out as an error of `consumers.errors`; `topics` is what it is about."""
     try:
         yield
     except (kafka.CommitFailedError, kafka.IllegalStateError) as error:
@@ -29,7 +29,7 @@ def translated() -> Iterator[None]:
     except kafka.MessageSizeTooLargeError as error:
         raise RecordTooLarge(str(error)) from error
     except kafka.UnknownTopicOrPartitionError as error:
-        raise TopicMissing(str(error)) from error
+        raise TopicMissing(f"there is no topic {topics}".strip()) from error
     except _REFUSALS as error:
         raise BrokerRefused(str(error)) from error
     except kafka.KafkaConnectionError as error:     # aiokafka only logs why

@@ -33,7 +33,7 @@ class KafkaReader:
             request_timeout_ms=int(config.request_timeout_s * 1000),
         )
         try:
-            with translated():
+            with translated(", ".join(topics)):
                 await consumer.start()
         except BaseException:
             await consumer.stop()

@@ -46,7 +46,7 @@ class KafkaWriter:
 
     async def write(self, message: Message) -> int:
         async with self._in_flight:
-            with translated():
+            with translated(message.topic):
                 await self._require(message)
                 sent = await self._producer.send_and_wait(
                     message.topic, message.value, message.key, message.partition, headers=list(message.headers)

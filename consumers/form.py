@@ -1,0 +1,13 @@
+"""How media is cut into records; apart, so that a command line can offer it without loading any codec."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Form(StrEnum):
+    """What one record carries."""
+
+    FRAMES = "frames"
+    UNITS = "units"
+    SEGMENTS = "segments"
