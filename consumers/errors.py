@@ -7,6 +7,7 @@ ConsumerError
 │   └── TopicMissing      the topic, or that partition of it, does not exist
 ├── GenerationLost        the group was rebalanced since the records were taken; their offsets must not be committed
 ├── RecordTooLarge        the broker does not take a record of this size
+├── ReferenceUnavailable  what a record refers to cannot be fetched now; worth trying again
 └── SourceUnreadable      what is to be published cannot be read
 """
 
@@ -42,6 +43,10 @@ class GenerationLost(ConsumerError):
 
 class RecordTooLarge(ConsumerError):
     """The broker refuses a record of this size."""
+
+
+class ReferenceUnavailable(ConsumerError):
+    """The store that a record refers to does not answer as it should; it may later."""
 
 
 class SourceUnreadable(ConsumerError):
