@@ -14,7 +14,11 @@ import typer
 from api.bench.options import BenchCodec, BenchSize, LiveBenchOptions
 from api.settings import Settings, load_settings, settings_table
 from api.version import VERSION
+<<<<<<< Updated upstream
 from consumers.form import Form
+=======
+from stream.events import Label
+>>>>>>> Stashed changes
 
 EXIT_NOT_ALL = 1
 LIVE_RESULT = Path("build") / "bench" / "live.json"
@@ -95,6 +99,26 @@ def consume(workers: Annotated[int | None, typer.Option(help="as DEEPGUARD_WORKE
             asyncio.run(run_consumer(settings))
 
     run(work, ConsumerError)
+
+
+@app.command()
+def watch(
+    url: Annotated[str, typer.Argument(help="of the service")] = "http://127.0.0.1:5000",
+    stream: Annotated[str, typer.Option(help="one stream alone")] = "*",
+    call: Annotated[str | None, typer.Option(help="the streams of this call alone")] = None,
+    label: Annotated[list[Label] | None, typer.Option(help="verdicts with this label, and what follows them")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per line")] = False,
+    key_stdin: Annotated[bool, typer.Option("--key-stdin", help="read the key from standard input")] = False,
+) -> None:
+    """Show the verdicts of a running service as they are made, until Ctrl-C. Comes back by itself after a cut."""
+    from api.client import WatchOptions
+    from api.errors import WatchRefused
+    from api.terminal import run
+    from api.watching import print_events
+
+    key = sys.stdin.readline().strip() if key_stdin else ""
+    options = WatchOptions(key, stream, call, frozenset(label) if label else None)
+    run(lambda: asyncio.run(print_events(url, options, as_json, _say)), WatchRefused)
 
 
 @app.command()
@@ -297,6 +321,11 @@ def _score(files: list[Path], as_json: bool, settings: Settings) -> None:
         complete = asyncio.run(work())
     if not complete:
         raise typer.Exit(EXIT_NOT_ALL)
+
+
+def _say(line: str, is_aside: bool) -> None:
+    typer.echo(line, err=is_aside)
+    sys.stdout.flush()
 
 
 def _with_extra(module: str, extra: str = "train") -> Any:

@@ -24,6 +24,7 @@ from api.problems import error_response, problem_of
 from stream import wire
 from stream.bus import QUEUE_EVENTS, Envelope, Selection, Subscription
 from stream.errors import BusClosed, SubscriberTooSlow
+from stream.events import Label
 
 if TYPE_CHECKING:
     from stream.bus import Bus
@@ -36,6 +37,7 @@ MAX_MESSAGE_BYTES = 64 * 1024
 SUBSCRIBE_WITHIN_S = 10.0
 SEND_WITHIN_S = 5.0
 MAX_WATCHERS = 256
+EVERYTHING = "*"
 
 _WISH_EVERY_S = 0.1         # a snapshot costs us more than a wish costs the client
 
@@ -45,11 +47,19 @@ router = APIRouter()
 
 
 class Subscribe(msgspec.Struct, frozen=True, tag_field="type", tag="subscribe"):
-    """Wish for one stream, or "*" for all; `feed` and `offset` are those of the last event that was seen."""
+    """Wish for one stream, or "*" for all, and of these for those of one call and for verdicts with certain labels;
+    `feed` and `offset` are those of the last event that was seen."""
 
     stream: str
+    call: str | None = None
+    labels: frozenset[Label] | None = None
     feed: str | None = None
     offset: int | None = None
+
+    @property
+    def selection(self) -> Selection:
+        streams = None if self.stream == EVERYTHING else frozenset((self.stream,))
+        return Selection(streams, None if self.call is None else frozenset((self.call,)), self.labels)
 
 
 class Pong(msgspec.Struct, frozen=True, tag_field="type", tag="pong"):
@@ -152,9 +162,8 @@ class Watcher:
             self._pump.cancel()
             await asyncio.wait([self._pump])
         self._unsubscribe()
-        streams = None if wish.stream == "*" else frozenset((wish.stream,))
         known = wish.offset if wish.feed == self._bus.feed else None
-        self._subscription = subscription = self._bus.subscribe(Selection(streams), known)
+        self._subscription = subscription = self._bus.subscribe(wish.selection, known)
         offset = self._bus.offset
         snapshot = () if subscription.recovered else self._bus.snapshot(subscription.selection)
         await self._send(

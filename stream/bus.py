@@ -13,26 +13,39 @@ from collections import OrderedDict, deque
 from typing import NamedTuple
 
 from stream.errors import BusClosed, SubscriberTooSlow
-from stream.events import Event, StreamEnded, StreamStarted, Verdict
+from stream.events import Event, Label, StreamEnded, StreamStarted, Verdict
 
 HISTORY_EVENTS = 4096
 QUEUE_EVENTS = 256
 
 
 class Envelope(NamedTuple):
-    """An event and its place in this feed; offsets grow by one."""
+    """An event and its place in this feed; offsets grow by one. `call_id` is that of its stream, `label_before` the
+    label of the stream's verdict before this one, if this is one."""
 
     offset: int
     event: Event
+    call_id: str = ""
+    label_before: Label | None = None
 
 
 class Selection(NamedTuple):
-    """Which streams a subscriber wants; None means all."""
+    """Which events a subscriber wants; None means all. Labels choose among verdicts alone: those with one of them, and
+    those right after, so that nobody is left believing what no longer holds."""
 
     streams: frozenset[str] | None = None
+    calls: frozenset[str] | None = None
+    labels: frozenset[Label] | None = None
 
-    def wants(self, event: Event) -> bool:
-        return self.streams is None or event.stream in self.streams
+    def wants(self, envelope: Envelope) -> bool:
+        event = envelope.event
+        if self.streams is not None and event.stream not in self.streams:
+            return False
+        if self.calls is not None and envelope.call_id not in self.calls:
+            return False
+        if self.labels is None or not isinstance(event, Verdict):
+            return True
+        return event.label in self.labels or envelope.label_before in self.labels
 
 
 class Subscription:
@@ -50,7 +63,7 @@ class Subscription:
 
     def offer(self, envelope: Envelope) -> None:
         """Called by the bus; never blocks."""
-        if self._closed or self._overflowed or not self.selection.wants(envelope.event):
+        if self._closed or self._overflowed or not self.selection.wants(envelope):
             return
         self._conflate(envelope.event)
         if len(self._waiting) >= QUEUE_EVENTS:
@@ -105,7 +118,7 @@ class Bus:
 
     def publish(self, event: Event) -> None:
         self._offset += 1
-        envelope = Envelope(self._offset, event)
+        envelope = self._enveloped(event)
         self._history.append(envelope)
         self._remember(envelope)
         for subscription in self._subscriptions:
@@ -115,7 +128,7 @@ class Bus:
         """From now on; `backlog` has what was missed since `resume_after`, if all of that is still known."""
         recovered = resume_after is not None and self._remembers(resume_after)
         missed = (e for e in self._history if recovered and resume_after is not None and e.offset > resume_after)
-        subscription = Subscription(selection, recovered, tuple(e for e in missed if selection.wants(e.event)))
+        subscription = Subscription(selection, recovered, tuple(e for e in missed if selection.wants(e)))
         self._subscriptions.add(subscription)
         return subscription
 
@@ -124,18 +137,23 @@ class Bus:
         self._subscriptions.discard(subscription)
 
     def snapshot(self, selection: Selection) -> tuple[Envelope, ...]:
-        """Per running stream its start and its latest verdict."""
-        envelopes = []
-        for stream, started in self._started.items():
-            if selection.wants(started.event):
-                envelopes.append(started)
-                if stream in self._verdicts:
-                    envelopes.append(self._verdicts[stream])
-        return tuple(envelopes)
+        """Per running stream its start and its latest verdict, as far as they are wanted."""
+        known = ((started, self._verdicts.get(stream)) for stream, started in self._started.items())
+        return tuple(envelope for pair in known for envelope in pair if envelope and selection.wants(envelope))
 
     def close(self) -> None:
         for subscription in tuple(self._subscriptions):
             self.unsubscribe(subscription)
+
+    def _enveloped(self, event: Event) -> Envelope:
+        before = self._verdicts.get(event.stream) if isinstance(event, Verdict) else None
+        label = before.event.label if before is not None and isinstance(before.event, Verdict) else None
+        started = event if isinstance(event, StreamStarted) else self._start_of(event.stream)
+        return Envelope(self._offset, event, started.call_id if started is not None else "", label)
+
+    def _start_of(self, stream: str) -> StreamStarted | None:
+        envelope = self._started.get(stream)
+        return envelope.event if envelope is not None and isinstance(envelope.event, StreamStarted) else None
 
     def _remembers(self, offset: int) -> bool:
         oldest = self._history[0].offset if self._history else self._offset + 1

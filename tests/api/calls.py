@@ -75,8 +75,8 @@ def _admitted(rig: Rig, spec: StreamSpec, peer: Peer) -> Call:
             time.sleep(0.2)
 
 
-def started(stream: str, epoch: int = 1) -> StreamStarted:
-    return StreamStarted(stream=stream, epoch=epoch, source="test", started_s=1000.0)
+def started(stream: str, epoch: int = 1, call_id: str = "") -> StreamStarted:
+    return StreamStarted(stream=stream, epoch=epoch, source="test", started_s=1000.0, call_id=call_id)
 
 
 def said(stream: str, sequence: int, label: Label = Label.UNCERTAIN, reason: Reason = Reason.BETWEEN_BOUNDS) -> Verdict:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PORTRAIT = ROOT / "tests" / "media" / "obama.jpg"
 FIELDS = ["file", "file_type", "label", "prob_fake", "llr", "frames_analyzed", "faces_detected", "reason"]
 
-COMMANDS = [["serve"], ["score"], ["demo"], ["train"], ["export"], ["bench"], ["bench", "detector"]]
+COMMANDS = [["serve"], ["watch"], ["score"], ["demo"], ["train"], ["export"], ["bench"], ["bench", "detector"]]
 
 
 def run(*arguments: str | Path, timeout_s: float = 50) -> subprocess.CompletedProcess[str]:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from stream.bus import QUEUE_EVENTS, Bus, Selection, Subscription
 from stream.config import StreamConfig
 from stream.errors import BusClosed, SubscriberTooSlow
-from stream.events import Event, StreamEnded, StreamGap, StreamStarted, Verdict
+from stream.events import Event, Label, StreamEnded, StreamGap, StreamStarted, Verdict
 from stream.monitor import Monitor
 from stream.types import EndReason, FrameCounts
 from tests.stream.observations import face, moment, observation
@@ -15,8 +16,12 @@ from tests.stream.observations import face, moment, observation
 ALL = Selection()
 
 
-def started(stream: str = "a") -> StreamStarted:
-    return StreamStarted(stream=stream, epoch=1, source="whip", started_s=0.0)
+def started(stream: str = "a", call_id: str = "") -> StreamStarted:
+    return StreamStarted(stream=stream, epoch=1, source="whip", started_s=0.0, call_id=call_id)
+
+
+def with_label(label: Label) -> Verdict:
+    return msgspec.structs.replace(verdicts(8)[0], label=label)
 
 
 def ended(stream: str = "a") -> StreamEnded:
@@ -49,6 +54,34 @@ async def test_events_arrive_in_order_with_growing_offsets() -> None:
     got = [await reader.next() for _ in range(3)]
     assert [e.offset for e in got] == [1, 2, 3]
     assert [e.event for e in got] == [gap(n) for n in range(3)]
+
+
+async def test_a_selection_hears_only_its_call() -> None:
+    bus = Bus()
+    reader = bus.subscribe(Selection(calls=frozenset({"room"})))
+    bus.publish(started("other"))
+    bus.publish(gap(1, "other"))
+    bus.publish(started("late", call_id="room"))
+    bus.publish(gap(2, "late"))
+    bus.publish(ended("late"))
+    bus.publish(gap(3, "late"))
+    bus.close()
+    assert await read_to_end(reader) == [started("late", call_id="room"), gap(2, "late"), ended("late")]
+    assert bus.snapshot(reader.selection) == ()
+
+
+async def test_who_watches_for_a_label_hears_when_it_is_over_and_all_that_is_no_verdict() -> None:
+    bus = Bus()
+    reader = bus.subscribe(Selection(labels=frozenset({Label.FAKE})))
+    fake, real = (with_label(label) for label in (Label.FAKE, Label.REAL))
+    for event in (started(), real, gap(1), fake, fake, real, real, fake):
+        bus.publish(event)
+    assert [e.event for e in bus.snapshot(reader.selection)] == [started(), fake]
+    bus.publish(real)
+    bus.publish(real)
+    assert [e.event for e in bus.snapshot(reader.selection)] == [started()]
+    bus.close()
+    assert await read_to_end(reader) == [started(), gap(1), fake, fake, real, fake, real]
 
 
 async def test_a_selection_hears_only_its_streams() -> None:
