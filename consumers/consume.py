@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -18,7 +19,7 @@ from consumers.partition import PartitionRun
 from consumers.states import load_states
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Awaitable, Callable, Collection
 
     from consumers.broker import Batch, Broker, Member, Place
     from consumers.config import ConsumeConfig
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _TAKE_S = 0.2
-_RETRY_S = 0.5
+_RETRY_S = 1.0
+_Client = TypeVar("_Client")
 
 
 class Consumer:
@@ -44,6 +46,7 @@ class Consumer:
         self._restoring: asyncio.Task[States] | None = None
         self._paused: set[Place] = set()
         self._generation = -1
+        self._is_leaving = False
         self._desk: Desk | None = None
         self._member: Member | None = None
         self._tasks = asyncio.TaskGroup()
@@ -51,21 +54,39 @@ class Consumer:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set, or something fails that waiting does not mend. What is out then is committed.
 
-        Raises BrokerUnreachable if there is no broker at the start, later TopicMissing and BrokerRefused.
+        Raises TopicMissing and BrokerRefused. A broker that does not answer is waited for.
         """
-        writer = await self._broker.writer()
+        writer = await self._patiently(self._broker.writer, stop)
+        if writer is None:
+            return
         self._desk = Desk(self._config, self._pool, Outgoing(writer, self._config.longest_backoff_s))
         try:
             async with self._tasks:
-                self._member = await self._broker.member(self._config.group, [self._config.topics.media], self)
+                self._member = await self._patiently(self._join, stop)
+                if self._member is None:
+                    return
                 try:
                     await self._consume(self._member, stop)
                     await self._commit()
                 finally:
+                    self._is_leaving = True
                     await self._let_go()
                     await self._member.close()
         finally:
             await writer.close()
+
+    async def _join(self) -> Member:
+        return await self._broker.member(self._config.group, [self._config.topics.media], self)
+
+    async def _patiently(self, connect: Callable[[], Awaitable[_Client]], stop: asyncio.Event) -> _Client | None:
+        """What `connect` gives once the broker answers; None if we are to stop before."""
+        while not stop.is_set():
+            try:
+                return await connect()
+            except BrokerUnreachable as error:
+                log.warning("broker unreachable", error=str(error))
+                await _pause(stop)
+        return None
 
     # What the member is told.
 
@@ -75,7 +96,8 @@ class Consumer:
 
     async def assigned(self, places: Collection[Place]) -> None:
         await self._let_go()
-        assert self._desk is not None
+        if self._is_leaving or self._desk is None:
+            return
         log.info("partitions assigned", partitions=sorted(place.partition for place in places))
         partitions = [place.partition for place in places]
         self._restoring = self._tasks.create_task(load_states(self._broker, self._config.topics.states, partitions))
@@ -93,7 +115,7 @@ class Consumer:
                     await self._commit()
             except BrokerUnreachable as error:
                 log.warning("broker unreachable", error=str(error))
-                await asyncio.sleep(_RETRY_S)
+                await _pause(stop)
 
     def _hand_out(self, batch: Batch) -> None:
         self._generation = batch.generation
@@ -138,3 +160,10 @@ class Consumer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _pause(stop: asyncio.Event) -> None:
+    """A moment, or until we are to stop."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_RETRY_S):
+            await stop.wait()
