@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import aioice.ice
 import aioice.turn
+import structlog
 from aioice.candidate import candidate_foundation, candidate_priority
 from aiortc import RTCConfiguration, RTCPeerConnection
+from aiortc.rtcrtpreceiver import NackGenerator
 from aiortc.rtp import RtcpByePacket
 
 from stream.sources.webrtc import Fragment, layer_of
@@ -31,20 +33,31 @@ if TYPE_CHECKING:
 
     from stream.types import Codec
 
+log = structlog.get_logger(__name__)
+
 FIXED_BITRATE_BPS = 2_500_000
 
 PRIVATE_PARTS: dict[str, tuple[str, ...]] = {
     "aiortc.rtcrtpreceiver.RTCRtpReceiver": (
         "_RTCRtpReceiver__jitter_buffer", "_RTCRtpReceiver__decoder_queue", "_RTCRtpReceiver__decoder_thread",
-        "_RTCRtpReceiver__remote_bitrate_estimator", "_enabled", "_handle_rtcp_packet", "_send_rtcp_pli",
+        "_RTCRtpReceiver__remote_bitrate_estimator", "_RTCRtpReceiver__nack_generator", "_enabled",
+        "_handle_rtcp_packet", "_send_rtcp_pli",
     ),
+    "aiortc.rtcrtpreceiver": ("NackGenerator",),
+    "aiortc.rtcdtlstransport.RTCDtlsTransport": ("_rtp_router", "_handle_rtp_data", "_handle_rtcp_data"),
+    "aiortc.rtcdtlstransport.RtpRouter": ("route_rtp", "ssrc_table"),
     "aiortc.rtcrtpsender.RTCRtpSender": ("_send_keyframe",),
     "aioice.ice": ("get_host_addresses", "StunProtocol"),
-    "aioice.ice.Connection": ("get_component_candidates", "_protocols"),
+    "aioice.ice.Connection": ("get_component_candidates", "_protocols", "_queue", "_nominated", "_check_list"),
+    "aioice.ice.StunProtocol": ("datagram_received",),
     "aioice.turn": ("UDP_SOCKET_BUFFER_SIZE",),
 }
 
 _REMB_EVERY_MS = 1000
+_MAX_SOURCES = 16
+_REPAIRABLE = 128           # packets that aiortc asks for again, and that senders keep
+_MAX_DATAGRAMS = 2048       # that wait for the loop, per connection
+_FIRST_AFTER_STUN = 4       # RFC 7983
 
 
 class VideoTap(Protocol):
@@ -70,6 +83,10 @@ def tap_video(receiver: Any, tap: VideoTap, codec: Codec) -> None:
     _leave_undecoded(receiver)
     receiver._RTCRtpReceiver__jitter_buffer = _Diversion(tap, codec)
     receiver._RTCRtpReceiver__remote_bitrate_estimator = _FixedBitrate()
+    receiver._RTCRtpReceiver__nack_generator = _ShortGaps()
+    _limit_sources(receiver.transport._rtp_router)
+    for name in ("_handle_rtp_data", "_handle_rtcp_data"):
+        _forgive(receiver.transport, name)
     handle = receiver._handle_rtcp_packet
 
     async def handle_rtcp(packet: AnyRtcpPacket) -> None:
@@ -96,6 +113,46 @@ def tell_keyframe_requests(sender: Any, asked: Callable[[], None]) -> None:
     """Calls `asked` when the other side wants a key frame: aiortc tells its own encoder alone, which has no part where
     encoded frames are sent."""
     sender._send_keyframe = asked
+
+
+def _limit_sources(router: Any) -> None:
+    """aiortc keeps something for every SSRC that it hears of, and its receiver reports fail at more than 31."""
+    route = router.route_rtp
+
+    def route_few(packet: Any) -> Any:
+        if packet.ssrc not in router.ssrc_table and len(router.ssrc_table) >= _MAX_SOURCES:
+            return None
+        return route(packet)
+
+    router.route_rtp = route_few
+
+
+def _forgive(transport: Any, name: str) -> None:
+    """A packet that aiortc fails at is dropped. Otherwise it would end the connection: some of its parsers raise what
+    nobody catches, such as struct.error for a header extension that is too short."""
+    handle = getattr(transport, name)
+
+    async def handle_if_possible(data: bytes, **rest: Any) -> None:
+        try:
+            await handle(data, **rest)
+        except ConnectionError:
+            raise
+        except Exception as error:      # noqa: BLE001 - whatever it is, it is one packet
+            log.debug("packet dropped", error=type(error).__name__)
+
+    setattr(transport, name, handle_if_possible)
+
+
+class _ShortGaps(NackGenerator):
+    """A jump that is too long to be repaired starts anew. aiortc walks through it, up to 32768 numbers per packet."""
+
+    def add(self, packet: Any) -> bool:
+        if self.max_seq is not None and _REPAIRABLE < (packet.sequence_number - self.max_seq) % 2**16 < 2**15:
+            self.max_seq = packet.sequence_number
+            self.missing.clear()
+            return False
+        missed: bool = super().add(packet)
+        return missed
 
 
 def _leave_undecoded(receiver: Any) -> None:
@@ -218,5 +275,24 @@ async def _bound(connection: Any, address: str, ports: tuple[int, int]) -> Any |
     return None
 
 
+def _datagram_received(self: Any, data: bytes, address: tuple[Any, ...]) -> None:
+    if _is_welcome(self.receiver, data, address[:2]):
+        _original_datagram_received(self, data, address)
+
+
+def _is_welcome(connection: Any, data: bytes, address: tuple[Any, ...]) -> bool:
+    """Anybody can send to an open port, and an empty datagram makes aiortc give the connection up. Once it stands,
+    media is taken from where its checks came from; checks carry their own proof."""
+    if not data or connection._queue.qsize() >= _MAX_DATAGRAMS:
+        return False
+    if data[0] < _FIRST_AFTER_STUN or not connection._nominated:
+        return True
+    pairs = (*connection._nominated.values(), *connection._check_list)
+    return any(pair.remote_addr == address and pair.state is _SUCCEEDED for pair in pairs)
+
+
+_SUCCEEDED = aioice.ice.CandidatePair.State.SUCCEEDED
+_original_datagram_received = aioice.ice.StunProtocol.datagram_received
+aioice.ice.StunProtocol.datagram_received = _datagram_received      # type: ignore[method-assign,assignment]
 aioice.ice.get_host_addresses = _host_addresses
 aioice.ice.Connection.get_component_candidates = _component_candidates      # type: ignore[method-assign]

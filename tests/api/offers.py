@@ -241,3 +241,18 @@ UNACCEPTABLE: dict[str, str] = {
 def an_offer(stream: str = "call", sdp: str = BROWSER_VIDEO_ONLY, caller: Caller = LOCAL) -> Offer:
     """What a route makes of a request."""
     return Offer(stream, sdp, caller)
+
+
+def damaged_offers() -> dict[str, str]:
+    """Every line of a browser's offer missing, twice, cut after its name, cut in the middle, and with a number too
+    large: offers that may be good or bad, but that must not break anything."""
+    lines = BROWSER.splitlines(keepends=True)
+    damaged = {}
+    for number, line in enumerate(lines):
+        text = line.rstrip()
+        for name, now in (
+            ("missing", ""), ("twice", line * 2), ("cut after its name", text.partition(":")[0] + "\r\n"),
+            ("cut in the middle", text[: len(text) // 2] + "\r\n"), ("too large", text + "9" * 30 + "\r\n"),
+        ):
+            damaged[f"line {number} {name}: {text[:30]}"] = "".join((*lines[:number], now, *lines[number + 1:]))
+    return damaged

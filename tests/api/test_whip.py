@@ -10,14 +10,14 @@ import pytest
 
 from api.peers import PeersConfig
 from tests.api.guards import loop_never_blocked, nothing_left
-from tests.api.offers import BROWSER, MALFORMED, UNACCEPTABLE
+from tests.api.offers import BROWSER, MALFORMED, UNACCEPTABLE, damaged_offers
+from tests.api.rfc9725 import FRAGMENT, SDP, TRICKLE
 from tests.api.whip_rig import Rig, whip_rig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 KEYS = ("first-key-0123456789", "second-key-0123456789")
-SDP = {"Content-Type": "application/sdp"}
 
 
 @pytest.fixture
@@ -68,6 +68,41 @@ async def test_every_bad_offer_is_4xx_and_leaves_nothing(client: httpx.AsyncClie
                 assert (name, answer.status_code) == (name, expected)
                 assert answer.json()["error"]["message"]
     assert rig.peers.status == (0, 0)
+
+
+async def test_no_damaged_offer_breaks_anything(client: httpx.AsyncClient, rig: Rig) -> None:
+    offers = damaged_offers()
+    assert len(offers) >= 190
+    warm = await client.post("/whip/warm", content=BROWSER, headers=SDP)
+    await client.delete(warm.headers["location"])
+    at_once = asyncio.Semaphore(8)
+
+    async def taken(number: int, name: str, text: str) -> bool:
+        async with at_once, httpx.AsyncClient(base_url=rig.url, trust_env=False, timeout=20) as sender:
+            answer = await sender.post(f"/whip/damaged-{number}", content=text.encode(), headers=SDP)
+            assert answer.status_code in (201, 400, 422), (name, answer.text)
+            if answer.status_code == 201:
+                assert (await sender.delete(answer.headers["location"])).status_code == 200
+            return answer.status_code == 201
+
+    async with nothing_left():
+        found = await asyncio.gather(*(taken(number, *offer) for number, offer in enumerate(offers.items())))
+    assert 0 < sum(found) < len(offers)
+    assert rig.peers.status == (0, 0)
+
+
+async def test_a_session_that_is_over_takes_nothing_more(client: httpx.AsyncClient) -> None:
+    session = await client.post("/whip/a", content=BROWSER, headers=SDP)
+    location, headers = session.headers["location"], {"If-Match": session.headers["etag"], **FRAGMENT}
+    assert (await client.delete(location)).status_code == 200
+    for answer in (
+        await client.patch(location, content=TRICKLE, headers=headers), await client.delete(location),
+        await client.get(location),
+    ):
+        assert answer.status_code == 404
+    again = await client.post("/whip/a", content=BROWSER, headers=SDP)      # replayed: a new session
+    assert again.headers["location"] != location
+    assert (await client.patch(location, content=TRICKLE, headers=headers)).status_code == 404
 
 
 @pytest.mark.parametrize("body", [b"\xff\xfe", BROWSER.encode() + b"\xc3", BROWSER.encode("utf-16")])
