@@ -14,11 +14,8 @@ import typer
 from api.bench.options import BenchCodec, BenchSize, LiveBenchOptions
 from api.settings import Settings, load_settings, settings_table
 from api.version import VERSION
-<<<<<<< Updated upstream
 from consumers.form import Form
-=======
 from stream.events import Label
->>>>>>> Stashed changes
 
 EXIT_NOT_ALL = 1
 LIVE_RESULT = Path("build") / "bench" / "live.json"
