@@ -22,6 +22,7 @@ from api.cache import VerdictCache
 from api.compat import APP_NAME
 from api.compose import files_at_once, running_service
 from api.context import AppContext
+from api.following import running_gateway
 from api.guard import BodyLimit, HostAndOrigin, RequestLog
 from api.health import LoopWatch
 from api.ice_servers import IceServers
@@ -107,6 +108,7 @@ async def running_context(settings: Settings, bus: Bus, service: StreamService) 
         job_table = JobTable()
         stack.push_async_callback(judging.drain, 0)
         stack.push_async_callback(job_table.close)
+        gateway = await stack.enter_async_context(running_gateway(settings, bus))
         watch = LoopWatch()
         watch.start()
         stack.push_async_callback(watch.close)
@@ -121,6 +123,7 @@ async def running_context(settings: Settings, bus: Bus, service: StreamService) 
             judging=judging,
             jobs=job_table,
             loop_watch=watch,
+            gateway=gateway,
         )
 
 

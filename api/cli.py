@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from api.bench.options import BenchCodec, BenchSize, LiveBenchOptions
-from api.settings import Settings, load_settings, settings_table
+from api.settings import Place, Settings, load_settings, settings_table
 from api.version import VERSION
 from consumers.form import Form
 from stream.events import Label
@@ -65,6 +65,7 @@ def serve(
     host: Annotated[str | None, typer.Option(help="as HOST")] = None,
     port: Annotated[int | None, typer.Option(help="as PORT")] = None,
     workers: Annotated[int | None, typer.Option(help="as DEEPGUARD_WORKERS")] = None,
+    verdicts: Annotated[Place | None, typer.Option(help="as DEEPGUARD_VERDICTS")] = None,
 ) -> None:
     """Run the service until SIGTERM or Ctrl-C; both end it in order, with status 0."""
     from api.logs import logging_to
@@ -72,7 +73,7 @@ def serve(
     from api.terminal import run
 
     def work() -> None:
-        settings = load_settings(host=host, port=port, workers=workers)
+        settings = load_settings(host=host, port=port, workers=workers, verdicts=verdicts)
         with logging_to(settings):
             asyncio.run(run_server(settings))
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from api.peers import Peers
     from api.settings import Settings
     from api.uploads import Spool
+    from consumers.gateway import Gateway
     from stream.bus import Bus
     from stream.service import StreamService
 
@@ -35,6 +36,7 @@ class AppContext:
     judging: Judging
     jobs: JobTable
     loop_watch: LoopWatch
+    gateway: Gateway | None = None
     watchers: set[Watcher] = field(default_factory=set)
 
     @property

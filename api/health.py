@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from api.context import AppContext, context_of
+from api.following import LOST_S
 from api.schemas import LiveAnswer, Model, ReadyAnswer
 
 STALLED_S = 1.0
@@ -97,6 +98,8 @@ def _reasons(context: AppContext) -> list[str]:
         reasons.append("no_worker")
     if status.model is None:
         reasons.append("no_model")
+    if context.gateway is not None and context.gateway.unreachable_s > LOST_S:
+        reasons.append("no_broker")
     return reasons
 
 

@@ -37,6 +37,13 @@ def _one_of(words: type[StrEnum]) -> str:
     return ", ".join(words)
 
 
+class Place(StrEnum):
+    """Where something goes on."""
+
+    LOCAL = "local"
+    KAFKA = "kafka"
+
+
 class Settings(RtcSettings):
     """The settings of one process. Field order is the order of the table, in which those of WebRTC come last."""
 
@@ -116,6 +123,10 @@ class Settings(RtcSettings):
 
     kafka_bootstrap: Annotated[tuple[str, ...], NoDecode] = _setting(
         (), "KAFKA_BOOTSTRAP_SERVERS", "brokers of the Kafka cluster to start from", "host:port, comma separated"
+    )
+    verdicts: Place = _setting(
+        Place.LOCAL, "DEEPGUARD_VERDICTS", "whose verdicts clients see: this process's, or those of all workers",
+        _one_of(Place),
     )
     kafka_client_id: str = _setting(
         "deepguard", "DEEPGUARD_KAFKA_CLIENT_ID", "name of this client in the broker's logs and quotas",

@@ -109,8 +109,12 @@ class Reader(Protocol):
     async def seek(self, offsets: Mapping[Place, int]) -> None:
         """Goes on from these offsets; partitions not named are not read."""
 
-    async def seek_to_time(self, unix_s: float) -> None:
-        """Goes on from the first record at or after this time, in all partitions."""
+    async def seek_to_time(self, unix_s: float) -> dict[Place, int]:
+        """Goes on from the first record at or after this time, in all partitions, and says which offsets those are.
+
+        Raises BrokerUnreachable.
+        """
+        ...
 
     async def take(self, limit: int, timeout_s: float) -> tuple[Record, ...]:
         """As `Member.take`. Raises BrokerUnreachable."""

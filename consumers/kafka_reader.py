@@ -53,13 +53,15 @@ class KafkaReader:
         for place, offset in offsets.items():
             self._consumer.seek(TopicPartition(*place), offset)
 
-    async def seek_to_time(self, unix_s: float) -> None:
+    async def seek_to_time(self, unix_s: float) -> dict[Place, int]:
         ends = await self.ends()
         with translated():
             async with asyncio.timeout(self._limit_s):
                 found = await self._consumer.offsets_for_times(dict.fromkeys(self._partitions, int(unix_s * 1000)))
         starts = {place: found[place] for place in places_of(self._partitions)}
-        await self.seek({p: ends[p] if start is None else start.offset for p, start in starts.items()})
+        offsets = {place: ends[place] if start is None else start.offset for place, start in starts.items()}
+        await self.seek(offsets)
+        return offsets
 
     async def take(self, limit: int, timeout_s: float) -> tuple[Record, ...]:
         return records_of(await take(self._consumer, limit, timeout_s))

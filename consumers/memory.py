@@ -45,9 +45,11 @@ class MemoryReader:
     async def seek(self, offsets: Mapping[Place, int]) -> None:
         self._positions.next = dict(offsets)
 
-    async def seek_to_time(self, unix_s: float) -> None:
+    async def seek_to_time(self, unix_s: float) -> dict[Place, int]:
         self._log.require_up()
-        self._positions.next = {place: self._first_at(place, unix_s * 1000) for place in self._places}
+        starts = {place: self._first_at(place, unix_s * 1000) for place in self._places}
+        await self.seek(starts)
+        return starts
 
     async def take(self, limit: int, timeout_s: float) -> tuple[Record, ...]:
         return await self._positions.take(limit, timeout_s)

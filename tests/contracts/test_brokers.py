@@ -281,7 +281,9 @@ async def test_a_reader_finds_a_time(ground: Ground, clients: Clients) -> None:
     await asyncio.sleep(0.05)
     await write(writer, ground.topic, 2, partition=0, start=10)
     await write(writer, ground.topic, 1, partition=1, start=20)
-    await reader.seek_to_time(since_s)
+    assert await reader.seek_to_time(since_s) == {
+        Place(ground.topic, 0): 2, Place(ground.topic, 1): 0, Place(ground.topic, 2): 0
+    }
     assert sorted(values(await read_all(reader, 3))) == [10, 11, 20]
     await reader.seek_to_time(time.time() + 60)
     assert not await reader.take(10, 0.2)

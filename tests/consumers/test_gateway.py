@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from consumers.broker import Message
+from consumers.config import Topics
+from consumers.gateway import REPLAY_S, Gateway
+from consumers.memory import MemoryBroker
+from consumers.verdicts import state_message, tombstone, verdict_message
+from stream.events import StreamEnded, StreamStarted, Verdict
+from tests.consumers.verdicts_support import ended, verdict
+from tests.stream.sinks import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from stream.events import Event
+
+TOPICS = Topics()
+
+
+class Cluster:
+    """A broker with a clock that can be set, and a worker's way of writing."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.broker = MemoryBroker({TOPICS.verdicts: 2, TOPICS.states: 2}, now_s=lambda: self.now_s)
+
+    async def say(self, event: Verdict | StreamEnded, partition: int = 0) -> None:
+        """As a worker does: a verdict, then the state that it leads to."""
+        writer = await self.broker.writer()
+        if isinstance(event, Verdict):
+            await writer.write(verdict_message(TOPICS.verdicts, partition, event))
+        await writer.write(state_message(TOPICS.states, partition, event))
+
+    async def write(self, message: Message) -> None:
+        await (await self.broker.writer()).write(message)
+
+
+@asynccontextmanager
+async def running(cluster: Cluster) -> AsyncIterator[tuple[Gateway, list[Event]]]:
+    told: list[Event] = []
+    gateway = Gateway(cluster.broker, TOPICS, told.append)
+    task = asyncio.create_task(gateway.run())
+    try:
+        yield gateway, told
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def words(told: list[Event]) -> list[str]:
+    return [event.id if isinstance(event, Verdict) else f"{type(event).__name__} {event.stream}" for event in told]
+
+
+async def test_it_begins_with_what_was_said_lately_and_goes_on() -> None:
+    cluster = Cluster()
+    cluster.now_s = time.time() - REPLAY_S - 5
+    await cluster.say(verdict("old", 1))
+    cluster.now_s = time.time() - REPLAY_S + 10
+    await cluster.say(verdict("a", 8), partition=1)
+    async with running(cluster) as (gateway, told):
+        await until(lambda: len(told) == 2)
+        cluster.now_s = time.time()
+        await cluster.say(verdict("a", 9), partition=1)
+        await cluster.say(verdict("old", 2))
+        await until(lambda: len(told) == 5)
+        assert gateway.unreachable_s < 60
+    assert words([e for e in told if e.stream == "a"]) == ["StreamStarted a", "a/1/8", "a/1/9"]
+    assert words([e for e in told if e.stream == "old"]) == ["StreamStarted old", "old/1/2"]
+
+
+async def test_an_end_is_told_behind_every_verdict_that_was_written_before_it() -> None:
+    """They lie in two topics, and a reader may see the newer one first."""
+    cluster = Cluster()
+    cluster.now_s = time.time()
+    for sequence in range(1, 2501):
+        await cluster.write(verdict_message(TOPICS.verdicts, 0, verdict("a", sequence)))
+    await cluster.write(state_message(TOPICS.states, 0, ended("a")))
+    async with running(cluster) as (_, told):
+        await until(lambda: bool(told) and isinstance(told[-1], StreamEnded))
+    assert words(told) == ["StreamStarted a", *(f"a/1/{n}" for n in range(1, 2501)), "StreamEnded a"]
+
+
+async def test_what_is_none_of_ours_is_passed_over_and_counted() -> None:
+    cluster = Cluster()
+    cluster.now_s = time.time()
+    await cluster.write(Message(TOPICS.verdicts, b"a", b"\xff not json", (), 0))
+    await cluster.write(Message(TOPICS.verdicts, b"a", b'{"type":"verdict"}', (), 0))
+    await cluster.write(tombstone(TOPICS.states, 0, "a"))
+    await cluster.say(verdict("a", 1))
+    async with running(cluster) as (gateway, told):
+        await until(lambda: len(told) == 2)
+        assert gateway.skipped == 2
+
+
+async def test_a_broker_that_is_away_is_waited_for() -> None:
+    cluster = Cluster()
+    cluster.now_s = time.time()
+    cluster.broker.log.is_up = False
+    async with running(cluster) as (gateway, told):
+        await asyncio.sleep(0.1)
+        assert gateway.unreachable_s == float("inf")
+        cluster.broker.log.is_up = True
+        await cluster.say(verdict("a", 1))
+        await until(lambda: len(told) == 2)
+    assert isinstance(told[0], StreamStarted)
