@@ -20,7 +20,7 @@ async def running_gateway(settings: Settings, bus: Bus) -> AsyncIterator[Gateway
     if settings.verdicts is not Place.KAFKA:
         yield None
         return
-    from consumers.kafka import KafkaBroker  # 0.2 s, and of no use on one machine
+    from consumers.kafka import KafkaBroker  # of no use on one machine
 
     gateway = Gateway(KafkaBroker(kafka_config(settings)), consume_config(settings).topics, bus.publish)
     task = asyncio.get_running_loop().create_task(gateway.run(), name="gateway")
