@@ -10,7 +10,9 @@ from dataclasses import replace
 from api.errors import SettingsRefused
 from api.settings import Settings
 from consumers.config import ConsumeConfig, Topics
+from consumers.errors import ContractBroken
 from consumers.kafka_config import KafkaConfig
+from consumers.places import AllowList, ClaimConfig
 from stream.bus import Bus
 from stream.config import DecisionConfig, StreamConfig, WindowConfig
 from stream.ladder import LadderConfig
@@ -79,6 +81,15 @@ def kafka_config(settings: Settings) -> KafkaConfig:
         record_bytes=settings.kafka_record_bytes,
         session_timeout_s=settings.kafka_session_timeout_s,
     )
+
+
+def claim_config(settings: Settings) -> ClaimConfig:
+    """The part of the settings that concerns references to payloads. Raises SettingsRefused."""
+    try:
+        allowed = AllowList.of(settings.kafka_claim_urls, settings.kafka_claim_private)
+    except ContractBroken as broken:
+        raise SettingsRefused(f"DEEPGUARD_KAFKA_CLAIM_URLS: {broken.message}") from None
+    return ClaimConfig(allowed, payload_bytes=settings.kafka_record_bytes)
 
 
 def consume_config(settings: Settings) -> ConsumeConfig:

@@ -25,6 +25,7 @@ from consumers.kafka_config import SaslMechanism, Security
 
 _MIN_KEY_LENGTH = 16
 _SECRETS = frozenset({"api_keys", "kafka_password", "turn_secret", "turn_password"})
+_LISTS = ("cors_origins", "origins", "proxies", "api_keys", "kafka_bootstrap", "kafka_claim_urls")
 _KAFKA_NAME = r"^[A-Za-z0-9._-]{1,249}$"
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -178,12 +179,20 @@ class Settings(RtcSettings):
         ge=65536, le=64 * 2**20,
     )
 
+    kafka_claim_urls: Annotated[tuple[str, ...], NoDecode] = _setting(
+        (), "DEEPGUARD_KAFKA_CLAIM_URLS", "what `ce_dataref` may begin with; empty: nothing is fetched",
+        "http(s)://host[:port]/path, host may begin with *. , comma separated",
+    )
+    kafka_claim_private: bool = _setting(
+        False, "DEEPGUARD_KAFKA_CLAIM_PRIVATE", "allow references to addresses that are not public", "true or false"
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _empty_means_default(cls, values: Any) -> Any:
         return {k: v for k, v in values.items() if v != "" or k in ("LOG_DIR", "log_dir")}
 
-    @field_validator("cors_origins", "origins", "proxies", "api_keys", "kafka_bootstrap", mode="before")
+    @field_validator(*_LISTS, mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return split(value)
@@ -203,6 +212,16 @@ class Settings(RtcSettings):
         allowed = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
         if any(len(k.get_secret_value()) < _MIN_KEY_LENGTH or set(k.get_secret_value()) - allowed for k in value):
             raise ValueError("a key")
+        return value
+
+    @field_validator("kafka_claim_urls")
+    @classmethod
+    def _are_prefixes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for url in value:
+            scheme, _, rest = url.partition("://")
+            rest = rest.removeprefix("*.")
+            if scheme not in ("http", "https") or not rest or "*" in rest:
+                raise ValueError(url)
         return value
 
     @field_validator("kafka_bootstrap")

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import httpx
 
 from consumers.errors import ContractBroken, ReferenceUnavailable
-from consumers.places import AllowList
+from consumers.places import ClaimConfig as ClaimConfig
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,16 +23,6 @@ if TYPE_CHECKING:
 
 _MAX_REDIRECTS = 3
 _TRY_LATER = frozenset((408, 425, 429, 500, 502, 503, 504))
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimConfig:
-    """`limit_s` is for one fetch as a whole, redirects included; `at_once` for all fetches of this process."""
-
-    allowed: AllowList = field(default_factory=AllowList)
-    payload_bytes: int = 8 * 2**20
-    limit_s: float = 10.0
-    at_once: int = 8
 
 
 async def resolve(host: str, port: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -53,6 +53,16 @@ class AllowList:
         """Raises ContractBroken (refused_reference) for addresses that a stranger must not have us talk to."""
         if not self.private and not _is_public(ip_address(address.partition("%")[0])):
             raise ContractBroken("refused_reference", "the reference leads to a private address")
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimConfig:
+    """`limit_s` is for one fetch as a whole, redirects included; `at_once` for all fetches of this process."""
+
+    allowed: AllowList = field(default_factory=AllowList)
+    payload_bytes: int = 8 * 2**20
+    limit_s: float = 10.0
+    at_once: int = 8
 
 
 def target_of(url: str) -> Target:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api.compose import kafka_config
+from api.compose import claim_config, kafka_config
 from api.errors import SettingsRefused
 from api.settings import Settings, load_settings, require_safe_exposure, settings_markdown, settings_table
 from consumers.kafka_config import SaslMechanism, Security
@@ -52,6 +52,9 @@ def test_defaults_are_those_of_the_table() -> None:
         ("DEEPGUARD_PUBLIC_ADDRESSES", "203.0.113.7, 2001:DB8::7", "public_addresses", ("203.0.113.7", "2001:db8::7")),
         ("DEEPGUARD_TURN", "turn:a?transport=udp,turns:b:443", "turn", ("turn:a?transport=udp", "turns:b:443")),
         ("DEEPGUARD_OVERFLOW_URL", "https://other.example/", "overflow_url", "https://other.example"),
+        ("DEEPGUARD_KAFKA_CLAIM_URLS", "https://*.example.com/a/,http://store:9000/", "kafka_claim_urls",
+         ("https://*.example.com/a/", "http://store:9000/")),
+        ("DEEPGUARD_VERDICTS", "kafka", "verdicts", "kafka"),
         ("DEEPGUARD_PROXIES", "10.0.0.1,10.0.0.2", "proxies", ("10.0.0.1", "10.0.0.2")),
     ],
 )
@@ -79,6 +82,8 @@ def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch, ro
         ("DEEPGUARD_SAMPLE_RATE", "nan"), ("DEEPGUARD_UPLOAD_RATE", "0"), ("DEEPGUARD_ORIGINS", "https://a/b"),
         ("KAFKA_BOOTSTRAP_SERVERS", "kafka"), ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092,https://a:1"),
         ("DEEPGUARD_KAFKA_SECURITY", "TLS"), ("DEEPGUARD_KAFKA_SASL_MECHANISM", "GSSAPI"),
+        ("DEEPGUARD_KAFKA_CLAIM_URLS", "s3://bucket/"), ("DEEPGUARD_KAFKA_CLAIM_URLS", "https://*"),
+        ("DEEPGUARD_KAFKA_CLAIM_URLS", "https://a.*.com/"), ("DEEPGUARD_VERDICTS", "everywhere"),
         ("DEEPGUARD_KAFKA_MEDIA_TOPIC", "a topic"), ("DEEPGUARD_KAFKA_RECORD_BYTES", "1000"),
         ("DEEPGUARD_UDP_PORTS", "40000"), ("DEEPGUARD_UDP_PORTS", "41000-40000"), ("DEEPGUARD_UDP_PORTS", "80-90"),
         ("DEEPGUARD_PUBLIC_ADDRESSES", "example.org"), ("DEEPGUARD_STUN", "https://a"), ("DEEPGUARD_TURN", "turn:a b"),
@@ -118,6 +123,15 @@ def test_kafka_is_reached_as_the_settings_say() -> None:
     assert (config.security, config.mechanism) == (Security.SASL_SSL, SaslMechanism.PLAIN)
     assert (config.username, config.password) == ("me", "hush-hush")
     assert "hush-hush" not in repr(config)
+
+
+def test_references_are_fetched_as_the_settings_say() -> None:
+    config = claim_config(load_settings(kafka_claim_urls="https://*.example.com/a/", kafka_record_bytes=2**20))
+    assert config.allowed.check_url("https://x.example.com/a/b").path == "/a/b"
+    assert (config.payload_bytes, config.allowed.private) == (2**20, False)
+    assert claim_config(load_settings()).allowed.prefixes == ()
+    with pytest.raises(SettingsRefused, match=r"^DEEPGUARD_KAFKA_CLAIM_URLS: "):
+        claim_config(load_settings(kafka_claim_urls="https://me@example.com/"))
 
 
 def test_kafka_needs_an_address_and_a_login_where_one_is_asked_for() -> None:

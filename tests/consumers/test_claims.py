@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.claims import ClaimConfig, Claims
+from consumers.claims import Claims
 from consumers.contract import ClaimCheck, ContentType, Media, Stamp
 from consumers.errors import ContractBroken, ReferenceUnavailable
-from consumers.places import AllowList
+from consumers.places import AllowList, ClaimConfig
 from tests.consumers.store import Store, running_store
 
 if TYPE_CHECKING:
