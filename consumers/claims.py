@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from consumers.errors import ContractBroken, ReferenceUnavailable
-from consumers.places import ClaimConfig as ClaimConfig
+from consumers.places import ClaimConfig as ClaimConfig  # noqa: TC001 - found here, too
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
