@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from consumers.verdicts import State
     from stream.cusum import EvidenceModel
     from stream.events import Event
+    from stream.incident import AlarmChange
     from stream.seams import WorkerFeed
     from stream.types import ModelRef
 
@@ -224,6 +225,9 @@ class StreamRun:
         if isinstance(event, Verdict | StreamEnded):
             self._outbox.append(event)
             self._wake.set()
+
+    def alarm(self, change: AlarmChange) -> None:
+        """Incidents are opened by the service alone; here the verdicts say it."""
 
     def model(self) -> ModelRef | None:
         return self._desk.pool.status.model

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from detector.errors import FaceNotCroppable
@@ -14,7 +13,7 @@ from detector.preprocess import crop_face, quality_of
 from stream.types import FaceObservation, Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from detector.types import DetectedFace, FaceCrop, FaceQuality, FaceScore
 
 NO_MODEL, SCORER_FAILED = "no_model", "scorer_failed"
-PREVIEW_QUALITY = 70
 
 _log = logging.getLogger(__name__)
 
@@ -40,10 +38,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What was learnt of one sample; `unscored` as in Observation."""
+    """What was learnt of one sample; `unscored` as in Observation. `crops` has what was scored, by track."""
 
     faces: tuple[FaceObservation, ...]
     unscored: str = ""
+    crops: Mapping[int, FaceCrop] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +71,12 @@ class Analyser:
         crops = [item.crop for faces in found for item in faces or () if item.crop is not None]
         scores = iter(self._score(crops))
         return tuple(self._report(sample, faces, scores) for sample, faces in zip(samples, found, strict=True))
+
+    @property
+    def suspicious_llr(self) -> float:
+        """Above this a sample speaks for an alarm."""
+        stats = self._scorer.info.evidence if self._scorer is not None else None
+        return (stats.mean_real + stats.mean_fake) / 2 if stats is not None else 0.0
 
     def warm_up(self) -> None:
         """Run the finder once, so that the first frame of the first stream does not pay for it."""
@@ -105,25 +110,17 @@ class Analyser:
         self, sample: Sample, found: list[_Found] | None, scores: Iterator[FaceScore | None]
     ) -> Examined:
         height_px, width_px = sample.rgb.shape[:2]
-        faces = []
+        faces, crops = [], {}
         failed = found is None
         for item in found or ():
             score = next(scores) if item.crop is not None else None
             failed = failed or (score is None and item.crop is not None)
             faces.append(_observe(item, item.face.box.relative(width_px, height_px), score))
+            if item.crop is not None and score is not None:
+                crops[item.track] = item.crop
         if self._scorer is None or self._finder is None:
             return Examined(tuple(faces), NO_MODEL)
-        return Examined(tuple(faces), SCORER_FAILED if failed else "")
-
-
-def preview_jpeg(rgb: NDArray[np.uint8], width_px: int) -> bytes:
-    """A JPEG copy of an RGB uint8 frame, at most `width_px` wide."""
-    height, width = rgb.shape[:2]
-    factor = min(1.0, width_px / width)
-    size = max(1, round(width * factor)), max(1, round(height * factor))
-    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) if factor < 1 else rgb
-    bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)        # numpy takes twenty times as long to turn the colours round
-    return bytes(cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, PREVIEW_QUALITY))[1])
+        return Examined(tuple(faces), SCORER_FAILED if failed else "", crops)
 
 
 def _ignore(name: str) -> None:

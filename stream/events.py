@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from stream.types import EndReason, FrameCounts, ModelRef, Quality
+from stream.types import CloseReason, EndReason, FrameCounts, ModelRef, Quality
 
 SCHEMA_VERSION = 1
 
@@ -159,6 +159,45 @@ class StreamStalled(msgspec.Struct, frozen=True, kw_only=True, tag_field="type",
     v: int = SCHEMA_VERSION
 
 
+class IncidentOpened(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="incident.opened"):
+    """An alarm was kept, with its evidence, as incident `id`. `verdict` is the id of the verdict that opened it.
+
+    `tracks` are the faces whose alarm is open, most suspicious first; `prob_fake` and `suspicion` are the first one's.
+
+    `opened_s` is Unix time, `pts_s` the media time of the window's end.
+    """
+
+    id: str
+    stream: str
+    epoch: int
+    verdict: str
+    opened_s: float
+    pts_s: float
+    tracks: tuple[int, ...]
+    prob_fake: float | None
+    suspicion: float
+    model: ModelRef | None
+    rules_sha256: str
+    source: str
+    sample: bool = False
+    call_id: str = ""
+    participant_id: str = ""
+    v: int = SCHEMA_VERSION
+
+
+class IncidentClosed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="incident.closed"):
+    """The alarm of incident `id` is over. `closed_s` is Unix time, `pts_s` media time."""
+
+    id: str
+    stream: str
+    epoch: int
+    reason: CloseReason
+    opened_s: float
+    closed_s: float
+    pts_s: float
+    v: int = SCHEMA_VERSION
+
+
 class StreamEnded(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="stream.ended"):
     """A stream is over; nothing follows in this epoch."""
 
@@ -170,4 +209,4 @@ class StreamEnded(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", t
     v: int = SCHEMA_VERSION
 
 
-Event = StreamStarted | Verdict | StreamGap | StreamStalled | StreamEnded
+Event = StreamStarted | Verdict | StreamGap | StreamStalled | IncidentOpened | IncidentClosed | StreamEnded

@@ -37,6 +37,7 @@ class PoolConfig:
     unit_credits: int = 32
     flight_bytes: int = 2 * 2**20
     preview_width_px: int = 320
+    blur_faces: bool = False
     jobs_per_worker: int = 2
     limits: MediaLimits = field(default_factory=MediaLimits)
     address_space_bytes: int = 3 * 2**30
@@ -92,6 +93,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     weights_dir: str
     threads: int
     preview_width_px: int
+    blur_faces: bool
     address_space_bytes: int
     max_files: int
     limits: MediaLimits

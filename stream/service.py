@@ -16,6 +16,7 @@ from stream.events import Event, Verdict
 from stream.ipc import FileFrame, JobDone, OpenStream
 from stream.judge import FileVerdict, JudgeOptions, judge_file
 from stream.ladder import Ladder
+from stream.outlet import DirectOutlet
 from stream.pool import FileRequest
 from stream.sampler import Pace, phase_of, rate_hz_of
 from stream.session import Preview, Session, StreamSpec
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from stream.bus import Bus
     from stream.config import StreamConfig
     from stream.cusum import EvidenceModel
+    from stream.incident import AlarmChange
+    from stream.outlet import Outlet
     from stream.pool import WorkerPool
     from stream.seams import SourceControl, WorkerFeed
 
@@ -84,6 +87,7 @@ class StreamService:
         self._config = config
         self._pool = pool
         self._bus = bus
+        self.outlet: Outlet = DirectOutlet(bus)
         self._live: dict[str, Session] = {}
         self._ended: dict[str, _Ended] = {}
         self._epochs: dict[str, int] = {}
@@ -108,6 +112,7 @@ class StreamService:
         if self._balancing is not None:
             self._balancing.cancel()
             await asyncio.gather(self._balancing, return_exceptions=True)
+        await self.outlet.settle()
         self._bus.close()
         await self._pool.close()
 
@@ -214,7 +219,10 @@ class StreamService:
         raise AssertionError("a file job ends with JobDone or an exception")
 
     def publish(self, event: Event) -> None:
-        self._bus.publish(event)
+        self.outlet.publish(event)
+
+    def alarm(self, change: AlarmChange) -> None:
+        self.outlet.alarm(change)
 
     def model(self) -> ModelRef | None:
         return self._pool.status.model

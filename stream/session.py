@@ -11,6 +11,8 @@ import structlog
 
 from stream.config import WindowConfig
 from stream.events import Event, Label, StreamEnded, StreamGap, StreamStalled, StreamStarted, Verdict
+from stream.evidence import AlarmWatch
+from stream.incident import Origin
 from stream.ladder import StreamLoad
 from stream.layers import BASE, FRAMES_PER_SAMPLE, LayerFilter
 from stream.monitor import Moment, Monitor
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from stream.config import StreamConfig
     from stream.cusum import EvidenceModel
+    from stream.incident import AlarmChange
     from stream.layers import Layer
     from stream.seams import SourceControl, WorkerFeed
 
@@ -59,6 +62,9 @@ class Surroundings(Protocol):
 
     def publish(self, event: Event) -> None: ...
 
+    def alarm(self, change: AlarmChange) -> None:
+        """An alarm opened or is over; the verdict, or the end, that says so is published next."""
+
     def model(self) -> ModelRef | None: ...
 
     def evidence(self) -> EvidenceModel | None: ...
@@ -83,6 +89,7 @@ class Session:
         self._windows = WindowConfig()
         self._phase = phase
         self._monitor: Monitor | None = None
+        self._alarms: AlarmWatch | None = None
         self._feed: WorkerFeed | None = None
         self._control: SourceControl | None = None
         self._timeline = Timeline()
@@ -120,6 +127,7 @@ class Session:
         self._layers.needed_hz = FRAMES_PER_SAMPLE * config.windows.sample_rate_hz
         self._feed = attach(self)
         spec = self.spec
+        self._alarms = AlarmWatch(_origin_of(spec, self.epoch), config)
         self._around.publish(
             StreamStarted(
                 stream=spec.stream, epoch=self.epoch, source=spec.source, started_s=self.started_s, sample=spec.sample,
@@ -129,8 +137,9 @@ class Session:
 
     def go_on_from(self, verdict: Verdict) -> None:
         """Goes on behind the last verdict that another process published of this epoch. To be called before media."""
-        if self._monitor is not None:
+        if self._monitor is not None and self._alarms is not None:
             self._monitor.restore(verdict)
+            self._alarms.restore(verdict)
 
     def feed(self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float, layer: Layer = BASE) -> None:
         """Takes one encoded unit from the source; never blocks. Ignored once the stream is ending.
@@ -214,6 +223,7 @@ class Session:
                 self._final = await self._feed.close()
             self._publish_verdicts(self._monitor.finish(self._moment()) if self._monitor is not None else ())
         finally:
+            self._tell(self._alarms.end(time.time()) if self._alarms is not None else None)
             self._around.publish(
                 StreamEnded(stream=self.stream, epoch=self.epoch, reason=reason, message=message, frames=self.frames)
             )
@@ -234,8 +244,9 @@ class Session:
             await self._control.close()
 
     def observed(self, observation: Observation) -> None:
-        if self._monitor is None:
+        if self._monitor is None or self._alarms is None:
             return
+        self._alarms.observe(observation)
         self._newest_s, self._is_behind = observation.pts_s, False
         self.size_px = (observation.width_px, observation.height_px)
         if observation.preview_jpeg is not None:
@@ -272,7 +283,20 @@ class Session:
         for verdict in verdicts:
             self.verdict = verdict
             self._judged_s = time.monotonic()
+            if self._alarms is not None:
+                self._tell(self._alarms.follow(verdict, time.time(), self._around.evidence()))
             self._around.publish(verdict)
+
+    def _tell(self, change: AlarmChange | None) -> None:
+        if change is not None:
+            self._around.alarm(change)
 
     def _moment(self) -> Moment:
         return Moment(time.time(), self.frames, self._around.model(), self._around.evidence())
+
+
+def _origin_of(spec: StreamSpec, epoch: int) -> Origin:
+    return Origin(
+        stream=spec.stream, epoch=epoch, source=spec.source, sample=spec.sample, call_id=spec.call_id,
+        participant_id=spec.participant_id,
+    )

@@ -237,6 +237,7 @@ def _settings(config: PoolConfig, socket_fd: int, note_fd: int) -> WorkerSetting
         weights_dir=str(config.weights_dir.resolve()) if config.weights_dir else "",
         threads=config.threads,
         preview_width_px=config.preview_width_px,
+        blur_faces=config.blur_faces,
         address_space_bytes=config.address_space_bytes,
         max_files=config.max_files,
         limits=config.limits,

@@ -45,6 +45,14 @@ class EndReason(StrEnum):
     SHUTDOWN = "shutdown"
 
 
+class CloseReason(StrEnum):
+    """Why an incident is over."""
+
+    ALARM_OVER = "alarm_over"       # the evidence fell again, or the face was not seen any more
+    STREAM_ENDED = "stream_ended"
+    INTERRUPTED = "interrupted"     # the process that watched the stream is gone
+
+
 class MediaUnit(msgspec.Struct, frozen=True, kw_only=True):
     """One encoded access unit or one still picture. `sequence` is contiguous per epoch at the publisher."""
 
@@ -88,13 +96,33 @@ class FaceObservation(msgspec.Struct, frozen=True, kw_only=True):
     heat_map: bytes | None = None
 
 
+class FacePicture(msgspec.Struct, frozen=True, kw_only=True):
+    """What the network saw of one face: `png` is its input, 224 x 224 RGB without loss (None where faces are blurred);
+    `spectrum` is `detector.frequency.spectrum` of the face at its own resolution, empty where it is too small."""
+
+    track: int
+    png: bytes | None
+    spectrum: tuple[float, ...]
+
+
+class Pictures(msgspec.Struct, frozen=True, kw_only=True):
+    """A sampled frame as evidence: a JPEG copy, and its suspicious faces."""
+
+    jpeg: bytes
+    faces: tuple[FacePicture, ...]
+
+    def __repr__(self) -> str:
+        return f"Pictures({len(self.jpeg)} bytes, {len(self.faces)} faces)"
+
+
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker learnt at one sampled instant.
 
     `cell` is the sampling-grid cell that the frame fills and `pace` how densely was sampled (see `stream.sampler`);
     `frame_number` counts decoded frames of the epoch from 0. `unscored` names why no face has a score ("no_model",
     "scorer_failed"), or is "".
-    `preview_jpeg` is a small copy of the frame for people to look at, or None.
+    `preview_jpeg` is a small copy of the frame for people to look at, or None; `pictures` are there now and then while
+    a face is suspicious.
     """
 
     stream: str
@@ -110,6 +138,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     unscored: str = ""
     pace: int = 5
     preview_jpeg: bytes | None = None
+    pictures: Pictures | None = None
 
     def __repr__(self) -> str:
         return f"Observation({self.stream}/{self.epoch}/{self.sequence}, {self.pts_s:.3f} s, {len(self.faces)} faces)"

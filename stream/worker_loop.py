@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stream.analyse import Sample, preview_jpeg
+from stream.analyse import Sample
 from stream.filejob import FileJob, JobTools
 from stream.inhand import stream_name
 from stream.ipc import (
@@ -29,6 +29,7 @@ from stream.ipc import (
     StreamFailed,
 )
 from stream.lane import CREDITS_EVERY_S, HOLD_S, Lane
+from stream.pictures import Darkroom
 from stream.sandbox import return_memory
 from stream.types import DropCause, Observation
 
@@ -42,11 +43,13 @@ if TYPE_CHECKING:
     from stream.ipc import ToWorker
     from stream.lane import LaneSample
     from stream.pool_config import WorkerSettings
+    from stream.types import Pictures
 
 DECODE_BUDGET_S = 0.01
 SAMPLES_PER_ROUND = 4       # the gain of a larger batch is small, and whoever is in it waits for the others
 IDLE_S = 1.0
 ASIDE_S = 0.005
+PICTURES_EVERY_S = 1.0      # of media, per stream
 
 _log = logging.getLogger(__name__)
 _Key = tuple[str, int]
@@ -61,7 +64,7 @@ class WorkerLoop:
         self._analyser = analyser
         analyser.on_frame = in_hand.note
         self._limits = settings.limits
-        self._preview_width_px = settings.preview_width_px
+        self._darkroom = Darkroom(analyser.suspicious_llr, settings.preview_width_px, settings.blur_faces)
         self._lanes: dict[_Key, Lane] = {}
         self._jobs: deque[FileJob] = deque()
         self._tools = JobTools(analyser, settings.limits, ThreadPoolExecutor(1, thread_name_prefix="aside"))
@@ -191,8 +194,19 @@ class WorkerLoop:
             faces=examined.faces,
             unscored=examined.unscored,
             pace=item.pace,
-            preview_jpeg=preview_jpeg(sample.rgb, self._preview_width_px),
+            preview_jpeg=self._darkroom.preview(sample.rgb, examined),
+            pictures=self._pictures(lane, result),
         )
+
+    def _pictures(self, lane: Lane, result: tuple[Sample, Examined]) -> Pictures | None:
+        """Evidence, where there is any and the stream has given none for a while."""
+        sample, examined = result
+        if lane.opened.repeatable or sample.pts_s - lane.pictured_s < PICTURES_EVERY_S:
+            return None
+        pictures = self._darkroom.evidence(sample.rgb, examined)
+        if pictures is not None:
+            lane.pictured_s = sample.pts_s
+        return pictures
 
     def _return_credits(self, key: _Key, lane: Lane, now: bool) -> None:
         """Before the samples are judged, so that units go on coming meanwhile."""

@@ -11,7 +11,7 @@ import pytest
 from detector.errors import FinderFailed, ScorerFailed
 from detector.following import FaceTracks
 from detector.types import DetectedFace, FaceBox, FaceScore, ModelInfo
-from stream.analyse import Analyser, Sample, preview_jpeg
+from stream.analyse import Analyser, Sample
 from stream.heat import heat_picture_png
 from tests.synthetic import pattern
 
@@ -132,13 +132,6 @@ def test_tracks_go_on_when_the_size_changes() -> None:
         for number, width in enumerate((320, 160, 640, 320))
     ]
     assert found == [7, 7, 7, 7]
-
-
-@pytest.mark.parametrize(("width", "height"), [(640, 360), (320, 240), (100, 50), (1, 1), (5000, 2)])
-def test_previews_are_small_jpegs(width: int, height: int) -> None:
-    bgr = cv2.imdecode(np.frombuffer(preview_jpeg(pattern(1, width, height), 320), np.uint8), cv2.IMREAD_COLOR)
-    assert bgr.shape[1] == min(width, 320)
-    assert bgr.shape[0] == max(1, round(height * min(1.0, 320 / width)))
 
 
 @pytest.mark.parametrize("width", [320, 3200])

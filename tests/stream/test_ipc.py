@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stream import ipc
 from stream.channel import MAX_MESSAGE_BYTES, WorkerChannel, pack, receive
 from stream.errors import ChannelBroken
-from stream.types import Codec, DropCause, FrameCounts, MediaUnit, ModelRef, Observation
+from stream.types import Codec, DropCause, FacePicture, FrameCounts, MediaUnit, ModelRef, Observation, Pictures
 from tests.stream.observations import face
 
 COUNTS = FrameCounts(received=9, decoded=8, sampled=2, scored=1, dropped={"queue_full": 1})
@@ -22,6 +22,7 @@ UNIT = MediaUnit(
 SEEN = Observation(
     stream="s", epoch=3, sequence=7, cell=-1, frame_number=0, pts_s=0.0, capture_s=1e9, width_px=640, height_px=360,
     faces=(face(),), unscored="", preview_jpeg=b"\xff\xd8",
+    pictures=Pictures(jpeg=b"\xff\xd8", faces=(FacePicture(track=1, png=b"\x89PNG", spectrum=(0.5, -1.5)),)),
 )
 TO_WORKER = [
     ipc.OpenStream(stream="s", epoch=3, codec=Codec.H264, rate_hz=2.0, phase=0.5, first_track=4, after_cell=-1),

@@ -7,9 +7,9 @@ import pytest
 
 from stream import wire
 from stream.config import StreamConfig
-from stream.events import Event, StreamEnded, StreamGap, StreamStalled, StreamStarted
+from stream.events import Event, IncidentClosed, IncidentOpened, StreamEnded, StreamGap, StreamStalled, StreamStarted
 from stream.monitor import Monitor
-from stream.types import EndReason, FrameCounts
+from stream.types import CloseReason, EndReason, FrameCounts
 from tests.stream.observations import face, moment, observation
 
 
@@ -20,6 +20,13 @@ def events() -> list[Event]:
         verdict,
         StreamGap(stream="call", epoch=7, cause="worker_lost", from_s=2.0),
         StreamStalled(stream="call", epoch=7, silent_s=5.5, from_s=2.0),
+        IncidentOpened(
+            id="inc_1", stream="call", epoch=7, verdict="call/7/9", opened_s=1.5, pts_s=5.0, tracks=(1,),
+            prob_fake=0.99, suspicion=1.0, model=None, rules_sha256="0" * 64, source="whip",
+        ),
+        IncidentClosed(
+            id="inc_1", stream="call", epoch=7, reason=CloseReason.ALARM_OVER, opened_s=1.5, closed_s=9.5, pts_s=13.0
+        ),
         StreamEnded(stream="call", epoch=7, reason=EndReason.STOPPED, message="", frames=FrameCounts(received=3)),
     ]
 
