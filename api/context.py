@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from api.settings import Settings
     from api.uploads import Spool
     from consumers.gateway import Gateway
-    from stream.bus import Bus
+    from stream.bus import Bus, Subscription
     from stream.service import StreamService
 
 
@@ -37,7 +37,7 @@ class AppContext:
     jobs: JobTable
     loop_watch: LoopWatch
     gateway: Gateway | None = None
-    watchers: set[Watcher] = field(default_factory=set)
+    watchers: set[Watcher | Subscription] = field(default_factory=set)
 
     @property
     def is_local_only(self) -> bool:

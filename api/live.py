@@ -36,7 +36,7 @@ HEARTBEAT_S = 15
 MAX_MESSAGE_BYTES = 64 * 1024
 SUBSCRIBE_WITHIN_S = 10.0
 SEND_WITHIN_S = 5.0
-MAX_WATCHERS = 256
+MAX_WATCHERS = 1024
 EVERYTHING = "*"
 
 _WISH_EVERY_S = 0.1         # a snapshot costs us more than a wish costs the client
@@ -226,6 +226,11 @@ def _require_welcome(websocket: WebSocket, context: AppContext) -> None:
     if context.is_local_only:
         require_local_host(websocket.headers.get("host"))
     require_origin(websocket.headers, websocket.scope["scheme"], context.allowed_origins)
+    require_room_to_watch(context)
+
+
+def require_room_to_watch(context: AppContext) -> None:
+    """Raises Busy where there are as many watchers as there may be."""
     if len(context.watchers) >= MAX_WATCHERS:
         raise Busy("service_full", f"{MAX_WATCHERS} watchers are connected, which is the limit", 5)
 

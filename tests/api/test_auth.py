@@ -16,7 +16,7 @@ PUBLIC = ["/health", "/livez", "/readyz", "/v1/limits", "/", "/docs", "/openapi.
 PRIVATE = [
     ("POST", "/predict"), ("POST", "/gradcam"), ("GET", "/v1/streams"), ("GET", "/v1/streams/x"),
     ("DELETE", "/v1/streams/x"), ("GET", "/v1/streams/x/frame.jpg"), ("GET", "/v1/jobs/x"), ("DELETE", "/v1/jobs/x"),
-    ("GET", "/v1/policy"), ("POST", "/whip/x"), ("GET", "/whip/x"), ("DELETE", "/whip/x/y"),
+    ("GET", "/v1/policy"), ("GET", "/v1/events"), ("POST", "/whip/x"), ("GET", "/whip/x"), ("DELETE", "/whip/x/y"),
     ("PATCH", "/whip/x/y"), ("GET", "/whip/x/y"), ("POST", "/v1/calls/c/participants/p/whip"),
 ]
 
