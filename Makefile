@@ -6,10 +6,12 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
             $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP    := $(PY) -m pip --disable-pip-version-check
 CHROMIUM_PACKAGES := chromium
+GSTREAMER_PACKAGES := gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice python3-gst-1.0 \
+    gir1.2-gst-plugins-bad-1.0
 KAFKA_PACKAGES := default-jre-headless maven
 KAFKA := build/kafka/.fetched
 
-.PHONY: run test test-fast lint bench soak lock clean browser kafka help
+.PHONY: run test test-fast test-peers peers lint bench soak lock clean browser kafka help
 
 help:               ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -17,9 +19,13 @@ help:               ## this list
 run: $(VENV)/.serve ## set up, start the service, publish the sample call, open the dashboard
 	$(VENV)/bin/deepguard demo
 
-test: $(VENV)/.test browser kafka ## set up and run every test
+test: $(VENV)/.test browser kafka peers ## set up and run every test
 	$(PY) -m pytest -m "not slow and not e2e and not bench and not soak"
 	$(PY) -m pytest -m "(slow or e2e) and not bench and not soak"
+
+test-peers: $(VENV)/.test browser peers ## calls from other people's WebRTC: Chromium, FFmpeg, GStreamer
+	$(PY) -m pytest tests/e2e/test_browser.py tests/e2e/test_whip_aiortc.py tests/e2e/test_whip_ffmpeg.py \
+	    tests/e2e/test_whip_gstreamer.py
 
 test-fast: $(VENV)/.test ## the tests that need no more than a few seconds each
 	$(PY) -m pytest -m "not slow and not e2e and not bench and not soak"
@@ -65,6 +71,13 @@ browser:
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(CHROMIUM_PACKAGES); \
 	  else echo "The browser tests need Chromium: install the package 'chromium' (Debian, Ubuntu) and run again."; exit 1; fi; }
+
+peers:
+	@/usr/bin/python3 -c 'import gi; gi.require_version("GstWebRTC", "1.0")' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(GSTREAMER_PACKAGES); \
+	  else echo "The tests with GStreamer need '$(GSTREAMER_PACKAGES)' (Debian, Ubuntu); install them and run again."; \
+	    exit 1; fi; }
 
 kafka: $(KAFKA)
 

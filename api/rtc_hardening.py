@@ -21,6 +21,7 @@ import aioice.turn
 import structlog
 from aioice.candidate import candidate_foundation, candidate_priority
 from aiortc import RTCConfiguration, RTCPeerConnection
+from aiortc.rtcdtlstransport import RTCCertificate
 from aiortc.rtcrtpreceiver import NackGenerator
 from aiortc.rtp import RtcpByePacket
 
@@ -37,6 +38,12 @@ log = structlog.get_logger(__name__)
 
 FIXED_BITRATE_BPS = 2_500_000
 
+CIPHERS = (
+    b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA:"
+    b"ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-CHACHA20-POLY1305"
+)
+"""aiortc's own, and those for publishers whose certificate is RSA (GStreamer up to 1.22)."""
+
 PRIVATE_PARTS: dict[str, tuple[str, ...]] = {
     "aiortc.rtcrtpreceiver.RTCRtpReceiver": (
         "_RTCRtpReceiver__jitter_buffer", "_RTCRtpReceiver__decoder_queue", "_RTCRtpReceiver__decoder_thread",
@@ -45,6 +52,7 @@ PRIVATE_PARTS: dict[str, tuple[str, ...]] = {
     ),
     "aiortc.rtcrtpreceiver": ("NackGenerator",),
     "aiortc.rtcdtlstransport.RTCDtlsTransport": ("_rtp_router", "_handle_rtp_data", "_handle_rtcp_data"),
+    "aiortc.rtcdtlstransport.RTCCertificate": ("_create_ssl_context",),
     "aiortc.rtcdtlstransport.RtpRouter": ("route_rtp", "ssrc_table"),
     "aiortc.rtcrtpsender.RTCRtpSender": ("_send_keyframe",),
     "aioice.ice": ("get_host_addresses", "StunProtocol"),
@@ -291,6 +299,14 @@ def _is_welcome(connection: Any, data: bytes, address: tuple[Any, ...]) -> bool:
     return any(pair.remote_addr == address and pair.state is _SUCCEEDED for pair in pairs)
 
 
+def _create_ssl_context(self: Any, srtp_profiles: list[Any]) -> Any:
+    context = _original_ssl_context(self, srtp_profiles)
+    context.set_cipher_list(CIPHERS)
+    return context
+
+
+_original_ssl_context = RTCCertificate._create_ssl_context
+RTCCertificate._create_ssl_context = _create_ssl_context        # type: ignore[method-assign]
 _SUCCEEDED = aioice.ice.CandidatePair.State.SUCCEEDED
 _original_datagram_received = aioice.ice.StunProtocol.datagram_received
 aioice.ice.StunProtocol.datagram_received = _datagram_received      # type: ignore[method-assign,assignment]
