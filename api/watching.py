@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 from api.client import Cut, Happened, Known, watch
 from stream import wire
-from stream.events import REASON_TEXT, StreamEnded, StreamGap, StreamStalled, StreamStarted, Verdict
+from stream.events import (
+    REASON_TEXT,
+    IncidentClosed,
+    IncidentOpened,
+    StreamEnded,
+    StreamGap,
+    StreamStalled,
+    StreamStarted,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +59,11 @@ def line_of(event: Event) -> str:
             return f"{event.from_s:8.1f} s  {event.stream}  media is missing from here on ({event.cause})"
         case StreamStalled():
             return f"{event.from_s:8.1f} s  {event.stream}  nothing has come for {event.silent_s:.0f} s"
+        case IncidentOpened():
+            faces = ", ".join(map(str, event.tracks))
+            return f"{event.pts_s:8.1f} s  {event.stream}  ALARM: incident {event.id} opened (face {faces})"
+        case IncidentClosed():
+            return f"{event.pts_s:8.1f} s  {event.stream}  incident {event.id} closed ({event.reason.value})"
         case StreamEnded():
             why = f": {event.message}" if event.message else ""
             return f"{'':8}    {event.stream}  ended ({event.reason.value}{why})"

@@ -11,7 +11,16 @@ import pytest
 
 from api.watching import line_of
 from stream import wire
-from stream.events import Label, Reason, StreamEnded, StreamGap, StreamStalled
+from stream.events import (
+    CloseReason,
+    IncidentClosed,
+    IncidentOpened,
+    Label,
+    Reason,
+    StreamEnded,
+    StreamGap,
+    StreamStalled,
+)
 from stream.types import EndReason, FrameCounts
 from tests.api.calls import said, started
 from tests.api.conftest import KEY
@@ -22,6 +31,13 @@ if TYPE_CHECKING:
     from stream.events import Event
     from tests.api.rig import Rig
 
+OPENED = IncidentOpened(
+    id="i-1", stream="w", epoch=1, verdict="w/1/9", opened_s=0.0, pts_s=9.5, tracks=(2, 0), prob_fake=0.9,
+    suspicion=1.0, model=None, rules_sha256="", source="test",
+)
+CLOSED = IncidentClosed(
+    id="i-1", stream="w", epoch=1, reason=CloseReason.CLEARED, opened_s=0.0, closed_s=3.0, pts_s=12.5
+)
 ENDED = StreamEnded(stream="w", epoch=1, reason=EndReason.FAILED, message="no picture", frames=FrameCounts())
 
 
@@ -50,7 +66,7 @@ def test_events_are_lines() -> None:
     lines = [line_of(event) for event in (
         started("w", call_id="room"), fake, msgspec.structs.replace(said("w", 3), prob_fake=None),
         StreamGap(stream="w", epoch=1, cause="packet_loss", from_s=7.25),
-        StreamStalled(stream="w", epoch=1, silent_s=5.2, from_s=8.0), ENDED,
+        StreamStalled(stream="w", epoch=1, silent_s=5.2, from_s=8.0), OPENED, CLOSED, ENDED,
     )]
     assert lines == [
         "     0.0 s  w  started (test, call room)",
@@ -59,6 +75,8 @@ def test_events_are_lines() -> None:
         "     4.0 s  w  UNCERTAIN        the evidence lies between the bounds  (100% of the media examined)",
         "     7.2 s  w  media is missing from here on (packet_loss)",
         "     8.0 s  w  nothing has come for 5 s",
+        "     9.5 s  w  ALARM: incident i-1 opened (face 2, 0)",
+        "    12.5 s  w  incident i-1 closed (cleared)",
         "            w  ended (failed: no picture)",
     ]
 
