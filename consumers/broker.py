@@ -91,6 +91,9 @@ class Member(Protocol):
     async def pause(self, places: Collection[Place], paused: bool) -> None:
         """Stops or resumes reading these partitions; places that are not ours are ignored."""
 
+    async def rewind(self, offsets: Mapping[Place, int]) -> None:
+        """Goes on from these offsets; places that are not ours are ignored. Not while a `take` waits."""
+
     async def lag(self) -> dict[Place, int]:
         """Records behind the end, per assigned partition. Raises BrokerUnreachable."""
         ...

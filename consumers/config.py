@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from consumers.claims import ClaimConfig
 from stream.config import StreamConfig
 
 
@@ -20,7 +21,8 @@ class Topics:
 @dataclass(frozen=True, slots=True)
 class ConsumeConfig:
     """Of one stream, at most `in_hand` records are in the workers' hands; reading of a partition rests while it holds
-    more than `held_bytes` or `held_records`. A stream is over after `idle_s` without a record."""
+    more than `held_bytes` or `held_records`. A stream is over after `idle_s` without a record. What may yet be fetched
+    is given up after `transient_s`."""
 
     topics: Topics = field(default_factory=Topics)
     group: str = "deepguard"
@@ -30,6 +32,8 @@ class ConsumeConfig:
     held_bytes: int = 16 * 2**20
     held_records: int = 512
     idle_s: float = 30.0
+    claims: ClaimConfig = field(default_factory=ClaimConfig)
+    transient_s: float = 30.0
     commit_every_s: float = 0.5
     batch: int = 128
     longest_backoff_s: float = 5.0

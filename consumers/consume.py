@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from consumers.claims import Claims
 from consumers.desk import Desk
 from consumers.errors import BrokerUnreachable, GenerationLost
 from consumers.outgoing import Outgoing
@@ -59,7 +60,8 @@ class Consumer:
         writer = await self._patiently(self._broker.writer, stop)
         if writer is None:
             return
-        self._desk = Desk(self._config, self._pool, Outgoing(writer, self._config.longest_backoff_s))
+        claims = Claims(self._config.claims)
+        self._desk = Desk(self._config, self._pool, Outgoing(writer, self._config.longest_backoff_s), claims)
         try:
             async with self._tasks:
                 self._member = await self._patiently(self._join, stop)
@@ -73,6 +75,7 @@ class Consumer:
                     await self._let_go()
                     await self._member.close()
         finally:
+            await claims.close()
             await writer.close()
 
     async def _join(self) -> Member:
@@ -99,10 +102,13 @@ class Consumer:
         if self._is_leaving or self._desk is None:
             return
         log.info("partitions assigned", partitions=sorted(place.partition for place in places))
+        self._begin(self._desk, places)
+
+    def _begin(self, desk: Desk, places: Collection[Place]) -> None:
         partitions = [place.partition for place in places]
         self._restoring = self._tasks.create_task(load_states(self._broker, self._config.topics.states, partitions))
         for place in places:
-            part = PartitionRun(place, self._desk, self._restoring)
+            part = PartitionRun(place, desk, self._restoring)
             task = self._tasks.create_task(part.run(), name=f"partition {place.partition}")
             self._parts[place] = part, task
 
@@ -111,11 +117,25 @@ class Consumer:
             try:
                 await self._set_paused(member)
                 self._hand_out(await member.take(self._config.batch, _TAKE_S))
+                await self._make_good(member)
                 if time.monotonic() - self._committed_s >= self._config.commit_every_s:
                     await self._commit()
             except BrokerUnreachable as error:
                 log.warning("broker unreachable", error=str(error))
                 await _pause(stop)
+
+    async def _make_good(self, member: Member) -> None:
+        """Reads again what a worker took with it, as if all partitions had just come to us."""
+        desk = self._desk
+        if desk is None or not desk.worker_lost.is_set():
+            return
+        desk.worker_lost.clear()
+        parts = dict(self._parts)
+        starts = {place: part.committable for place, (part, _) in parts.items()}
+        await self._let_go()
+        if not self._parts:     # or else they were assigned anew just now
+            await member.rewind({place: offset for place, offset in starts.items() if offset is not None})
+            self._begin(desk, parts.keys())
 
     def _hand_out(self, batch: Batch) -> None:
         self._generation = batch.generation

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import count
 from typing import TYPE_CHECKING
 
 import structlog
 
 from consumers.dlq import Limit, dead_letter
+from consumers.suspects import Suspects
 
 if TYPE_CHECKING:
     from consumers.broker import Record
+    from consumers.claims import Claims
     from consumers.config import ConsumeConfig
     from consumers.dlq import Cause
     from consumers.outgoing import Outgoing
@@ -21,14 +24,18 @@ log = structlog.get_logger(__name__)
 
 class Desk:
     """Shared by all partitions; used from one event loop. `handles` numbers every opening of a stream in the pool, so
-    that what a former opening still has to say is never taken for the present one's."""
+    that what a former opening still has to say is never taken for the present one's. `worker_lost` is set when a worker
+    took media with it that has to be read again."""
 
-    def __init__(self, config: ConsumeConfig, pool: WorkerPool, out: Outgoing) -> None:
+    def __init__(self, config: ConsumeConfig, pool: WorkerPool, out: Outgoing, claims: Claims) -> None:
         self.config = config
         self.pool = pool
         self.out = out
         self.handles = count(1)
+        self.claims = claims
         self.limit = Limit()
+        self.suspects = Suspects()
+        self.worker_lost = asyncio.Event()
         self.dead = 0
 
     async def refuse(self, record: Record, cause: Cause) -> None:

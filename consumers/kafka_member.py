@@ -67,6 +67,12 @@ class KafkaMember:
         ours = self._consumer.assignment() & {TopicPartition(*place) for place in places}
         (self._consumer.pause if paused else self._consumer.resume)(*ours)
 
+    async def rewind(self, offsets: Mapping[Place, int]) -> None:
+        ours = self._consumer.assignment()
+        for place, offset in offsets.items():
+            if TopicPartition(*place) in ours:
+                self._consumer.seek(TopicPartition(*place), offset)
+
     async def lag(self) -> dict[Place, int]:
         with translated():
             async with asyncio.timeout(self._config.request_timeout_s):

@@ -88,6 +88,9 @@ class MemoryMember:
         self._positions.paused = self._positions.paused | ours if paused else self._positions.paused - ours
         self._log.tell()
 
+    async def rewind(self, offsets: Mapping[Place, int]) -> None:
+        self._positions.next |= {place: at for place, at in offsets.items() if place in self._positions.next}
+
     async def lag(self) -> dict[Place, int]:
         self._log.require_up()
         return {place: len(self._log.records(place)) - at for place, at in sorted(self._positions.next.items())}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
 from consumers.commit import committable
-from consumers.contract import ClaimCheck, parse
+from consumers.contract import ClaimCheck, Media, parse
 from consumers.dlq import Cause
-from consumers.errors import ContractBroken
+from consumers.errors import ContractBroken, ReferenceUnavailable
 from consumers.stream_run import Arrival, StreamRun
 from consumers.verdicts import tombstone
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from consumers.verdicts import State
 
 _PAST_KEPT = 10_000
+_FIRST_BACKOFF_S = 0.5
 
 
 class PartitionRun:
@@ -96,10 +98,28 @@ class PartitionRun:
             await self._desk.refuse(record, Cause("contract", broken.code, broken.message))
             return
         if isinstance(item, ClaimCheck):
-            await self._desk.refuse(record, Cause("fetch", "bad_reference", "references are not fetched here"))
-            return
+            found = await self._redeem(item)
+            if isinstance(found, Cause):
+                await self._desk.refuse(record, found)
+                return
+            item = found
         run = self._runs.get(item.stamp.stream) or self._begin(tasks, item.stamp.stream)
         run.put(Arrival(record, item))
+
+    async def _redeem(self, claim: ClaimCheck) -> Media | Cause:
+        """What a claim check stands for, or why it is given up. Its partition waits meanwhile."""
+        attempts, backoff_s = 1, _FIRST_BACKOFF_S
+        deadline_s = time.monotonic() + self._desk.config.transient_s
+        while True:
+            try:
+                return await self._desk.claims.redeem(claim)
+            except ContractBroken as broken:
+                return Cause("fetch", broken.code, broken.message, attempts)
+            except ReferenceUnavailable as error:
+                if time.monotonic() + backoff_s > deadline_s:
+                    return Cause("fetch", "unavailable", str(error), attempts)
+            await asyncio.sleep(backoff_s)
+            attempts, backoff_s = attempts + 1, 2 * backoff_s
 
     def _begin(self, tasks: asyncio.TaskGroup, stream: str) -> StreamRun:
         state = self._past.pop(stream, None) or self._states.pop(stream, None)

@@ -16,6 +16,7 @@ from consumers.commit import Starts, needed_from_s
 from consumers.contract import ContentType, EndOfStream, Media
 from consumers.dlq import Cause
 from consumers.order import Order, Turn
+from consumers.suspects import TRIES
 from consumers.verdicts import state_message, verdict_message
 from stream.events import StreamEnded, Verdict
 from stream.ipc import OpenStream
@@ -24,6 +25,8 @@ from stream.session import Session, StreamSpec
 from stream.types import Codec, DropCause, EndReason, FrameCounts, MediaUnit, Observation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from consumers.broker import Place, Record
     from consumers.desk import Desk
     from consumers.verdicts import State
@@ -52,6 +55,13 @@ class Arrival(NamedTuple):
         return len(self.item.payload) if isinstance(self.item, Media) else 0
 
 
+class Refusal(NamedTuple):
+    """A record that goes to the dead letters."""
+
+    record: Record
+    cause: Cause
+
+
 class StreamRun:
     """Owns the session of the epoch at hand. `state` is where another process left the stream, if one did."""
 
@@ -65,8 +75,12 @@ class StreamRun:
         self._desk = desk
         self._order = Order(_ended_epoch(state))
         self._inbox: deque[Arrival] = deque()
-        self._outbox: deque[Verdict | StreamEnded] = deque()
-        self._fed: deque[int] = deque()         # bytes of each unit that is not decoded yet
+        self._outbox: deque[Verdict | StreamEnded | Refusal] = deque()
+        self._fed: deque[Arrival] = deque()     # what is not decoded yet
+        self._last_fed = -1
+        self._last_refused = -2
+        self._observed = 0
+        self._is_lost = False
         self._starts = Starts()
         self._session: Session | None = None
         self._codec = Codec.JPEG
@@ -115,11 +129,23 @@ class StreamRun:
     # Records in.
 
     async def _take_in(self) -> None:
-        while self._inbox and len(self._fed) < self._desk.config.in_hand and self._ending is None:
+        while self._inbox and self._ending is None and self._has_room(self._inbox[0].record.offset):
             arrival = self._inbox[0]
             await self._take(arrival)
             self._inbox.popleft()
             self.held_bytes -= arrival.size
+
+    def _has_room(self, offset: int) -> bool:
+        """Whether this record can go in; one that may crash the worker only when nothing else is there."""
+        suspects = self._desk.suspects
+        if self._is_lost:
+            return False
+        if not (suspects.is_suspect(self._place, offset) or suspects.is_suspect(self._place, self._last_fed)):
+            return len(self._fed) < self._desk.config.in_hand
+        if self._fed or (self._session is not None and self._session.frames.sampled > self._observed):
+            return False
+        suspects.clear(self._place, self._last_fed)
+        return True
 
     async def _take(self, arrival: Arrival) -> None:
         item = arrival.item
@@ -134,24 +160,31 @@ class StreamRun:
             return
         if step.missing and self._session is not None:
             self._session.gap(DropCause.PACKET_LOSS)
-        problem = self._feed(arrival.record.offset, item)
+        problem = self._problem(arrival.record.offset, item) or self._feed(arrival, item)
         if problem is not None:
             await self._desk.refuse(arrival.record, problem)
 
-    def _feed(self, offset: int, media: Media) -> Cause | None:
+    def _problem(self, offset: int, media: Media) -> Cause | None:
+        """Why a unit is not given to a worker, if so."""
+        limit = self._desk.config.unit_bytes
+        if len(media.payload) > limit:
+            return Cause("decode", "too_large", f"{len(media.payload)} bytes; at most {limit} are taken")
+        if self._desk.suspects.is_condemned(self._place, offset):
+            return Cause("decode", "kills_worker", "worker processes crashed or hung on it", TRIES)
+        return None
+
+    def _feed(self, arrival: Arrival, media: Media) -> Cause | None:
         """Hands a unit to the worker. Why it cannot be, if so."""
         codec = _CODECS.get(media.content_type)
         if codec is None:
             return Cause("decode", "unsupported_media", f"{media.content_type} is not judged")
-        if len(media.payload) > self._desk.config.unit_bytes:
-            limit = self._desk.config.unit_bytes
-            return Cause("decode", "too_large", f"{len(media.payload)} bytes; at most {limit} are taken")
         if self._session is None:
             self._open(media, codec)
         elif codec is not self._codec and not (codec in _STILLS and self._codec in _STILLS):
             return Cause("decode", "codec_changed", f"{codec} in an epoch of {self._codec}")
-        self._starts.took(offset, media.pts_s, media.keyframe)
-        self._fed.append(len(media.payload))
+        self._last_fed = arrival.record.offset
+        self._starts.took(self._last_fed, media.pts_s, media.keyframe)
+        self._fed.append(arrival)
         assert self._session is not None
         self._session.feed_unit(MediaUnit(
             stream=self.stream, epoch=self._handle, sequence=media.stamp.sequence, codec=codec, payload=media.payload,
@@ -163,6 +196,7 @@ class StreamRun:
     def _open(self, media: Media, codec: Codec) -> None:
         epoch, streams = media.stamp.epoch, self._desk.config.streams
         self._handle = next(self._desk.handles)
+        self._observed = 0
         self._codec = codec
         phase = phase_of(self.stream, epoch)
         opened = OpenStream(
@@ -199,13 +233,19 @@ class StreamRun:
         """Everything that waits: verdicts, then the state that they lead to, then what is not needed any more."""
         topics, partition = self._desk.config.topics, self._place.partition
         while self._outbox:
+            reached: State | None = None
             while self._outbox:
                 event = self._outbox[0]
                 if isinstance(event, Verdict):
                     await self._desk.out.write(verdict_message(topics.verdicts, partition, event))
+                if isinstance(event, Refusal):
+                    await self._desk.refuse(event.record, event.cause)
+                else:
+                    reached = event
                 self._outbox.popleft()
-            await self._desk.out.write(state_message(topics.states, partition, event))
-            self._reached(event)
+            if reached is not None:
+                await self._desk.out.write(state_message(topics.states, partition, reached))
+                self._reached(reached)
 
     def _reached(self, state: State) -> None:
         if isinstance(state, Verdict):
@@ -213,11 +253,36 @@ class StreamRun:
         if isinstance(state, Verdict) or state.reason is not EndReason.SILENT:
             self.state = state
 
-    def used(self, units: int) -> None:
-        """So many of the oldest units are through the decoder."""
+    # What the worker tells.
+
+    def observed(self) -> None:
+        """One more sample was examined."""
+        self._observed += 1
+        self._wake.set()
+
+    def used(self, units: int, refused: Sequence[tuple[int, DropCause]]) -> None:
+        """So many of the oldest units are through the decoder. Of a row of refused ones the first goes to the dead
+        letters."""
+        by_sequence = {arrival.item.stamp.sequence: arrival for arrival in self._fed}
+        for sequence, cause in refused:
+            if sequence in by_sequence and sequence != self._last_refused + 1:
+                told = Cause("decode", cause.value, "the payload cannot be decoded")
+                self._outbox.append(Refusal(by_sequence[sequence].record, told))
+            self._last_refused = sequence
         for _ in range(min(units, len(self._fed))):
             self._fed.popleft()
         self._wake.set()
+
+    def crashed(self) -> None:
+        """The worker crashed on something of this stream that is in its hands."""
+        in_hand = [arrival.record.offset for arrival in self._fed] or [self._last_fed]
+        self._desk.suspects.crashed(self._place, in_hand)
+
+    def lost(self) -> None:
+        """What was in the worker's hands has to be read again; until then there is nothing to be done."""
+        self._is_lost = True
+        self.abandon()
+        self._desk.worker_lost.set()
 
     # What the session needs of its surroundings, and of its source.
 
@@ -256,14 +321,19 @@ class _Tap:
         self._run = run
         self._session = session
         self.keyframe_needed = session.keyframe_needed
-        self.gap = session.gap
         self.failed = session.failed
+        self.used = run.used
+        self.crashed = run.crashed
 
     def observed(self, observation: Observation) -> None:
         self._session.observed(observation)
+        self._run.observed()
 
-    def used(self, units: int) -> None:
-        self._run.used(units)
+    def gap(self, cause: DropCause) -> None:
+        if cause is DropCause.WORKER_LOST:
+            self._run.lost()
+        else:
+            self._session.gap(cause)
 
 
 def _ended_epoch(state: State | None) -> int | None:

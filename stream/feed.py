@@ -184,8 +184,8 @@ class WorkerStream:
             self._hand_over = move
             self._ask_for_keyframe()
 
-    def detach(self) -> None:
-        """The worker is gone; what it held is lost."""
+    def detach(self, is_culprit: bool = False) -> None:
+        """The worker is gone; what it held is lost. `is_culprit` if it crashed on this stream."""
         self._leave()
         self._drop(DropCause.WORKER_LOST, len(self._in_flight))
         self._in_flight.clear()
@@ -193,6 +193,8 @@ class WorkerStream:
         if self._is_closing:
             self._end()
         if not self.is_over:
+            if is_culprit:
+                self._sink.crashed()
             self._sink.gap(DropCause.WORKER_LOST)
             self._ask_for_keyframe(always=True)
 
@@ -216,7 +218,7 @@ class WorkerStream:
             case Consumed():
                 self._current = message.counts
                 self._take_credits(message.units)
-                self._sink.used(message.units)
+                self._sink.used(message.units, message.refused)
             case KeyframeNeeded():
                 self._ask_for_keyframe()
             case StreamFailed():

@@ -91,12 +91,16 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
 
 
 class Consumed(msgspec.Struct, frozen=True, kw_only=True, tag="consumed"):
-    """`units` of this stream left the worker's hands; `counts` is the worker's cumulative view since OpenStream."""
+    """`units` of this stream left the worker's hands; `counts` is the worker's cumulative view since OpenStream.
+
+    `refused` are those among them that could not be decoded, by sequence. What only lacked a key frame is not.
+    """
 
     stream: str
     epoch: int
     units: int
     counts: FrameCounts
+    refused: tuple[tuple[int, DropCause], ...] = ()
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True, tag="observed"):

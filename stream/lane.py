@@ -64,6 +64,7 @@ class Lane:
         self._held: LaneSample | None = None
         self._held_s = 0.0
         self._consumed = 0
+        self._refused: list[tuple[int, DropCause]] = []
         self._told_s = float("-inf")
         self._received = self._decoded = self._sampled = self._scored = 0
         self._dropped: Counter[str] = Counter()
@@ -155,6 +156,11 @@ class Lane:
         consumed, self._consumed = self._consumed, 0
         return consumed
 
+    def take_refused(self) -> tuple[tuple[int, DropCause], ...]:
+        """Sequence and cause of the units among the consumed that could not be decoded, and were not told of."""
+        refused, self._refused = tuple(self._refused), []
+        return refused
+
     def wants_keyframe(self) -> bool:
         """Whether to ask for a key frame now; true at most once per second."""
         now_s = self._clock()
@@ -177,6 +183,8 @@ class Lane:
         self._keyframe_needed = decoded.keyframe_needed
         if decoded.dropped is not None:
             self._dropped[decoded.dropped] += 1
+            if decoded.dropped is not DropCause.NO_KEYFRAME:
+                self._refused.append((unit.sequence, decoded.dropped))
         return self._take(decoded.pictures)
 
     def _take(self, pictures: Iterable[Picture]) -> _Taken:

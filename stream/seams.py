@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from stream.types import DropCause, FrameCounts, MediaUnit, Observation
 
 
@@ -14,8 +16,14 @@ class StreamSink(Protocol):
     def observed(self, observation: Observation) -> None:
         """One sampled instant was examined."""
 
-    def used(self, units: int) -> None:
-        """So many units, the oldest ones, are decoded or given up; what they showed may be observed a little later."""
+    def used(self, units: int, refused: Sequence[tuple[int, DropCause]]) -> None:
+        """So many units, the oldest ones, are decoded or given up; what they showed may be observed a little later.
+
+        `refused` has sequence and cause of those that could not be decoded.
+        """
+
+    def crashed(self) -> None:
+        """The worker crashed or hung on this stream; a gap follows."""
 
     def keyframe_needed(self) -> None:
         """Decoding can only go on from a key frame; ask the sender for one."""

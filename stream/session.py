@@ -21,7 +21,7 @@ from stream.timeline import Timeline
 from stream.types import Codec, DropCause, EndReason, FaceObservation, FrameCounts, MediaUnit, ModelRef, Observation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from stream.config import StreamConfig
     from stream.cusum import EvidenceModel
@@ -255,8 +255,11 @@ class Session:
             )
         self._publish_verdicts(self._monitor.observe(observation, self._moment()))
 
-    def used(self, units: int) -> None:
+    def used(self, units: int, refused: Sequence[tuple[int, DropCause]]) -> None:
         """The pool bounds what waits; a live source cannot be slowed down."""
+
+    def crashed(self) -> None:
+        """The gap that follows is all there is to tell."""
 
     def keyframe_needed(self) -> None:
         if self._control is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from stream.errors import ChannelBroken, MediaRefused, WorkerLost
+from stream.inhand import stream_name
 from stream.ipc import (
     CancelJob,
     Consumed,
@@ -173,7 +174,7 @@ class Slot:
         for job in self._jobs.values():
             job.put(None)
         for stream in streams:
-            stream.detach()
+            stream.detach(stream_name(stream.key) == culprit)
         self._owner.on_lost(tuple(stream for stream in streams if not stream.is_over), culprit)
 
     def _handle(self, message: FromWorker) -> None:

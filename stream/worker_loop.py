@@ -142,7 +142,7 @@ class WorkerLoop:
                 self._lanes[key] = self._lanes.pop(key)
             if sample is not None:
                 taken.append((lane, sample))
-            self._return_credits(key, lane, sample is not None or lane.is_holding)
+            self._return_credits(key, lane, sample is not None or lane.is_holding or lane.is_closing)
         self._examine(taken)
         for key, lane in list(self._lanes.items()):
             self._report(key, lane)
@@ -212,7 +212,10 @@ class WorkerLoop:
         """Before the samples are judged, so that units go on coming meanwhile."""
         stream, epoch = key
         if consumed := lane.take_consumed(now):
-            self._channel.send(Consumed(stream=stream, epoch=epoch, units=consumed, counts=lane.counts))
+            refused = lane.take_refused()
+            self._channel.send(
+                Consumed(stream=stream, epoch=epoch, units=consumed, counts=lane.counts, refused=refused)
+            )
 
     def _report(self, key: _Key, lane: Lane) -> None:
         stream, epoch = key

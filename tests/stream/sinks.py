@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from stream.pool import WorkerStream
     from stream.types import DropCause, MediaUnit, Observation
@@ -27,13 +27,19 @@ class Recorder:
         self.failures: list[tuple[DropCause, str]] = []
         self.keyframes_asked = 0
         self.units_used = 0
+        self.refused: list[tuple[int, DropCause]] = []
+        self.crashes = 0
 
     def observed(self, observation: Observation) -> None:
         self.observations.append(observation)
         self.at_s.append(time.monotonic())
 
-    def used(self, units: int) -> None:
+    def used(self, units: int, refused: Sequence[tuple[int, DropCause]]) -> None:
         self.units_used += units
+        self.refused += refused
+
+    def crashed(self) -> None:
+        self.crashes += 1
 
     def keyframe_needed(self) -> None:
         self.keyframes_asked += 1

@@ -35,7 +35,7 @@ TO_WORKER = [
 ]
 FROM_WORKER = [
     ipc.Hello(pid=4, model=ModelRef(name="n", version="1", sha256="0"), problem=""),
-    ipc.Consumed(stream="s", epoch=3, units=2, counts=COUNTS),
+    ipc.Consumed(stream="s", epoch=3, units=2, counts=COUNTS, refused=((7, DropCause.DECODE_ERROR),)),
     ipc.Observed(observation=SEEN),
     ipc.KeyframeNeeded(stream="s", epoch=3),
     ipc.StreamFailed(stream="s", epoch=3, cause=DropCause.DECODE_ERROR, message="m"),
