@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from consumers.broker import Batch, Broker, Member, Place
     from consumers.config import ConsumeConfig
     from consumers.states import States
-    from stream.pool import WorkerPool
+    from stream.seams import Workers
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ _Client = TypeVar("_Client")
 class Consumer:
     """One process's share of the media topic. `run` is called once."""
 
-    def __init__(self, broker: Broker, pool: WorkerPool, config: ConsumeConfig) -> None:
+    def __init__(self, broker: Broker, pool: Workers, config: ConsumeConfig) -> None:
         self._broker = broker
         self._pool = pool
         self._config = config
@@ -91,6 +91,11 @@ class Consumer:
                 await _pause(stop)
         return None
 
+    @property
+    def held_records(self) -> int:
+        """Records that were read and are not in a worker's hands yet."""
+        return sum(part.held_records for part, _ in self._parts.values())
+
     # What the member is told.
 
     async def revoked(self, places: Collection[Place]) -> None:
@@ -116,7 +121,9 @@ class Consumer:
         while not stop.is_set():
             try:
                 await self._set_paused(member)
+                began_s = time.monotonic()
                 self._hand_out(await member.take(self._config.batch, _TAKE_S))
+                self._let_idle_streams_end(time.monotonic() - began_s)
                 await self._make_good(member)
                 if time.monotonic() - self._committed_s >= self._config.commit_every_s:
                     await self._commit()
@@ -136,6 +143,11 @@ class Consumer:
         if not self._parts:     # or else they were assigned anew just now
             await member.rewind({place: offset for place, offset in starts.items() if offset is not None})
             self._begin(desk, parts.keys())
+
+    def _let_idle_streams_end(self, read_s: float) -> None:
+        for place, (part, _) in self._parts.items():
+            if place not in self._paused:
+                part.read_for(read_s)
 
     def _hand_out(self, batch: Batch) -> None:
         self._generation = batch.generation

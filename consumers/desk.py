@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from consumers.config import ConsumeConfig
     from consumers.dlq import Cause
     from consumers.outgoing import Outgoing
-    from stream.pool import WorkerPool
+    from stream.seams import Workers
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +27,7 @@ class Desk:
     that what a former opening still has to say is never taken for the present one's. `worker_lost` is set when a worker
     took media with it that has to be read again."""
 
-    def __init__(self, config: ConsumeConfig, pool: WorkerPool, out: Outgoing, claims: Claims) -> None:
+    def __init__(self, config: ConsumeConfig, pool: Workers, out: Outgoing, claims: Claims) -> None:
         self.config = config
         self.pool = pool
         self.out = out

@@ -41,15 +41,20 @@ class PartitionRun:
         self._ended: dict[str, int] = {}        # streams to be forgotten, once this offset is committed past
         self._next_offset: int | None = None
         self._committed = 0
-        self._newest_ms = 0
+        self._read_s = 0.0
         self._wake = asyncio.Event()
 
     @property
+    def held_records(self) -> int:
+        """Those that wait here or for room in a worker's hands."""
+        return len(self._backlog) + sum(run.held_records for run in self._runs.values())
+
+    @property
     def is_full(self) -> bool:
-        """Whether reading should rest; it is so until half of what is allowed is left."""
+        """Whether reading should rest."""
         config = self._desk.config
         held_bytes = self._backlog_bytes + sum(run.held_bytes for run in self._runs.values())
-        return len(self._backlog) > config.held_records or held_bytes > config.held_bytes
+        return self.held_records >= config.held_records or held_bytes >= config.held_bytes
 
     @property
     def committable(self) -> int | None:
@@ -63,10 +68,19 @@ class PartitionRun:
         for record in records:
             self._backlog.append(record)
             self._backlog_bytes += len(record.value or b"")
-            self._newest_ms = max(self._newest_ms, record.timestamp_ms)
         if self._next_offset is None and self._backlog:
             self._next_offset = self._backlog[0].offset
         self._wake.set()
+
+    def read_for(self, seconds: float) -> None:
+        """This partition was read for so long: streams of which nothing came in `idle_s` of such time are over.
+
+        Time in which reading rested says nothing of the producers.
+        """
+        self._read_s += seconds
+        for run in self._runs.values():
+            if self._read_s - run.heard_s > self._desk.config.idle_s:
+                run.time_out()
 
     def committed(self, offset: int) -> None:
         """Nobody will read what lies before `offset` again, so that ended streams can be forgotten."""
@@ -104,6 +118,7 @@ class PartitionRun:
                 return
             item = found
         run = self._runs.get(item.stamp.stream) or self._begin(tasks, item.stamp.stream)
+        run.heard_s = self._read_s
         run.put(Arrival(record, item))
 
     async def _redeem(self, claim: ClaimCheck) -> Media | Cause:

@@ -63,13 +63,16 @@ class Refusal(NamedTuple):
 
 
 class StreamRun:
-    """Owns the session of the epoch at hand. `state` is where another process left the stream, if one did."""
+    """Owns the session of the epoch at hand. `state` is where another process left the stream, if one did.
+
+    `heard_s` is when its last record came, by the clock of its partition.
+    """
 
     def __init__(self, place: Place, stream: str, desk: Desk, state: State | None) -> None:
         self.stream = stream
         self.state = state
         self.newest_offset = -1
-        self.newest_ms = 0
+        self.heard_s = 0.0
         self.held_bytes = 0
         self._place = place
         self._desk = desk
@@ -95,16 +98,20 @@ class StreamRun:
         oldest = self._starts.oldest
         return min(waiting if oldest is None else [*waiting, oldest], default=None)
 
+    @property
+    def held_records(self) -> int:
+        return len(self._inbox)
+
     def put(self, arrival: Arrival) -> None:
         """Takes the next record of the stream; never blocks. Whoever calls bounds what is held."""
-        self.newest_offset, self.newest_ms = arrival.record.offset, arrival.record.timestamp_ms
+        self.newest_offset = arrival.record.offset
         self.held_bytes += arrival.size
         self._inbox.append(arrival)
         self._wake.set()
 
     def time_out(self) -> None:
         """Nothing has come for too long: ends what there is, without excluding that it goes on."""
-        if self._session is not None and not self._inbox:
+        if self._session is not None and not (self._inbox or self._fed):
             self._ending = EndReason.SILENT, ""
             self._wake.set()
 
@@ -217,6 +224,8 @@ class StreamRun:
         session = self._session
         if session is not None:
             await session.end(reason, message)
+            if self._is_lost:       # it never got that far; our task is cancelled in a moment
+                await asyncio.get_running_loop().create_future()
             self._session = None
         elif epoch is not None:
             frames = FrameCounts()
@@ -287,7 +296,7 @@ class StreamRun:
     # What the session needs of its surroundings, and of its source.
 
     def publish(self, event: Event) -> None:
-        if isinstance(event, Verdict | StreamEnded):
+        if isinstance(event, Verdict | StreamEnded) and not self._is_lost:
             self._outbox.append(event)
             self._wake.set()
 

@@ -190,12 +190,14 @@ class WorkerStream:
         self._drop(DropCause.WORKER_LOST, len(self._in_flight))
         self._in_flight.clear()
         self._flight_bytes = 0
+        if self.is_over:
+            return
+        if is_culprit:
+            self._sink.crashed()
+        self._sink.gap(DropCause.WORKER_LOST)
         if self._is_closing:
             self._end()
-        if not self.is_over:
-            if is_culprit:
-                self._sink.crashed()
-            self._sink.gap(DropCause.WORKER_LOST)
+        else:
             self._ask_for_keyframe(always=True)
 
     def may_go_on_after_crash(self) -> bool:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from stream.ipc import OpenStream
+    from stream.pool_config import PoolStatus
     from stream.types import DropCause, FrameCounts, MediaUnit, Observation
 
 
@@ -62,6 +64,17 @@ class WorkerFeed(Protocol):
 
     async def close(self) -> FrameCounts:
         """Flushes what can still be examined; returns the final counts. Idempotent."""
+        ...
+
+
+class Workers(Protocol):
+    """Those who decode and examine. Implemented by `stream.pool.WorkerPool`."""
+
+    @property
+    def status(self) -> PoolStatus: ...
+
+    def open(self, spec: OpenStream, sink: StreamSink) -> WorkerFeed:
+        """A new stream, which waits where nobody is ready. Raises StreamExists, WorkerLost."""
         ...
 
 

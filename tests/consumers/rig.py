@@ -6,23 +6,24 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from consumers.broker import Place
+from consumers.broker import Message, Place
 from consumers.config import ConsumeConfig, Topics
 from consumers.consume import Consumer
 from consumers.memory import MemoryBroker
-from consumers.verdicts import state_of
+from consumers.verdicts import RepeatFilter, state_of
 from stream import wire
 from stream.events import Verdict
-from stream.pool import PoolConfig, WorkerPool
+from stream.pool import PoolConfig
 from tests.consumers.media import record
 from tests.stream.sinks import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from consumers.broker import Record
+    from consumers.broker import Headers, Record
     from consumers.contract import Item
     from consumers.verdicts import State
+    from stream.seams import Workers
 
 PARTITIONS = 2
 TOPICS = Topics()
@@ -48,12 +49,27 @@ class Ground:
         places = self.broker.log.places([topic])
         return [found for place in places for found in self.broker.log.records(place)]
 
+    async def write_raw(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        """A record that need not keep the contract."""
+        await (await self.broker.writer()).write(Message(TOPICS.media, key, value, headers, partition=0))
+
+    def dead_letters(self) -> list[dict[str, bytes]]:
+        """What their own headers say."""
+        return [
+            {name.removeprefix("dlq."): value or b"" for name, value in row.headers if name.startswith("dlq.")}
+            for row in self.records(TOPICS.dead_letters)
+        ]
+
     def verdicts(self, stream: str | None = None) -> list[Verdict]:
         found = [wire.decode(row.value or b"") for row in self.records(TOPICS.verdicts)]
         return [v for v in found if isinstance(v, Verdict) and stream in (None, v.stream)]
 
     def states(self) -> dict[str, State | None]:
         return {(row.key or b"").decode(): state_of(row) for row in self.records(TOPICS.states)}
+
+    def history(self, stream: str) -> list[State | None]:
+        """All states that one stream had."""
+        return [state_of(row) for row in self.records(TOPICS.states) if row.key == stream.encode()]
 
     def committed(self) -> dict[int, int]:
         """By partition of the media topic."""
@@ -66,7 +82,7 @@ class Ground:
 
 
 @asynccontextmanager
-async def consuming(ground: Ground, pool: WorkerPool, config: ConsumeConfig = CONFIG) -> AsyncIterator[Consumer]:
+async def consuming(ground: Ground, pool: Workers, config: ConsumeConfig = CONFIG) -> AsyncIterator[Consumer]:
     """One consumer, which is told to stop at the end."""
     consumer, stop = Consumer(ground.broker, pool, config), asyncio.Event()
     task = asyncio.create_task(consumer.run(stop))
@@ -80,3 +96,14 @@ async def consuming(ground: Ground, pool: WorkerPool, config: ConsumeConfig = CO
 async def finished(ground: Ground, limit_s: float = 60.0) -> None:
     """Until everything that was written is committed."""
     await until(ground.is_read, limit_s)
+
+
+def once(verdicts: list[Verdict]) -> list[Verdict]:
+    """As a reader sees them."""
+    repeats = RepeatFilter()
+    return [verdict for verdict in verdicts if repeats.is_new(verdict)]
+
+
+def figures(verdicts: list[Verdict]) -> dict[str, tuple[float, float | None]]:
+    """What must not hang on who judged: coverage and score by id."""
+    return {v.id: (v.coverage, None if v.llr is None else round(v.llr, 3)) for v in verdicts}

@@ -17,7 +17,7 @@ PURE = {
         "types", "events", "wire", "config", "errors", "sampler", "windows", "sequential", "monitor", "tracks", "judge",
         "timeline", "limits", "ipc", "seams", "incident", "evidence", "replay", "outlet",
     },
-    "consumers": {"broker", "errors", "contract", "order"},
+    "consumers": {"broker", "errors", "contract", "order", "commit", "verdicts", "dlq", "suspects"},
     "api": {"compat", "sdp", "sdp_answer", "sdp_fragment", "candidates", "ice_servers"},
 }
 """Files without I/O: no asyncio, threads, clock, environment, PyAV or model runtime."""

@@ -275,6 +275,7 @@ async def test_a_stream_that_crashes_its_worker_again_and_again_fails_alone() ->
             await until(lambda restarts=restarts: pool.status.restarts > restarts)
         feed.cancel()
         assert [cause for cause, _ in busy.failures] == [DropCause.DECODE_ERROR]
+        assert (busy.crashes, quiet.crashes) == (3, 0)
         await until(lambda: pool.status.ready == 1, 30)
         assert not quiet.failures
         for unit in units("innocent", Codec.H264, clip(Codec.H264, 30)):

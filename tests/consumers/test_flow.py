@@ -1,0 +1,214 @@
+"""A consumer on a broker in memory, with workers that do as the payload says: order, ends, crashes, outages."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from consumers.contract import ClaimCheck, EndOfStream, Item, Media, Stamp
+from consumers.suspects import TRIES
+from stream.events import StreamEnded, Verdict
+from stream.types import EndReason
+from tests.consumers.media import EPOCH, frame
+from tests.consumers.rig import CONFIG, Ground, consuming, finished, once
+from tests.consumers.workers import BAD, CRASH, PayloadWorkers
+from tests.stream.sinks import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+IDLE_S = 0.5
+
+
+def media(stream: str, numbers: Iterable[int], epoch: int = EPOCH, **payloads: bytes) -> list[Item]:
+    """Frames of these numbers; `f7=b"..."` is what the seventh holds."""
+    return [frame(stream, n, 2.0, payloads.get(f"f{n}", b"picture"), epoch) for n in numbers]
+
+
+def end(stream: str, number: int, epoch: int = EPOCH) -> EndOfStream:
+    return EndOfStream(Stamp(stream, epoch, number, epoch + number / 2))
+
+
+def whole(stream: str, frames: int, epoch: int = EPOCH, **payloads: bytes) -> list[Item]:
+    return [*media(stream, range(frames), epoch, **payloads), end(stream, frames, epoch)]
+
+
+def told(verdicts: list[Verdict]) -> dict[str, object]:
+    """Everything that a verdict says of the media, by id."""
+    return {v.id: (v.coverage, v.samples, v.label, v.llr, v.faces, v.decision) for v in verdicts}
+
+
+async def undisturbed(*streams: list[Item]) -> dict[str, object]:
+    ground = Ground()
+    for items in streams:
+        await ground.write(items)
+    async with consuming(ground, PayloadWorkers()):
+        await finished(ground)
+    assert len(told(ground.verdicts())) == len(ground.verdicts())
+    return told(ground.verdicts())
+
+
+async def test_a_record_that_crashes_workers_is_given_up_at_the_third_time() -> None:
+    ground, workers = Ground(), PayloadWorkers()
+    await ground.write(whole("a", 30, f12=CRASH))
+    await ground.write(whole("b", 30))
+    async with consuming(ground, workers):
+        await finished(ground)
+    (letter,) = ground.dead_letters()
+    assert (letter["error"], letter["attempts"]) == (b"kills_worker", b"%d" % TRIES)
+    assert workers.crashes == TRIES
+    assert told(once(ground.verdicts("b"))) == await undisturbed(whole("b", 30)), "others notice nothing"
+    hurt = once(ground.verdicts("a"))
+    assert [v.sequence for v in hurt] == list(range(29))
+    assert [v.coverage == 1 for v in hurt].count(False) > 0
+
+
+async def test_workers_that_are_lost_for_no_fault_of_a_record_cost_nothing() -> None:
+    ground, workers = Ground(), PayloadWorkers()
+    await ground.write(whole("a", 40))
+    async with consuming(ground, workers):
+        for share in (1, 10, 20):
+            await until(lambda share=share: len(ground.verdicts()) >= share)
+            workers.crash(None)
+        await finished(ground)
+    assert told(once(ground.verdicts())) == await undisturbed(whole("a", 40))
+    assert ground.dead_letters() == []
+
+
+async def test_of_a_row_of_bad_records_the_first_is_kept() -> None:
+    ground = Ground()
+    await ground.write(whole("a", 30, f0=BAD, f10=BAD, f11=BAD, f12=BAD, f20=BAD))
+    async with consuming(ground, PayloadWorkers()):
+        await finished(ground)
+    assert [letter["offset"] for letter in ground.dead_letters()] == [b"0", b"10", b"20"]
+    assert {letter["error"] for letter in ground.dead_letters()} == {b"decode_error"}
+
+
+async def test_who_takes_over_goes_on_as_if_nothing_had_happened() -> None:
+    items, seed = whole("a", 120), random.Random(3)
+    ground = Ground()
+    expected = await undisturbed(items)
+    for start in range(0, len(items), 11):
+        await ground.write(items[start : start + 11])
+        async with consuming(ground, PayloadWorkers()):
+            await until(lambda start=start: len(ground.verdicts()) >= start - 1)
+            await asyncio.sleep(seed.uniform(0, 0.1))
+    async with consuming(ground, PayloadWorkers()):
+        await finished(ground)
+    assert told(ground.verdicts()) == expected
+    assert len(ground.verdicts()) == len(expected), "and with the state known, nothing is said twice"
+
+
+async def test_a_member_that_joins_takes_its_share_over() -> None:
+    streams = [whole(name, 100) for name in ("a", "b", "c", "d")]
+    ground = Ground()
+    for items in streams:
+        await ground.write(items[:60])
+    async with consuming(ground, PayloadWorkers()), asyncio.TaskGroup() as tasks:
+        await until(lambda: len(ground.verdicts()) > 100)
+        async with consuming(ground, PayloadWorkers()):
+            for items in streams:
+                tasks.create_task(ground.write(items[60:]))
+            await finished(ground)
+    assert told(once(ground.verdicts())) == await undisturbed(*streams)
+
+
+async def test_without_a_broker_everything_waits_and_then_goes_on() -> None:
+    ground, workers = Ground(), PayloadWorkers()
+    items = whole("a", 400)
+    await ground.write(items[:300])
+    async with consuming(ground, workers):
+        for least in (1, 100, 200):
+            await until(lambda least=least: len(ground.verdicts()) >= least)
+            ground.broker.log.is_up = False
+            await asyncio.sleep(0.5)
+            seen = len(ground.verdicts())
+            await asyncio.sleep(0.2)
+            assert len(ground.verdicts()) == seen
+            ground.broker.log.is_up = True
+        await ground.write(items[300:])
+        await finished(ground)
+    assert told(ground.verdicts()) == await undisturbed(items)
+    assert workers.most_waiting <= CONFIG.in_hand
+
+
+async def test_while_workers_are_busy_reading_rests() -> None:
+    ground, workers = Ground(), PayloadWorkers()
+    workers.are_stuck = True
+    config = replace(CONFIG, held_records=50, batch=10)
+    await ground.write(whole("a", 1000))
+    async with consuming(ground, workers, config) as consumer:
+        await until(lambda: workers.most_waiting == config.in_hand)
+        await asyncio.sleep(1)
+        assert consumer.held_records <= config.held_records + config.batch
+        assert workers.most_waiting == config.in_hand
+        workers.go_on()
+        await finished(ground)
+    assert len(ground.verdicts()) == 999
+
+
+async def test_a_stream_of_which_nothing_comes_ends_and_holds_nothing_back() -> None:
+    ground = Ground()
+    await ground.write(media("a", range(20)))
+    async with consuming(ground, PayloadWorkers(), replace(CONFIG, idle_s=IDLE_S)):
+        await finished(ground)
+        await until(lambda: ground.states() == {"a": None})
+        ends = [event for event in ground.history("a") if isinstance(event, StreamEnded)]
+        assert [event.reason for event in ends] == [EndReason.SILENT]
+        await ground.write([*media("a", range(20, 40)), end("a", 40)])
+        await finished(ground)
+    verdicts = ground.verdicts()
+    assert once(verdicts) == verdicts, "when it goes on, nothing is said again"
+    assert verdicts[-1].sequence == 38
+
+
+async def test_a_new_epoch_ends_the_one_before_and_what_is_late_is_dropped() -> None:
+    ground = Ground()
+    await ground.write([
+        *media("a", range(10)), *media("a", range(4, 12)), *whole("a", 10, EPOCH + 5), *media("a", range(12, 20)),
+        *media("a", range(3), EPOCH + 5),
+    ])
+    async with consuming(ground, PayloadWorkers()):
+        await finished(ground)
+    reasons = [event.reason for event in ground.history("a") if isinstance(event, StreamEnded)]
+    assert reasons == [EndReason.PUBLISHER_LEFT, EndReason.END_OF_MEDIA]
+    first, second = ([v for v in ground.verdicts() if v.epoch == epoch] for epoch in (EPOCH, EPOCH + 5))
+    assert [v.sequence for v in first] == list(range(11))
+    assert [v.sequence for v in second] == list(range(9))
+    assert {v.coverage for v in first[1:-1]} == {1.0}
+
+
+async def test_a_gap_lowers_coverage_and_delays_nothing() -> None:
+    ground = Ground()
+    await ground.write([*media("a", range(10)), *media("a", range(13, 30)), end("a", 30)])
+    async with consuming(ground, PayloadWorkers()):
+        await finished(ground)
+    coverages = {v.sequence: v.coverage for v in ground.verdicts()}
+    assert min(coverages.values()) < 1
+    assert coverages[27] == 1
+
+
+async def test_what_is_too_large_or_of_another_kind_is_refused() -> None:
+    ground = Ground()
+    items = whole("a", 20)
+    assert isinstance(items[5], Media)
+    await ground.write([*items[:5], replace(items[5], payload=b"x" * 1001), *items[6:]])
+    async with consuming(ground, PayloadWorkers(), replace(CONFIG, unit_bytes=1000)):
+        await finished(ground)
+    assert [letter["error"] for letter in ground.dead_letters()] == [b"too_large"]
+
+
+async def test_a_reference_that_may_not_be_fetched_is_refused() -> None:
+    ground = Ground()
+    items = whole("a", 20)
+    media_item = items[5]
+    assert isinstance(media_item, Media)
+    await ground.write(items[:5])
+    await ground.write([ClaimCheck(replace(media_item, payload=b""), "http://169.254.169.254/latest/meta-data")])
+    await ground.write(items[6:])
+    async with consuming(ground, PayloadWorkers()):
+        await finished(ground)
+    (letter,) = ground.dead_letters()
+    assert (letter["stage"], letter["error"]) == (b"fetch", b"refused_reference")
