@@ -45,28 +45,32 @@ async def print_events(url: str, options: WatchOptions, as_json: bool, say: Call
 
 
 def line_of(event: Event) -> str:
-    """One event for people."""
+    """One event for people: media time, stream, what happened."""
     match event:
         case Verdict():
-            share = "     " if event.prob_fake is None else f"{event.prob_fake:5.3f}"
-            what = f"{event.label.value:<9} {share}  {REASON_TEXT[event.reason]}"
-            alarm = "  ALARM" if event.alarm else ""
-            return f"{event.end_s:8.1f} s  {event.stream}  {what}{alarm}  ({event.coverage:.0%} of the media examined)"
+            at_s, what = event.end_s, _said(event)
         case StreamStarted():
-            call = f", call {event.call_id}" if event.call_id else ""
-            return f"{0:8.1f} s  {event.stream}  started ({event.source}{call})"
+            at_s, what = 0.0, f"started ({event.source}{f', call {event.call_id}' if event.call_id else ''})"
         case StreamGap():
-            return f"{event.from_s:8.1f} s  {event.stream}  media is missing from here on ({event.cause})"
+            at_s, what = event.from_s, f"media is missing from here on ({event.cause})"
         case StreamStalled():
-            return f"{event.from_s:8.1f} s  {event.stream}  nothing has come for {event.silent_s:.0f} s"
+            at_s, what = event.from_s, f"nothing has come for {event.silent_s:.0f} s"
         case IncidentOpened():
             faces = ", ".join(map(str, event.tracks))
-            return f"{event.pts_s:8.1f} s  {event.stream}  ALARM: incident {event.id} opened (face {faces})"
+            at_s, what = event.pts_s, f"ALARM: incident {event.id} opened (face {faces})"
         case IncidentClosed():
-            return f"{event.pts_s:8.1f} s  {event.stream}  incident {event.id} closed ({event.reason.value})"
+            at_s, what = event.pts_s, f"incident {event.id} closed ({event.reason.value})"
         case StreamEnded():
             why = f": {event.message}" if event.message else ""
             return f"{'':8}    {event.stream}  ended ({event.reason.value}{why})"
+    return f"{at_s:8.1f} s  {event.stream}  {what}"
+
+
+def _said(verdict: Verdict) -> str:
+    share = "     " if verdict.prob_fake is None else f"{verdict.prob_fake:5.3f}"
+    alarm = "  ALARM" if verdict.alarm else ""
+    why = REASON_TEXT[verdict.reason]
+    return f"{verdict.label.value:<9} {share}  {why}{alarm}  ({verdict.coverage:.0%} of the media examined)"
 
 
 def _as_json(event: Event) -> str:

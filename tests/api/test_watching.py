@@ -12,7 +12,6 @@ import pytest
 from api.watching import line_of
 from stream import wire
 from stream.events import (
-    CloseReason,
     IncidentClosed,
     IncidentOpened,
     Label,
@@ -21,7 +20,7 @@ from stream.events import (
     StreamGap,
     StreamStalled,
 )
-from stream.types import EndReason, FrameCounts
+from stream.types import CloseReason, EndReason, FrameCounts
 from tests.api.calls import said, started
 from tests.api.conftest import KEY
 
@@ -36,7 +35,7 @@ OPENED = IncidentOpened(
     suspicion=1.0, model=None, rules_sha256="", source="test",
 )
 CLOSED = IncidentClosed(
-    id="i-1", stream="w", epoch=1, reason=CloseReason.CLEARED, opened_s=0.0, closed_s=3.0, pts_s=12.5
+    id="i-1", stream="w", epoch=1, reason=CloseReason.ALARM_OVER, opened_s=0.0, closed_s=3.0, pts_s=12.5
 )
 ENDED = StreamEnded(stream="w", epoch=1, reason=EndReason.FAILED, message="no picture", frames=FrameCounts())
 
@@ -76,7 +75,7 @@ def test_events_are_lines() -> None:
         "     7.2 s  w  media is missing from here on (packet_loss)",
         "     8.0 s  w  nothing has come for 5 s",
         "     9.5 s  w  ALARM: incident i-1 opened (face 2, 0)",
-        "    12.5 s  w  incident i-1 closed (cleared)",
+        "    12.5 s  w  incident i-1 closed (alarm_over)",
         "            w  ended (failed: no picture)",
     ]
 
