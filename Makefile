@@ -11,7 +11,7 @@ GSTREAMER_PACKAGES := gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstream
 KAFKA_PACKAGES := default-jre-headless maven
 KAFKA := build/kafka/.fetched
 
-.PHONY: run test test-fast test-peers peers lint bench soak lock clean browser kafka help
+.PHONY: run test test-fast test-peers peers lint bench soak broker lock clean browser kafka help
 
 help:               ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -36,6 +36,9 @@ lint: $(VENV)/.test ## ruff and mypy
 
 bench: $(VENV)/.test ## measure the detector against the naive path
 	$(VENV)/bin/deepguard bench detector
+
+broker: $(VENV)/.test kafka ## Apache Kafka on 127.0.0.1:9092 until Ctrl-C, to try things out
+	@$(PY) -m tests.kafka
 
 soak: $(VENV)/.test ## long runs
 	$(PY) -m pytest -m soak

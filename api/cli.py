@@ -19,6 +19,7 @@ from stream.events import Label
 
 EXIT_NOT_ALL = 1
 LIVE_RESULT = Path("build") / "bench" / "live.json"
+KAFKA_RESULT = Path("build") / "bench" / "kafka.json"
 
 _FILE_WIDTH = 240       # of a table that nobody reads on a screen
 
@@ -264,6 +265,54 @@ def bench_live(     # noqa: PLR0913 - a command's parameters are its options
         typer.echo(str(json_file))
 
     run(work, BenchFailed)
+
+
+@bench.command("kafka")
+def bench_kafka(
+    streams: Annotated[int, typer.Option(help="how many, at once", min=1, max=512)] = 12,
+    seconds: Annotated[float, typer.Option(help="of media per stream", min=6, max=45)] = 30.0,
+    naive_seconds: Annotated[float, typer.Option(help="for the plain consumer (extra `train`); 0: none", min=0)] = 15,
+    json_file: Annotated[Path, typer.Option("--json", metavar="FILE", help="gets the result")] = KAFKA_RESULT,
+) -> None:
+    """Media in a topic judged as fast as it goes, here and by the plain way. Needs KAFKA_BOOTSTRAP_SERVERS."""
+    from rich.console import Console
+
+    from api.errors import BenchFailed
+    from api.terminal import count_progress, run
+    from consumers.errors import ConsumerError
+
+    def work() -> None:
+        kafka = _with_extra("api.bench.kafka", "bench")
+        with count_progress() as tell:
+            options = kafka.KafkaBenchOptions(streams, seconds, naive_seconds)
+            outcome = asyncio.run(kafka.bench_kafka(load_settings(), options, tell))
+        Console(width=None if sys.stdout.isatty() else _FILE_WIDTH).print(kafka.as_table(outcome))
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(kafka.as_json(outcome), indent=2) + "\n", encoding="utf-8")
+        typer.echo(str(json_file))
+
+    run(work, BenchFailed, ConsumerError)
+
+
+@app.command()
+def topics(
+    partitions: Annotated[int, typer.Option(help="of all topics; fixed for life", min=1, max=10_000)] = 12,
+    replication: Annotated[int, typer.Option(help="copies of each; 0: 3, or one per broker", min=0)] = 0,
+) -> None:
+    """Make the Kafka topics that the settings name, with what they need. Those that exist stay as they are."""
+    from api.compose import consume_config, kafka_config
+    from api.terminal import run
+    from consumers.errors import ConsumerError
+    from consumers.kafka_topics import create_topics
+
+    def work() -> None:
+        settings = load_settings()
+        names = consume_config(settings).topics
+        made = asyncio.run(create_topics(kafka_config(settings), names, partitions, replication))
+        for name, is_new in made.items():
+            typer.echo(f"{name}: {'made' if is_new else 'exists'}")
+
+    run(work, ConsumerError)
 
 
 @app.command()

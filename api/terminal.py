@@ -81,6 +81,20 @@ def step_progress() -> Iterator[Callable[[str, float], None]]:
         yield tell
 
 
+@contextmanager
+def count_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Takes (step, done, total); shows a bar per step on stderr where that is a terminal."""
+    steps: dict[str, TaskID] = {}
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+
+        def tell(step: str, done: int, total: int) -> None:
+            if step not in steps:
+                steps[step] = progress.add_task(step, total=total)
+            progress.update(steps[step], completed=done)
+
+        yield tell
+
+
 def score_table() -> Table:
     """An empty table for `score_row`."""
     table = Table(box=None, pad_edge=False)

@@ -23,6 +23,7 @@ from api.bench import reports
 from api.bench.reports import Lost, Refused, Sending, Sent
 from api.errors import BenchFailed
 from api.settings import child_environment
+from consumers.config import Topics
 from stream.sandbox import die_with
 
 READY_S = 60.0
@@ -59,6 +60,21 @@ async def serving(**settings: str) -> AsyncIterator[Service]:
             yield Service(process.pid, url)
         finally:
             await _end(process)
+
+
+@asynccontextmanager
+async def consuming(topics: Topics) -> AsyncIterator[int]:
+    """`deepguard consume` on these topics, in a group of its own; its pid."""
+    environment = child_environment(
+        LOG_DIR="", LOG_LEVEL="WARNING", DEEPGUARD_KAFKA_GROUP=topics.media, DEEPGUARD_ADAPTIVE="false",
+        DEEPGUARD_KAFKA_MEDIA_TOPIC=topics.media, DEEPGUARD_KAFKA_VERDICTS_TOPIC=topics.verdicts,
+        DEEPGUARD_KAFKA_STATE_TOPIC=topics.states, DEEPGUARD_KAFKA_DLQ_TOPIC=topics.dead_letters,
+    )
+    process = await _spawn("api.cli", "consume", env=environment)
+    try:
+        yield process.pid
+    finally:
+        await _end(process)
 
 
 class Publishers:

@@ -74,10 +74,10 @@ class Cluster:
 class LocalCluster(Cluster):
     """Nodes of our own, which may be killed. `secure` is where TLS and a login are asked for."""
 
-    def __init__(self, folder: Path, size: int = 1) -> None:
+    def __init__(self, folder: Path, size: int = 1, ports: list[Ports] | None = None) -> None:
         self.ca_file, certificate = write_certificate(folder)
-        quorum = free_ports(size)
-        self.nodes = [KafkaNode(folder / f"node-{n}", n, quorum, certificate) for n in range(1, size + 1)]
+        quorum = ports or free_ports(size)
+        self.nodes = [KafkaNode(folder / f"node-{n}", n, quorum, certificate) for n in range(1, len(quorum) + 1)]
         super().__init__(",".join(f"127.0.0.1:{ports.plain}" for ports in quorum))
         self.secure = ",".join(f"127.0.0.1:{ports.secure}" for ports in quorum)
 

@@ -1,0 +1,56 @@
+"""`deepguard topics` and `deepguard bench kafka` on Apache Kafka."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka.admin import AdminClient, ConfigResource
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.kafka.cluster import Cluster
+
+
+def deepguard(kafka: Cluster, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "api.cli", *arguments], capture_output=True, text=True, timeout=200,
+        env=os.environ | {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap} | settings,
+    )
+
+
+def test_topics_are_made_once_as_they_are_needed(kafka: Cluster) -> None:
+    mark = secrets.token_hex(4)
+    names = {kind: f"{kind}-{mark}" for kind in ("media", "verdicts", "state", "dlq")}
+    settings = {f"DEEPGUARD_KAFKA_{kind.upper()}_TOPIC": name for kind, name in names.items()}
+    first = deepguard(kafka, "topics", "--partitions", "4", **settings)
+    assert first.stdout.splitlines() == [f"{name}: made" for name in names.values()], first.stderr
+    again = deepguard(kafka, "topics", "--partitions", "9", **settings)
+    assert again.stdout.splitlines() == [f"{name}: exists" for name in names.values()]
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    listed = admin.list_topics(timeout=20).topics
+    assert {len(listed[name].partitions) for name in names.values()} == {4}
+    (found,) = admin.describe_configs([ConfigResource("topic", names["state"])]).values()
+    assert found.result(20)["cleanup.policy"].value == "compact,delete"
+    (found,) = admin.describe_configs([ConfigResource("topic", names["media"])]).values()
+    assert int(found.result(20)["max.message.bytes"].value) > 8 * 2**20
+
+
+@pytest.mark.timeout(240)
+def test_the_bench_measures_both_ways_on_the_same_records(kafka: Cluster, tmp_path: Path) -> None:
+    result = tmp_path / "kafka.json"
+    done = deepguard(
+        kafka, "bench", "kafka", "--streams", "2", "--seconds", "6", "--naive-seconds", "1", "--json", str(result)
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(result.read_text())
+    assert figures["ours"]["records_per_s"] > 0
+    assert 0 < figures["ours"]["overhead"] < 1
+    assert figures["naive"]["streams_per_core"] > 0
+    assert "deepguard consume" in done.stdout
