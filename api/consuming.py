@@ -8,6 +8,7 @@ import signal
 import structlog
 
 from api.compose import consume_config, consume_pool_config, kafka_config
+from api.consume_health import health_served
 from api.settings import Settings
 from consumers.consume import Consumer
 from consumers.kafka import KafkaBroker
@@ -30,7 +31,8 @@ async def run_consumer(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     try:
         await pool.start()
-        await consumer.run(stop)
+        async with health_served(settings, consumer, pool):
+            await consumer.run(stop)
     finally:
         await pool.close()
     log.info("stopped")

@@ -18,6 +18,7 @@ from consumers.errors import BrokerUnreachable, GenerationLost
 from consumers.outgoing import Outgoing
 from consumers.partition import PartitionRun
 from consumers.states import load_states
+from consumers.status import ConsumerStatus, LagWatch, PartitionStatus, check_topics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -31,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 _TAKE_S = 0.2
 _RETRY_S = 1.0
+_STUCK_S = 30.0
 _Client = TypeVar("_Client")
 
 
@@ -47,7 +49,9 @@ class Consumer:
         self._restoring: asyncio.Task[States] | None = None
         self._paused: set[Place] = set()
         self._generation = -1
-        self._is_leaving = False
+        self._is_leaving = self._is_unreachable = False
+        self._taken_s = time.monotonic()
+        self._lag_watch = LagWatch()
         self._desk: Desk | None = None
         self._member: Member | None = None
         self._tasks = asyncio.TaskGroup()
@@ -57,6 +61,7 @@ class Consumer:
 
         Raises TopicMissing and BrokerRefused. A broker that does not answer is waited for.
         """
+        await self._patiently(self._check, stop)
         writer = await self._patiently(self._broker.writer, stop)
         if writer is None:
             return
@@ -67,16 +72,21 @@ class Consumer:
                 self._member = await self._patiently(self._join, stop)
                 if self._member is None:
                     return
+                watch = self._tasks.create_task(self._lag_watch.run(self._member))
                 try:
                     await self._consume(self._member, stop)
                     await self._commit()
                 finally:
                     self._is_leaving = True
+                    watch.cancel()
                     await self._let_go()
                     await self._member.close()
         finally:
             await claims.close()
             await writer.close()
+
+    async def _check(self) -> None:
+        await check_topics(self._broker, self._config.topics)
 
     async def _join(self) -> Member:
         return await self._broker.member(self._config.group, [self._config.topics.media], self)
@@ -85,16 +95,33 @@ class Consumer:
         """What `connect` gives once the broker answers; None if we are to stop before."""
         while not stop.is_set():
             try:
-                return await connect()
+                client = await connect()
+                self._is_unreachable = False
+                return client
             except BrokerUnreachable as error:
+                self._is_unreachable = True
                 log.warning("broker unreachable", error=str(error))
                 await _pause(stop)
         return None
 
     @property
-    def held_records(self) -> int:
-        """Records that were read and are not in a worker's hands yet."""
-        return sum(part.held_records for part, _ in self._parts.values())
+    def status(self) -> ConsumerStatus:
+        """For readiness, and for whoever wants to know."""
+        desk, lags = self._desk, self._lag_watch.lags
+        reasons = []
+        if self._is_unreachable or self._lag_watch.is_unreachable or (desk is not None and desk.out.unreachable_s):
+            reasons.append("broker_unreachable")
+        elif self._member is None:
+            reasons.append("joining")
+        elif time.monotonic() - self._taken_s > _STUCK_S:
+            reasons.append("stuck")
+        partitions = tuple(
+            PartitionStatus(place.partition, lags.get(place), part.held_records, self._committed.get(place))
+            for place, (part, _) in sorted(self._parts.items())
+        )
+        return ConsumerStatus(
+            tuple(reasons), partitions, desk.dead if desk is not None else 0, desk.limit.left_out if desk else 0
+        )
 
     # What the member is told.
 
@@ -118,11 +145,13 @@ class Consumer:
             self._parts[place] = part, task
 
     async def _consume(self, member: Member, stop: asyncio.Event) -> None:
+        self._taken_s = time.monotonic()
         while not stop.is_set():
             try:
                 await self._set_paused(member)
                 began_s = time.monotonic()
                 self._hand_out(await member.take(self._config.batch, _TAKE_S))
+                self._taken_s = time.monotonic()
                 self._let_idle_streams_end(time.monotonic() - began_s)
                 await self._make_good(member)
                 if time.monotonic() - self._committed_s >= self._config.commit_every_s:

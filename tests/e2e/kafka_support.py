@@ -117,6 +117,11 @@ class Member:
                 env=self.course.environment(self.name, **self.settings),
             )
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)

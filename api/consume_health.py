@@ -1,0 +1,78 @@
+"""Whether a consumer answers and whether it can work, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from api.health import public_words
+from api.server import listening_socket, url_of
+
+if TYPE_CHECKING:
+    from api.settings import Settings
+    from consumers.consume import Consumer
+    from stream.pool import WorkerPool
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def health_served(settings: Settings, consumer: Consumer, pool: WorkerPool) -> AsyncIterator[None]:
+    """`/livez` and `/readyz` on the health port while the block runs; nothing if that is 0. Raises SettingsRefused."""
+    if not settings.health_port:
+        yield
+        return
+    with listening_socket(settings.host, settings.health_port) as listener:
+        config = uvicorn.Config(
+            health_app(consumer, pool), log_config=None, access_log=False, server_header=False, lifespan="off"
+        )
+        server = _Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listener]), name="health")
+        log.info("health", url=url_of(listener))
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            await task
+
+
+def health_app(consumer: Consumer, pool: WorkerPool) -> Starlette:
+    """Answers at `/livez` and `/readyz`."""
+
+    async def livez(request: Request) -> JSONResponse:
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(request: Request) -> JSONResponse:
+        status, workers = consumer.status, pool.status
+        reasons = [*status.reasons, *(() if workers.ready else ("no_worker",))]
+        reasons += [] if workers.model is not None else ["no_model"]
+        answer = {
+            "status": "not_ready" if reasons else "ready",
+            "reasons": reasons,
+            "problem": public_words(workers.problem),
+            "workers_ready": workers.ready,
+            "workers_wanted": workers.wanted,
+            "partitions": [partition._asdict() for partition in status.partitions],
+            "dead_letters": status.dead_letters,
+            "dead_letters_left_out": status.left_out,
+        }
+        return JSONResponse(answer, 503 if reasons else 200, {"Cache-Control": "no-store"})
+
+    return Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz)])
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the consumer."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
