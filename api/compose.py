@@ -100,7 +100,7 @@ def consume_config(settings: Settings) -> ConsumeConfig:
     )
     return ConsumeConfig(
         topics=topics, group=settings.kafka_group, streams=stream_config(settings), idle_s=settings.kafka_idle_s,
-        unit_bytes=pool_config(settings).limits.unit_bytes,
+        unit_bytes=pool_config(settings).limits.unit_bytes, claims=claim_config(settings),
     )
 
 

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 import httpx
 
 from consumers.errors import ContractBroken, ReferenceUnavailable
-from consumers.places import ClaimConfig as ClaimConfig  # noqa: TC001 - found here, too
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from consumers.contract import ClaimCheck, Media
-    from consumers.places import Target
+    from consumers.places import ClaimConfig, Target
 
     Resolve = Callable[[str, int], Awaitable[list[str]]]
 

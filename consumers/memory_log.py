@@ -56,8 +56,6 @@ class MemoryLog:
     def append(self, message: Message) -> int:
         """The offset. Raises BrokerUnreachable, TopicMissing, RecordTooLarge."""
         self.require_up()
-        if message.key is None and message.value is None:
-            raise ValueError("a record needs a key or a value")
         if _size(message) > self._record_bytes:
             raise RecordTooLarge(f"{_size(message)} bytes, at most {self._record_bytes}")
         place = self._place_for(message)
