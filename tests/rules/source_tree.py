@@ -15,7 +15,7 @@ PURE = {
     },
     "stream": {
         "types", "events", "wire", "config", "errors", "sampler", "windows", "sequential", "monitor", "tracks", "judge",
-        "timeline", "limits", "ipc", "seams", "incident", "evidence", "replay", "outlet",
+        "timeline", "limits", "ipc", "seams", "identity", "incident", "evidence", "replay", "outlet",
     },
     "consumers": {"broker", "errors", "contract", "order", "commit", "verdicts", "dlq", "suspects"},
     "api": {"compat", "sdp", "sdp_answer", "sdp_fragment", "candidates", "ice_servers"},
