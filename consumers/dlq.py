@@ -26,7 +26,8 @@ class Cause(NamedTuple):
 def dead_letter(topic: str, group: str, record: Record, cause: Cause) -> Message:
     """The record with its key, value and headers, and `dlq.*` beside them.
 
-    A value of more than `MAX_VALUE_BYTES` stays behind; `dlq.value_bytes` says how large it was.
+    A value of more than `MAX_VALUE_BYTES` stays behind; `dlq.value_bytes` says how large it was. A record without key
+    and value gets an empty key.
     """
     value = record.value
     texts = {
@@ -45,7 +46,8 @@ def dead_letter(topic: str, group: str, record: Record, cause: Cause) -> Message
         value = None
     own = tuple((f"dlq.{name}", text.encode()) for name, text in texts.items())
     kept = tuple((name, data) for name, data in record.headers if not name.startswith("dlq."))
-    return Message(topic, record.key, value, kept + own)
+    key = b"" if record.key is None and value is None else record.key       # our client writes no record without both
+    return Message(topic, key, value, kept + own)
 
 
 class Limit:
