@@ -66,6 +66,7 @@ def serve(
     host: Annotated[str | None, typer.Option(help="as HOST")] = None,
     port: Annotated[int | None, typer.Option(help="as PORT")] = None,
     workers: Annotated[int | None, typer.Option(help="as DEEPGUARD_WORKERS")] = None,
+    detect: Annotated[Place | None, typer.Option(help="as DEEPGUARD_DETECT")] = None,
     verdicts: Annotated[Place | None, typer.Option(help="as DEEPGUARD_VERDICTS")] = None,
 ) -> None:
     """Run the service until SIGTERM or Ctrl-C; both end it in order, with status 0."""
@@ -74,7 +75,7 @@ def serve(
     from api.terminal import run
 
     def work() -> None:
-        settings = load_settings(host=host, port=port, workers=workers, verdicts=verdicts)
+        settings = load_settings(host=host, port=port, workers=workers, detect=detect, verdicts=verdicts)
         with logging_to(settings):
             asyncio.run(run_server(settings))
 

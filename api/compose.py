@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from api.errors import SettingsRefused
-from api.settings import Settings
+from api.settings import Place, Settings
 from consumers.config import ConsumeConfig, Topics
+from consumers.edge import Edge, EdgeOutlet
 from consumers.errors import ContractBroken
 from consumers.kafka_config import KafkaConfig
 from consumers.places import AllowList, ClaimConfig
@@ -30,12 +31,30 @@ FLUSH_S = 60.0          # for what keeps to be examined to its end
 async def running_service(settings: Settings, bus: Bus) -> AsyncIterator[StreamService]:
     """The stream service with its workers. Raises WorkerLost if none can be started."""
     pool = WorkerPool(pool_config(settings))
-    service = StreamService(stream_config(settings), pool, bus)
+    async with running_edge(settings) as edge:
+        service = StreamService(stream_config(settings), pool, bus, edge.open if edge is not None else None)
+        if edge is not None:
+            service.outlet = EdgeOutlet(bus, tells=settings.verdicts is Place.KAFKA)
+        try:
+            await service.start()
+            yield service
+        finally:
+            await service.close()
+
+
+@asynccontextmanager
+async def running_edge(settings: Settings) -> AsyncIterator[Edge | None]:
+    """None unless live calls are examined elsewhere. Raises SettingsRefused."""
+    if settings.detect is not Place.KAFKA:
+        yield None
+        return
+    from consumers.kafka import KafkaBroker  # of no use on one machine
+
+    edge = Edge(KafkaBroker(kafka_config(settings)), settings.kafka_media_topic)
     try:
-        await service.start()
-        yield service
+        yield edge
     finally:
-        await service.close()
+        await edge.close()
 
 
 def pool_config(settings: Settings) -> PoolConfig:

@@ -125,6 +125,10 @@ class Settings(RtcSettings):
     kafka_bootstrap: Annotated[tuple[str, ...], NoDecode] = _setting(
         (), "KAFKA_BOOTSTRAP_SERVERS", "brokers of the Kafka cluster to start from", "host:port, comma separated"
     )
+    detect: Place = _setting(
+        Place.LOCAL, "DEEPGUARD_DETECT", "where live calls are examined: here, or by `deepguard consume` elsewhere",
+        _one_of(Place),
+    )
     verdicts: Place = _setting(
         Place.LOCAL, "DEEPGUARD_VERDICTS", "whose verdicts clients see: this process's, or those of all workers",
         _one_of(Place),

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from stream.incident import AlarmChange
     from stream.outlet import Outlet
     from stream.pool import WorkerPool
-    from stream.seams import SourceControl, WorkerFeed
+    from stream.seams import SourceControl, StreamSink, WorkerFeed
+
+    Attach = Callable[[OpenStream, StreamSink], WorkerFeed]
 
 log = structlog.get_logger(__name__)
 
@@ -83,8 +85,10 @@ class ServiceStatus(NamedTuple):
 class StreamService:
     """All streams of this process. Used from one event loop."""
 
-    def __init__(self, config: StreamConfig, pool: WorkerPool, bus: Bus) -> None:
+    def __init__(self, config: StreamConfig, pool: WorkerPool, bus: Bus, attach: Attach | None = None) -> None:
+        """`attach` is who takes the units of live streams, if not the pool; files are always the pool's."""
         self._config = config
+        self._attach = attach or pool.open
         self._pool = pool
         self._bus = bus
         self.outlet: Outlet = DirectOutlet(bus)
@@ -139,7 +143,7 @@ class StreamService:
         )
 
         def attach(sink: Session) -> WorkerFeed:
-            return self._pool.open(request, sink)
+            return self._attach(request, sink)
 
         self._live[spec.stream] = session
         self._ended.pop(spec.stream, None)

@@ -5,8 +5,11 @@ WebSocket client at a gateway sees every verdict once, and the foreign client re
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,13 +22,13 @@ from tests.e2e.kafka_support import Course, Member
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from websockets.sync.client import ClientConnection
 
     from tests.api.rig import Rig
     from tests.kafka.cluster import Cluster
 
+CLIP = Path(__file__).resolve().parents[2] / "api" / "demo_media" / "sample_call.mp4"
 PARTITIONS = 3
 FRAMES, FPS = 40, 2
 STREAMS = {"foreign-1": "obama", "foreign-2": "biden"}
@@ -138,6 +141,39 @@ def test_foreign_media_is_judged_anywhere_and_seen_at_a_gateway(
     seen = {e["id"]: e for e in told if e["type"] == "verdict"}
     assert read_verdicts(course, len(seen)).keys() == seen.keys()
     assert all(len(verdict["faces"]) == 1 for verdict in seen.values())
+
+
+def test_a_call_at_an_edge_is_judged_elsewhere_and_seen_at_the_edge_itself(course: Course, tmp_path: Path) -> None:
+    """WHIP in, Kafka, a consumer that is replaced in the middle of the call, and back by WebSocket."""
+    topics = course.topics
+    consumer = Member(course, "one", tmp_path)
+    with running_rig(
+        detect="kafka", verdicts="kafka", kafka_bootstrap=course.cluster.bootstrap, kafka_media_topic=topics.media,
+        kafka_verdicts_topic=topics.verdicts, kafka_state_topic=topics.states,
+    ) as rig, connect(rig.ws_url, subprotocols=["deepguard.v1"], proxy=None) as websocket:
+        consumer.start()
+        websocket.send(json.dumps({"type": "subscribe", "stream": "*"}))
+        publisher = subprocess.Popen(
+            [sys.executable, "-m", "api.publish", f"{rig.url}/whip/edge-1", str(CLIP), "--seconds", "14"]
+        )
+        try:
+            told: list[dict[str, Any]] = []
+            for event in events_until(websocket, 1):
+                told.append(event)
+                if sum(e["type"] == "verdict" for e in told) == 4:
+                    consumer.kill()
+                    consumer.start()
+        finally:
+            consumer.end()
+            publisher.kill()
+            publisher.wait()
+    kinds = [e["type"] for e in told if e["type"] != "stream.gap"]
+    assert kinds == ["stream.started", *["verdict"] * (len(kinds) - 2), "stream.ended"]
+    rows = [e["sequence"] for e in told if e["type"] == "verdict"]
+    assert rows == list(range(rows[0], rows[0] + len(rows)))
+    assert len(rows) >= 10
+    assert any(e["faces"] for e in told if e["type"] == "verdict")
+    assert told[0]["source"] == "kafka"
 
 
 def test_the_gateway_is_ready_with_a_broker(gateway: Rig) -> None:

@@ -1,0 +1,205 @@
+"""Media of live calls into the topic, for consumers elsewhere to examine: `serve --detect kafka`.
+
+Takes the place of the workers behind a session. Per stream a bounded queue, overflow policy: when it is full, because
+the broker is away or slow, everything up to the next key frame goes, and one is asked for. Consumers see the jump in
+the sequence and count it as lost coverage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter, deque
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import structlog
+
+from consumers.broker import Message
+from consumers.contract import ContentType, EndOfStream, Media, Stamp, encode
+from consumers.errors import BrokerRefused, BrokerUnreachable, RecordTooLarge
+from consumers.outgoing import Outgoing
+from stream.events import StreamEnded, StreamStarted, Verdict
+from stream.types import Codec, DropCause, FrameCounts
+
+if TYPE_CHECKING:
+    from consumers.broker import Broker, Writer
+    from consumers.contract import Item
+    from stream.bus import Bus
+    from stream.events import Event
+    from stream.incident import AlarmChange
+    from stream.ipc import OpenStream
+    from stream.seams import StreamSink
+    from stream.types import MediaUnit
+
+log = structlog.get_logger(__name__)
+
+QUEUE_UNITS = 256
+QUEUE_BYTES = 8 * 2**20
+KEYFRAME_EVERY_S = 4.0      # a consumer that takes over reads on from a key frame, and browsers send few unasked
+
+_CLOSE_S = 5.0
+_LONGEST_BACKOFF_S = 5.0
+_RETRY_S = 1.0
+_TIMEBASE = Fraction(1, 90_000)
+_CONTENT = {
+    Codec.H264: ContentType.H264, Codec.VP8: ContentType.VP8, Codec.JPEG: ContentType.JPEG, Codec.PNG: ContentType.PNG
+}
+
+
+class Edge:
+    """One process's way into the topic. Connects when the first stream comes; close it when all have ended."""
+
+    def __init__(self, broker: Broker, topic: str) -> None:
+        self.topic = topic
+        self._broker = broker
+        self._connecting = asyncio.Lock()
+        self._writer: Writer | None = None
+        self._out: Outgoing | None = None
+
+    def open(self, opened: OpenStream, sink: StreamSink) -> EdgeFeed:
+        return EdgeFeed(opened, sink, self)
+
+    async def write(self, item: Item) -> None:
+        """Returns once it is acknowledged, however long that takes. Raises RecordTooLarge, BrokerRefused."""
+        record = encode(item, "/ingest/deepguard")
+        out = await self._outgoing()
+        await out.write(Message(self.topic, record.key, record.value, record.headers))
+
+    async def close(self) -> None:
+        if self._writer is not None:
+            with contextlib.suppress(BrokerUnreachable):
+                await self._writer.close()
+
+    async def _outgoing(self) -> Outgoing:
+        async with self._connecting:
+            while self._out is None:
+                try:
+                    self._writer = await self._broker.writer()
+                    self._out = Outgoing(self._writer, _LONGEST_BACKOFF_S)
+                except BrokerUnreachable as error:
+                    log.warning("broker unreachable", error=str(error))
+                    await asyncio.sleep(_RETRY_S)
+        return self._out
+
+
+class EdgeFeed:
+    """A `stream.seams.WorkerFeed` whose worker is a topic. Decodes nothing, so that all but `received` and `dropped` of
+    its counts is 0, and nothing is ever overdue."""
+
+    waiting = 0
+
+    def __init__(self, opened: OpenStream, sink: StreamSink, edge: Edge) -> None:
+        self._opened = opened
+        self._sink = sink
+        self._edge = edge
+        self._queue: deque[MediaUnit] = deque()
+        self._queue_bytes = 0
+        self._received = 0
+        self._dropped: Counter[str] = Counter()
+        self._skips = False
+        self._asked_s = time.monotonic()
+        self._next_sequence = 0
+        self._is_closing = False
+        self._wake = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"edge {opened.stream}")
+
+    @property
+    def counts(self) -> FrameCounts:
+        return FrameCounts(received=self._received, dropped=dict(self._dropped))
+
+    def feed(self, unit: MediaUnit) -> None:
+        if self._is_closing:
+            return
+        self._received += 1
+        self._next_sequence = unit.sequence + 1
+        self._skips = self._skips and not unit.keyframe
+        if self._skips or self._is_full(unit):
+            self._skips = True
+            self._drop(DropCause.QUEUE_FULL)
+            return
+        self._queue.append(unit)
+        self._queue_bytes += len(unit.payload)
+        self._wake.set()
+        self._ask_now_and_then(unit)
+
+    def set_pace(self, pace: int) -> None:
+        """Whoever examines it chooses."""
+
+    def abandon(self) -> None:
+        self._is_closing = True
+        self._task.cancel()
+
+    async def close(self) -> FrameCounts:
+        """Writes what waits, and the end; what is not taken within 5 s is dropped."""
+        self._is_closing = True
+        self._wake.set()
+        await asyncio.wait([self._task], timeout=_CLOSE_S)
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._dropped[DropCause.QUEUE_FULL] += len(self._queue)
+            self._queue.clear()
+        return self.counts
+
+    async def _run(self) -> None:
+        try:
+            while self._queue or not self._is_closing:
+                while self._queue:
+                    await self._send(self._queue[0])
+                    self._queue_bytes -= len(self._queue.popleft().payload)
+                self._wake.clear()
+                if not self._is_closing:
+                    await self._wake.wait()
+            await self._edge.write(EndOfStream(self._stamp(self._next_sequence, time.time())))
+        except BrokerRefused as error:
+            self._sink.failed(DropCause.WORKER_LOST, str(error))
+
+    async def _send(self, unit: MediaUnit) -> None:
+        stamp = self._stamp(unit.sequence, unit.capture_s)
+        pts = max(0, round(unit.pts_s / _TIMEBASE))
+        try:
+            await self._edge.write(Media(stamp, _CONTENT[unit.codec], pts, _TIMEBASE, unit.payload, unit.keyframe))
+        except RecordTooLarge:
+            self._drop(DropCause.TOO_LARGE)
+
+    def _stamp(self, sequence: int, capture_s: float) -> Stamp:
+        return Stamp(self._opened.stream, self._opened.epoch, sequence, capture_s)
+
+    def _is_full(self, unit: MediaUnit) -> bool:
+        return len(self._queue) >= QUEUE_UNITS or self._queue_bytes + len(unit.payload) > QUEUE_BYTES
+
+    def _drop(self, cause: DropCause) -> None:
+        self._dropped[cause] += 1
+        if time.monotonic() - self._asked_s >= 1.0:
+            self._ask()
+
+    def _ask_now_and_then(self, unit: MediaUnit) -> None:
+        if unit.keyframe:
+            self._asked_s = time.monotonic()
+        elif time.monotonic() - self._asked_s >= KEYFRAME_EVERY_S:
+            self._ask()
+
+    def _ask(self) -> None:
+        self._asked_s = time.monotonic()
+        self._sink.keyframe_needed()
+
+
+class EdgeOutlet:
+    """A `stream.outlet.Outlet` where nothing is examined: no verdicts, which would say that there was nothing to see.
+    Starts and ends are told here unless somebody else `tells` them."""
+
+    def __init__(self, bus: Bus, tells: bool) -> None:
+        self._bus = bus
+        self._silent = (Verdict, StreamStarted, StreamEnded) if tells else (Verdict,)
+
+    def publish(self, event: Event) -> None:
+        if not isinstance(event, self._silent):
+            self._bus.publish(event)
+
+    def alarm(self, change: AlarmChange) -> None:
+        """Nothing is examined here."""
+
+    async def settle(self) -> None:
+        """Nothing is ever held back."""

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from consumers.broker import Place
+from consumers.contract import EndOfStream, Item, Media, parse
+from consumers.edge import QUEUE_UNITS, Edge, EdgeOutlet
+from consumers.memory import MemoryBroker
+from stream.bus import Bus, Selection
+from stream.events import StreamGap
+from stream.ipc import OpenStream
+from stream.types import Codec, MediaUnit
+from tests.consumers.verdicts_support import ended, verdict
+from tests.stream.sinks import Recorder, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+OPENED = OpenStream(stream="call-1", epoch=7, codec=Codec.VP8, rate_hz=2.0, phase=0.0)
+
+
+def unit(sequence: int, keyframe: bool = False) -> MediaUnit:
+    return MediaUnit(
+        stream="call-1", epoch=7, sequence=sequence, codec=Codec.VP8, payload=b"frame %d" % sequence,
+        pts_s=sequence / 30, capture_s=1_700_000_000 + sequence / 30, keyframe=keyframe or sequence == 0,
+    )
+
+
+@asynccontextmanager
+async def edge(broker: MemoryBroker) -> AsyncIterator[Edge]:
+    opened = Edge(broker, "media")
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+async def items(broker: MemoryBroker) -> list[Item]:
+    reader = await broker.reader(["media"])
+    await reader.seek({Place("media", p): 0 for p in range(2)})
+    return [parse(r.key, r.value, r.headers) for r in await reader.take(10_000, 0.0)]
+
+
+async def test_units_go_out_in_the_contract_and_so_does_the_end() -> None:
+    broker, sink = MemoryBroker({"media": 2}), Recorder()
+    async with edge(broker) as way:
+        feed = way.open(OPENED, sink)
+        for sequence in range(40):
+            feed.feed(unit(sequence))
+        counts = await feed.close()
+    *media, end = await items(broker)
+    assert [item.stamp.id for item in media] == [f"call-1/7/{n}" for n in range(40)]
+    assert all(isinstance(item, Media) and item.payload == b"frame %d" % n for n, item in enumerate(media))
+    assert [item.keyframe for item in media if isinstance(item, Media)] == [True] + [False] * 39
+    assert [item.pts_s for item in media if isinstance(item, Media)] == [n * 3000 / 90_000 for n in range(40)]
+    assert isinstance(end, EndOfStream)
+    assert (end.stamp.epoch, end.stamp.sequence) == (7, 40)
+    assert (counts.received, counts.dropped, sink.failures) == (40, {}, [])
+
+
+async def test_while_the_broker_is_away_memory_is_bounded_and_what_follows_begins_with_a_key_frame() -> None:
+    broker, sink = MemoryBroker({"media": 2}), Recorder()
+    async with edge(broker) as way:
+        feed = way.open(OPENED, sink)
+        feed.feed(unit(0))
+        await until(lambda: bool(broker.log.records(Place("media", 0)) or broker.log.records(Place("media", 1))))
+        broker.log.is_up = False
+        for sequence in range(1, QUEUE_UNITS + 101):
+            feed.feed(unit(sequence))
+            await asyncio.sleep(0)
+        assert feed.counts.dropped == {"queue_full": 100}
+        broker.log.is_up = True
+        await until(lambda: sum(len(broker.log.records(Place("media", p))) for p in range(2)) == QUEUE_UNITS + 1)
+        feed.feed(unit(QUEUE_UNITS + 101))
+        feed.feed(unit(QUEUE_UNITS + 102, keyframe=True))
+        await feed.close()
+    sequences = [item.stamp.sequence for item in await items(broker)]
+    assert sequences == [*range(QUEUE_UNITS + 1), QUEUE_UNITS + 102, QUEUE_UNITS + 103]
+
+
+async def test_key_frames_are_asked_for_while_units_are_dropped() -> None:
+    broker, sink = MemoryBroker({"media": 2}), Recorder()
+    broker.log.is_up = False
+    async with edge(broker) as way:
+        feed = way.open(OPENED, sink)
+        for sequence in range(QUEUE_UNITS + 1):
+            feed.feed(unit(sequence))
+        await asyncio.sleep(1.05)
+        feed.feed(unit(QUEUE_UNITS + 1))
+        assert sink.keyframes_asked == 1
+        feed.abandon()
+
+
+async def test_a_broker_that_refuses_ends_the_stream() -> None:
+    broker, sink = MemoryBroker({"other": 1}), Recorder()
+    async with edge(broker) as way:
+        feed = way.open(OPENED, sink)
+        feed.feed(unit(0))
+        await until(lambda: bool(sink.failures))
+        await feed.close()
+    assert [message for _, message in sink.failures] == ["media"]
+
+
+async def test_a_unit_that_the_broker_does_not_take_is_dropped_alone() -> None:
+    broker, sink = MemoryBroker({"media": 2}, record_bytes=600), Recorder()
+    async with edge(broker) as way:
+        feed = way.open(OPENED, sink)
+        for sequence in range(3):
+            made = unit(sequence)
+            feed.feed(made if sequence != 1 else msgspec.structs.replace(made, payload=bytes(700)))
+        counts = await feed.close()
+    assert [item.stamp.sequence for item in await items(broker)] == [0, 2, 3]
+    assert counts.dropped == {"too_large": 1}
+
+
+async def test_no_verdict_is_told_of_what_was_not_examined() -> None:
+    gap = StreamGap(stream="a", epoch=1, cause="packet_loss", from_s=0.0)
+    for tells, told in ((True, [gap]), (False, [ended("a"), gap])):
+        bus = Bus()
+        outlet, seen = EdgeOutlet(bus, tells), bus.subscribe(Selection())
+        for event in (verdict("a", 1), ended("a"), gap):
+            outlet.publish(event)
+        assert [(await seen.next()).event for _ in told] == told
