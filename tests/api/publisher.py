@@ -19,25 +19,27 @@ from aiortc.rtp import RTCP_PSFB_APP, RtcpPsfbPacket, RtpPacket, is_rtcp, unpack
 from api.rtc_hardening import loopback_candidates, new_connection
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 RATE_HZ = 30
 
 
 class MovingPicture(MediaStreamTrack):
-    """A grey picture with a square that moves, 30 frames/s."""
+    """A grey picture with a square that moves, 30 frames/s. `noise` (0 to 128) makes it cost bits."""
 
     kind = "video"
 
-    def __init__(self, width_px: int = 160, height_px: int = 120) -> None:
+    def __init__(self, width_px: int = 160, height_px: int = 120, noise: int = 0) -> None:
         super().__init__()
         self._size = (height_px, width_px)
+        dice = np.random.default_rng(1)
+        self._grain = dice.integers(0, noise + 1, (16 if noise else 1, *self._size, 1), np.uint8)
         self._start_s = time.monotonic()
         self.number = 0
 
     async def recv(self) -> av.VideoFrame:
         await asyncio.sleep(max(0.0, self._start_s + self.number / RATE_HZ - time.monotonic()))
-        picture = np.full((*self._size, 3), 90, np.uint8)
+        picture = np.full((*self._size, 3), 90, np.uint8) + self._grain[self.number % len(self._grain)]
         at = 2 * self.number % (self._size[1] - 20)
         picture[40:60, at : at + 20] = (200, 120, 40)
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
@@ -47,17 +49,18 @@ class MovingPicture(MediaStreamTrack):
 
 
 class Publisher:
-    """A connection to a WHIP endpoint. `lose` says of every RTP packet whether the network loses it; `only` is the one
-    address of the server that it goes to."""
+    """A connection to a WHIP endpoint. `lose` says of every RTP packet whether the network loses it; `through`
+    gets the answer and gives what is made of it."""
 
     def __init__(
-        self, url: str, *, mime_type: str = "video/VP8", audio: bool = False, token: str = "", only: str = ""
+        self, url: str, *, mime_type: str = "video/VP8", audio: bool = False, token: str = "",
+        through: Callable[[str], Awaitable[str]] | None = None, track: MovingPicture | None = None,
     ) -> None:
         self.url = url
-        self.only = only
+        self._through = through
         self.connection: RTCPeerConnection = new_connection()
         self.session = ""
-        self.track = MovingPicture()
+        self.track = track or MovingPicture()
         self.lose: Callable[[RtpPacket], bool] = lambda _: False
         self._headers = {"Content-Type": "application/sdp"} | ({"Authorization": f"Bearer {token}"} if token else {})
         if audio:
@@ -72,16 +75,19 @@ class Publisher:
             await self.connection.setLocalDescription(await self.connection.createOffer())
         return str(self.connection.localDescription.sdp)
 
-    async def publish(self) -> None:
-        """Offers, and starts to send; returns when the answer is there."""
+    async def publish(self, *, patient: bool = False) -> None:
+        """Offers, and starts to send; returns when the answer is there. Who is patient comes again if there is no
+        room."""
+        offer = await self.offer()
         async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
-            answer = await client.post(self.url, content=await self.offer(), headers=self._headers)
+            while (answer := await client.post(self.url, content=offer, headers=self._headers)).status_code == 503:
+                assert patient, answer.text
+                await asyncio.sleep(int(answer.headers["retry-after"]))
         assert answer.status_code == 201, answer.text
         self.session = urljoin(self.url, answer.headers["location"])
         self._install_loss()
-        kept = (line for line in answer.text.splitlines(keepends=True)
-                if not (self.only and line.startswith("a=candidate:") and f" {self.only} " not in line))
-        await self.connection.setRemoteDescription(RTCSessionDescription("".join(kept), "answer"))
+        text = answer.text if self._through is None else await self._through(answer.text)
+        await self.connection.setRemoteDescription(RTCSessionDescription(text, "answer"))
 
     async def delete(self) -> httpx.Response:
         async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
