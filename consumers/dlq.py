@@ -44,6 +44,8 @@ def dead_letter(topic: str, group: str, record: Record, cause: Cause) -> Message
     if value is not None and len(value) > MAX_VALUE_BYTES:
         texts["value_bytes"] = str(len(value))
         value = None
+    if record.key is None and value is None:
+        value = b""         # a record needs one of the two
     own = tuple((f"dlq.{name}", text.encode()) for name, text in texts.items())
     kept = tuple((name, data) for name, data in record.headers if not name.startswith("dlq."))
     key = b"" if record.key is None and value is None else record.key       # our client writes no record without both

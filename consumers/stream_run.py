@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _CODECS = {
-    ContentType.JPEG: Codec.JPEG, ContentType.PNG: Codec.PNG, ContentType.H264: Codec.H264, ContentType.VP8: Codec.VP8
+    ContentType.JPEG: Codec.JPEG, ContentType.PNG: Codec.PNG, ContentType.H264: Codec.H264,
+    ContentType.VP8: Codec.VP8, ContentType.MP4: Codec.SEGMENT, ContentType.MPEGTS: Codec.SEGMENT,
+    ContentType.WEBM: Codec.SEGMENT,
 }
 _STILLS = (Codec.JPEG, Codec.PNG)
 
@@ -182,9 +184,7 @@ class StreamRun:
 
     def _feed(self, arrival: Arrival, media: Media) -> Cause | None:
         """Hands a unit to the worker. Why it cannot be, if so."""
-        codec = _CODECS.get(media.content_type)
-        if codec is None:
-            return Cause("decode", "unsupported_media", f"{media.content_type} is not judged")
+        codec = _CODECS[media.content_type]
         if self._session is None:
             self._open(media, codec)
         elif codec is not self._codec and not (codec in _STILLS and self._codec in _STILLS):

@@ -67,15 +67,18 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What one unit gave: pictures, or why it was dropped; `keyframe_needed` while only a key frame helps."""
+    """What one unit gave: pictures, or why it was dropped; `keyframe_needed` while only a key frame helps.
 
-    pictures: tuple[Picture, ...] = ()
+    Those of a segment are decoded one by one as they are taken, which raises MediaRefused where that fails.
+    """
+
+    pictures: Iterable[Picture] = ()
     dropped: DropCause | None = None
     keyframe_needed: bool = False
 
 
 class UnitDecoder(Protocol):
-    """Decodes one stream. Blocks for milliseconds; raises nothing."""
+    """Decodes one stream. Blocks for milliseconds; raises nothing by itself."""
 
     def decode(self, unit: MediaUnit) -> Decoded: ...
 
@@ -85,6 +88,7 @@ class UnitDecoder(Protocol):
 
 
 def build_decoder(codec: Codec, limits: MediaLimits) -> UnitDecoder:
+    """The one for pictures or access units; `stream.segments` has the one for segments."""
     if codec in (Codec.JPEG, Codec.PNG):
         return StillDecoder(limits)
     return VideoDecoder(codec, limits)
@@ -144,7 +148,7 @@ class VideoDecoder:
     def flush(self) -> tuple[Picture, ...]:
         try:
             frames = self._context.decode(None) if self._open else []
-            pictures = self._deliver(frames).pictures
+            pictures = tuple(self._deliver(frames).pictures)
         except DECODER_ERRORS:
             pictures = ()
         self._shut()

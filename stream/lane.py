@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from detector.following import FaceTracks
 from stream.analyse import SCORER_FAILED
-from stream.decode import build_decoder
 from stream.sampler import Grid, Sampler
+from stream.segments import decoder_for
 from stream.types import DropCause, FrameCounts
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Lane:
         self.pictured_s = float("-inf")     # media time of the newest sample that was kept as a picture
         self._is_flushed = False
         self._clock = clock
-        self._decoder = build_decoder(opened.codec, limits)
+        self._decoder = decoder_for(opened.codec, limits)
         self._sampler = Sampler(Grid(opened.rate_hz, opened.phase), opened.pace)
         self._waiting: deque[tuple[MediaUnit, float]] = deque()
         self._keyframe_asked_s = float("-inf")
@@ -121,7 +121,7 @@ class Lane:
             self._consumed += 1
             newest = self._newer(newest, self._decode(unit))
             now_s = self._clock()
-            is_late = now_s - arrived_s > LATE_S and not self.opened.repeatable
+            is_late = now_s - arrived_s > LATE_S
             if now_s - began_s >= (CATCH_UP_S if is_late else budget_s) or (newest is not None and not is_late):
                 break
         if newest is None or was_held or not is_late or self.is_closing:
@@ -182,25 +182,34 @@ class Lane:
         decoded = self._decoder.decode(unit)
         self._keyframe_needed = decoded.keyframe_needed
         if decoded.dropped is not None:
-            self._dropped[decoded.dropped] += 1
-            if decoded.dropped is not DropCause.NO_KEYFRAME:
-                self._refused.append((unit.sequence, decoded.dropped))
+            self._refuse(unit, decoded.dropped)
         return self._take(decoded.pictures)
+
+    def _refuse(self, unit: MediaUnit, cause: DropCause) -> None:
+        self._dropped[cause] += 1
+        if cause is not DropCause.NO_KEYFRAME:
+            self._refused.append((unit.sequence, cause))
 
     def _take(self, pictures: Iterable[Picture]) -> _Taken:
         newest: LaneSample | None = None
         last: Picture | None = None
         for picture in pictures:
             last = picture
-            self._decoded += 1
-            number, self._next_frame = self._next_frame, self._next_frame + 1
-            cell = self._sampler.take(picture.pts_s)
-            if cell is None or (self.opened.after_cell is not None and cell <= self.opened.after_cell):
-                continue
-            self._sampled += 1
-            self._supersede(newest)
-            newest = LaneSample(picture, cell, number, self.pace)
+            sample = self._sample_of(picture)
+            if sample is not None:
+                self._supersede(newest)
+                newest = sample
         return _Taken(newest, last)
+
+    def _sample_of(self, picture: Picture) -> LaneSample | None:
+        """This picture as a sample, if it fills a wanted cell."""
+        self._decoded += 1
+        number, self._next_frame = self._next_frame, self._next_frame + 1
+        cell = self._sampler.take(picture.pts_s)
+        if cell is None or (self.opened.after_cell is not None and cell <= self.opened.after_cell):
+            return None
+        self._sampled += 1
+        return LaneSample(picture, cell, number, self.pace)
 
     def _supersede(self, sample: LaneSample | None) -> None:
         if sample is not None:

@@ -12,12 +12,13 @@ import msgspec
 
 
 class Codec(StrEnum):
-    """How one media unit is encoded. Pictures are whole stills; the rest needs a key frame first."""
+    """How one media unit is encoded. Pictures are whole stills; H.264 and VP8 need a key frame first."""
 
     H264 = "h264"   # one access unit, Annex-B
     VP8 = "vp8"     # one frame
     JPEG = "jpeg"
     PNG = "png"
+    SEGMENT = "segment"     # a piece of MP4, WebM or MPEG-TS that can be decoded by itself
 
 
 class DropCause(StrEnum):
@@ -54,7 +55,7 @@ class CloseReason(StrEnum):
 
 
 class MediaUnit(msgspec.Struct, frozen=True, kw_only=True):
-    """One encoded access unit or one still picture. `sequence` is contiguous per epoch at the publisher."""
+    """One encoded access unit, still picture or segment. `sequence` is contiguous per epoch at the publisher."""
 
     stream: str
     epoch: int

@@ -28,6 +28,7 @@ from stream.ipc import (
     StreamClosed,
     StreamFailed,
 )
+from stream.keeping import KeepingLane
 from stream.lane import CREDITS_EVERY_S, HOLD_S, Lane
 from stream.pictures import Darkroom
 from stream.sandbox import return_memory
@@ -111,7 +112,8 @@ class WorkerLoop:
 
     def _open(self, opened: OpenStream) -> None:
         try:
-            lane = Lane(opened, self._limits, time.monotonic)
+            kind = KeepingLane if opened.repeatable else Lane
+            lane = kind(opened, self._limits, time.monotonic)
         except Exception as error:      # noqa: BLE001  outermost frame of a stream
             _log.exception("stream could not be opened")
             self._fail((opened.stream, opened.epoch), error)

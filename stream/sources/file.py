@@ -35,7 +35,7 @@ FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi"
 CODECS = frozenset(("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "mpeg2video"))
 _PROBING_DECODERS = ",".join(sorted(CODECS | {"libdav1d"}))
 
-_OPEN_OPTIONS = {
+OPEN_OPTIONS = {
     "format_whitelist": FORMATS,
     "protocol_whitelist": "file",
     "codec_whitelist": _PROBING_DECODERS,   # the probe decodes too, before any codec can be looked at
@@ -118,11 +118,11 @@ class VideoFile:
         Raises MediaRefused: unsupported_media, no_video, no_frames, too_large, undecodable.
         """
         with self._open() as container:
-            index = yield from self._index(container, _video_stream(container, self._limits))
+            index = yield from self._index(container, video_stream(container, self._limits))
         plan = plan_samples(index, sampling.max_samples, sampling.rate_hz)
         self.planned = len(plan.targets)
         with self._open() as container:
-            yield from _Extraction(self, index, plan).run(container, _video_stream(container, self._limits))
+            yield from _Extraction(self, index, plan).run(container, video_stream(container, self._limits))
 
     def count_bad(self) -> None:
         self.facts = replace(self.facts, bad_frames=self.facts.bad_frames + 1)
@@ -132,7 +132,7 @@ class VideoFile:
         self._limits.check_video(width_px, height_px)
 
     def _open(self) -> Any:
-        options = dict(_OPEN_OPTIONS)
+        options = dict(OPEN_OPTIONS)
         try:
             return av.open(str(self._path), format=self._kind.value, timeout=_TIMEOUT_S, options=options)
         except DECODER_ERRORS as error:
@@ -282,7 +282,7 @@ class _Pace:
         return time.monotonic() >= self._until_s
 
 
-def _video_stream(container: Any, limits: MediaLimits) -> VideoStream:
+def video_stream(container: Any, limits: MediaLimits) -> VideoStream:
     """The first real video stream, its decoder set up but not open.
 
     Raises MediaRefused: no_video, unsupported_media or too_large.

@@ -12,16 +12,20 @@ import numpy as np
 
 from consumers.broker import Message
 from consumers.contract import ContentType, EndOfStream, Item, Media, Stamp, encode
+from consumers.pieces import TIMEBASE, pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from consumers.pieces import Cut
+
 EPOCH = 1_700_000_000
 STEPS = 16
 MILLISECONDS = Fraction(1, 1000)
 
+SAMPLE_CALL = Path(__file__).resolve().parents[2] / "api" / "demo_media" / "sample_call.mp4"
 _FACES = Path(__file__).resolve().parents[1] / "media"
 
 
@@ -53,3 +57,15 @@ def call(stream: str, frames: int, fps: float = 2.0, person: str = "obama", epoc
 def record(topic: str, item: Item, partition: int | None = None) -> Message:
     encoded = encode(item)
     return Message(topic, encoded.key, encoded.value, encoded.headers, partition)
+
+
+def clip(stream: str, cut: Cut, seconds: float) -> Iterator[Item]:
+    """The beginning of the sample call, cut like this, with its end."""
+    sequence, reached_s = 0, 0.0
+    for sequence, piece in enumerate(pieces(str(SAMPLE_CALL), cut)):
+        reached_s = float(piece.ticks * TIMEBASE)
+        if reached_s >= seconds:
+            break
+        stamp = Stamp(stream, EPOCH, sequence, EPOCH + reached_s)
+        yield Media(stamp, piece.content_type, piece.ticks, TIMEBASE, piece.payload, piece.keyframe)
+    yield EndOfStream(Stamp(stream, EPOCH, sequence + 1, EPOCH + reached_s))

@@ -93,7 +93,7 @@ async def consuming(ground: Ground, pool: Workers, config: ConsumeConfig = CONFI
         await task
 
 
-async def finished(ground: Ground, limit_s: float = 60.0) -> None:
+async def finished(ground: Ground, limit_s: float = 40.0) -> None:
     """Until everything that was written is committed."""
     await until(ground.is_read, limit_s)
 

@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from consumers.form import Form
+from consumers.pieces import Cut
 from stream.pool import WorkerPool
-from tests.consumers.media import EPOCH, call
+from tests.consumers.media import EPOCH, call, clip
 from tests.consumers.rig import CONFIG, POOL, Ground, consuming, figures, finished, once
 from tests.stream.sinks import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from stream.events import Verdict
+
+CLIP_S = 8
+JPEG_COSTS = 0.3        # nats of a window's llr, which is a sum over eight samples
 
 pytestmark = pytest.mark.slow
 
@@ -83,3 +90,23 @@ async def test_poison_is_put_aside_and_leaves_its_neighbours_alone(pool: WorkerP
     assert {v.coverage for v in other[1:-1]} == {1.0}
     assert min(v.coverage for v in hurt) < 1
     assert hurt[-1].frames.dropped == {"decode_error": 4}
+
+
+@pytest.mark.timeout(120)
+async def test_one_clip_says_the_same_as_frames_as_units_and_as_segments(pool: WorkerPool) -> None:
+    rows: dict[Form, list[Verdict]] = {}
+    for form in Form:
+        ground = Ground()
+        await ground.write(clip("clip", Cut(form), CLIP_S))
+        async with consuming(ground, pool):
+            await finished(ground)
+        assert ground.dead_letters() == []
+        rows[form] = ground.verdicts()
+    for verdicts in rows.values():
+        assert [v.sequence for v in verdicts] == list(range(verdicts[-1].sequence + 1))
+        assert verdicts[-1].end_s >= CLIP_S - 1
+        assert {v.coverage for v in verdicts[1:-1]} == {1.0}
+    assert figures(rows[Form.UNITS]) == figures(rows[Form.SEGMENTS]), "the same frames"
+    pairs = list(zip(rows[Form.UNITS], rows[Form.FRAMES], strict=True))
+    assert all(len(unit.faces) == len(frame.faces) > 0 for unit, frame in pairs)
+    assert max(abs((unit.llr or 0) - (frame.llr or 0)) for unit, frame in pairs) < JPEG_COSTS
