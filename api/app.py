@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
-from api import health, jobs, live, policy, rest, sse, streams, whip
+from api import health, jobs, live, metrics, policy, rest, sse, streams, whip
 from api.auth import KeyRing
 from api.cache import VerdictCache
 from api.compat import APP_NAME
@@ -73,7 +73,7 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
     )
     app.state.context = context
     install_error_handlers(app)
-    for module in (rest, jobs, streams, sse, policy, whip, health, live):
+    for module in (rest, jobs, streams, sse, policy, whip, health, live, metrics):
         app.include_router(module.router)
     app.include_router(page)
     app.mount("/static", _FreshFiles(directory=DASHBOARD / "static"), name="static")

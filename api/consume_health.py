@@ -11,10 +11,11 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from api.health import public_words
+from api.metrics import consumer_figures, exposition
 from api.server import listening_socket, url_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def health_served(settings: Settings, consumer: Consumer, pool: WorkerPool) -> AsyncIterator[None]:
-    """`/livez` and `/readyz` on the health port while the block runs; nothing if that is 0. Raises SettingsRefused."""
+    """`health_app` on the health port while the block runs; nothing if that is 0. Raises SettingsRefused."""
     if not settings.health_port:
         yield
         return
@@ -46,7 +47,7 @@ async def health_served(settings: Settings, consumer: Consumer, pool: WorkerPool
 
 
 def health_app(consumer: Consumer, pool: WorkerPool) -> Starlette:
-    """Answers at `/livez` and `/readyz`."""
+    """Answers at `/livez`, `/readyz` and `/metrics`."""
 
     async def livez(request: Request) -> JSONResponse:
         return JSONResponse({"status": "alive"})
@@ -67,7 +68,10 @@ def health_app(consumer: Consumer, pool: WorkerPool) -> Starlette:
         }
         return JSONResponse(answer, 503 if reasons else 200, {"Cache-Control": "no-store"})
 
-    return Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz)])
+    async def metrics(request: Request) -> Response:
+        return exposition(consumer_figures(consumer.status, pool.status))
+
+    return Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)])
 
 
 class _Server(uvicorn.Server):

@@ -169,8 +169,8 @@ class Settings(RtcSettings):
         ge=1, le=300,
     )
     health_port: int = _setting(
-        0, "DEEPGUARD_HEALTH_PORT", "port on HOST at which `consume` answers /livez and /readyz; 0: none", "0 to 65535",
-        ge=0, le=65535,
+        0, "DEEPGUARD_HEALTH_PORT", "port on HOST at which `consume` answers /livez, /readyz, /metrics; 0: none",
+        "0 to 65535", ge=0, le=65535,
     )
     kafka_idle_s: float = _setting(
         30.0, "DEEPGUARD_KAFKA_IDLE_S", "seconds without a record after which a stream counts as ended", "1 to 86400",

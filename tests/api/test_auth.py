@@ -12,7 +12,7 @@ from tests.api.conftest import KEY, OTHER_KEY
 if TYPE_CHECKING:
     from tests.api.rig import Rig
 
-PUBLIC = ["/health", "/livez", "/readyz", "/v1/limits", "/", "/docs", "/openapi.json", "/static/icon.svg"]
+PUBLIC = ["/health", "/livez", "/readyz", "/metrics", "/v1/limits", "/", "/docs", "/openapi.json", "/static/icon.svg"]
 PRIVATE = [
     ("POST", "/predict"), ("POST", "/gradcam"), ("GET", "/v1/streams"), ("GET", "/v1/streams/x"),
     ("DELETE", "/v1/streams/x"), ("GET", "/v1/streams/x/frame.jpg"), ("GET", "/v1/jobs/x"), ("DELETE", "/v1/jobs/x"),
