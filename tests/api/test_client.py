@@ -50,14 +50,18 @@ class Line:
     """A connection to the service that can be cut: bytes in both directions, up to `limit_bytes` towards the client."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
+        self.port = port
         self._writers: list[asyncio.StreamWriter] = []
         self.limit_bytes: int | None = None
         self.connections = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        back, forth = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            back, forth = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            writer.close()
+            return
         self._writers += [writer, forth]
         await asyncio.wait(
             [asyncio.create_task(self._carry(reader, forth, None)),
@@ -83,8 +87,8 @@ class Line:
 
 
 @asynccontextmanager
-async def line_to(rig: Rig) -> AsyncIterator[tuple[Line, str]]:
-    line = Line(rig.port)
+async def line_to(port: int) -> AsyncIterator[tuple[Line, str]]:
+    line = Line(port)
     server = await asyncio.start_server(line.serve, "127.0.0.1", 0)
     async with server:
         yield line, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -131,7 +135,7 @@ async def test_it_goes_on_from_an_earlier_place(rig: Rig) -> None:
 async def test_wherever_the_line_is_cut_nothing_is_lost_doubled_or_out_of_order(rig: Rig) -> None:
     draw = random.Random(7)
     wanted = [said("cut", n, *([Label.FAKE, Reason.EVIDENCE_FAKE] if n % 3 else [])) for n in range(1, 121)]
-    async with line_to(rig) as (line, url), aclosing(watch(url, WatchOptions(stream="cut"))) as news:
+    async with line_to(rig.port) as (line, url), aclosing(watch(url, WatchOptions(stream="cut"))) as news:
         line.limit_bytes = draw.randrange(3000, 9000)       # in the middle of a message, mostly
         assert isinstance(await anext(news), Known)
         publishing = asyncio.create_task(asyncio.to_thread(publish, rig, *wanted))
@@ -149,10 +153,10 @@ async def test_wherever_the_line_is_cut_nothing_is_lost_doubled_or_out_of_order(
 
 async def test_another_service_in_the_same_place_is_not_taken_for_the_old_one(rig: Rig) -> None:
     with running_rig() as other:
-        async with line_to(rig) as (line, url), aclosing(watch(url, WatchOptions(stream="moved"))) as news:
+        async with line_to(rig.port) as (line, url), aclosing(watch(url, WatchOptions(stream="moved"))) as news:
             publish(rig, said("moved", 1))
             first = await anext(news)
-            line._port = other.port
+            line.port = other.port
             publish(other, started("moved"), said("moved", 7))
             line.cut()
             assert isinstance(await anext(news), Cut)
