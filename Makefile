@@ -6,8 +6,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
             $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP    := $(PY) -m pip --disable-pip-version-check
 CHROMIUM_PACKAGES := chromium
-GSTREAMER_PACKAGES := gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice python3-gst-1.0 \
-    gir1.2-gst-plugins-bad-1.0
+PEER_PACKAGES := gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice python3-gst-1.0 \
+    gir1.2-gst-plugins-bad-1.0 coturn
 KAFKA_PACKAGES := default-jre-headless maven
 KAFKA := build/kafka/.fetched
 
@@ -76,10 +76,10 @@ browser:
 	  else echo "The browser tests need Chromium: install the package 'chromium' (Debian, Ubuntu) and run again."; exit 1; fi; }
 
 peers:
-	@/usr/bin/python3 -c 'import gi; gi.require_version("GstWebRTC", "1.0")' 2>/dev/null || { \
+	@{ command -v turnserver && /usr/bin/python3 -c 'import gi; gi.require_version("GstWebRTC", "1.0")'; } >/dev/null 2>&1 || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(GSTREAMER_PACKAGES); \
-	  else echo "The tests with GStreamer need '$(GSTREAMER_PACKAGES)' (Debian, Ubuntu); install them and run again."; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PEER_PACKAGES); \
+	  else echo "The tests with GStreamer and coturn need '$(PEER_PACKAGES)' (Debian, Ubuntu); install them and run again."; \
 	    exit 1; fi; }
 
 kafka: $(KAFKA)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from api.bench.options import BenchCodec, BenchSize, LiveBenchOptions
+from api.doctor_command import doctor
 from api.settings import Place, Settings, load_settings, settings_table
 from api.version import VERSION
 from consumers.form import Form
@@ -29,6 +30,8 @@ app = typer.Typer(
 )
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure this machine.")
 app.add_typer(bench, name="bench")
+
+app.command("doctor")(doctor)
 
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="write the result there, too")]
 

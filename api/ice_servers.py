@@ -27,11 +27,12 @@ class IceServers:
 
     def links(self, name: str, now_s: float) -> list[str]:
         """One Link header value per server. `name` tells users of TURN apart; `now_s` is Unix time."""
-        user, password = self._credentials(name, now_s)
+        user, password = self.credentials(name, now_s)
         credentials = f'username="{_quoted(user)}"; credential="{_quoted(password)}"; credential-type="password"'
         return self.public_links() + [f'<{uri}>; rel="ice-server"; {credentials}' for uri in self.turn]
 
-    def _credentials(self, name: str, now_s: float) -> tuple[str, str]:
+    def credentials(self, name: str, now_s: float) -> tuple[str, str]:
+        """User and password of TURN."""
         if not self.secret:
             return self.user, self.password
         user = f"{int(now_s) + _VALID_S}:{name}"
