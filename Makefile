@@ -9,9 +9,10 @@ CHROMIUM_PACKAGES := chromium
 PEER_PACKAGES := gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice python3-gst-1.0 \
     gir1.2-gst-plugins-bad-1.0 coturn
 KAFKA_PACKAGES := default-jre-headless maven
+POSTGRES_PACKAGES := postgresql
 KAFKA := build/kafka/.fetched
 
-.PHONY: run test test-fast test-peers peers lint bench soak broker lock clean browser kafka help
+.PHONY: run test test-fast test-peers peers lint bench soak broker lock clean browser postgres kafka help
 
 help:               ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -19,7 +20,7 @@ help:               ## this list
 run: $(VENV)/.serve ## set up, start the service, publish the sample call, open the dashboard
 	$(VENV)/bin/deepguard demo
 
-test: $(VENV)/.test browser kafka peers ## set up and run every test
+test: $(VENV)/.test browser postgres kafka peers ## set up and run every test
 	$(PY) -m pytest -m "not slow and not e2e and not bench and not soak"
 	$(PY) -m pytest -m "(slow or e2e) and not bench and not soak"
 
@@ -80,6 +81,13 @@ peers:
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PEER_PACKAGES); \
 	  else echo "The tests with GStreamer and coturn need '$(PEER_PACKAGES)' (Debian, Ubuntu); install them and run again."; \
+	    exit 1; fi; }
+
+postgres:
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null 2>&1 || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(POSTGRES_PACKAGES); \
+	  else echo "The tests on PostgreSQL need '$(POSTGRES_PACKAGES)' (Debian, Ubuntu); install it and run again."; \
 	    exit 1; fi; }
 
 kafka: $(KAFKA)

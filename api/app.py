@@ -26,6 +26,10 @@ from api.following import running_gateway
 from api.guard import BodyLimit, HostAndOrigin, RequestLog
 from api.health import LoopWatch
 from api.ice_servers import IceServers
+from api.incidents import routes as incident_routes
+from api.incidents import webhook_routes
+from api.incidents.config import IncidentConfig
+from api.incidents.running import running_incidents
 from api.jobs import JobTable
 from api.judging import Judging
 from api.limits import Limiter
@@ -34,6 +38,7 @@ from api.problems import install_error_handlers
 from api.settings import Settings
 from api.uploads import FORM_OVERHEAD_BYTES, Spool
 from api.version import VERSION
+from consumers.webhook import WebhookTarget
 from stream.bus import Bus
 from stream.service import StreamService
 
@@ -73,7 +78,7 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
     )
     app.state.context = context
     install_error_handlers(app)
-    for module in (rest, jobs, streams, sse, policy, whip, health, live, metrics):
+    for module in (rest, jobs, streams, sse, policy, whip, health, live, metrics, incident_routes, webhook_routes):
         app.include_router(module.router)
     app.include_router(page)
     app.mount("/static", _FreshFiles(directory=DASHBOARD / "static"), name="static")
@@ -104,6 +109,7 @@ async def running_context(settings: Settings, bus: Bus, service: StreamService) 
         stack.callback(spool.close)
         peers = Peers(peers_config(settings), service)
         stack.push_async_callback(peers.close)
+        incidents = await stack.enter_async_context(running_incidents(incident_config(settings), bus, service))
         judging = Judging(service, VerdictCache(), files_at_once(settings))
         job_table = JobTable()
         stack.push_async_callback(judging.drain, 0)
@@ -123,8 +129,19 @@ async def running_context(settings: Settings, bus: Bus, service: StreamService) 
             judging=judging,
             jobs=job_table,
             loop_watch=watch,
+            incidents=incidents,
             gateway=gateway,
         )
+
+
+def incident_config(settings: Settings) -> IncidentConfig:
+    """The part of the settings that concerns incidents."""
+    return IncidentConfig(
+        database_url=settings.database_url.get_secret_value(),
+        days=settings.incident_days,
+        targets=tuple(WebhookTarget(url, secret) for url, secret in settings.signed_webhooks),
+        private_targets=settings.webhook_private,
+    )
 
 
 def peers_config(settings: Settings) -> PeersConfig:

@@ -13,7 +13,7 @@ import typer
 
 from api.bench.options import BenchCodec, BenchSize, LiveBenchOptions
 from api.doctor_command import doctor
-from api.settings import Place, Settings, load_settings, settings_table
+from api.settings import Place, load_settings, settings_table
 from api.version import VERSION
 from consumers.form import Form
 from stream.events import Label
@@ -134,9 +134,15 @@ def score(
 
     What a file's label is does not change the status.
     """
+    from api.score_command import score_to_terminal
     from api.terminal import run
 
-    run(lambda: _score(files, as_json, load_settings(workers=workers, log_dir="", log_level="WARNING")))
+    def work() -> None:
+        settings = load_settings(workers=workers, log_dir="", log_level="WARNING")
+        if not score_to_terminal(files, as_json, settings):
+            raise typer.Exit(EXIT_NOT_ALL)
+
+    run(work)
 
 
 @app.command()
@@ -320,6 +326,25 @@ def topics(
 
 
 @app.command()
+def replay(
+    incident: Annotated[Path, typer.Argument(help="the zip of an exported incident")],
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
+) -> None:
+    """Judge an exported incident again, offline. Ends with 0 if all of it matches, 1 if not, 2 if it cannot be read."""
+    from api.incidents.errors import BundleBroken
+    from api.replaying import replay_incident
+    from api.terminal import run
+
+    def work() -> None:
+        report = replay_incident(incident, load_settings().model_path)
+        typer.echo(json.dumps(report.as_json(), indent=2) if as_json else report.as_text())
+        if not report.matches:
+            raise typer.Exit(EXIT_NOT_ALL)
+
+    run(work, BundleBroken)
+
+
+@app.command()
 def simulate(      # noqa: PLR0913 - a command's parameters are its options
     hours: Annotated[float, typer.Option(help="real hours per stream", min=0.01)] = 1.0,
     streams: Annotated[int, typer.Option(help="streams at once", min=1)] = 256,
@@ -344,34 +369,6 @@ def simulate(      # noqa: PLR0913 - a command's parameters are its options
         typer.echo(text)
 
     run(work)
-
-
-def _score(files: list[Path], as_json: bool, settings: Settings) -> None:
-    from rich.console import Console
-
-    from api.logs import logging_to
-    from api.scoring import score_files
-    from api.terminal import file_progress, score_row, score_table
-
-    async def work() -> bool:
-        table = score_table()
-        complete = True
-        with file_progress(len(files)) as progress:
-            async for scored in score_files(files, settings, progress.frame):
-                progress.file_done()
-                complete = complete and scored.problem is None
-                if as_json:
-                    typer.echo(json.dumps(scored.as_line()))
-                else:
-                    table.add_row(*score_row(scored))
-        if not as_json:
-            Console(markup=False, width=None if sys.stdout.isatty() else _FILE_WIDTH).print(table)
-        return complete
-
-    with logging_to(settings):
-        complete = asyncio.run(work())
-    if not complete:
-        raise typer.Exit(EXIT_NOT_ALL)
 
 
 def _say(line: str, is_aside: bool) -> None:

@@ -62,6 +62,7 @@ def pool_config(settings: Settings) -> PoolConfig:
     return PoolConfig(
         workers=settings.workers,
         weights_dir=settings.model_path,
+        blur_faces=settings.blur_previews,
         unit_wait_s=LIVE_WAIT_S,
         unit_credits=LIVE_CREDITS,
         limits=MediaLimits(file_bytes=settings.max_file_size_bytes),

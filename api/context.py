@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from api.auth import KeyRing
     from api.health import LoopWatch
+    from api.incidents.running import Incidents
     from api.jobs import JobTable
     from api.judging import Judging
     from api.limits import Limiter
@@ -36,6 +37,7 @@ class AppContext:
     judging: Judging
     jobs: JobTable
     loop_watch: LoopWatch
+    incidents: Incidents
     gateway: Gateway | None = None
     watchers: set[Watcher | Subscription] = field(default_factory=set)
 

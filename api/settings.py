@@ -18,13 +18,14 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from api.errors import SettingsRefused
+from api.incident_settings import IncidentSettings
 from api.rtc_settings import RtcSettings
 from api.setting_field import setting as _setting
 from api.setting_field import split
 from consumers.kafka_config import SaslMechanism, Security
 
 _MIN_KEY_LENGTH = 16
-_SECRETS = frozenset({"api_keys", "kafka_password", "turn_secret", "turn_password"})
+_SECRETS = frozenset({"api_keys", "kafka_password", "turn_secret", "turn_password", "webhook_secrets", "database_url"})
 _LISTS = ("cors_origins", "origins", "proxies", "api_keys", "kafka_bootstrap", "kafka_claim_urls")
 _KAFKA_NAME = r"^[A-Za-z0-9._-]{1,249}$"
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -45,8 +46,8 @@ class Place(StrEnum):
     KAFKA = "kafka"
 
 
-class Settings(RtcSettings):
-    """The settings of one process. Field order is the order of the table, in which those of WebRTC come last."""
+class Settings(IncidentSettings, RtcSettings):
+    """The settings of one process. Field order is that of the table, where those of incidents and WebRTC come last."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, protected_namespaces=())
 
@@ -312,8 +313,9 @@ class SettingRow(NamedTuple):
 
 def settings_table() -> tuple[SettingRow, ...]:
     """Every setting, in the order in which people look for them."""
-    own = [field for name, field in Settings.model_fields.items() if name not in RtcSettings.model_fields]
-    return tuple(_row(field) for field in (*own, *RtcSettings.model_fields.values()))
+    parts = {**IncidentSettings.model_fields, **RtcSettings.model_fields}
+    own = [field for name, field in Settings.model_fields.items() if name not in parts]
+    return tuple(_row(field) for field in (*own, *parts.values()))
 
 
 def settings_markdown() -> str:

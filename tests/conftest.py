@@ -38,11 +38,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_foreign_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings of whoever runs the tests must not leak into the service under test."""
+def no_foreign_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The settings of whoever runs the tests must not leak into the service under test, nor its incidents into the
+    database of whoever runs them."""
     for name in os.environ:
         if name.startswith("DEEPGUARD_") and not name.startswith("DEEPGUARD_TEST_"):
             monkeypatch.delenv(name)
+    folder = tmp_path_factory.getbasetemp() / "data"
+    monkeypatch.setenv("DEEPGUARD_DATABASE_URL", f"sqlite:///{folder}/incidents.sqlite")
 
 
 @pytest.fixture(autouse=True)

@@ -47,6 +47,14 @@ class Service(NamedTuple):
 @asynccontextmanager
 async def serving(**settings: str) -> AsyncIterator[Service]:
     """The service on a free loopback port, ready, with room for any number of calls. Raises BenchFailed."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"DEEPGUARD_DATABASE_URL": f"sqlite:///{folder}/incidents.sqlite", **settings}
+        async with _serving(settings) as service:
+            yield service
+
+
+@asynccontextmanager
+async def _serving(settings: dict[str, str]) -> AsyncIterator[Service]:
     port = _free_port()
     environment = child_environment(
         HOST="127.0.0.1", PORT=str(port), LOG_DIR="", LOG_LEVEL="WARNING", DEEPGUARD_API_KEYS="",

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
@@ -70,7 +71,13 @@ class Rig:
 
 @contextmanager
 def running_rig(protocol: type[GuardedProtocol] = GuardedProtocol, **settings: Any) -> Iterator[Rig]:
-    """A service with these settings on top of the defaults: one worker, no log file, generous rate limits."""
+    """A service with these settings on top of the defaults: one worker, no log file, generous rate limits, and a
+    database of its own."""
+    with TemporaryDirectory() as folder:
+        yield from _running(protocol, {"database_url": f"sqlite:///{folder}/incidents.sqlite", **settings})
+
+
+def _running(protocol: type[GuardedProtocol], settings: dict[str, Any]) -> Iterator[Rig]:
     values = {"port": 0, "host": "127.0.0.1", "workers": 1, "log_dir": "", **GENEROUS, **settings}
     started = threading.Event()
     found: list[Rig] = []

@@ -18,6 +18,9 @@ PRIVATE = [
     ("DELETE", "/v1/streams/x"), ("GET", "/v1/streams/x/frame.jpg"), ("GET", "/v1/jobs/x"), ("DELETE", "/v1/jobs/x"),
     ("GET", "/v1/policy"), ("GET", "/v1/events"), ("POST", "/whip/x"), ("GET", "/whip/x"), ("DELETE", "/whip/x/y"),
     ("PATCH", "/whip/x/y"), ("GET", "/whip/x/y"), ("POST", "/v1/calls/c/participants/p/whip"),
+    ("GET", "/v1/incidents"), ("GET", "/v1/incidents/i"), ("DELETE", "/v1/incidents/i"),
+    ("POST", "/v1/incidents/i/review"), ("GET", "/v1/incidents/i/evidence/f"), ("GET", "/v1/incidents/i/export"),
+    ("GET", "/v1/webhooks/dead"), ("POST", "/v1/webhooks/dead/7/retry"), ("DELETE", "/v1/webhooks/dead/7"),
 ]
 
 
@@ -96,6 +99,7 @@ def test_every_route_is_on_one_of_the_two_lists(keyed_rig: Rig) -> None:
         paths = client.get("/openapi.json").json()["paths"]
     listed = set(PUBLIC) | {path for _, path in PRIVATE}
     names = {"{stream_id}": "x", "{job_id}": "x", "{session_id}": "y", "{call_id}": "c", "{participant_id}": "p"}
+    names |= {"{incident_id}": "i", "{name}": "f", "{letter_id}": "7"}
     concrete = set(paths)
     for name, value in names.items():
         concrete = {path.replace(name, value) for path in concrete}

@@ -55,6 +55,8 @@ def test_defaults_are_those_of_the_table() -> None:
         ("DEEPGUARD_KAFKA_CLAIM_URLS", "https://*.example.com/a/,http://store:9000/", "kafka_claim_urls",
          ("https://*.example.com/a/", "http://store:9000/")),
         ("DEEPGUARD_VERDICTS", "kafka", "verdicts", "kafka"),
+        ("DEEPGUARD_INCIDENT_DAYS", "7", "incident_days", 7),
+        ("DEEPGUARD_BLUR_PREVIEWS", "1", "blur_previews", True),
         ("DEEPGUARD_PROXIES", "10.0.0.1,10.0.0.2", "proxies", ("10.0.0.1", "10.0.0.2")),
     ],
 )
@@ -87,7 +89,9 @@ def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch, ro
         ("DEEPGUARD_KAFKA_MEDIA_TOPIC", "a topic"), ("DEEPGUARD_KAFKA_RECORD_BYTES", "1000"),
         ("DEEPGUARD_UDP_PORTS", "40000"), ("DEEPGUARD_UDP_PORTS", "41000-40000"), ("DEEPGUARD_UDP_PORTS", "80-90"),
         ("DEEPGUARD_PUBLIC_ADDRESSES", "example.org"), ("DEEPGUARD_STUN", "https://a"), ("DEEPGUARD_TURN", "turn:a b"),
-        ("DEEPGUARD_OVERFLOW_URL", "https://a/whip"),
+        ("DEEPGUARD_OVERFLOW_URL", "https://a/whip"), ("DEEPGUARD_INCIDENT_DAYS", "0"),
+        ("DEEPGUARD_WEBHOOK_URLS", "ftp://a/"), ("DEEPGUARD_WEBHOOK_URLS", "https://me:you@a/"),
+        ("DEEPGUARD_WEBHOOK_URLS", "https://a/,https://a/"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_variable_and_what_is_allowed(
@@ -172,3 +176,35 @@ def test_the_readme_has_the_same_table() -> None:
 def test_the_module_prints_the_table() -> None:
     done = subprocess.run([sys.executable, "-m", "api.settings"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == settings_markdown() + "\n"
+
+
+WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def test_webhooks_are_signed_with_one_secret_for_all_or_one_each() -> None:
+    one = load_settings(webhook_urls="https://a/,https://b/", webhook_secrets=WEBHOOK_SECRET)
+    assert one.signed_webhooks == (("https://a/", WEBHOOK_SECRET), ("https://b/", WEBHOOK_SECRET))
+    other = WEBHOOK_SECRET.replace("M", "N")
+    each = load_settings(webhook_urls="https://a/,https://b/", webhook_secrets=f"{WEBHOOK_SECRET},{other}")
+    assert each.signed_webhooks == (("https://a/", WEBHOOK_SECRET), ("https://b/", other))
+    assert load_settings().signed_webhooks == ()
+    assert WEBHOOK_SECRET not in repr(one)
+
+
+@pytest.mark.parametrize("secrets", ["hush", "whsec_", "whsec_dG9vc2hvcnQ=", "whsec_????????????????????????????????"])
+def test_weak_webhook_secrets_are_refused_and_not_shown(secrets: str) -> None:
+    with pytest.raises(SettingsRefused, match=r"^DEEPGUARD_WEBHOOK_SECRETS: expected whsec_") as refused:
+        load_settings(webhook_urls="https://a/", webhook_secrets=secrets)
+    assert "got" not in str(refused.value)
+
+
+@pytest.mark.parametrize("secrets", ["", f"{WEBHOOK_SECRET},{WEBHOOK_SECRET}"])
+def test_every_webhook_needs_its_secret(secrets: str) -> None:
+    with pytest.raises(SettingsRefused, match=r"^DEEPGUARD_WEBHOOK_SECRETS: expected one secret, or one for each of 3"):
+        load_settings(webhook_urls="https://a/,https://b/,https://c/", webhook_secrets=secrets)
+
+
+def test_webhooks_without_tls_are_allowed_on_purpose_only() -> None:
+    with pytest.raises(SettingsRefused, match=r"^DEEPGUARD_WEBHOOK_URLS: expected https"):
+        load_settings(webhook_urls="http://a/", webhook_secrets=WEBHOOK_SECRET)
+    assert load_settings(webhook_urls="http://a/", webhook_secrets=WEBHOOK_SECRET, webhook_private=True).signed_webhooks

@@ -14,13 +14,13 @@ from stream.incident import AlarmOver, Case, Origin
 from stream.monitor import Monitor
 from stream.sampler import phase_of
 from stream.types import FacePicture, Pictures
-from tests.stream.observations import EVIDENCE, face, moment, observation
+from tests.stream.observations import EVIDENCE, MODEL, face, moment, observation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from stream.events import Verdict
-    from stream.types import FaceObservation, Observation
+    from stream.types import FaceObservation, ModelRef, Observation
 
 EPOCH = 7
 
@@ -28,10 +28,11 @@ EPOCH = 7
 class Watched:
     """A stream that is monitored as a session does it. `changes` are what its alarm did, `verdicts` all of them."""
 
-    def __init__(self, stream: str = "call", epoch: int = EPOCH) -> None:
+    def __init__(self, stream: str = "call", epoch: int = EPOCH, model: ModelRef = MODEL) -> None:
         config = StreamConfig()
         origin = Origin(stream=stream, epoch=epoch, source="test", call_id="a-call", participant_id="somebody")
         self.stream, self.epoch = stream, epoch
+        self.moment = moment()._replace(model=model)
         self.monitor = Monitor(stream, epoch, phase_of(stream, epoch), config)
         self.watch = AlarmWatch(origin, config)
         self.verdicts: list[Verdict] = []
@@ -43,7 +44,7 @@ class Watched:
         if pictured:
             seen = msgspec.structs.replace(seen, pictures=pictures_of(seen))
         self.watch.observe(seen)
-        self.take(self.monitor.observe(seen, moment()))
+        self.take(self.monitor.observe(seen, self.moment))
 
     def take(self, verdicts: Iterable[Verdict]) -> None:
         for verdict in verdicts:

@@ -38,6 +38,13 @@ export const END_REASONS = Object.freeze({
   lost: "it ended while this page was offline",
 });
 
+/** Why an incident is over. Keys are those of `CloseReason` in stream/types.py. */
+export const CLOSE_REASONS = Object.freeze({
+  alarm_over: "the evidence fell again",
+  stream_ended: "the call ended",
+  interrupted: "the service was interrupted",
+});
+
 /** @param {string} label @returns {{words: string, icon: string}} */
 export function labelOf(label) {
   return LABELS[label] ?? { words: label, icon: "waiting" };

@@ -1,0 +1,1 @@
+"""Alarms that are kept: with their evidence, for review, and told to others."""

@@ -1,0 +1,187 @@
+"""What people and programs ask of incidents: lists, details, reviews, files, deletion. Blocks; for threads alone."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
+
+from api.incidents.database import Database
+from api.incidents.tables import files, incidents, notes
+from stream.types import ModelRef
+
+Review = Literal["open", "confirmed", "dismissed"]
+Decision = Literal["confirm", "dismiss", "reopen", "note"]
+
+_REVIEWS: dict[Decision, Review] = {"confirm": "confirmed", "dismiss": "dismissed", "reopen": "open"}
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """One incident as lists show it. Times are Unix seconds; `pts_s` and `closed_pts_s` are media time."""
+
+    id: str
+    stream: str
+    epoch: int
+    verdict: str
+    source: str
+    sample: bool
+    call_id: str
+    participant_id: str
+    opened_s: float
+    pts_s: float
+    closed_s: float | None
+    closed_pts_s: float | None
+    close_reason: str | None
+    tracks: tuple[int, ...]
+    prob_fake: float | None
+    suspicion: float
+    model: ModelRef | None
+    rules_sha256: str
+    review: str
+    reviewed_by: str | None
+    reviewed_s: float | None
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody decided or wrote; kept for good, so that a review can be followed."""
+
+    at_s: float
+    by: str
+    decision: str
+    text: str
+
+
+class FileInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of the evidence."""
+
+    name: str
+    media_type: str
+    sha256: str
+    size_bytes: int
+
+
+class Details(NamedTuple):
+    """Everything of an incident but the contents of its files."""
+
+    incident: Incident
+    notes: tuple[Note, ...]
+    files: tuple[FileInfo, ...]
+
+
+class Place(NamedTuple):
+    """Where a list goes on: behind the incident with this time and id."""
+
+    opened_s: float
+    id: str
+
+
+class Query(NamedTuple):
+    """Which incidents, newest first; what is None does not matter."""
+
+    limit: int
+    after: Place | None = None
+    is_open: bool | None = None
+    review: str | None = None
+    stream: str | None = None
+    call_id: str | None = None
+    since_s: float | None = None
+    until_s: float | None = None
+
+
+class Records:
+    """Reads and reviews; everything in one transaction each."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def list(self, query: Query) -> tuple[Incident, ...]:
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(incidents)
+                .where(*_conditions(query))
+                .order_by(incidents.c.opened_s.desc(), incidents.c.id.desc())
+                .limit(query.limit)
+            )
+            return tuple(_incident(row) for row in rows)
+
+    def get(self, incident: str) -> Details | None:
+        with self._database.reading() as connection:
+            return _details(connection, incident)
+
+    def review(self, incident: str, note: Note) -> Details | None:
+        """Adds the note and what it decides; None if there is no such incident."""
+        with self._database.writing() as connection:
+            if connection.execute(select(incidents.c.id).where(incidents.c.id == incident)).first() is None:
+                return None
+            connection.execute(insert(notes), {"incident_id": incident, **msgspec.structs.asdict(note)})
+            if note.decision in _REVIEWS:
+                connection.execute(
+                    update(incidents)
+                    .where(incidents.c.id == incident)
+                    .values(review=_REVIEWS[note.decision], reviewed_by=note.by, reviewed_s=note.at_s)
+                )
+            return _details(connection, incident)
+
+    def content(self, incident: str, name: str) -> tuple[FileInfo, bytes] | None:
+        with self._database.reading() as connection:
+            row = connection.execute(
+                select(files).where(files.c.incident_id == incident, files.c.name == name)
+            ).first()
+            return None if row is None else (_file(row), bytes(row.content))
+
+    def contents(self, incident: str) -> dict[str, bytes]:
+        """All files by name."""
+        with self._database.reading() as connection:
+            rows = connection.execute(select(files.c.name, files.c.content).where(files.c.incident_id == incident))
+            return {row.name: bytes(row.content) for row in rows}
+
+    def delete(self, incident: str) -> bool:
+        """With everything that belongs to it; False if there is no such incident."""
+        with self._database.writing() as connection:
+            return connection.execute(delete(incidents).where(incidents.c.id == incident)).rowcount > 0
+
+
+def note_of(by: str, decision: str, text: str) -> Note:
+    """A note of now."""
+    return Note(at_s=time.time(), by=by, decision=decision, text=text)
+
+
+def _conditions(query: Query) -> list[ColumnElement[bool]]:
+    columns = incidents.c
+    equal = {columns.review: query.review, columns.stream: query.stream, columns.call_id: query.call_id}
+    found = [column == value for column, value in equal.items() if value is not None]
+    if query.is_open is not None:
+        found.append(columns.closed_s.is_(None) if query.is_open else columns.closed_s.is_not(None))
+    if query.since_s is not None:
+        found.append(columns.opened_s >= query.since_s)
+    if query.until_s is not None:
+        found.append(columns.opened_s < query.until_s)
+    if query.after is not None:
+        at_s, name = query.after
+        found.append(or_(columns.opened_s < at_s, and_(columns.opened_s == at_s, columns.id < name)))
+    return found
+
+
+def _details(connection: Connection, incident: str) -> Details | None:
+    row = connection.execute(select(incidents).where(incidents.c.id == incident)).first()
+    if row is None:
+        return None
+    said = connection.execute(select(notes).where(notes.c.incident_id == incident).order_by(notes.c.id))
+    listed = [column for column in files.c if column.name != "content"]
+    evidence = connection.execute(select(*listed).where(files.c.incident_id == incident).order_by(files.c.name))
+    return Details(
+        _incident(row),
+        tuple(Note(at_s=n.at_s, by=n.by, decision=n.decision, text=n.text) for n in said),
+        tuple(_file(f) for f in evidence),
+    )
+
+
+def _incident(row: Row[Any]) -> Incident:
+    values = {name: getattr(row, name) for name in Incident.__struct_fields__}
+    return msgspec.convert(values, Incident)
+
+
+def _file(row: Row[Any]) -> FileInfo:
+    return FileInfo(name=row.name, media_type=row.media_type, sha256=row.sha256, size_bytes=row.size_bytes)

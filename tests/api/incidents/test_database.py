@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from api.errors import SettingsRefused
+from api.incidents.database import Database
+from api.incidents.tables import metadata
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_migrations_lead_to_the_tables_that_the_code_uses(database: Database) -> None:
+    with database.reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_a_database_is_opened_again_as_it_was(database: Database, database_url: str) -> None:
+    with database.writing() as connection:
+        connection.execute(text("INSERT INTO secrets (name, content) VALUES ('a', 'b')"))
+    again = Database(database_url)
+    with again.reading() as connection:
+        assert connection.execute(text("SELECT name FROM secrets")).scalars().all() == ["a"]
+    again.close()
+
+
+def test_what_fails_half_way_leaves_nothing(database: Database) -> None:
+    def fail() -> None:
+        with database.writing() as connection:
+            connection.execute(text("INSERT INTO secrets (name, content) VALUES ('a', 'b')"))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    with database.reading() as connection:
+        assert connection.execute(text("SELECT count(*) FROM secrets")).scalar() == 0
+
+
+def test_a_database_of_a_newer_version_is_refused(database: Database, database_url: str) -> None:
+    with database.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SettingsRefused, match=r"DEEPGUARD_DATABASE_URL: .*9999"):
+        Database(database_url)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("mysql://a/b", "expected sqlite"), ("sqlite://", "expected sqlite"), ("nonsense", "parse"),
+        ("postgresql://me:hush-hush@127.0.0.1:1/x", "refused"), ("sqlite:////proc/nowhere/x.sqlite", "No such file"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_refused_without_its_password(url: str, told: str) -> None:
+    with pytest.raises(SettingsRefused, match=rf"^DEEPGUARD_DATABASE_URL: .*{told}") as refused:
+        Database(url)
+    assert "hush-hush" not in str(refused.value)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.sqlite").write_text("something else " * 100)
+    with pytest.raises(SettingsRefused, match="not a database"):
+        Database(f"sqlite:///{tmp_path}/x.sqlite")
+
+
+def test_others_on_this_machine_cannot_read_it(tmp_path: Path) -> None:
+    Database(f"sqlite:///{tmp_path}/new/x.sqlite").close()
+    assert (tmp_path / "new").stat().st_mode & 0o077 == 0
