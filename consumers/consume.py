@@ -72,7 +72,7 @@ class Consumer:
                 self._member = await self._patiently(self._join, stop)
                 if self._member is None:
                     return
-                watch = self._tasks.create_task(self._lag_watch.run(self._member))
+                watch = self._tasks.create_task(self._lag_watch.run(self._member, self._end_idle_streams))
                 try:
                     await self._consume(self._member, stop)
                     await self._commit()
@@ -149,10 +149,8 @@ class Consumer:
         while not stop.is_set():
             try:
                 await self._set_paused(member)
-                began_s = time.monotonic()
                 self._hand_out(await member.take(self._config.batch, _TAKE_S))
                 self._taken_s = time.monotonic()
-                self._let_idle_streams_end(time.monotonic() - began_s)
                 await self._make_good(member)
                 if time.monotonic() - self._committed_s >= self._config.commit_every_s:
                     await self._commit()
@@ -173,7 +171,8 @@ class Consumer:
             await member.rewind({place: offset for place, offset in starts.items() if offset is not None})
             self._begin(desk, parts.keys())
 
-    def _let_idle_streams_end(self, read_s: float) -> None:
+    def _end_idle_streams(self, read_s: float) -> None:
+        """The broker was there for so long. While it is away, nobody can be said to be silent."""
         for place, (part, _) in self._parts.items():
             if place not in self._paused:
                 part.read_for(read_s)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from consumers.errors import BrokerRefused, BrokerUnreachable, TopicMissing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from consumers.broker import Broker, Member, Place
     from consumers.config import Topics
 
@@ -40,14 +43,17 @@ class LagWatch:
         self.lags: dict[Place, int] = {}
         self.is_unreachable = False
 
-    async def run(self, member: Member) -> None:
-        """Until it is cancelled."""
+    async def run(self, member: Member, answered: Callable[[float], None]) -> None:
+        """Until it is cancelled. `answered` is told for how many seconds the broker was there since the last answer."""
+        last_s = time.monotonic()
         while True:
             try:
                 self.lags = await member.lag()
                 self.is_unreachable = False
+                answered(min(time.monotonic() - last_s, 2 * LAG_EVERY_S))
             except BrokerUnreachable:
                 self.is_unreachable = True
+            last_s = time.monotonic()
             await asyncio.sleep(LAG_EVERY_S)
 
 

@@ -109,9 +109,17 @@ class Member:
     settings: dict[str, str] = field(default_factory=dict)
     program: tuple[str, ...] = ("-m", "api.cli", "consume")
     _process: subprocess.Popen[bytes] | None = None
+    _log_from: int = 0
+
+    @property
+    def is_working(self) -> bool:
+        """Whether this process has joined the group."""
+        self.require_alive()
+        return b"partitions assigned" in (self.folder / f"{self.name}.log").read_bytes()[self._log_from :]
 
     def start(self) -> None:
         with (self.folder / f"{self.name}.log").open("ab") as log:
+            self._log_from = log.tell()
             self._process = subprocess.Popen(
                 [sys.executable, *self.program], stdout=log, stderr=log,
                 env=self.course.environment(self.name, **self.settings),

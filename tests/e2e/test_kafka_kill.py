@@ -22,6 +22,7 @@ from consumers.outgoing import Outgoing
 from consumers.verdicts import RepeatFilter
 from tests.consumers.media import call, record
 from tests.e2e.kafka_support import SESSION_S, Course, Member
+from tests.stream.sinks import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,9 +95,9 @@ async def injure(cluster: LocalCluster, group: list[Member], chance: random.Rand
                 await asyncio.to_thread(cluster.wait_ready)
             case "roll":
                 for each in group:
+                    await until(lambda each=each: each.is_working)
                     assert await asyncio.to_thread(each.stop) == 0
                     each.start()
-                    await asyncio.sleep(1.0)
 
 
 def once(verdicts: list[Verdict]) -> list[Verdict]:

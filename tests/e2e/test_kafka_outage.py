@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from consumers.contract import Item
     from tests.kafka.cluster import LocalCluster
 
-OUTAGE_S = float(os.environ.get("DEEPGUARD_TEST_OUTAGE_S", "15"))
+OUTAGE_S = float(os.environ.get("DEEPGUARD_TEST_OUTAGE_S", "20"))
 STREAMS, FRAMES, PARTITIONS = 6, 60, 2
+IDLE = {"DEEPGUARD_KAFKA_IDLE_S": "12"}     # less than the outage, in which nobody is silent
 GROWTH_BYTES = 64 * 2**20
 
 pytestmark = pytest.mark.timeout(240 + int(OUTAGE_S))
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.timeout(240 + int(OUTAGE_S))
 
 async def test_while_the_broker_is_away_everything_waits(own_kafka: LocalCluster, tmp_path: Path) -> None:
     course, port = Course.on(own_kafka, PARTITIONS), free_ports(1)[0].plain
-    member = Member(course, "one", tmp_path, {"DEEPGUARD_HEALTH_PORT": str(port)})
+    member = Member(course, "one", tmp_path, {"DEEPGUARD_HEALTH_PORT": str(port)} | IDLE)
     rows = list(zip(*(call(f"call-{n}", FRAMES) for n in range(STREAMS)), strict=True))
     member.start()
     try:
