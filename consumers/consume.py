@@ -14,7 +14,7 @@ import structlog
 
 from consumers.claims import Claims
 from consumers.desk import Desk
-from consumers.errors import BrokerUnreachable, GenerationLost
+from consumers.errors import BrokerUnreachable, ConsumerError, GenerationLost
 from consumers.outgoing import Outgoing
 from consumers.partition import PartitionRun
 from consumers.states import load_states
@@ -81,6 +81,8 @@ class Consumer:
                     watch.cancel()
                     await self._let_go()
                     await self._member.close()
+        except BaseExceptionGroup as group:
+            raise _cause_of(group) from group
         finally:
             await claims.close()
             await writer.close()
@@ -220,6 +222,14 @@ class Consumer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _cause_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What we have words for, if that is why the tasks failed."""
+    found: BaseException = group.subgroup(ConsumerError) or group
+    while isinstance(found, BaseExceptionGroup) and found is not group:
+        found = found.exceptions[0]
+    return found
 
 
 async def _pause(stop: asyncio.Event) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from consumers.errors import BrokerRefused, BrokerUnreachable, TopicMissing
+from consumers.errors import BrokerRefused, BrokerUnreachable, GenerationLost, TopicMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +53,8 @@ class LagWatch:
                 answered(min(time.monotonic() - last_s, 2 * LAG_EVERY_S))
             except BrokerUnreachable:
                 self.is_unreachable = True
+            except GenerationLost:      # a rebalance is going on, of which the broker knows
+                self.is_unreachable = False
             last_s = time.monotonic()
             await asyncio.sleep(LAG_EVERY_S)
 

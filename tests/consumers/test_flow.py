@@ -7,7 +7,12 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
+
+from consumers.consume import Consumer
 from consumers.contract import ClaimCheck, EndOfStream, Item, Media, Stamp
+from consumers.errors import BrokerRefused
+from consumers.memory import MemoryBroker
 from consumers.suspects import TRIES
 from stream.events import StreamEnded, Verdict
 from stream.types import EndReason
@@ -212,3 +217,13 @@ async def test_a_reference_that_may_not_be_fetched_is_refused() -> None:
         await finished(ground)
     (letter,) = ground.dead_letters()
     assert (letter["stage"], letter["error"]) == (b"fetch", b"refused_reference")
+
+
+@pytest.mark.parametrize(("topics", "words"), [
+    ({"media": 2, "verdicts": 3, "stream-state": 2, "media.dlq": 1}, "same number of partitions: media has 2, verd"),
+    ({"media": 2, "verdicts": 2, "media.dlq": 1}, "stream-state"),
+])
+async def test_topics_that_do_not_fit_are_told_in_words(topics: dict[str, int], words: str) -> None:
+    consumer = Consumer(MemoryBroker(topics), PayloadWorkers(), CONFIG)
+    with pytest.raises(BrokerRefused, match=words):
+        await consumer.run(asyncio.Event())
