@@ -17,7 +17,7 @@ from api.incidents.tables import deliveries
 from stream import wire
 from stream.events import IncidentClosed, IncidentOpened
 
-CLAIM_S = 60.0          # how long one who has taken a delivery has to say what became of it
+CLAIM_S = 20.0          # how long one who has taken a delivery has to say what became of it
 _ERROR_CHARACTERS = 300
 
 
