@@ -27,7 +27,7 @@ def dead_letter(topic: str, group: str, record: Record, cause: Cause) -> Message
     """The record with its key, value and headers, and `dlq.*` beside them.
 
     A value of more than `MAX_VALUE_BYTES` stays behind; `dlq.value_bytes` says how large it was. A record without key
-    and value gets an empty key.
+    and value gets an empty value.
     """
     value = record.value
     texts = {
@@ -48,8 +48,7 @@ def dead_letter(topic: str, group: str, record: Record, cause: Cause) -> Message
         value = b""         # a record needs one of the two
     own = tuple((f"dlq.{name}", text.encode()) for name, text in texts.items())
     kept = tuple((name, data) for name, data in record.headers if not name.startswith("dlq."))
-    key = b"" if record.key is None and value is None else record.key       # our client writes no record without both
-    return Message(topic, key, value, kept + own)
+    return Message(topic, record.key, value, kept + own)
 
 
 class Limit:
