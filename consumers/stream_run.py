@@ -16,8 +16,8 @@ from consumers.commit import Starts, needed_from_s
 from consumers.contract import ContentType, EndOfStream, Media
 from consumers.dlq import Cause
 from consumers.order import Order, Turn
+from consumers.outbox import Outbox, Refusal
 from consumers.suspects import TRIES
-from consumers.verdicts import state_message, verdict_message
 from stream.events import StreamEnded, Verdict
 from stream.ipc import OpenStream
 from stream.sampler import phase_of
@@ -57,13 +57,6 @@ class Arrival(NamedTuple):
         return len(self.item.payload) if isinstance(self.item, Media) else 0
 
 
-class Refusal(NamedTuple):
-    """A record that goes to the dead letters."""
-
-    record: Record
-    cause: Cause
-
-
 class StreamRun:
     """Owns the session of the epoch at hand. `state` is where another process left the stream, if one did.
 
@@ -80,7 +73,7 @@ class StreamRun:
         self._desk = desk
         self._order = Order(_ended_epoch(state))
         self._inbox: deque[Arrival] = deque()
-        self._outbox: deque[Verdict | StreamEnded | Refusal] = deque()
+        self._outbox = Outbox(place, desk)
         self._fed: deque[Arrival] = deque()     # what is not decoded yet
         self._last_fed = -1
         self._last_refused = -2
@@ -239,21 +232,10 @@ class StreamRun:
     # Verdicts out.
 
     async def _publish(self) -> None:
-        """Everything that waits: verdicts, then the state that they lead to, then what is not needed any more."""
-        topics, partition = self._desk.config.topics, self._place.partition
+        """Everything that waits; then what is not needed any more is let go of."""
         while self._outbox:
-            reached: State | None = None
-            while self._outbox:
-                event = self._outbox[0]
-                if isinstance(event, Verdict):
-                    await self._desk.out.write(verdict_message(topics.verdicts, partition, event))
-                if isinstance(event, Refusal):
-                    await self._desk.refuse(event.record, event.cause)
-                else:
-                    reached = event
-                self._outbox.popleft()
+            reached = await self._outbox.write()
             if reached is not None:
-                await self._desk.out.write(state_message(topics.states, partition, reached))
                 self._reached(reached)
 
     def _reached(self, state: State) -> None:
@@ -276,7 +258,7 @@ class StreamRun:
         for sequence, cause in refused:
             if sequence in by_sequence and sequence != self._last_refused + 1:
                 told = Cause("decode", cause.value, "the payload cannot be decoded")
-                self._outbox.append(Refusal(by_sequence[sequence].record, told))
+                self._outbox.put(Refusal(by_sequence[sequence].record, told))
             self._last_refused = sequence
         for _ in range(min(units, len(self._fed))):
             self._fed.popleft()
@@ -297,7 +279,7 @@ class StreamRun:
 
     def publish(self, event: Event) -> None:
         if isinstance(event, Verdict | StreamEnded) and not self._is_lost:
-            self._outbox.append(event)
+            self._outbox.put(event)
             self._wake.set()
 
     def alarm(self, change: AlarmChange) -> None:

@@ -182,6 +182,7 @@ async def test_a_new_epoch_ends_the_one_before_and_what_is_late_is_dropped() -> 
     first, second = ([v for v in ground.verdicts() if v.epoch == epoch] for epoch in (EPOCH, EPOCH + 5))
     assert [v.sequence for v in first] == list(range(11))
     assert [v.sequence for v in second] == list(range(9))
+    assert first[-1].frames.received == 12, "repeats are not examined again"
     assert {v.coverage for v in first[1:-1]} == {1.0}
 
 

@@ -1,0 +1,56 @@
+"""What one stream has to say and has not said yet, in order: verdicts, its end, and records that are refused."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from consumers.verdicts import state_message, verdict_message
+from stream.events import StreamEnded, Verdict
+
+if TYPE_CHECKING:
+    from consumers.broker import Place, Record
+    from consumers.desk import Desk
+    from consumers.dlq import Cause
+    from consumers.verdicts import State
+
+
+class Refusal(NamedTuple):
+    """A record that goes to the dead letters."""
+
+    record: Record
+    cause: Cause
+
+
+class Outbox:
+    """Bounded by what a worker can have in its hands: nothing is fed while something waits here."""
+
+    def __init__(self, place: Place, desk: Desk) -> None:
+        self._place = place
+        self._desk = desk
+        self._waiting: deque[Verdict | StreamEnded | Refusal] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def put(self, item: Verdict | StreamEnded | Refusal) -> None:
+        self._waiting.append(item)
+
+    async def write(self) -> State | None:
+        """Writes what waits, then the state that it leads to. That state, now that everything is acknowledged.
+
+        Raises what `Outgoing.write` does.
+        """
+        topics, partition = self._desk.config.topics, self._place.partition
+        reached: State | None = None
+        while self._waiting:
+            item = self._waiting[0]
+            if isinstance(item, Refusal):
+                await self._desk.refuse(item.record, item.cause)
+            elif isinstance(item, Verdict):
+                await self._desk.out.write(verdict_message(topics.verdicts, partition, item))
+            reached = reached if isinstance(item, Refusal) else item
+            self._waiting.popleft()
+        if reached is not None:
+            await self._desk.out.write(state_message(topics.states, partition, reached))
+        return reached
