@@ -12,9 +12,12 @@ COPY api api
 RUN /opt/deepguard/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM python:3.13-slim
-RUN useradd --system --uid 10001 --create-home deepguard
+RUN useradd --system --uid 10001 --create-home deepguard && \
+    install -d -o deepguard -m 700 /var/lib/deepguard
 COPY --from=build /opt/deepguard /opt/deepguard
-ENV PATH=/opt/deepguard/bin:$PATH PYTHONUNBUFFERED=1 PORT=8080 HOST=0.0.0.0 LOG_DIR=
+ENV PATH=/opt/deepguard/bin:$PATH PYTHONUNBUFFERED=1 PORT=8080 HOST=0.0.0.0 LOG_DIR= \
+    DEEPGUARD_DATABASE_URL=sqlite:////var/lib/deepguard/incidents.sqlite
+VOLUME /var/lib/deepguard
 USER deepguard
 WORKDIR /app
 EXPOSE 8080

@@ -52,7 +52,6 @@ class Lane:
         self.opened = opened
         self.tracks = FaceTracks(opened.first_track, follows=not opened.repeatable)
         self.is_closing = False
-        self.pictured_s = float("-inf")     # media time of the newest sample that was kept as a picture
         self._is_flushed = False
         self._clock = clock
         self._decoder = decoder_for(opened.codec, limits)

@@ -50,7 +50,7 @@ DECODE_BUDGET_S = 0.01
 SAMPLES_PER_ROUND = 4       # the gain of a larger batch is small, and whoever is in it waits for the others
 IDLE_S = 1.0
 ASIDE_S = 0.005
-PICTURES_EVERY_S = 1.0      # of media, per stream
+PICTURED_CELLS = 10         # every second sample of the base pace
 
 _log = logging.getLogger(__name__)
 _Key = tuple[str, int]
@@ -197,18 +197,15 @@ class WorkerLoop:
             unscored=examined.unscored,
             pace=item.pace,
             preview_jpeg=self._darkroom.preview(sample.rgb, examined),
-            pictures=self._pictures(lane, result),
+            pictures=self._pictures(lane, item, result),
         )
 
-    def _pictures(self, lane: Lane, result: tuple[Sample, Examined]) -> Pictures | None:
-        """Evidence, where there is any and the stream has given none for a while."""
-        sample, examined = result
-        if lane.opened.repeatable or sample.pts_s - lane.pictured_s < PICTURES_EVERY_S:
+    def _pictures(self, lane: Lane, item: LaneSample, result: tuple[Sample, Examined]) -> Pictures | None:
+        """Evidence, where there is any, of every second sample of the base pace and of as many at any other."""
+        if lane.opened.repeatable or item.cell % PICTURED_CELLS:
             return None
-        pictures = self._darkroom.evidence(sample.rgb, examined)
-        if pictures is not None:
-            lane.pictured_s = sample.pts_s
-        return pictures
+        sample, examined = result
+        return self._darkroom.evidence(sample.rgb, examined)
 
     def _return_credits(self, key: _Key, lane: Lane, now: bool) -> None:
         """Before the samples are judged, so that units go on coming meanwhile."""

@@ -53,7 +53,7 @@ def serving(*options: str, **environment: str) -> Iterator[tuple[subprocess.Pope
 
 
 def start(*options: str, **environment: str) -> subprocess.Popen[str]:
-    base = {name: value for name, value in os.environ.items() if not name.startswith("DEEPGUARD_")}
+    base = {n: v for n, v in os.environ.items() if not n.startswith("DEEPGUARD_") or n == "DEEPGUARD_DATABASE_URL"}
     command = [sys.executable, "-m", "api.cli", "serve", "--port", "0", *options]
     settings = {**base, "LOG_DIR": "", **environment}
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=settings)

@@ -86,7 +86,7 @@ def free_port() -> int:
 
 def _clean_environment(settings: dict[str, str]) -> dict[str, str]:
     """Ours without what whoever runs the tests has set, and with `settings`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("DEEPGUARD_")}
+    kept = {n: v for n, v in os.environ.items() if not n.startswith("DEEPGUARD_") or n == "DEEPGUARD_DATABASE_URL"}
     return {**kept, "LOG_DIR": "", "HOST": "127.0.0.1", **settings}
 
 

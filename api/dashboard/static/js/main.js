@@ -2,6 +2,7 @@
 
 import { byId, bringTo } from "./dom.js";
 import { apiKey, keyRefused, requestJson } from "./http.js";
+import { AlarmPanel } from "./incidents.js";
 import { ConnectionNotice, HealthNotice, KeyDialog, showWhipAddress } from "./status.js";
 import { Store } from "./store.js";
 import { UploadPanel } from "./upload.js";
@@ -17,6 +18,7 @@ const health = new HealthNotice();
 const keyDialog = new KeyDialog(() => client.restart());
 const askKey = () => keyDialog.open();
 const notice = new ConnectionNotice(() => client.retryNow());
+const alarms = new AlarmPanel();
 const uploads = new UploadPanel({ onRefused: askKey });
 const webcam = new WebcamPanel({
   onStart: (stream) => wall.addMine(stream),
@@ -30,6 +32,7 @@ const client = new LiveClient(new URL("ws", document.baseURI).href.replace(/^htt
   onEvent: (event) => {
     store.dispatch({ type: "event", event, nowMs: Date.now() });
     if (event.type === "stream.ended") webcam.ended(event);
+    if (event.type === "incident.opened" || event.type === "incident.closed") alarms.refresh();
   },
   onSnapshot: (events) => store.dispatch({ type: "snapshot", events, nowMs: Date.now() }),
   onState: (state, retryAtMs) => store.dispatch({ type: "connection", connection: { state, retryAtMs } }),
@@ -39,7 +42,10 @@ store.subscribe((state, before) => {
   wall.show(state);
   if (state.connection === before.connection) return;
   notice.show(state.connection, Date.now());
-  if (state.connection.state === "live" && before.connection.state !== "live") health.check();
+  if (state.connection.state === "live" && before.connection.state !== "live") {
+    health.check();
+    alarms.refresh();
+  }
   if (state.connection.state === "refused") askKey();
 });
 

@@ -42,7 +42,8 @@
  *
  * @typedef {{type: "stream.gap", stream: string, epoch: number, cause: string, from_s: number}} StreamGap
  * @typedef {{type: "stream.ended", stream: string, epoch: number, reason: string, message: string}} StreamEnded
- * @typedef {Verdict|StreamStarted|StreamGap|StreamEnded} ServerEvent
+ * @typedef {{type: "incident.opened"|"incident.closed", id: string, stream: string, epoch: number}} IncidentEvent
+ * @typedef {Verdict|StreamStarted|StreamGap|StreamEnded|IncidentEvent} ServerEvent
  *
  * @typedef {Object} FileResult    what /predict answers
  * @property {"image"|"video"} file_type

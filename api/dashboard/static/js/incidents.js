@@ -1,0 +1,122 @@
+/** Alarms that nobody has decided on yet, and one of them with its evidence. */
+
+import { bringTo, byId, clone, setText } from "./dom.js";
+import { errorWords, request, requestJson } from "./http.js";
+import { IncidentView } from "./incident.js";
+import { plural, probability } from "./format.js";
+
+/** @typedef {import("./incident.js").Incident} Incident */
+
+const SHOWN = 20;
+const SOON_MS = 300;        // several alarms at once are one request
+
+/** Keeps the list of open questions. Hidden while there is none. */
+export class AlarmPanel {
+  #panel = byId("alarms");
+  #list = byId("alarm-list");
+  #status = byId("alarm-status");
+  #dialog = byId("incident-dialog");
+  #timer = 0;
+
+  constructor() {
+    byId("incident-close").addEventListener("click", () => this.#dialog.close());
+    for (const decision of ["confirm", "dismiss"]) {
+      byId(`incident-${decision}`).addEventListener("click", () => this.#decide(decision));
+    }
+    byId("incident-note-save").addEventListener("click", () => this.#decide("note"));
+    byId("incident-export").addEventListener("click", () => this.#export());
+  }
+
+  /** Asks again soon. */
+  refresh() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#load(), SOON_MS);
+  }
+
+  async #load() {
+    try {
+      const { incidents, next } = await requestJson(`v1/incidents?review=open&limit=${SHOWN}`, { cache: "no-store" });
+      this.#show(incidents, next !== null);
+    } catch (error) {
+      setText(this.#status, `The alarms cannot be read. ${errorWords(error)}`);
+    }
+  }
+
+  /** @param {Incident[]} incidents @param {boolean} more */
+  #show(incidents, more) {
+    this.#panel.hidden = incidents.length === 0 && this.#panel.hidden;
+    setText(this.#status, incidents.length ? `${plural(incidents.length, "alarm")}${more ? " and more" : ""} to decide on.`
+      : "Every alarm is decided on.");
+    this.#list.replaceChildren(...incidents.map((incident) => this.#item(incident)));
+  }
+
+  /** @param {Incident} incident @returns {HTMLElement} */
+  #item(incident) {
+    const { root, parts } = clone("alarm-template");
+    root.toggleAttribute("data-closed", incident.closed_s !== null);
+    setText(parts.name, nameOf(incident));
+    setText(parts.facts, `${timeOf(incident.opened_s)}, ${probability(incident.prob_fake)} fake, ${
+      incident.closed_s === null ? "still open" : "over"}`);
+    parts.look.setAttribute("aria-label", `Look at the alarm of ${nameOf(incident)}`);
+    parts.look.addEventListener("click", () => this.#open(incident.id));
+    return root;
+  }
+
+  /** @param {string} id */
+  async #open(id) {
+    try {
+      const details = await requestJson(`v1/incidents/${id}`, { cache: "no-store" });
+      this.#dialog.dataset.incident = id;
+      setText(byId("incident-title"), `Alarm: ${nameOf(details)}, ${timeOf(details.opened_s)}`);
+      setText(byId("incident-error"), "");
+      await new IncidentView(details).show();
+      if (!this.#dialog.open) this.#dialog.showModal();
+    } catch (error) {
+      setText(this.#status, errorWords(error));
+    }
+  }
+
+  /** @param {string} decision */
+  async #decide(decision) {
+    const note = byId("incident-note");
+    const body = JSON.stringify({ decision, note: note.value });
+    const id = this.#dialog.dataset.incident;
+    try {
+      const answer = await request(`v1/incidents/${id}/review`, {
+        method: "POST", body, headers: { "Content-Type": "application/json" },
+      });
+      note.value = "";
+      if (decision === "note") return void new IncidentView(await answer.json()).showNotes();
+      this.#dialog.close();
+      await this.#load();
+      bringTo(this.#panel);
+    } catch (error) {
+      setText(byId("incident-error"), errorWords(error));
+    }
+  }
+
+  /** With the key, which a link could not send. */
+  async #export() {
+    const id = this.#dialog.dataset.incident;
+    try {
+      const zip = await (await request(`v1/incidents/${id}/export`)).blob();
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(zip);
+      link.download = `${id}.zip`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    } catch (error) {
+      setText(byId("incident-error"), errorWords(error));
+    }
+  }
+}
+
+/** @param {Incident} incident @returns {string} */
+function nameOf(incident) {
+  return incident.participant_id || incident.stream;
+}
+
+/** @param {number} unixS @returns {string} */
+function timeOf(unixS) {
+  return new Date(unixS * 1000).toLocaleString();
+}
