@@ -12,7 +12,7 @@ from playwright.sync_api import sync_playwright
 
 from api.auth import bearer_of_subprotocols
 from stream.events import REASON_TEXT
-from stream.types import EndReason
+from stream.types import CloseReason, EndReason
 from tests.e2e.browser_support import ROOT, running_chromium
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def test_reasons_have_the_words_of_the_service(page: Page) -> None:
     assert module(page, "format", "m.REASONS") == {reason.value: text for reason, text in REASON_TEXT.items()}
     ends = {reason.value for reason in EndReason} | {"lost"}
     assert set(module(page, "format", "Object.keys(m.END_REASONS)")) == ends
+    assert module(page, "format", "Object.keys(m.CLOSE_REASONS)") == [reason.value for reason in CloseReason]
 
 
 @pytest.mark.parametrize("key", ["plain-key-0123456789", "with+/=~._-0123456789"])

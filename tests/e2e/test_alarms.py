@@ -1,0 +1,114 @@
+"""An alarm as a person meets it: on the page, with its evidence, decided on, downloaded, judged again."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from api.replaying import replay_incident
+from stream.pictures import jpeg_of
+from stream.types import Pictures
+from tests.api.conftest import KEY
+from tests.api.rig import Rig, running_rig
+from tests.e2e.browser_support import PORTRAIT, opened, running_chromium
+from tests.stream.cases import opened_case
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+    from stream.incident import Case
+    from stream.types import Observation
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    with running_rig(api_keys=KEY) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright, running_chromium(playwright, camera=None) as browser:
+        yield browser
+
+
+def alarmed(rig: Rig, stream: str) -> Case:
+    case = msgspec.structs.replace(opened_case(stream), opened_s=time.time(), pictured=pictured(stream))
+    rig.call(rig.context.service.alarm, case)
+    return case
+
+
+def pictured(stream: str) -> tuple[Observation, ...]:
+    """A portrait instead of noise."""
+    rgb = np.ascontiguousarray(cv2.imread(str(PORTRAIT))[:, :, ::-1])
+    jpeg = jpeg_of(np.asarray(cv2.resize(rgb, (640, 360)), np.uint8), 80)
+    crop = bytes(cv2.imencode(".png", cv2.resize(rgb, (224, 224))[:, :, ::-1])[1])
+    shown = []
+    for seen in opened_case(stream).pictured:
+        assert seen.pictures is not None
+        faces = tuple(msgspec.structs.replace(face, png=crop) for face in seen.pictures.faces)
+        shown.append(msgspec.structs.replace(seen, pictures=Pictures(jpeg=jpeg, faces=faces)))
+    return tuple(shown)
+
+
+def unlocked(page: Page) -> None:
+    key = page.get_by_label("API key", exact=True)
+    key.fill(KEY)
+    page.keyboard.press("Enter")
+    expect(page.locator("#connection-text")).to_have_text(re.compile("Live|Connected"))
+
+
+def test_an_alarm_is_seen_looked_at_decided_on_and_kept(browser: Browser, rig: Rig, tmp_path: Path) -> None:
+    with opened(browser, rig.url, viewport={"width": 1440, "height": 1000}, accept_downloads=True) as watch:
+        page = watch.page
+        unlocked(page)
+        panel = page.locator("#alarms")
+        expect(panel).to_be_hidden()
+        case = alarmed(rig, "call-in-question")
+        expect(page.locator("#alarm-status")).to_have_text("1 alarm to decide on.")
+        panel.get_by_role("button", name="Look at the alarm of somebody").click()
+        dialog = page.locator("#incident-dialog")
+        expect(dialog).to_be_visible()
+        expect(dialog.locator("figure")).to_have_count(len(case.pictured))
+        expect(dialog.locator(".evidence-box")).to_have_count(len(case.pictured))
+        page.wait_for_function("[...document.querySelectorAll('#incident-dialog img')].every(i => i.naturalWidth > 0)")
+        page.get_by_label("Note", exact=True).fill("the mouth does not fit the voice")
+        page.get_by_role("button", name="Add the note").click()
+        expect(dialog.locator("#incident-notes li")).to_contain_text("the mouth does not fit the voice")
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download").click()
+        download.value.save_as(tmp_path / "incident.zip")
+        assert replay_incident(tmp_path / "incident.zip", None).matches
+        page.get_by_role("button", name="Confirm").click()
+        expect(dialog).to_be_hidden()
+        expect(page.locator("#alarm-status")).to_have_text("Every alarm is decided on.")
+        watch.assert_quiet("Failed to load resource", "WebSocket connection")
+    with rig.client(KEY) as client:
+        answer = client.get(f"/v1/incidents/{case.id}").json()
+    assert (answer["review"], [note["decision"] for note in answer["notes"]]) == ("confirmed", ["note", "confirm"])
+
+
+def test_alarms_that_wait_are_there_for_who_comes_later(browser: Browser, rig: Rig) -> None:
+    alarmed(rig, "earlier")
+    with opened(browser, rig.url, viewport={"width": 360, "height": 740}) as watch:
+        page = watch.page
+        unlocked(page)
+        look = page.get_by_role("button", name="Look at the alarm of somebody").first
+        expect(look).to_be_visible()
+        look.focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#incident-dialog")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        page.keyboard.press("Escape")
+        expect(page.locator("#incident-dialog")).to_be_hidden()
+        watch.assert_quiet("Failed to load resource", "WebSocket connection")
