@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
-from api import health, jobs, live, metrics, policy, rest, sse, streams, whip
+from api import health, jobs, live, metrics, policy, rest, sse, starting, streams, whip
 from api.auth import KeyRing
 from api.cache import VerdictCache
 from api.compat import APP_NAME
@@ -36,6 +36,7 @@ from api.limits import Limiter
 from api.peers import Peers, PeersConfig
 from api.problems import install_error_handlers
 from api.settings import Settings
+from api.sources import Sources, SourcesConfig
 from api.uploads import FORM_OVERHEAD_BYTES, Spool
 from api.version import VERSION
 from consumers.webhook import WebhookTarget
@@ -78,7 +79,9 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
     )
     app.state.context = context
     install_error_handlers(app)
-    for module in (rest, jobs, streams, sse, policy, whip, health, live, metrics, incident_routes, webhook_routes):
+    for module in (
+        rest, jobs, starting, streams, sse, policy, whip, health, live, metrics, incident_routes, webhook_routes,
+    ):
         app.include_router(module.router)
     app.include_router(page)
     app.mount("/static", _FreshFiles(directory=DASHBOARD / "static"), name="static")
@@ -109,6 +112,8 @@ async def running_context(settings: Settings, bus: Bus, service: StreamService) 
         stack.callback(spool.close)
         peers = Peers(peers_config(settings), service)
         stack.push_async_callback(peers.close)
+        sources = Sources(sources_config(settings), service)
+        stack.push_async_callback(sources.close)
         incidents = await stack.enter_async_context(running_incidents(incident_config(settings), bus, service))
         judging = Judging(service, VerdictCache(), files_at_once(settings))
         job_table = JobTable()
@@ -123,6 +128,7 @@ async def running_context(settings: Settings, bus: Bus, service: StreamService) 
             service=service,
             bus=bus,
             peers=peers,
+            sources=sources,
             auth=KeyRing(key.get_secret_value() for key in settings.api_keys),
             limiter=Limiter(settings.upload_rate_per_min, settings.offer_rate_per_min),
             spool=spool,
@@ -156,6 +162,12 @@ def peers_config(settings: Settings) -> PeersConfig:
         ice_servers=ice_servers(settings),
         overflow_url=settings.overflow_url,
     )
+
+
+def sources_config(settings: Settings) -> SourcesConfig:
+    """The part of the settings that concerns streams that come in by themselves."""
+    host = "127.0.0.1" if settings.host == "localhost" else settings.host
+    return SourcesConfig(host, settings.is_loopback, settings.udp_ports, settings.max_streams)
 
 
 def ice_servers(settings: Settings) -> IceServers:

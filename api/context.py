@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from api.live import Watcher
     from api.peers import Peers
     from api.settings import Settings
+    from api.sources import Sources
     from api.uploads import Spool
     from consumers.gateway import Gateway
     from stream.bus import Bus, Subscription
@@ -31,6 +32,7 @@ class AppContext:
     service: StreamService
     bus: Bus
     peers: Peers
+    sources: Sources
     auth: KeyRing
     limiter: Limiter
     spool: Spool

@@ -36,8 +36,12 @@ async def get_stream(request: Request, stream_id: StreamId) -> Response:
 
 @router.delete("/{stream_id}", status_code=204, responses=_UNKNOWN)
 async def stop_stream(request: Request, stream_id: StreamId) -> Response:
-    """Hangs the stream's source up and ends it."""
-    await context_of(request).service.stop(stream_id, EndReason.STOPPED)
+    """Hangs the stream's source up and ends it, or waits no longer for one that has not begun."""
+    context = context_of(request)
+    if stream_id in context.sources:
+        await context.sources.stop(stream_id)
+    else:
+        await context.service.stop(stream_id, EndReason.STOPPED)
     return Response(status_code=204)
 
 

@@ -24,18 +24,18 @@ LABEL_HEADERS = ("DeepGuard-Call-Id", "DeepGuard-Participant-Id")
 
 _SDP = "application/sdp"
 _FRAGMENT = "application/trickle-ice-sdpfrag"
-_ID = r"^[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}$"     # never "." or "..", which clients take out of URLs
+ID_PATTERN = r"^[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}$"     # never "." or "..", which clients take out of URLs
 _PART_OF_ID = r"^[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,62}$"
-_LABEL = r"^[A-Za-z0-9._~@:-]{0,128}$"
+LABEL_PATTERN = r"^[A-Za-z0-9._~@:-]{0,128}$"
 _EXPOSED = {"Access-Control-Expose-Headers": "Location, ETag, Link, Accept-Patch, Accept-Post"}
 _REDIRECTED = "overflow"
 
-StreamId = Annotated[str, Path(pattern=_ID)]
-SessionId = Annotated[str, Path(pattern=_ID)]
+StreamId = Annotated[str, Path(pattern=ID_PATTERN)]
+SessionId = Annotated[str, Path(pattern=ID_PATTERN)]
 Name = Annotated[str, Path(pattern=_PART_OF_ID)]
 Publisher = Annotated[Caller, Depends(limit("offer"))]
 Participant = Annotated[Caller, Depends(limit("session request"))]
-ALabel = Annotated[str, Query(pattern=_LABEL)]
+ALabel = Annotated[str, Query(pattern=LABEL_PATTERN)]
 
 
 class Labels(NamedTuple):
@@ -47,8 +47,8 @@ class Labels(NamedTuple):
 
 async def labels(
     call_id: ALabel = "", participant_id: ALabel = "",
-    deepguard_call_id: Annotated[str, Header(pattern=_LABEL)] = "",
-    deepguard_participant_id: Annotated[str, Header(pattern=_LABEL)] = "",
+    deepguard_call_id: Annotated[str, Header(pattern=LABEL_PATTERN)] = "",
+    deepguard_participant_id: Annotated[str, Header(pattern=LABEL_PATTERN)] = "",
 ) -> Labels:
     """By query or, for clients that can only set headers, by header; the query counts where there are both."""
     return Labels(call_id or deepguard_call_id, participant_id or deepguard_participant_id)

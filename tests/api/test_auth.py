@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 PUBLIC = ["/health", "/livez", "/readyz", "/metrics", "/v1/limits", "/", "/docs", "/openapi.json", "/static/icon.svg"]
 PRIVATE = [
-    ("POST", "/predict"), ("POST", "/gradcam"), ("GET", "/v1/streams"), ("GET", "/v1/streams/x"),
+    ("POST", "/predict"), ("POST", "/gradcam"), ("GET", "/v1/streams"), ("POST", "/v1/streams"),
+    ("GET", "/v1/streams/x"),
     ("DELETE", "/v1/streams/x"), ("GET", "/v1/streams/x/frame.jpg"), ("GET", "/v1/jobs/x"), ("DELETE", "/v1/jobs/x"),
     ("GET", "/v1/policy"), ("GET", "/v1/events"), ("POST", "/whip/x"), ("GET", "/whip/x"), ("DELETE", "/whip/x/y"),
     ("PATCH", "/whip/x/y"), ("GET", "/whip/x/y"), ("POST", "/v1/calls/c/participants/p/whip"),
