@@ -36,5 +36,5 @@ def ground(request: pytest.FixtureRequest) -> Ground:
         broker = MemoryBroker({"laws": 3, "others": 1}, record_bytes=RECORD_BYTES)
         return Ground(lambda: broker, "laws", "others")
     cluster: Cluster = request.getfixturevalue("kafka")
-    config = cluster.config(record_bytes=RECORD_BYTES)
+    config = cluster.config(record_bytes=RECORD_BYTES, request_timeout_s=5.0)
     return Ground(lambda: KafkaBroker(config), cluster.topic("laws", 3), cluster.topic("others", 1))
