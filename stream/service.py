@@ -91,7 +91,7 @@ class StreamService:
         self._attach = attach or pool.open
         self._pool = pool
         self._bus = bus
-        self.outlet: Outlet = DirectOutlet(bus)
+        self.outlet: Outlet = DirectOutlet(bus)     # whoever keeps incidents puts another one here before calls come
         self._live: dict[str, Session] = {}
         self._ended: dict[str, _Ended] = {}
         self._epochs: dict[str, int] = {}

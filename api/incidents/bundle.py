@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -95,7 +96,7 @@ def _read(path: Path) -> dict[str, bytes]:
             if len(entries) > _MOST_FILES or sum(entry.file_size for entry in entries) > _MOST_BYTES:
                 raise BundleBroken(f"more than {_MOST_FILES} files, or {_MOST_BYTES // 2**20} MiB")
             return {entry.filename: _content(archive, entry) for entry in entries}
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
         raise BundleBroken(f"the zip cannot be read: {error}") from None
 
 
@@ -103,7 +104,7 @@ def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     """A damaged entry as it is: the manifest tells that it was changed."""
     try:
         return archive.read(entry)
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, zlib.error, EOFError):
         return b""
 
 

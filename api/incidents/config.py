@@ -9,7 +9,7 @@ from consumers.webhook import WebhookTarget
 
 @dataclass(frozen=True, slots=True)
 class IncidentConfig:
-    """`database_url` may hold a password, and is in no repr. `waits_s` lie between the attempts of a webhook."""
+    """`database_url` may hold a password, and is in no repr. Incidents are deleted after `days`."""
 
     database_url: str = field(repr=False)
     days: int = 30

@@ -50,6 +50,9 @@ class Courier:
             except SQLAlchemyError as error:
                 log.error("webhooks wait for the database", error=type(error).__name__)
                 await asyncio.sleep(_DATABASE_RETRY_S)
+            except Exception:
+                log.exception("webhook failed")
+                await asyncio.sleep(_DATABASE_RETRY_S)
 
     async def _round(self) -> None:
         self._wake.clear()

@@ -77,6 +77,7 @@ def _engine_of(url: str) -> Engine:
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise ArgumentError("expected sqlite:///path or postgresql://user:password@host/name")
     Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    Path(parsed.database).touch(mode=0o600)     # what SQLite makes beside it gets the same rights
     engine = create_engine(parsed, connect_args={"timeout": _BUSY_S})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

@@ -1,6 +1,6 @@
 """Keeps alarms before anybody hears of them.
 
-A stream whose alarm opens (or closes) is held back until the database has it, for `HOLD_S` at most: who saw the verdict
+A stream whose alarm opens (or closes) is held back until the database has it, for a second at most: who saw the verdict
 can rely on the incident, and a slow disk delays one stream's events by that much, once. The event loop never waits.
 """
 
@@ -22,18 +22,24 @@ from stream.incident import AlarmChange, Case
 
 log = structlog.get_logger(__name__)
 
-HOLD_S = 1.0
-SETTLE_S = 5.0
 WAITING = 32
 _BACKOFF_S = (0.1, 10.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a stream is held back for the database, and how long the end of the service waits for it."""
+
+    hold_s: float = 1.0
+    settle_s: float = 5.0
+
+
 @dataclass
 class _Held:
-    """Events of one stream that wait for `changes` writes, or for the timer."""
+    """Events of one stream that wait until `changes` are written, or for the timer."""
 
     timer: asyncio.TimerHandle
-    changes: int = 1
+    changes: list[AlarmChange] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
 
@@ -42,11 +48,15 @@ class IncidentDesk:
     counted in `lost`. `queued` is called when webhooks may be waiting. `run` is to be a task; belongs to one event
     loop."""
 
-    def __init__(self, bus: Bus, store: IncidentStore, executor: Executor, queued: Callable[[], None]) -> None:
+    def __init__(
+        self, bus: Bus, store: IncidentStore, executor: Executor, queued: Callable[[], None],
+        patience: Patience = Patience(),
+    ) -> None:
         self._bus = bus
         self._store = store
         self._executor = executor
         self._queued = queued
+        self._patience = patience
         self._held: dict[str, _Held] = {}
         self._changes: asyncio.Queue[AlarmChange] = asyncio.Queue(WAITING)
         self.lost = 0
@@ -65,7 +75,7 @@ class IncidentDesk:
             self.lost += 1
             log.error("incident lost: the database does not keep up", lost=self.lost)
             return
-        self._hold(_stream_of(change))
+        self._hold(change)
 
     async def run(self) -> None:
         """Writes one change after the other, until cancelled."""
@@ -76,13 +86,13 @@ class IncidentDesk:
                     self._bus.publish(event)
                 self._queued()
             finally:
-                self._let_go(_stream_of(change))
+                self._let_go(change)
                 self._changes.task_done()
 
     async def settle(self) -> None:
-        """Waits for what is not written yet, for `SETTLE_S` at most; then nothing is held any more."""
+        """Waits for what is not written yet, but not for ever; then nothing is held any more."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SETTLE_S):
+            async with asyncio.timeout(self._patience.settle_s):
                 await self._changes.join()
         if not self._changes.empty():
             log.error("incidents lost: the database did not answer before the end", lost=self._changes.qsize())
@@ -110,20 +120,21 @@ class IncidentDesk:
             return () if opened is None else (opened,)
         return self._store.close(change)
 
-    def _hold(self, stream: str) -> None:
-        if stream in self._held:
-            self._held[stream].changes += 1
-            return
-        timer = asyncio.get_running_loop().call_later(HOLD_S, self._release, stream)
-        self._held[stream] = _Held(timer)
+    def _hold(self, change: AlarmChange) -> None:
+        stream = _stream_of(change)
+        if stream not in self._held:
+            timer = asyncio.get_running_loop().call_later(self._patience.hold_s, self._release, stream)
+            self._held[stream] = _Held(timer)
+        self._held[stream].changes.append(change)
 
-    def _let_go(self, stream: str) -> None:
-        """One write for this stream is done."""
-        held = self._held.get(stream)
-        if held is not None:
-            held.changes -= 1
-            if held.changes <= 0:
-                self._release(stream)
+    def _let_go(self, change: AlarmChange) -> None:
+        """It is written; a hold that began after the one it was waited for in is not its own."""
+        held = self._held.get(_stream_of(change))
+        if held is None or not any(one is change for one in held.changes):
+            return
+        held.changes = [one for one in held.changes if one is not change]
+        if not held.changes:
+            self._release(_stream_of(change))
 
     def _release(self, stream: str) -> None:
         held = self._held.pop(stream, None)

@@ -93,7 +93,9 @@ class _Upkeep:
             try:
                 await self._round(time.time())
             except SQLAlchemyError as error:
-                log.error("upkeep of incidents failed", error=type(error).__name__)
+                log.error("upkeep of incidents waits for the database", error=type(error).__name__)
+            except Exception:
+                log.exception("upkeep of incidents failed")
             await asyncio.sleep(UPKEEP_EVERY_S)
 
     async def _round(self, now_s: float) -> None:

@@ -13,8 +13,10 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from api.incidents.bundle import INCIDENT, MANIFEST, pack, zipped
+from api.incidents.bundle import INCIDENT, MANIFEST, pack, unpack, zipped
 from api.incidents.database import Database
 from api.incidents.errors import BundleBroken
 from api.incidents.files import rgb_of
@@ -226,3 +228,19 @@ def test_files_of_nonsense_are_named(contents: dict[str, bytes], tmp_path: Path,
     report = replayed(tmp_path, covered_up({**contents, name: b'[{"a":1}]'}))
     assert not report.matches
     assert told(report, "decision").startswith(f"{name}: ")
+
+
+@given(st.data())
+def test_whatever_is_changed_in_a_zip_is_named_or_refused(
+    contents: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    packed = bytearray(zipped(contents))
+    packed[data.draw(st.integers(0, len(packed) - 1))] ^= data.draw(st.integers(1, 255))
+    path = tmp_path_factory.getbasetemp() / "flipped.zip"
+    path.write_bytes(packed)
+    try:
+        bundle = unpack(path)
+    except BundleBroken:
+        return
+    intact = {name: content for name, content in contents.items() if name != MANIFEST}
+    assert bundle.differences or bundle.contents == intact, "the zip's own bookkeeping holds nothing of the incident"

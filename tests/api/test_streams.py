@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.api.calls import running_call
+from tests.api.calls import PORTRAIT, running_call
+from tests.api.rig import running_rig
 from tests.api.shapes import deviations, golden
 from tests.api.test_rest import until
 
@@ -62,6 +63,29 @@ def test_the_newest_frame_and_its_tag(rig: Rig, client: httpx.Client) -> None:
         until(lambda: client.get("/v1/streams/seen/frame.jpg").headers["etag"] != first.headers["etag"])
     ended = client.get("/v1/streams/seen/frame.jpg")
     assert (ended.status_code, ended.headers["content-type"]) == (200, "image/jpeg"), "the last frame stays a while"
+
+
+def test_faces_in_previews_are_blurred_if_they_have_to_be() -> None:
+    with running_rig(blur_previews=True) as rig, rig.client() as client, running_call(rig, "blurred") as call:
+        call.feed(seconds=3)
+        until(lambda: client.get("/v1/streams/blurred/frame.jpg").status_code == 200)
+        shown = rig.call(rig.context.service.preview, "blurred")
+        assert shown is not None
+        (face,) = shown.faces
+    seen = cv2.imdecode(np.frombuffer(shown.jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
+    given = cv2.imdecode(np.frombuffer(PORTRAIT, np.uint8), cv2.IMREAD_GRAYSCALE)
+    given = cv2.resize(given, seen.shape[::-1], interpolation=cv2.INTER_AREA)
+    height, width = seen.shape
+    x, y, w, h = face.box
+    inside = (slice(round(y * height), round((y + h) * height)), slice(round(x * width), round((x + w) * width)))
+    below = (slice(round(min(0.97, y + 1.4 * h) * height), height), slice(0, width))
+    assert edges(seen[inside]) < 0.5 * edges(given[inside]), "nobody is known by this face"
+    assert edges(seen[below]) > 0.8 * edges(given[below]), "everything else is as it was"
+
+
+def edges(grey: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> float:
+    """The share of pixels where something begins or ends."""
+    return float((np.abs(cv2.Laplacian(grey, cv2.CV_32F)) > 12).mean())
 
 
 @pytest.mark.parametrize(

@@ -70,3 +70,4 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 def test_others_on_this_machine_cannot_read_it(tmp_path: Path) -> None:
     Database(f"sqlite:///{tmp_path}/new/x.sqlite").close()
     assert (tmp_path / "new").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "new" / "x.sqlite").stat().st_mode & 0o077 == 0

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from api.incidents import desk as desk_module
 from api.incidents.database import Database
-from api.incidents.desk import WAITING, IncidentDesk
+from api.incidents.desk import WAITING, IncidentDesk, Patience
 from api.incidents.records import Query, Records
 from api.incidents.store import IncidentStore
 from stream.bus import Bus, Selection
@@ -27,18 +26,19 @@ if TYPE_CHECKING:
     from stream.events import Event
 
 ENDED = StreamEnded(stream="call", epoch=7, reason=EndReason.STOPPED, message="", frames=FrameCounts())
+HURRIED = Patience(hold_s=0.3, settle_s=0.5)
 
 
 class Desk:
     """A desk at work, and what its bus says."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, patience: Patience) -> None:
         self.bus = Bus()
         self.records = Records(database)
         self.events: Subscription = self.bus.subscribe(Selection())
         self.threads = ThreadPoolExecutor(2)
         self.wakes = 0
-        self.desk = IncidentDesk(self.bus, IncidentStore(database), self.threads, self._woken)
+        self.desk = IncidentDesk(self.bus, IncidentStore(database), self.threads, self._woken, patience)
 
     def _woken(self) -> None:
         self.wakes += 1
@@ -53,8 +53,8 @@ class Desk:
 
 
 @asynccontextmanager
-async def working(database: Database) -> AsyncIterator[Desk]:
-    made = Desk(database)
+async def working(database: Database, patience: Patience = Patience(30.0, 30.0)) -> AsyncIterator[Desk]:   # noqa: B008
+    made = Desk(database, patience)
     running = asyncio.create_task(made.desk.run())
     try:
         yield made
@@ -75,13 +75,6 @@ def locked(database_url: str) -> sqlite3.Connection:
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/incidents.sqlite"
-
-
-@pytest.fixture
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Patience that a test can wait for."""
-    monkeypatch.setattr(desk_module, "HOLD_S", 0.3)
-    monkeypatch.setattr(desk_module, "SETTLE_S", 0.5)
 
 
 async def test_who_sees_the_alarm_finds_the_incident(database: Database) -> None:
@@ -122,11 +115,10 @@ async def test_the_same_alarm_is_told_once(database: Database) -> None:
         assert (await at.next()) == started("call")
 
 
-@pytest.mark.usefixtures("hurried")
 async def test_a_slow_database_delays_the_verdict_but_not_for_long(sqlite_url: str) -> None:
     database = Database(sqlite_url)
     other, case = locked(sqlite_url), opened_case()
-    async with working(database) as at:
+    async with working(database, HURRIED) as at:
         at.desk.alarm(case)
         at.desk.publish(case.verdict)
         assert await at.next() == case.verdict
@@ -140,11 +132,10 @@ async def test_a_slow_database_delays_the_verdict_but_not_for_long(sqlite_url: s
     database.close()
 
 
-@pytest.mark.usefixtures("hurried")
 async def test_alarms_without_end_are_bounded_and_counted(sqlite_url: str) -> None:
     database = Database(sqlite_url)
     other, case = locked(sqlite_url), opened_case()
-    async with working(database) as at:
+    async with working(database, HURRIED) as at:
         at.desk.alarm(case)
         await asyncio.sleep(0.1)
         for _ in range(WAITING + 3):
@@ -155,4 +146,21 @@ async def test_alarms_without_end_are_bounded_and_counted(sqlite_url: str) -> No
         other.execute("ROLLBACK")
         other.close()
         assert isinstance(await at.next(), IncidentOpened)
+    database.close()
+
+
+async def test_a_hold_that_began_later_is_not_ended_by_an_earlier_write(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    other, case, again = locked(sqlite_url), opened_case(), opened_case(epoch=8)
+    async with working(database, Patience(hold_s=0.3)) as at:
+        at.desk.alarm(case)
+        at.desk.publish(said("call", 1))
+        assert isinstance(await at.next(), Verdict)
+        at.desk._patience = Patience(hold_s=30.0)
+        at.desk.alarm(again)
+        at.desk.publish(again.verdict)
+        other.execute("ROLLBACK")
+        other.close()
+        told = [await at.next() for _ in range(3)]
+    assert [type(event) for event in told] == [IncidentOpened, IncidentOpened, Verdict]
     database.close()
