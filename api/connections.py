@@ -24,7 +24,7 @@ class Patience:
     body_bytes_per_s: float = 32 * 1024
     linger_s: float = 5.0
     check_s: float = 1.0
-    max_connections: int = 512
+    max_connections: int = 1536
 
 
 class GuardedProtocol(H11Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from importlib import import_module
 
@@ -18,6 +19,7 @@ log = structlog.get_logger(__name__)
 BACKLOG = 256
 _SEND_BUFFER_BYTES = 128 * 1024
 _UNREAD_LIMIT_MS = 4000
+_FILES = 8192
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
@@ -49,6 +51,7 @@ async def run_server(settings: Settings) -> None:
     HTTP and WebRTC take two seconds to import; that goes on beside the start of the workers.
     """
     require_safe_exposure(settings)
+    _allow_files()
     with listening_socket(settings.host, settings.port) as listener:
         if not settings.api_keys:
             _say_who_may_call(settings)
@@ -61,6 +64,14 @@ async def run_server(settings: Settings) -> None:
         finally:
             await asyncio.wait([loading])
     log.info("stopped")
+
+
+def _allow_files() -> None:
+    """As many connections as there may be need more files than most systems allow at first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def url_of(listener: socket.socket) -> str:
