@@ -22,7 +22,8 @@ class Topics:
 class ConsumeConfig:
     """Of one stream, at most `in_hand` records are in the workers' hands; reading of a partition rests while it holds
     more than `held_bytes` or `held_records`. A stream is over after `idle_s` without a record. What may yet be fetched
-    is given up after `transient_s`."""
+    is given up after `transient_s`. Media that leads to no verdict is read again for at most `replay_s`, which is more
+    than a window."""
 
     topics: Topics = field(default_factory=Topics)
     group: str = "deepguard"
@@ -34,6 +35,7 @@ class ConsumeConfig:
     idle_s: float = 30.0
     claims: ClaimConfig = field(default_factory=ClaimConfig)
     transient_s: float = 30.0
+    replay_s: float = 120.0
     commit_every_s: float = 0.5
     batch: int = 128
     longest_backoff_s: float = 5.0

@@ -41,10 +41,10 @@ class Desk:
     async def refuse(self, record: Record, cause: Cause) -> None:
         """Puts a record with the dead letters; returns once it is there, or once it is counted as one too many."""
         self.dead += 1
-        log.warning(
-            "record refused", topic=record.place.topic, partition=record.place.partition, offset=record.offset,
-            stage=cause.stage, error=cause.error,
-        )
         if self.limit.allows():
             topics = self.config.topics
+            log.warning(
+                "record refused", topic=record.place.topic, partition=record.place.partition, offset=record.offset,
+                stage=cause.stage, error=cause.error,
+            )
             await self.out.write(dead_letter(topics.dead_letters, self.config.group, record, cause))

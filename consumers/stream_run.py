@@ -78,6 +78,7 @@ class StreamRun:
         self._last_fed = -1
         self._last_refused = -2
         self._observed = 0
+        self._used_s = 0.0
         self._is_lost = False
         self._starts = Starts()
         self._session: Session | None = None
@@ -124,9 +125,10 @@ class StreamRun:
             await self._wake.wait()
             self._wake.clear()
             await self._publish()
-            await self._take_in()
+            self._limit_replay()
             if self._ending is not None:
                 await self._end(*self._ending)
+            await self._take_in()
 
     # Records in.
 
@@ -197,6 +199,7 @@ class StreamRun:
         epoch, streams = media.stamp.epoch, self._desk.config.streams
         self._handle = next(self._desk.handles)
         self._observed = 0
+        self._used_s = 0.0
         self._codec = codec
         phase = phase_of(self.stream, epoch)
         opened = OpenStream(
@@ -213,7 +216,6 @@ class StreamRun:
 
     async def _end(self, reason: EndReason, message: str, epoch: int | None = None) -> None:
         """Flushes the session, if there is one, and has its last verdicts and its end out."""
-        self._ending = None
         session = self._session
         if session is not None:
             await session.end(reason, message)
@@ -226,6 +228,7 @@ class StreamRun:
                 StreamEnded(stream=self.stream, epoch=epoch, reason=reason, message=message, frames=frames)
             )
         await self._publish()
+        self._ending = None
         self._fed.clear()
         self._starts = Starts()
 
@@ -237,6 +240,12 @@ class StreamRun:
             reached = await self._outbox.write()
             if reached is not None:
                 self._reached(reached)
+
+    def _limit_replay(self) -> None:
+        """Media that shows nothing, such as units without a key frame, leads to no verdict: it is not held for ever."""
+        session = self._session
+        if session is not None and not self._outbox and session.frames.sampled == self._observed:
+            self._starts.needs(self._used_s - self._desk.config.replay_s)
 
     def _reached(self, state: State) -> None:
         if isinstance(state, Verdict):
@@ -261,7 +270,8 @@ class StreamRun:
                 self._outbox.put(Refusal(by_sequence[sequence].record, told))
             self._last_refused = sequence
         for _ in range(min(units, len(self._fed))):
-            self._fed.popleft()
+            used = self._fed.popleft().item
+            self._used_s = max(self._used_s, used.pts_s if isinstance(used, Media) else 0.0)
         self._wake.set()
 
     def crashed(self) -> None:

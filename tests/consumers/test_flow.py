@@ -186,6 +186,13 @@ async def test_a_new_epoch_ends_the_one_before_and_what_is_late_is_dropped() -> 
     assert {v.coverage for v in first[1:-1]} == {1.0}
 
 
+async def test_media_that_shows_nothing_is_not_held_for_ever() -> None:
+    ground = Ground()
+    await ground.write(media("a", range(100), **{f"f{n}": BAD for n in range(100)}))
+    async with consuming(ground, PayloadWorkers(), replace(CONFIG, replay_s=10.0)):
+        await until(lambda: max(ground.committed().values(), default=0) == 99 - 2 * 10)
+
+
 async def test_a_gap_lowers_coverage_and_delays_nothing() -> None:
     ground = Ground()
     await ground.write([*media("a", range(10)), *media("a", range(13, 30)), end("a", 30)])

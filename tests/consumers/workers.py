@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stream.types import MediaUnit
 
 CRASH, BAD = b"crash", b"bad"
+CLOSING_S = 0.01
 
 
 class PayloadFeed:
@@ -55,6 +56,7 @@ class PayloadFeed:
         self._done.set()
 
     async def close(self) -> FrameCounts:
+        await asyncio.sleep(CLOSING_S)
         while self._units and not self._done.is_set():
             await asyncio.sleep(0)
         self.abandon()
