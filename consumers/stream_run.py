@@ -338,7 +338,8 @@ class _Tap:
 
 
 def _ended_epoch(state: State | None) -> int | None:
-    """The epoch that is over for good; one that only fell silent may go on."""
-    if isinstance(state, StreamEnded) and state.reason is not EndReason.SILENT:
-        return state.epoch
-    return None
+    """The last epoch that is over for good; one that only fell silent may go on."""
+    if state is None:
+        return None
+    is_over = isinstance(state, StreamEnded) and state.reason is not EndReason.SILENT
+    return state.epoch if is_over else state.epoch - 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from consumers.broker import Place, Record
 from consumers.claims import Claims
 from consumers.contract import EndOfStream, Stamp, encode
@@ -19,6 +21,8 @@ from tests.consumers.workers import CLOSING_S, PayloadWorkers
 from tests.stream.sinks import until
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
     from consumers.contract import Media
 
 HERE = Place(TOPICS.media, 0)
@@ -28,11 +32,36 @@ def arrival(item: Media | EndOfStream) -> Arrival:
     return Arrival(Record(HERE, item.stamp.sequence, 0, *encode(item)), item)
 
 
-async def test_a_record_that_comes_as_the_stream_times_out_is_not_forgotten() -> None:
-    ground, claims = Ground(), Claims(CONFIG.claims)
-    desk = Desk(CONFIG, PayloadWorkers(), Outgoing(await ground.broker.writer(), 1.0), claims)
+@pytest.fixture
+async def ground() -> Ground:
+    return Ground()
+
+
+@pytest.fixture
+async def desk(ground: Ground) -> AsyncIterator[Desk]:
+    claims = Claims(CONFIG.claims)
+    yield Desk(CONFIG, PayloadWorkers(), Outgoing(await ground.broker.writer(), 1.0), claims)
+    await claims.close()
+
+
+def media(numbers: Iterable[int], epoch: int = EPOCH) -> list[Arrival]:
+    return [arrival(frame("a", n, 2.0, b"picture", epoch)) for n in numbers]
+
+
+def end(number: int, epoch: int = EPOCH) -> Arrival:
+    return arrival(EndOfStream(Stamp("a", epoch, number, epoch + 1.0)))
+
+
+async def run_through(run: StreamRun, arrivals: list[Arrival]) -> None:
+    for each in arrivals:
+        run.put(each)
+    async with asyncio.timeout(10):
+        await run.run()
+
+
+async def test_a_record_that_comes_as_the_stream_times_out_is_not_forgotten(ground: Ground, desk: Desk) -> None:
     run = StreamRun(HERE, "a", desk, None)
-    run.put(arrival(frame("a", 0, 2.0, b"picture")))
+    run.put(media([0])[0])
     task = asyncio.create_task(run.run())
     try:
         await until(lambda: run.held_records == 0)
@@ -40,13 +69,23 @@ async def test_a_record_that_comes_as_the_stream_times_out_is_not_forgotten() ->
         run.time_out()
         await asyncio.sleep(CLOSING_S / 2)
         run.time_out()      # it is ending already
-        run.put(arrival(frame("a", 1, 2.0, b"picture")))
-        run.put(arrival(EndOfStream(Stamp("a", EPOCH, 2, EPOCH + 1.0))))
+        run.put(media([1])[0])
+        run.put(end(2))
         async with asyncio.timeout(10):
             await task
     finally:
         task.cancel()
-        await claims.close()
     ends = [state.reason for state in ground.history("a") if isinstance(state, StreamEnded)]
     assert ends == [EndReason.SILENT, EndReason.END_OF_MEDIA]
     assert run.hold is None
+
+
+async def test_an_epoch_before_the_one_that_is_known_says_nothing_again(ground: Ground, desk: Desk) -> None:
+    """Another stream may have held the partition back, so that much is read again."""
+    await run_through(StreamRun(HERE, "a", desk, None), [*media(range(9), EPOCH + 1), end(9, EPOCH + 1)])
+    told, state = len(ground.verdicts()), ground.verdicts()[3]
+    await run_through(StreamRun(HERE, "a", desk, state), [*media(range(9)), end(9)])
+    assert len(ground.verdicts()) == told
+    later = [*media(range(9)), *media(range(9), EPOCH + 1), end(9, EPOCH + 1)]
+    await run_through(StreamRun(HERE, "a", desk, state), later)
+    assert [v.sequence for v in ground.verdicts()[told:]] == list(range(4, 8))
