@@ -10,7 +10,7 @@ from dataclasses import replace
 from api.errors import SettingsRefused
 from api.settings import Place, Settings
 from consumers.config import ConsumeConfig, Topics
-from consumers.edge import Edge, EdgeOutlet
+from consumers.edge import Edge
 from consumers.errors import ContractBroken
 from consumers.kafka_config import KafkaConfig
 from consumers.places import AllowList, ClaimConfig
@@ -32,9 +32,7 @@ async def running_service(settings: Settings, bus: Bus) -> AsyncIterator[StreamS
     """The stream service with its workers. Raises WorkerLost if none can be started."""
     pool = WorkerPool(pool_config(settings))
     async with running_edge(settings) as edge:
-        service = StreamService(stream_config(settings), pool, bus, edge.open if edge is not None else None)
-        if edge is not None:
-            service.outlet = EdgeOutlet(bus, tells=settings.verdicts is Place.KAFKA)
+        service = StreamService(stream_config(settings), pool, bus, edge)
         try:
             await service.start()
             yield service
@@ -50,7 +48,7 @@ async def running_edge(settings: Settings) -> AsyncIterator[Edge | None]:
         return
     from consumers.kafka import KafkaBroker  # of no use on one machine
 
-    edge = Edge(KafkaBroker(kafka_config(settings)), settings.kafka_media_topic)
+    edge = Edge(KafkaBroker(kafka_config(settings)), settings.kafka_media_topic, settings.verdicts is Place.KAFKA)
     try:
         yield edge
     finally:

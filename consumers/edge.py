@@ -26,9 +26,7 @@ from stream.types import Codec, DropCause, FrameCounts
 if TYPE_CHECKING:
     from consumers.broker import Broker, Writer
     from consumers.contract import Item
-    from stream.bus import Bus
     from stream.events import Event
-    from stream.incident import AlarmChange
     from stream.ipc import OpenStream
     from stream.seams import StreamSink
     from stream.types import MediaUnit
@@ -49,17 +47,25 @@ _CONTENT = {
 
 
 class Edge:
-    """One process's way into the topic. Connects when the first stream comes; close it when all have ended."""
+    """A `stream.seams.Elsewhere`. Connects when the first stream comes; close it when all have ended.
 
-    def __init__(self, broker: Broker, topic: str) -> None:
+    No verdict is told here, since it would say that there was nothing to see. `is_followed`: starts and ends come back
+    from the consumers, too.
+    """
+
+    def __init__(self, broker: Broker, topic: str, is_followed: bool = False) -> None:
         self.topic = topic
+        self._silent = (Verdict, StreamStarted, StreamEnded) if is_followed else (Verdict,)
         self._broker = broker
         self._connecting = asyncio.Lock()
         self._writer: Writer | None = None
         self._out: Outgoing | None = None
 
-    def open(self, opened: OpenStream, sink: StreamSink) -> EdgeFeed:
-        return EdgeFeed(opened, sink, self)
+    def open(self, spec: OpenStream, sink: StreamSink) -> EdgeFeed:
+        return EdgeFeed(spec, sink, self)
+
+    def is_told_here(self, event: Event) -> bool:
+        return not isinstance(event, self._silent)
 
     async def write(self, item: Item) -> None:
         """Returns once it is acknowledged, however long that takes. Raises RecordTooLarge, BrokerRefused."""
@@ -184,22 +190,3 @@ class EdgeFeed:
     def _ask(self) -> None:
         self._asked_s = time.monotonic()
         self._sink.keyframe_needed()
-
-
-class EdgeOutlet:
-    """A `stream.outlet.Outlet` where nothing is examined: no verdicts, which would say that there was nothing to see.
-    Starts and ends are told here unless somebody else `tells` them."""
-
-    def __init__(self, bus: Bus, tells: bool) -> None:
-        self._bus = bus
-        self._silent = (Verdict, StreamStarted, StreamEnded) if tells else (Verdict,)
-
-    def publish(self, event: Event) -> None:
-        if not isinstance(event, self._silent):
-            self._bus.publish(event)
-
-    def alarm(self, change: AlarmChange) -> None:
-        """Nothing is examined here."""
-
-    async def settle(self) -> None:
-        """Nothing is ever held back."""

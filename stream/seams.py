@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from stream.events import Event
     from stream.ipc import OpenStream
     from stream.pool_config import PoolStatus
     from stream.types import DropCause, FrameCounts, MediaUnit, Observation
@@ -75,6 +76,18 @@ class Workers(Protocol):
 
     def open(self, spec: OpenStream, sink: StreamSink) -> WorkerFeed:
         """A new stream, which waits where nobody is ready. Raises StreamExists, WorkerLost."""
+        ...
+
+
+class Elsewhere(Protocol):
+    """Who takes the units of live streams instead of the pool, for another process to examine."""
+
+    def open(self, spec: OpenStream, sink: StreamSink) -> WorkerFeed:
+        """As `Workers.open`."""
+        ...
+
+    def is_told_here(self, event: Event) -> bool:
+        """Whether what a session here says is to be passed on."""
         ...
 
 

@@ -32,9 +32,7 @@ if TYPE_CHECKING:
     from stream.incident import AlarmChange
     from stream.outlet import Outlet
     from stream.pool import WorkerPool
-    from stream.seams import SourceControl, StreamSink, WorkerFeed
-
-    Attach = Callable[[OpenStream, StreamSink], WorkerFeed]
+    from stream.seams import Elsewhere, SourceControl, WorkerFeed
 
 log = structlog.get_logger(__name__)
 
@@ -85,10 +83,10 @@ class ServiceStatus(NamedTuple):
 class StreamService:
     """All streams of this process. Used from one event loop."""
 
-    def __init__(self, config: StreamConfig, pool: WorkerPool, bus: Bus, attach: Attach | None = None) -> None:
-        """`attach` is who takes the units of live streams, if not the pool; files are always the pool's."""
+    def __init__(self, config: StreamConfig, pool: WorkerPool, bus: Bus, elsewhere: Elsewhere | None = None) -> None:
+        """Live streams go to the pool, or `elsewhere`; files always to the pool."""
         self._config = config
-        self._attach = attach or pool.open
+        self._elsewhere = elsewhere
         self._pool = pool
         self._bus = bus
         self.outlet: Outlet = DirectOutlet(bus)     # whoever keeps incidents puts another one here before calls come
@@ -143,7 +141,7 @@ class StreamService:
         )
 
         def attach(sink: Session) -> WorkerFeed:
-            return self._attach(request, sink)
+            return (self._elsewhere or self._pool).open(request, sink)
 
         self._live[spec.stream] = session
         self._ended.pop(spec.stream, None)
@@ -223,7 +221,8 @@ class StreamService:
         raise AssertionError("a file job ends with JobDone or an exception")
 
     def publish(self, event: Event) -> None:
-        self.outlet.publish(event)
+        if self._elsewhere is None or self._elsewhere.is_told_here(event):
+            self.outlet.publish(event)
 
     def alarm(self, change: AlarmChange) -> None:
         self.outlet.alarm(change)
