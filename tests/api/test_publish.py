@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from api.errors import PublishFailed
+from api.peers import PeersConfig
 from api.publish import PublishOptions, load_clip, publish
 from stream.types import Codec, EndReason
 from tests.api.whip_rig import until, whip_rig
@@ -157,3 +158,11 @@ async def test_the_command_publishes_from_its_own_process_until_it_is_interrupte
         assert b"ended by stop" in told
         await until(lambda: session.ended is not None)
         assert session.ended is EndReason.PUBLISHER_LEFT
+
+
+async def test_a_redirect_to_another_service_is_followed(h264: Path) -> None:
+    async with whip_rig() as second, whip_rig(PeersConfig(max_sessions=0, overflow_url=second.url)) as first:
+        stats = await publish(f"{first.url}/whip/clip", h264, PublishOptions(duration_s=1.0))
+        assert stats.ended_by == "duration"
+        assert first.service.sessions == []
+        assert [session.spec.stream for session in second.service.sessions] == ["clip"]

@@ -214,6 +214,16 @@ async def test_offers_are_rate_limited() -> None:
         assert int(refused.headers["retry-after"]) >= 1
 
 
+async def test_requests_to_sessions_are_limited_ten_times_as_generously() -> None:
+    async with whip_rig(offers_per_min=1) as rig, httpx.AsyncClient(base_url=rig.url, trust_env=False) as client:
+        statuses = [(await client.delete("/whip/a/nobody")).status_code for _ in range(11)]
+        assert statuses == [404] * 10 + [429]
+        refused = await client.patch("/whip/a/nobody", content=TRICKLE, headers=FRAGMENT)
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) >= 1
+        assert (await client.options("/whip/a/nobody")).status_code == 204
+
+
 async def test_an_upload_that_breaks_off_leaves_nothing(rig: Rig) -> None:
     host, port = rig.url.removeprefix("http://").split(":")
     async with nothing_left():
