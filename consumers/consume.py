@@ -171,6 +171,7 @@ class Consumer:
         await self._let_go()
         if not self._parts:     # or else they were assigned anew just now
             await member.rewind({place: offset for place, offset in starts.items() if offset is not None})
+            await member.pause(parts.keys(), False)
             self._begin(desk, parts.keys())
 
     def _end_idle_streams(self, read_s: float) -> None:

@@ -154,6 +154,19 @@ async def test_while_workers_are_busy_reading_rests() -> None:
     assert len(ground.verdicts()) == 999
 
 
+async def test_a_worker_that_is_lost_while_reading_rests_stops_nothing() -> None:
+    ground, workers = Ground(), PayloadWorkers()
+    workers.are_stuck = True
+    await ground.write(whole("a", 300))
+    async with consuming(ground, workers, replace(CONFIG, held_records=50)) as consumer:
+        await until(lambda: sum(p.held for p in consumer.status.partitions) >= 50)
+        await asyncio.sleep(0.5)
+        workers.are_stuck = False
+        workers.crash(None)
+        await finished(ground)
+    assert [v.sequence for v in ground.verdicts()] == list(range(299))
+
+
 async def test_a_stream_of_which_nothing_comes_ends_and_holds_nothing_back() -> None:
     ground = Ground()
     await ground.write(media("a", range(20)))

@@ -237,6 +237,20 @@ async def test_a_paused_partition_rests_and_goes_on_where_it_was(ground: Ground,
     assert values(before + await taken(member, 5 - len(before))) == [0, 1, 2, 3, 4]
 
 
+async def test_a_member_may_go_back_and_stays_paused_where_it_was(ground: Ground, clients: Clients) -> None:
+    writer = await clients.writer()
+    await write(writer, ground.topic, 5)
+    member, _ = await clients.member()
+    await taken(member, 5)
+    await member.rewind({Place(ground.topic, 0): 2, Place(ground.other, 0): 0})
+    assert values(await taken(member, 3)) == [2, 3, 4]
+    await member.pause([Place(ground.topic, 0)], True)
+    await member.rewind({Place(ground.topic, 0): 1})
+    assert not (await member.take(10, 0.3)).records
+    await member.pause([Place(ground.topic, 0)], False)
+    assert values(await taken(member, 4)) == [1, 2, 3, 4]
+
+
 async def test_a_rebalance_resumes_what_was_paused(ground: Ground, clients: Clients) -> None:
     writer = await clients.writer()
     first = await clients.member()
