@@ -19,6 +19,8 @@ from api.live import MAX_MESSAGE_BYTES
 from api.server import BACKLOG, url_of
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from api.context import AppContext
     from api.settings import Settings
     from stream.bus import Bus
@@ -74,9 +76,13 @@ class Server(uvicorn.Server):
 
 def make_server(context: AppContext, protocol: type[GuardedProtocol] = GuardedProtocol) -> Server:
     """A server for `serve(sockets=[...])` on a running context."""
-    settings = context.settings
-    config = uvicorn.Config(
-        create_app(settings, context),
+    return Server(config_of(create_app(context.settings, context), context.settings, protocol), context)
+
+
+def config_of(app: ASGIApp, settings: Settings, protocol: type[GuardedProtocol] = GuardedProtocol) -> uvicorn.Config:
+    """How HTTP and WebSockets are spoken, whatever the app."""
+    return uvicorn.Config(
+        app,
         http=protocol,
         ws="websockets-sansio",
         ws_max_size=MAX_MESSAGE_BYTES,
@@ -90,7 +96,6 @@ def make_server(context: AppContext, protocol: type[GuardedProtocol] = GuardedPr
         backlog=BACKLOG,
         lifespan="off",
     )
-    return Server(config, context)
 
 
 async def _announce(server: Server, url: str) -> None:
