@@ -159,6 +159,7 @@ def peers_config(settings: Settings) -> PeersConfig:
         udp_ports=settings.udp_ports,
         public_addresses=settings.public_addresses,
         remote_candidates=settings.remote_candidates,
+        local=settings.is_loopback,
         ice_servers=ice_servers(settings),
         overflow_url=settings.overflow_url,
     )

@@ -139,7 +139,7 @@ class Peer:
             if candidate in self._candidates or len(self._candidates) >= MAX_CANDIDATES:
                 continue
             self._candidates.add(candidate)
-            if is_usable(candidate, config.loopback):
+            if is_usable(candidate, config.local):
                 await self._connection.addIceCandidate(RTCIceCandidate(
                     candidate.component, candidate.foundation, candidate.address, candidate.port, candidate.priority,
                     candidate.transport, candidate.kind, sdpMid=self.ice.mids[0],

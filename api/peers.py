@@ -32,7 +32,8 @@ _CHECK_EVERY_S = 0.5
 class PeersConfig:
     """Bounds of all publishers. `max_pending` are those that are not connected yet; `loopback` offers 127.0.0.1 as a
     candidate, for a service that is bound to it. `public_addresses` are told in place of our own; `remote_candidates`
-    sends checks to where publishers say they are; `overflow_url` is another service, for when this one is full."""
+    sends checks to where publishers say they are, to this machine only if all are on it (`local`); `overflow_url` is
+    another service, for when this one is full."""
 
     max_sessions: int = 64
     max_sessions_per_caller: int = 64
@@ -44,6 +45,7 @@ class PeersConfig:
     udp_ports: tuple[int, int] | None = None
     public_addresses: tuple[str, ...] = ()
     remote_candidates: bool = False
+    local: bool = True
     ice_servers: IceServers = field(default_factory=IceServers)
     overflow_url: str = ""
 

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from api.app import peers_config
+from api.settings import Settings
+
 if TYPE_CHECKING:
     import httpx
 
@@ -36,3 +39,11 @@ def test_the_page_allows_nothing_from_elsewhere(client: httpx.Client) -> None:
     policy = client.get("/").headers["content-security-policy"]
     assert "default-src 'self'" in policy
     assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize(("host", "loopback", "local"), [
+    ("127.0.0.1", True, True), ("localhost", True, True), ("0.0.0.0", True, False), ("192.0.2.1", False, False),
+])
+def test_publishers_from_elsewhere_cannot_point_checks_at_this_machine(host: str, loopback: bool, local: bool) -> None:
+    config = peers_config(Settings(host=host, insecure=True))
+    assert (config.loopback, config.local) == (loopback, local)

@@ -62,5 +62,6 @@ def test_forwarded_rtp_is_judged(rig: Rig, codec: str, tmp_path: Path) -> None:
         assert len(info["verdict"]["faces"]) == 1
         assert info["verdict"]["coverage"] > 0.8
         assert frames["dropped"] == {}
-        wait_for(client, stream, lambda info: info["state"] == "ended", 40)    # by BYE, or by silence
+        assert client.delete(started.headers["location"]).status_code == 204
+        wait_for(client, stream, lambda info: info["state"] == "ended")
         assert stream not in rig.context.sources
