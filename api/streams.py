@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from api.auth import require_key
@@ -23,9 +23,10 @@ router = APIRouter(prefix="/v1/streams", tags=["streams"], dependencies=[Depends
 
 
 @router.get("", responses={200: {"model": StreamList}})
-async def list_streams(request: Request) -> Response:
-    """Running streams in the order they started, then those that ended in the last minute."""
-    return _no_store({"streams": [_plain(info) for info in context_of(request).service.list()]})
+async def list_streams(request: Request, call_id: Annotated[str | None, Query(max_length=200)] = None) -> Response:
+    """Running streams in the order they started, then those that ended in the last minute; all, or those of one call."""
+    found = (info for info in context_of(request).service.list() if call_id is None or info.call_id == call_id)
+    return _no_store({"streams": [_plain(info) for info in found]})
 
 
 @router.get("/{stream_id}", responses=_UNKNOWN)

@@ -33,6 +33,10 @@ def test_a_running_stream_is_listed_with_its_verdict(rig: Rig, client: httpx.Cli
         assert one["width_px"] > 0
         listed = client.get("/v1/streams").json()["streams"]
         assert "listed" in [info["stream"] for info in listed]
+        of_call = client.get("/v1/streams", params={"call_id": "a-call"}).json()["streams"]
+        assert "listed" in [info["stream"] for info in of_call]
+        assert {info["call_id"] for info in of_call} == {"a-call"}
+        assert client.get("/v1/streams", params={"call_id": "another"}).json()["streams"] == []
     assert client.get("/v1/streams/listed").json()["state"] == "ended"
 
 
