@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1/streams", tags=["streams"], dependencies=[Depends
 
 @router.get("", responses={200: {"model": StreamList}})
 async def list_streams(request: Request, call_id: Annotated[str | None, Query(max_length=200)] = None) -> Response:
-    """Running streams in the order they started, then those that ended in the last minute; all, or those of one call."""
+    """Running streams in the order they started, then those that ended in the last minute; of one call, if named."""
     found = (info for info in context_of(request).service.list() if call_id is None or info.call_id == call_id)
     return _no_store({"streams": [_plain(info) for info in found]})
 
