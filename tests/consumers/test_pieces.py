@@ -97,6 +97,21 @@ def test_a_transport_stream_is_cut_too(tmp_path: Path) -> None:
     assert numbers_of_units(Codec.H264, list(pieces(str(path), Cut(Form.UNITS)))) == list(range(75))
 
 
+def test_what_comes_before_the_first_key_frame_is_left_out(tmp_path: Path) -> None:
+    """As when a live source is joined in the middle."""
+    whole, late = video(tmp_path / "clip.ts", CLIP, "mpegts"), tmp_path / "late.ts"
+    with av.open(str(whole)) as source, av.open(str(late), "w", format="mpegts") as target:
+        track = target.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(p for p in source.demux(video=0) if p.size):
+            if number >= 20:
+                packet.stream = track
+                target.mux(packet)
+    found = list(pieces(str(late), Cut(Form.UNITS)))
+    assert found[0].keyframe
+    assert found[0].ticks == 0
+    assert numbers_of_units(Codec.H264, found) == list(range(30, 75))
+
+
 @pytest.mark.parametrize("form", Form)
 def test_what_is_no_video_is_refused_by_name(tmp_path: Path, form: Form) -> None:
     text, sound = tmp_path / "notes.mp4", audio_only(tmp_path / "sound.mp4")

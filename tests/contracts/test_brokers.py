@@ -188,8 +188,40 @@ async def test_offsets_of_an_older_generation_cannot_be_committed(ground: Ground
     async with asyncio.timeout(PATIENCE_S):
         while ("revoked", frozenset(Place(ground.topic, p) for p in range(3))) not in told.history or not told.places:
             await asyncio.gather(first.take(1, 0.1), second[0].take(1, 0.1))
-    with pytest.raises(GenerationLost):
-        await first.commit({Place(ground.topic, 0): 1}, batch.generation)
+    for place in told.places:       # ours, as it was before
+        with pytest.raises(GenerationLost):
+            await first.commit({place: 1}, batch.generation)
+
+
+async def test_nothing_is_taken_while_a_member_is_told_of_a_revocation(ground: Ground, clients: Clients) -> None:
+    """Or else it would be taken again by whoever gets the partition, though it is in hand already."""
+    writer = await clients.writer()
+    first, told = await clients.member()
+    await settled((first, told), places=3)
+
+    async def dawdle() -> None:
+        for partition in range(3):
+            await write(writer, ground.topic, 1, partition)
+        await asyncio.sleep(1.0)
+
+    told.before_revoked = dawdle
+    taking = asyncio.create_task(_take_until(first, told))
+    second, _ = await clients.member()
+    found = list(await taking)
+    async with asyncio.timeout(PATIENCE_S):
+        while len(found) < 3:
+            found += (await first.take(10, 0.1)).records + (await second.take(10, 0.1)).records
+    assert not (await second.take(10, 0.5)).records + (await first.take(10, 0.5)).records
+    assert sorted(record.place.partition for record in found) == [0, 1, 2]
+
+
+async def _take_until(member: Member, told: Told) -> list[Record]:
+    """What it gets up to its second assignment."""
+    records: list[Record] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while [word for word, _ in told.history].count("assigned") < 2:
+            records += (await member.take(10, 0.2)).records
+    return records
 
 
 async def test_a_member_may_commit_while_it_is_told_of_a_revocation(ground: Ground, clients: Clients) -> None:
