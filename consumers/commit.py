@@ -47,7 +47,11 @@ class Starts:
             latest_s = self._starts[-1].pts_s if self._starts else pts_s
             self._starts.append(_Start(offset, max(pts_s, latest_s)))
 
+    def has_before(self, from_s: float) -> bool:
+        """Whether `needs` would let go of anything."""
+        return len(self._starts) > 1 and self._starts[1].pts_s <= from_s
+
     def needs(self, from_s: float) -> None:
         """Media from this time on is needed, and what lies behind the last start at or before it is not."""
-        while len(self._starts) > 1 and self._starts[1].pts_s <= from_s:
+        while self.has_before(from_s):
             self._starts.popleft()

@@ -14,7 +14,7 @@ import structlog
 
 from consumers.claims import Claims
 from consumers.desk import Desk
-from consumers.errors import BrokerUnreachable, ConsumerError, GenerationLost
+from consumers.errors import BrokerUnreachable, ConsumerError, GenerationLost, TopicMissing
 from consumers.outgoing import Outgoing
 from consumers.partition import PartitionRun
 from consumers.states import load_states
@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 _TAKE_S = 0.2
 _RETRY_S = 1.0
 _STUCK_S = 30.0
+_LOOKS = 10
 _Client = TypeVar("_Client")
 
 
@@ -59,7 +60,8 @@ class Consumer:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set, or something fails that waiting does not mend. What is out then is committed.
 
-        Raises TopicMissing and BrokerRefused. A broker that does not answer is waited for.
+        Raises TopicMissing if a topic is not there at the start, and BrokerRefused. A broker that does not answer is
+        waited for.
         """
         await self._patiently(self._check, stop)
         writer = await self._patiently(self._broker.writer, stop)
@@ -88,7 +90,14 @@ class Consumer:
             await writer.close()
 
     async def _check(self) -> None:
-        await check_topics(self._broker, self._config.topics)
+        """A broker that just started knows no topics yet, so one that is missing is looked for again."""
+        for _ in range(_LOOKS):
+            try:
+                return await check_topics(self._broker, self._config.topics)
+            except TopicMissing as error:
+                log.warning("topic missing", error=str(error))
+                await asyncio.sleep(_RETRY_S)
+        return await check_topics(self._broker, self._config.topics)
 
     async def _join(self) -> Member:
         return await self._broker.member(self._config.group, [self._config.topics.media], self)
@@ -156,7 +165,7 @@ class Consumer:
                 await self._make_good(member)
                 if time.monotonic() - self._committed_s >= self._config.commit_every_s:
                     await self._commit()
-            except BrokerUnreachable as error:
+            except (BrokerUnreachable, TopicMissing) as error:
                 log.warning("broker unreachable", error=str(error))
                 await _pause(stop)
 
@@ -204,7 +213,7 @@ class Consumer:
             return
         try:
             await self._member.commit(moved, self._generation)
-        except (GenerationLost, BrokerUnreachable) as error:
+        except (GenerationLost, BrokerUnreachable, TopicMissing) as error:
             log.warning("offsets not committed", error=str(error))
             return
         for place, offset in moved.items():

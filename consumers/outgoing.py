@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from consumers.errors import BrokerUnreachable
+from consumers.errors import BrokerUnreachable, TopicMissing
 
 if TYPE_CHECKING:
     from consumers.broker import Message, Writer
@@ -31,7 +31,7 @@ class Outgoing:
         return 0.0 if self._failing_since_s is None else time.monotonic() - self._failing_since_s
 
     async def write(self, message: Message) -> None:
-        """Returns once all replicas have the record. Raises RecordTooLarge, TopicMissing, BrokerRefused."""
+        """Returns once all replicas have the record. Raises RecordTooLarge, BrokerRefused."""
         backoff_s = _FIRST_BACKOFF_S
         while not await self._try(message):
             await asyncio.sleep(backoff_s)
@@ -40,7 +40,7 @@ class Outgoing:
     async def _try(self, message: Message) -> bool:
         try:
             await self._writer.write(message)
-        except BrokerUnreachable as error:
+        except (BrokerUnreachable, TopicMissing) as error:      # a broker that just started knows no topics yet
             if self._failing_since_s is None:
                 self._failing_since_s = time.monotonic()
                 log.warning("broker unreachable", topic=message.topic, error=str(error))

@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from consumers.broker import Place
-from consumers.errors import BrokerUnreachable
+from consumers.errors import BrokerUnreachable, TopicMissing
 from consumers.verdicts import latest_states
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ async def load_states(broker: Broker, topic: str, partitions: Iterable[int]) -> 
                 return _by_partition(await _read(reader, wanted))
             finally:
                 await reader.close()
-        except BrokerUnreachable:
+        except (BrokerUnreachable, TopicMissing):       # a broker that just started knows no topics yet
             await asyncio.sleep(_RETRY_S)
 
 

@@ -51,7 +51,7 @@ class LagWatch:
                 self.lags = await member.lag()
                 self.is_unreachable = False
                 answered(min(time.monotonic() - last_s, 2 * LAG_EVERY_S))
-            except BrokerUnreachable:
+            except (BrokerUnreachable, TopicMissing):
                 self.is_unreachable = True
             except GenerationLost:      # a rebalance is going on, of which the broker knows
                 self.is_unreachable = False

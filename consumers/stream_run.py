@@ -243,9 +243,11 @@ class StreamRun:
 
     def _limit_replay(self) -> None:
         """Media that shows nothing, such as units without a key frame, leads to no verdict: it is not held for ever."""
-        session = self._session
-        if session is not None and not self._outbox and session.frames.sampled == self._observed:
-            self._starts.needs(self._used_s - self._desk.config.replay_s)
+        session, from_s = self._session, self._used_s - self._desk.config.replay_s
+        if session is None or self._outbox or not self._starts.has_before(from_s):
+            return
+        if session.frames.sampled == self._observed:
+            self._starts.needs(from_s)
 
     def _reached(self, state: State) -> None:
         if isinstance(state, Verdict):
@@ -263,7 +265,7 @@ class StreamRun:
     def used(self, units: int, refused: Sequence[tuple[int, DropCause]]) -> None:
         """So many of the oldest units are through the decoder. Of a row of refused ones the first goes to the dead
         letters."""
-        by_sequence = {arrival.item.stamp.sequence: arrival for arrival in self._fed}
+        by_sequence = {arrival.item.stamp.sequence: arrival for arrival in self._fed} if refused else {}
         for sequence, cause in refused:
             if sequence in by_sequence and sequence != self._last_refused + 1:
                 told = Cause("decode", cause.value, "the payload cannot be decoded")
