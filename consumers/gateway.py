@@ -32,7 +32,7 @@ REPLAY_S = 30.0
 _BATCH = 1000
 _TAKE_S = 0.5
 _ASK_EVERY_S = 5.0
-_BACKOFF_S = (0.5, 10.0)
+_RETRY_S = 1.0
 
 
 class _Waiting(NamedTuple):
@@ -52,6 +52,7 @@ class Gateway:
         self._publish = publish
         self._following = Following()
         self._positions: dict[Place, int] = {}
+        self._ends: list[tuple[StreamEnded, Place]] = []
         self._waiting: list[_Waiting] = []
         self._reached_s = float("-inf")
         self.skipped = 0
@@ -63,33 +64,39 @@ class Gateway:
 
     async def run(self) -> NoReturn:
         """Until it is cancelled. While the broker is away, or refuses, it tries again: `unreachable_s` tells."""
-        wait_s, longest_s = _BACKOFF_S
         while True:
             try:
                 await self._follow()
             except ConsumerError as error:
                 log.warning("verdicts cannot be followed", error=str(error))
-                await asyncio.sleep(wait_s)
-                wait_s = min(2 * wait_s, longest_s)
+                await asyncio.sleep(_RETRY_S)
 
     async def _follow(self) -> NoReturn:
         reader = await self._broker.reader([self._topics.verdicts, self._topics.states])
         try:
-            self._waiting.clear()
-            self._positions = await reader.seek_to_time(time.time() - REPLAY_S)
-            self._reached_s = time.monotonic()
+            await self._find_place(reader)
             log.info("following verdicts", topic=self._topics.verdicts)
             while True:
                 await self._tell(reader, await reader.take(_BATCH, _TAKE_S))
         finally:
             await reader.close()
 
+    async def _find_place(self, reader: Reader) -> None:
+        """Where it was before a cut; a while back at first."""
+        if self._positions:
+            await reader.ends()
+            await reader.seek(self._positions)
+        else:
+            self._positions = await reader.seek_to_time(time.time() - REPLAY_S)
+        self._reached_s = time.monotonic()
+
     async def _tell(self, reader: Reader, records: tuple[Record, ...]) -> None:
-        ends = [end for record in records if (end := self._take(record)) is not None]
-        if ends or self.unreachable_s > _ASK_EVERY_S:
+        self._ends += [end for record in records if (end := self._take(record)) is not None]
+        if self._ends or self.unreachable_s > _ASK_EVERY_S:
             reached = await reader.ends()
             self._reached_s = time.monotonic()
-            self._waiting += [_Waiting(ended, place, reached[place]) for ended, place in ends]
+            self._waiting += [_Waiting(ended, place, reached[place]) for ended, place in self._ends]
+            self._ends.clear()
         for waiting in [each for each in self._waiting if self._positions[each.place] >= each.offset]:
             self._waiting.remove(waiting)
             self._publish_all(self._following.ended(waiting.ended))

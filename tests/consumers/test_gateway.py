@@ -108,3 +108,19 @@ async def test_a_broker_that_is_away_is_waited_for() -> None:
         await cluster.say(verdict("a", 1))
         await until(lambda: len(told) == 2)
     assert isinstance(told[0], StreamStarted)
+
+
+async def test_after_a_cut_it_goes_on_where_it_was_however_long_that_took() -> None:
+    cluster = Cluster()
+    cluster.now_s = time.time()
+    await cluster.say(verdict("a", 1))
+    async with running(cluster) as (gateway, told):
+        await until(lambda: len(told) == 2)
+        cluster.broker.log.is_up = False
+        await until(lambda: gateway.unreachable_s > 6.5)        # it has noticed
+        cluster.broker.log.is_up = True
+        cluster.now_s = time.time() - 10 * REPLAY_S             # as if all that follows was written long ago
+        for event in (verdict("a", 2), verdict("a", 3), ended("a")):
+            await cluster.say(event)
+        await until(lambda: len(told) == 5)
+    assert words(told) == ["StreamStarted a", "a/1/1", "a/1/2", "a/1/3", "StreamEnded a"]
