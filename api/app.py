@@ -28,8 +28,8 @@ from api.health import LoopWatch
 from api.ice_servers import IceServers
 from api.incidents import routes as incident_routes
 from api.incidents import webhook_routes
-from api.incidents.config import IncidentConfig
-from api.incidents.running import running_incidents
+from api.incidents.config import incident_config
+from api.incidents.running import kept_alarms, running_incidents
 from api.jobs import JobTable
 from api.judging import Judging
 from api.limits import Limiter
@@ -39,7 +39,6 @@ from api.settings import Settings
 from api.sources import Sources, SourcesConfig
 from api.uploads import FORM_OVERHEAD_BYTES, Spool
 from api.version import VERSION
-from consumers.webhook import WebhookTarget
 from stream.bus import Bus
 from stream.service import StreamService
 
@@ -114,7 +113,8 @@ async def running_context(settings: Settings, bus: Bus, service: StreamService) 
         stack.push_async_callback(peers.close)
         sources = Sources(sources_config(settings), service)
         stack.push_async_callback(sources.close)
-        incidents = await stack.enter_async_context(running_incidents(incident_config(settings), bus, service))
+        incidents = await stack.enter_async_context(running_incidents(incident_config(settings), bus))
+        await stack.enter_async_context(kept_alarms(service, incidents.desk, bus))
         judging = Judging(service, VerdictCache(), files_at_once(settings))
         job_table = JobTable()
         stack.push_async_callback(judging.drain, 0)
@@ -138,16 +138,6 @@ async def running_context(settings: Settings, bus: Bus, service: StreamService) 
             incidents=incidents,
             gateway=gateway,
         )
-
-
-def incident_config(settings: Settings) -> IncidentConfig:
-    """The part of the settings that concerns incidents."""
-    return IncidentConfig(
-        database_url=settings.database_url.get_secret_value(),
-        days=settings.incident_days,
-        targets=tuple(WebhookTarget(url, secret) for url, secret in settings.signed_webhooks),
-        private_targets=settings.webhook_private,
-    )
 
 
 def peers_config(settings: Settings) -> PeersConfig:

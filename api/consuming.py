@@ -9,9 +9,12 @@ import structlog
 
 from api.compose import consume_config, consume_pool_config, kafka_config
 from api.consume_health import health_served
+from api.incidents.config import incident_config
+from api.incidents.running import running_incidents
 from api.settings import Settings
 from consumers.consume import Consumer
 from consumers.kafka import KafkaBroker
+from stream.bus import Bus
 from stream.pool import WorkerPool
 
 log = structlog.get_logger(__name__)
@@ -24,15 +27,16 @@ async def run_consumer(settings: Settings) -> None:
     """
     broker = KafkaBroker(kafka_config(settings))
     pool = WorkerPool(consume_pool_config(settings))
-    consumer = Consumer(broker, pool, consume_config(settings))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
         await pool.start()
-        async with health_served(settings, consumer, pool):
-            await consumer.run(stop)
+        async with running_incidents(incident_config(settings), Bus()) as incidents:
+            consumer = Consumer(broker, pool, consume_config(settings), incidents.desk)
+            async with health_served(settings, consumer, pool):
+                await consumer.run(stop)
     finally:
         await pool.close()
     log.info("stopped")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from consumers.claims import Claims
-from consumers.desk import Desk
+from consumers.desk import Desk, NoAlarms
 from consumers.errors import BrokerUnreachable, ConsumerError, GenerationLost, TopicMissing
 from consumers.outgoing import Outgoing
 from consumers.partition import PartitionRun
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from consumers.broker import Batch, Broker, Member, Place
     from consumers.config import ConsumeConfig
+    from consumers.desk import Alarms
     from consumers.states import States
     from stream.seams import Workers
 
@@ -40,10 +41,13 @@ _Client = TypeVar("_Client")
 class Consumer:
     """One process's share of the media topic. `run` is called once."""
 
-    def __init__(self, broker: Broker, pool: Workers, config: ConsumeConfig) -> None:
+    def __init__(
+        self, broker: Broker, pool: Workers, config: ConsumeConfig, alarms: Alarms | None = None
+    ) -> None:
         self._broker = broker
         self._pool = pool
         self._config = config
+        self._alarms = alarms or NoAlarms()
         self._parts: dict[Place, tuple[PartitionRun, asyncio.Task[None]]] = {}
         self._committed: dict[Place, int] = {}
         self._committed_s = 0.0
@@ -68,7 +72,8 @@ class Consumer:
         if writer is None:
             return
         claims = Claims(self._config.claims)
-        self._desk = Desk(self._config, self._pool, Outgoing(writer, self._config.longest_backoff_s), claims)
+        out = Outgoing(writer, self._config.longest_backoff_s)
+        self._desk = Desk(self._config, self._pool, out, claims, self._alarms)
         try:
             async with self._tasks:
                 self._member = await self._patiently(self._join, stop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -17,9 +17,25 @@ if TYPE_CHECKING:
     from consumers.config import ConsumeConfig
     from consumers.dlq import Cause
     from consumers.outgoing import Outgoing
+    from stream.incident import AlarmChange
     from stream.seams import Workers
 
 log = structlog.get_logger(__name__)
+
+
+class Alarms(Protocol):
+    """Whoever keeps alarms. Implemented by `api.incidents.desk`."""
+
+    async def keep(self, change: AlarmChange) -> None:
+        """Returns when it is kept, or when that takes too long to be waited for. Raises nothing."""
+        ...
+
+
+class NoAlarms:
+    """Alarms are in the verdicts alone."""
+
+    async def keep(self, change: AlarmChange) -> None:
+        """Nothing to be done."""
 
 
 class Desk:
@@ -27,12 +43,15 @@ class Desk:
     that what a former opening still has to say is never taken for the present one's. `worker_lost` is set when a worker
     took media with it that has to be read again."""
 
-    def __init__(self, config: ConsumeConfig, pool: Workers, out: Outgoing, claims: Claims) -> None:
+    def __init__(
+        self, config: ConsumeConfig, pool: Workers, out: Outgoing, claims: Claims, alarms: Alarms
+    ) -> None:
         self.config = config
         self.pool = pool
         self.out = out
         self.handles = count(1)
         self.claims = claims
+        self.alarms = alarms
         self.limit = Limit()
         self.suspects = Suspects()
         self.worker_lost = asyncio.Event()

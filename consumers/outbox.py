@@ -1,4 +1,4 @@
-"""What one stream has to say and has not said yet, in order: verdicts, its end, and records that are refused."""
+"""What one stream has to say and has not said yet, in order: verdicts, alarms, its end, and refused records."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from consumers.verdicts import state_message, verdict_message
 from stream.events import StreamEnded, Verdict
+from stream.incident import AlarmOver, Case
 
 if TYPE_CHECKING:
     from consumers.broker import Place, Record
     from consumers.desk import Desk
     from consumers.dlq import Cause
     from consumers.verdicts import State
+    from stream.incident import AlarmChange
 
 
 class Refusal(NamedTuple):
@@ -28,12 +30,12 @@ class Outbox:
     def __init__(self, place: Place, desk: Desk) -> None:
         self._place = place
         self._desk = desk
-        self._waiting: deque[Verdict | StreamEnded | Refusal] = deque()
+        self._waiting: deque[Verdict | AlarmChange | StreamEnded | Refusal] = deque()
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def put(self, item: Verdict | StreamEnded | Refusal) -> None:
+    def put(self, item: Verdict | AlarmChange | StreamEnded | Refusal) -> None:
         self._waiting.append(item)
 
     async def write(self) -> State | None:
@@ -47,9 +49,11 @@ class Outbox:
             item = self._waiting[0]
             if isinstance(item, Refusal):
                 await self._desk.refuse(item.record, item.cause)
+            elif isinstance(item, Case | AlarmOver):
+                await self._desk.alarms.keep(item)      # before the verdict that says so, which comes next
             elif isinstance(item, Verdict):
                 await self._desk.out.write(verdict_message(topics.verdicts, partition, item))
-            reached = reached if isinstance(item, Refusal) else item
+            reached = item if isinstance(item, Verdict | StreamEnded) else reached
             self._waiting.popleft()
         if reached is not None:
             await self._desk.out.write(state_message(topics.states, partition, reached))

@@ -295,7 +295,9 @@ class StreamRun:
             self._wake.set()
 
     def alarm(self, change: AlarmChange) -> None:
-        """Incidents are opened by the service alone; here the verdicts say it."""
+        if not self._is_lost:
+            self._outbox.put(change)
+            self._wake.set()
 
     def model(self) -> ModelRef | None:
         return self._desk.pool.status.model

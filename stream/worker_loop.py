@@ -197,12 +197,12 @@ class WorkerLoop:
             unscored=examined.unscored,
             pace=item.pace,
             preview_jpeg=self._darkroom.preview(sample.rgb, examined),
-            pictures=self._pictures(lane, item, result),
+            pictures=self._pictures(item, result),
         )
 
-    def _pictures(self, lane: Lane, item: LaneSample, result: tuple[Sample, Examined]) -> Pictures | None:
+    def _pictures(self, item: LaneSample, result: tuple[Sample, Examined]) -> Pictures | None:
         """Evidence, where there is any, of every second sample of the base pace and of as many at any other."""
-        if lane.opened.repeatable or item.cell % PICTURED_CELLS:
+        if item.cell % PICTURED_CELLS:
             return None
         sample, examined = result
         return self._darkroom.evidence(sample.rgb, examined)

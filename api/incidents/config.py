@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from api.settings import Settings
 from consumers.webhook import WebhookTarget
 
 
@@ -15,3 +16,13 @@ class IncidentConfig:
     days: int = 30
     targets: tuple[WebhookTarget, ...] = ()
     private_targets: bool = False
+
+
+def incident_config(settings: Settings) -> IncidentConfig:
+    """The part of the settings that concerns incidents."""
+    return IncidentConfig(
+        database_url=settings.database_url.get_secret_value(),
+        days=settings.incident_days,
+        targets=tuple(WebhookTarget(url, secret) for url, secret in settings.signed_webhooks),
+        private_targets=settings.webhook_private,
+    )

@@ -41,12 +41,15 @@ class _Held:
     timer: asyncio.TimerHandle
     changes: list[AlarmChange] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class IncidentDesk:
-    """The Outlet that keeps incidents. Overflow policy of what waits for the database: the newest is not kept, and
-    counted in `lost`. `queued` is called when webhooks may be waiting. `run` is to be a task; belongs to one event
-    loop."""
+    """The Outlet of the service, and the Alarms of consumers. `queued` is called when webhooks may be waiting.
+
+    Overflow policy of what waits for the database: the newest is not kept, and counted in `lost`. `run` is to be a
+    task; belongs to one event loop.
+    """
 
     def __init__(
         self, bus: Bus, store: IncidentStore, executor: Executor, queued: Callable[[], None],
@@ -76,6 +79,13 @@ class IncidentDesk:
             log.error("incident lost: the database does not keep up", lost=self.lost)
             return
         self._hold(change)
+
+    async def keep(self, change: AlarmChange) -> None:
+        """As `alarm`, for who can wait: returns when it is written, or after as long as a stream is held back."""
+        self.alarm(change)
+        held = self._held.get(_stream_of(change))
+        if held is not None:
+            await held.over.wait()
 
     async def run(self) -> None:
         """Writes one change after the other, until cancelled."""
@@ -140,6 +150,7 @@ class IncidentDesk:
         held = self._held.pop(stream, None)
         if held is not None:
             held.timer.cancel()
+            held.over.set()
             for event in held.events:
                 self._bus.publish(event)
 

@@ -38,6 +38,8 @@ Result = TypeVar("Result")
 class Incidents:
     """What the routes use. `records` and `outbox` block: call them through `call`."""
 
+    desk: IncidentDesk
+
     def __init__(self, database: Database, signer: UrlSigner, executor: ThreadPoolExecutor) -> None:
         self.records = Records(database)
         self.outbox = Outbox(database)
@@ -56,8 +58,8 @@ class Incidents:
 
 
 @asynccontextmanager
-async def running_incidents(config: IncidentConfig, bus: Bus, service: StreamService) -> AsyncIterator[Incidents]:
-    """Keeps the alarms of this service from here on. Raises SettingsRefused if the database cannot be used."""
+async def running_incidents(config: IncidentConfig, bus: Bus) -> AsyncIterator[Incidents]:
+    """Everything that keeps alarms and tells of them. Raises SettingsRefused if the database cannot be used."""
     async with AsyncExitStack() as stack:
         executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="incidents")
         stack.callback(executor.shutdown)
@@ -69,13 +71,23 @@ async def running_incidents(config: IncidentConfig, bus: Bus, service: StreamSer
         stack.push_async_callback(sender.close)
         incidents = Incidents(database, UrlSigner(await loop.run_in_executor(executor, store.url_key)), executor)
         incidents.couriers = tuple(Courier(t, incidents.outbox, sender, executor) for t in config.targets)
-        desk = IncidentDesk(bus, store, executor, incidents.wake)
+        desk = incidents.desk = IncidentDesk(bus, store, executor, incidents.wake)
         upkeep = _Upkeep(config, store, incidents, bus)
         tasks = [loop.create_task(work) for work in (desk.run(), upkeep.run(), *(c.run() for c in incidents.couriers))]
         stack.push_async_callback(_end, tasks)
-        service.outlet = desk
-        stack.push_async_callback(_detach, service, bus)
+        stack.push_async_callback(desk.settle)
         yield incidents
+
+
+@asynccontextmanager
+async def kept_alarms(service: StreamService, desk: IncidentDesk, bus: Bus) -> AsyncIterator[None]:
+    """The alarms of this service go to the desk meanwhile."""
+    service.outlet = desk
+    try:
+        yield
+    finally:
+        await desk.settle()
+        service.outlet = DirectOutlet(bus)
 
 
 class _Upkeep:
@@ -107,11 +119,6 @@ class _Upkeep:
             self._forgot_s = now_s
             if forgotten := await self._incidents.call(self._store.forget, now_s - self._kept_s):
                 log.info("old incidents deleted", incidents=forgotten)
-
-
-async def _detach(service: StreamService, bus: Bus) -> None:
-    await service.outlet.settle()
-    service.outlet = DirectOutlet(bus)
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from consumers.broker import Headers, Record
     from consumers.contract import Item
+    from consumers.desk import Alarms
     from consumers.verdicts import State
     from stream.seams import Workers
 
@@ -82,9 +83,11 @@ class Ground:
 
 
 @asynccontextmanager
-async def consuming(ground: Ground, pool: Workers, config: ConsumeConfig = CONFIG) -> AsyncIterator[Consumer]:
+async def consuming(
+    ground: Ground, pool: Workers, config: ConsumeConfig = CONFIG, alarms: Alarms | None = None
+) -> AsyncIterator[Consumer]:
     """One consumer, which is told to stop at the end."""
-    consumer, stop = Consumer(ground.broker, pool, config), asyncio.Event()
+    consumer, stop = Consumer(ground.broker, pool, config, alarms), asyncio.Event()
     task = asyncio.create_task(consumer.run(stop))
     try:
         yield consumer

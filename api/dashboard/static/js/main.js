@@ -11,6 +11,7 @@ import { WebcamPanel } from "./webcam.js";
 import { LiveClient } from "./ws.js";
 
 const TICK_MS = 1_000;
+const ALARMS_MS = 30_000;      // alarms of other processes are not told of here
 
 const store = new Store();
 const wall = new Wall();
@@ -55,6 +56,10 @@ setInterval(() => {
   wall.tick(nowMs);
   notice.tick(nowMs);
 }, TICK_MS);
+
+setInterval(() => {
+  if (store.state.connection.state === "live") alarms.refresh();
+}, ALARMS_MS);
 
 byId("empty-webcam").addEventListener("click", () => {
   bringTo(byId("webcam"));

@@ -1,0 +1,58 @@
+"""Alarms of streams that come through a broker: kept before their verdict is written, and once, whoever judges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stream.incident import AlarmOver, Case
+from stream.replay import differences
+from stream.types import CloseReason
+from tests.consumers.rig import Ground, consuming, finished, once
+from tests.consumers.test_flow import whole
+from tests.consumers.workers import PayloadWorkers
+
+if TYPE_CHECKING:
+    from stream.incident import AlarmChange
+
+FRAMES = 120
+
+
+class Kept:
+    """What was to be kept, and how many verdicts were out by then."""
+
+    def __init__(self, ground: Ground) -> None:
+        self.changes: list[AlarmChange] = []
+        self.verdicts_before: list[list[str]] = []
+        self._ground = ground
+
+    async def keep(self, change: AlarmChange) -> None:
+        self.changes.append(change)
+        self.verdicts_before.append([verdict.id for verdict in self._ground.verdicts()])
+
+
+async def judged(ground: Ground) -> Kept:
+    kept = Kept(ground)
+    await ground.write(whole("a", FRAMES))
+    async with consuming(ground, PayloadWorkers(), alarms=kept):
+        await finished(ground)
+    return kept
+
+
+async def test_an_alarm_is_kept_before_its_verdict_is_written() -> None:
+    ground = Ground()
+    kept = await judged(ground)
+    opened, over = kept.changes
+    assert isinstance(opened, Case)
+    assert isinstance(over, AlarmOver)
+    assert opened.verdict.id not in kept.verdicts_before[0]
+    assert opened.verdict.id in [verdict.id for verdict in ground.verdicts()]
+    assert opened.verdict == next(verdict for verdict in once(ground.verdicts()) if verdict.alarm)
+    assert over.reason is CloseReason.STREAM_ENDED
+    assert differences(opened) == ()
+
+
+async def test_the_same_media_give_the_same_incident() -> None:
+    (first, _), (second, _) = (await judged(Ground())).changes, (await judged(Ground())).changes
+    assert isinstance(first, Case)
+    assert isinstance(second, Case)
+    assert first.id == second.id
