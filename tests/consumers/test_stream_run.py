@@ -10,7 +10,7 @@ import pytest
 from consumers.broker import Place, Record
 from consumers.claims import Claims
 from consumers.contract import EndOfStream, Stamp, encode
-from consumers.desk import Desk
+from consumers.desk import Desk, NoAlarms
 from consumers.outgoing import Outgoing
 from consumers.stream_run import Arrival, StreamRun
 from stream.events import StreamEnded
@@ -40,7 +40,7 @@ async def ground() -> Ground:
 @pytest.fixture
 async def desk(ground: Ground) -> AsyncIterator[Desk]:
     claims = Claims(CONFIG.claims)
-    yield Desk(CONFIG, PayloadWorkers(), Outgoing(await ground.broker.writer(), 1.0), claims)
+    yield Desk(CONFIG, PayloadWorkers(), Outgoing(await ground.broker.writer(), 1.0), claims, NoAlarms())
     await claims.close()
 
 
