@@ -72,7 +72,7 @@ class Consumer:
         if writer is None:
             return
         claims = Claims(self._config.claims)
-        out = Outgoing(writer, self._config.longest_backoff_s)
+        out = Outgoing(writer, self._config.longest_backoff_s, topics_exist=True)
         self._desk = Desk(self._config, self._pool, out, claims, self._alarms)
         try:
             async with self._tasks:

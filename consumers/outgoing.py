@@ -19,11 +19,15 @@ _FIRST_BACKOFF_S = 0.1
 
 
 class Outgoing:
-    """`unreachable_s` is for how long no write has come through that was tried; 0 while all is well."""
+    """`unreachable_s` is for how long no write has come through that was tried; 0 while all is well.
 
-    def __init__(self, writer: Writer, longest_backoff_s: float) -> None:
+    Where it is known that `topics_exist`, a missing one is waited for, too: a broker that just started knows none yet.
+    """
+
+    def __init__(self, writer: Writer, longest_backoff_s: float, topics_exist: bool = False) -> None:
         self._writer = writer
         self._longest_backoff_s = longest_backoff_s
+        self._waits_for = (BrokerUnreachable, TopicMissing) if topics_exist else (BrokerUnreachable,)
         self._failing_since_s: float | None = None
 
     @property
@@ -31,7 +35,7 @@ class Outgoing:
         return 0.0 if self._failing_since_s is None else time.monotonic() - self._failing_since_s
 
     async def write(self, message: Message) -> None:
-        """Returns once all replicas have the record. Raises RecordTooLarge, BrokerRefused."""
+        """Returns once all replicas have the record. Raises RecordTooLarge, TopicMissing, BrokerRefused."""
         backoff_s = _FIRST_BACKOFF_S
         while not await self._try(message):
             await asyncio.sleep(backoff_s)
@@ -40,7 +44,7 @@ class Outgoing:
     async def _try(self, message: Message) -> bool:
         try:
             await self._writer.write(message)
-        except (BrokerUnreachable, TopicMissing) as error:      # a broker that just started knows no topics yet
+        except self._waits_for as error:
             if self._failing_since_s is None:
                 self._failing_since_s = time.monotonic()
                 log.warning("broker unreachable", topic=message.topic, error=str(error))
