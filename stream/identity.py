@@ -16,9 +16,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from stream.events import Verdict
+    from stream.sampler import Grid
     from stream.types import Observation
 
 _SAME_IOU = 0.3
+
+
+class Returning:
+    """What a process that goes on behind `verdict` observes, with the numbers that faces have in this stream.
+
+    What `verdict` stands on is seen once more; it is held back until all of it is there.
+    """
+
+    def __init__(self, verdict: Verdict, grid: Grid) -> None:
+        self._identities = Identities(verdict)
+        self._until_s = verdict.end_s
+        self._grid = grid
+        self._window: list[Observation] | None = []
+
+    def take(self, observation: Observation) -> tuple[Observation, ...]:
+        """What may be looked at now, in order."""
+        if self._window is not None and self._grid.start_s(observation.cell) < self._until_s:
+            self._window.append(observation)
+            return ()
+        return (*self.release(), self._identities.renumbered(observation))
+
+    def release(self) -> tuple[Observation, ...]:
+        """What is held back; nothing is from now on."""
+        window, self._window = self._window or (), None
+        self._identities.recognise(window)
+        return tuple(self._identities.renumbered(seen) for seen in window)
 
 
 class Identities:

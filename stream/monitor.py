@@ -12,7 +12,6 @@ import msgspec
 
 from stream.decision import Decider
 from stream.events import FaceVerdict, Label, Reason, Verdict
-from stream.identity import Identities
 from stream.sampler import Grid, Pace, rate_hz_of
 from stream.tracks import judge_faces, unscored_reason
 from stream.windows import Window, WindowCutter
@@ -45,14 +44,11 @@ class Monitor:
         self._recent: deque[Observation] = deque()
         self._decider = Decider(config.decision, rate_hz_of(Pace.FAST, config.windows.sample_rate_hz))
         self._decided_s = 0.0       # what was observed before is in the sums already
-        self._identities: Identities | None = None
-        self._is_replay = False
 
     def restore(self, verdict: Verdict) -> None:
         """Goes on behind this verdict of the same epoch. What it stands on is to be observed once more."""
         self._cutter.go_on_after(verdict.sequence)
         self._decided_s = verdict.end_s
-        self._identities, self._is_replay = Identities(verdict), True
         if verdict.decision is not None:
             self._decider.restore(verdict.decision)
 
@@ -60,13 +56,8 @@ class Monitor:
         """The verdicts that this observation completes. One that is not newer than the last is ignored."""
         if self._recent and observation.cell <= self._recent[-1].cell:
             return ()
-        is_decided = self._grid.start_s(observation.cell) < self._decided_s
-        if not is_decided:
-            self._end_replay()
-            if self._identities is not None:
-                observation = self._identities.renumbered(observation)
         self._recent.append(observation)
-        if moment.evidence is not None and not is_decided:
+        if moment.evidence is not None and self._grid.start_s(observation.cell) >= self._decided_s:
             self._decider.observe(observation, moment.evidence)
         windows = self._cutter.completed_by(observation.cell, observation.pace)
         verdicts = tuple(self._judge(window, moment) for window in windows)
@@ -75,16 +66,8 @@ class Monitor:
 
     def finish(self, moment: Moment) -> tuple[Verdict, ...]:
         """What is left when the stream ends."""
-        self._end_replay()
         window = self._cutter.remainder()
         return () if window is None else (self._judge(window, moment),)
-
-    def _end_replay(self) -> None:
-        """The window of the restored verdict was seen once more."""
-        if self._is_replay and self._identities is not None:
-            self._identities.recognise(self._recent)
-            self._recent = deque(self._identities.renumbered(seen) for seen in self._recent)
-        self._is_replay = False
 
     def _forget(self) -> None:
         needed_s = self._cutter.oldest_needed_s

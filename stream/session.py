@@ -12,11 +12,12 @@ import structlog
 from stream.config import WindowConfig
 from stream.events import Event, Label, StreamEnded, StreamGap, StreamStalled, StreamStarted, Verdict
 from stream.evidence import AlarmWatch
+from stream.identity import Returning
 from stream.incident import Origin
 from stream.ladder import StreamLoad
 from stream.layers import BASE, FRAMES_PER_SAMPLE, LayerFilter
 from stream.monitor import Moment, Monitor
-from stream.sampler import rate_hz_of
+from stream.sampler import Grid, rate_hz_of
 from stream.timeline import Timeline
 from stream.types import Codec, DropCause, EndReason, FaceObservation, FrameCounts, MediaUnit, ModelRef, Observation
 
@@ -90,6 +91,7 @@ class Session:
         self._phase = phase
         self._monitor: Monitor | None = None
         self._alarms: AlarmWatch | None = None
+        self._returning: Returning | None = None
         self._feed: WorkerFeed | None = None
         self._control: SourceControl | None = None
         self._timeline = Timeline()
@@ -140,6 +142,7 @@ class Session:
         if self._monitor is not None and self._alarms is not None:
             self._monitor.restore(verdict)
             self._alarms.restore(verdict)
+            self._returning = Returning(verdict, Grid(self._windows.sample_rate_hz, self._phase))
 
     def feed(self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float, layer: Layer = BASE) -> None:
         """Takes one encoded unit from the source; never blocks. Ignored once the stream is ending.
@@ -221,6 +224,8 @@ class Session:
         try:
             if self._feed is not None:
                 self._final = await self._feed.close()
+            for known in () if self._returning is None else self._returning.release():
+                self._look_at(known)
             self._publish_verdicts(self._monitor.finish(self._moment()) if self._monitor is not None else ())
         finally:
             self._tell(self._alarms.end(time.time()) if self._alarms is not None else None)
@@ -244,6 +249,10 @@ class Session:
             await self._control.close()
 
     def observed(self, observation: Observation) -> None:
+        for known in (observation,) if self._returning is None else self._returning.take(observation):
+            self._look_at(known)
+
+    def _look_at(self, observation: Observation) -> None:
         if self._monitor is None or self._alarms is None:
             return
         self._alarms.observe(observation)

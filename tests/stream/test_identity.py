@@ -8,13 +8,16 @@ import msgspec
 import pytest
 
 from stream.config import StreamConfig
+from stream.identity import Returning
 from stream.monitor import Monitor
+from stream.sampler import Grid
 from tests.stream.observations import face, moment, observation
 
 if TYPE_CHECKING:
     from stream.events import Verdict
     from stream.types import FaceObservation, Observation
 
+PHASE = 0.3
 LEFT, MIDDLE, RIGHT = 0.05, 0.4, 0.75
 GONE_AT = 20
 SAMPLES = 40
@@ -38,34 +41,40 @@ def verdicts(monitor: Monitor, observations: list[Observation]) -> list[Verdict]
     return [verdict for seen in observations for verdict in monitor.observe(seen, moment())]
 
 
+def verdicts_behind(last: Verdict, observations: list[Observation]) -> list[Verdict]:
+    """Of a process that goes on behind the last verdict of another, to the end."""
+    monitor, returning = new_monitor(), Returning(last, Grid(StreamConfig().windows.sample_rate_hz, PHASE))
+    monitor.restore(last)
+    known = [k for seen in observations for k in returning.take(seen)]
+    return verdicts(monitor, [*known, *returning.release()])
+
+
 def new_monitor() -> Monitor:
-    return Monitor("call", 7, 0.3, StreamConfig())
+    return Monitor("call", 7, PHASE, StreamConfig())
 
 
 @pytest.mark.parametrize("taken_over_at", [3, 10, 19, 21, 30])
 def test_who_goes_on_says_what_the_first_would_have_said(taken_over_at: int) -> None:
     whole = verdicts(new_monitor(), party({MIDDLE: 0, LEFT: 1, RIGHT: 2}))
     last = whole[taken_over_at]
-    monitor = new_monitor()
-    monitor.restore(last)
     first_needed = max(0, taken_over_at + 1 - WINDOW_SAMPLES)
     others = party({LEFT: 1, RIGHT: 0, MIDDLE: 2})      # counted anew
-    assert verdicts(monitor, others[first_needed:]) == whole[taken_over_at + 1 :]
+    assert verdicts_behind(last, others[first_needed:]) == whole[taken_over_at + 1 :]
 
 
 def test_a_face_that_is_new_gets_a_number_that_nobody_has() -> None:
     whole = verdicts(new_monitor(), party({MIDDLE: 0, LEFT: 1, RIGHT: 2}))
-    monitor = new_monitor()
-    monitor.restore(whole[9])
     newcomer = [observation(n, (at(LEFT, 0, -1.0), at(0.5, 1, 1.0))) for n in range(11, 13)]
     replayed = party({LEFT: 0, RIGHT: 3, MIDDLE: 2})[3:11]
-    told = verdicts(monitor, [*replayed, *newcomer])[-1]
+    told = verdicts_behind(whole[9], [*replayed, *newcomer])[-1]
     assert {f.track: f.box[0] for f in told.faces} == {0: MIDDLE, 1: LEFT, 2: RIGHT, 3: 0.5}
 
 
 def test_what_was_said_is_not_said_again_even_at_the_end() -> None:
     whole = verdicts(new_monitor(), party({MIDDLE: 0, LEFT: 1, RIGHT: 2}))
-    monitor = new_monitor()
+    monitor, returning = new_monitor(), Returning(whole[9], Grid(StreamConfig().windows.sample_rate_hz, PHASE))
     monitor.restore(whole[9])
-    assert verdicts(monitor, party({LEFT: 5, RIGHT: 6, MIDDLE: 7})[2:10]) == []
+    for seen in party({LEFT: 5, RIGHT: 6, MIDDLE: 7})[2:10]:
+        assert returning.take(seen) == ()
+    assert verdicts(monitor, list(returning.release())) == []
     assert monitor.finish(moment()) == ()
