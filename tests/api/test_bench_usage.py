@@ -28,7 +28,7 @@ def test_cpu_and_memory_are_told_by_part() -> None:
     assert usage.seconds >= 0.5
     assert 0.05 < usage.cores["publishers"] < 1.1           # it may have to share its core
     # the same process: a child of "the service"
-    assert usage.cores["workers"] == pytest.approx(usage.cores["publishers"])
+    assert usage.cores["workers"] == pytest.approx(usage.cores["publishers"], abs=0.1)      # read a clock tick apart
     assert usage.cores["api"] * usage.seconds >= own_s * 0.5 - 0.02
     assert usage.others >= 0
     assert parts.memory.peak_mb["api"] > 20
