@@ -72,7 +72,7 @@ async def test_a_thousand_dead_offers_leave_nothing_and_cost_a_real_call_nothing
         stats = await call
     print(f"{dict(statuses)}: {before} -> {after}; real call {counts}")
     assert set(statuses) <= {201, 503}
-    assert statuses[201] >= 8
+    assert statuses[201] >= 4, "so many that something could be left"
     assert after.descriptors <= before.descriptors + 2
     assert after.rss_mb - before.rss_mb <= GROWTH_MB
     assert stats.ended_by == "stop"
