@@ -92,8 +92,6 @@ class _Hello(msgspec.Struct, tag_field="type", tag="hello"):
 
 class _Subscribed(msgspec.Struct, tag_field="type", tag="subscribed"):
     feed: str
-    offset: int
-    recovered: bool
 
 
 class _Snapshot(msgspec.Struct, tag_field="type", tag="snapshot"):
@@ -189,9 +187,8 @@ class _Watcher:
             case _Hello(heartbeat_s):
                 self._patience_s = 2 * heartbeat_s + _SPARE_S
                 await connection.send(self._wish())
-            case _Subscribed(feed, _, recovered):
+            case _Subscribed(feed):
                 self._failed, self._feed = 0, feed
-                self._place = self._place if recovered else None
             case _Snapshot(offset, events):
                 return Known(tuple(wire.decode(bytes(event)) for event in events), self._move(offset))
             case _Event(offset, event) if self._place is None or offset > self._place.offset:
