@@ -1,8 +1,10 @@
 /** Puts the page together: socket → store → wall, and the tools beside it. */
 
+import { CallPage } from "./call.js";
 import { byId, bringTo } from "./dom.js";
 import { apiKey, keyRefused, requestJson } from "./http.js";
 import { AlarmPanel } from "./incidents.js";
+import { Router } from "./router.js";
 import { ConnectionNotice, HealthNotice, KeyDialog, showWhipAddress } from "./status.js";
 import { Store } from "./store.js";
 import { UploadPanel } from "./upload.js";
@@ -20,6 +22,8 @@ const keyDialog = new KeyDialog(() => client.restart());
 const askKey = () => keyDialog.open();
 const notice = new ConnectionNotice(() => client.retryNow());
 const alarms = new AlarmPanel();
+const call = new CallPage();
+const router = new Router((route) => call.show(route));
 const uploads = new UploadPanel({ onRefused: askKey });
 const webcam = new WebcamPanel({
   onStart: (stream) => wall.addMine(stream),
@@ -75,5 +79,6 @@ async function readLimits() {
   return Boolean(limits.auth_required);
 }
 
+router.show();
 client.connect();
 readLimits().then(showWhipAddress, () => showWhipAddress(false));

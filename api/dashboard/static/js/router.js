@@ -1,0 +1,45 @@
+/**
+ * Which page the address asks for: the wall, or one call as `#/calls/<stream>` with, if it matters, `?epoch=<number>`.
+ * Other fragments (`#webcam`) are places on the wall. Nothing here touches the document but `Router`.
+ *
+ * @typedef {{page: "wall"} | {page: "call", stream: string, epoch: number|null}} Route
+ */
+
+const CALLS = "#/calls/";
+
+/** @param {string} stream @param {number|null} [epoch] @returns {string} the address of a call's page */
+export function callHref(stream, epoch = null) {
+  return `${CALLS}${encodeURIComponent(stream)}${epoch === null ? "" : `?epoch=${epoch}`}`;
+}
+
+/** @param {string} hash @returns {Route} */
+export function routeOf(hash) {
+  if (!hash.startsWith(CALLS)) return { page: "wall" };
+  const [name, query] = hash.slice(CALLS.length).split("?", 2);
+  const stream = decoded(name);
+  if (!stream) return { page: "wall" };
+  const epoch = Number(new URLSearchParams(query ?? "").get("epoch") ?? NaN);
+  return { page: "call", stream, epoch: Number.isSafeInteger(epoch) ? epoch : null };
+}
+
+/** @param {string} name @returns {string} "" for what is no encoded name */
+function decoded(name) {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return "";
+  }
+}
+
+/** Tells where the address leads, at the start and whenever it changes. */
+export class Router {
+  /** @param {(route: Route) => void} onRoute */
+  constructor(onRoute) {
+    this.onRoute = onRoute;
+    addEventListener("hashchange", () => this.show());
+  }
+
+  show() {
+    this.onRoute(routeOf(location.hash));
+  }
+}
