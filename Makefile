@@ -12,6 +12,9 @@ KAFKA_PACKAGES := default-jre-headless maven
 POSTGRES_PACKAGES := postgresql
 KAFKA := build/kafka/.fetched
 
+# On CI a test that fails is tried once more, and told of as such: ADR 14.
+AGAIN := $(if $(CI),--reruns 1,)
+
 .PHONY: run test test-fast test-peers peers lint bench soak broker lock clean browser postgres kafka help
 
 help:               ## this list
@@ -21,8 +24,8 @@ run: $(VENV)/.serve ## set up, start the service, publish the sample call, open 
 	$(VENV)/bin/deepguard demo
 
 test: $(VENV)/.test browser postgres kafka peers ## set up and run every test
-	$(PY) -m pytest -m "not slow and not e2e and not bench and not soak"
-	$(PY) -m pytest -m "(slow or e2e) and not bench and not soak"
+	$(PY) -m pytest $(AGAIN) -m "not slow and not e2e and not bench and not soak"
+	$(PY) -m pytest $(AGAIN) -m "(slow or e2e) and not bench and not soak"
 
 test-peers: $(VENV)/.test browser peers ## calls from other people's WebRTC: Chromium, FFmpeg, GStreamer
 	$(PY) -m pytest tests/e2e/test_browser.py tests/e2e/test_whip_aiortc.py tests/e2e/test_whip_ffmpeg.py \

@@ -6,11 +6,11 @@ import asyncio
 import gc
 import threading
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from operator import gt
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import psutil
 from aiortc import RTCPeerConnection
 
 from tests.machine import queued_s
@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
+# threads of pools, which start when there is work and stay: the loop's, the web framework's, and those of the services
+# that run beside the tests in this process
+_POOLS = ("asyncio_", "asyncio-waitpid-", "AnyIO worker thread", "incidents_")
+_DESCRIPTORS = Path("/proc/self/fd")
+
+
 class Resources(NamedTuple):
+    """What this process holds; of its descriptors those that are no files: the databases of services that run beside
+    the tests come and go."""
+
     fds: int
     threads: int
     tasks: int
@@ -29,8 +38,16 @@ class Resources(NamedTuple):
 def resources() -> Resources:
     gc.collect()
     connections = sum(isinstance(thing, RTCPeerConnection) for thing in gc.get_objects())
-    threads = sum(not thread.name.startswith("asyncio_") for thread in threading.enumerate())     # the loop's own pool
-    return Resources(psutil.Process().num_fds(), threads, len(asyncio.all_tasks()), connections)
+    threads = sum(not thread.name.startswith(_POOLS) for thread in threading.enumerate())
+    return Resources(_open_descriptors(), threads, len(asyncio.all_tasks()), connections)
+
+
+def _open_descriptors() -> int:
+    count = 0
+    for entry in _DESCRIPTORS.iterdir():
+        with suppress(FileNotFoundError):       # the one that lists them
+            count += not entry.readlink().is_absolute()
+    return count
 
 
 @asynccontextmanager

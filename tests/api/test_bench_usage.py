@@ -11,12 +11,14 @@ import pytest
 
 from api.bench.usage import Parts, cores, machine_facts
 
-SPIN = "import time\nend = time.process_time() + 60\nwhile time.process_time() < end: pass"
+SPIN = "import time\nprint(flush=True)\nend = time.process_time() + 60\nwhile time.process_time() < end: pass"
 
 
 def test_cpu_and_memory_are_told_by_part() -> None:
-    with subprocess.Popen([sys.executable, "-c", SPIN]) as busy:
+    with subprocess.Popen([sys.executable, "-c", SPIN], stdout=subprocess.PIPE) as busy:
         try:
+            assert busy.stdout is not None
+            busy.stdout.readline()      # before, it is a copy of this process that has not begun
             parts = Parts(os.getpid(), (busy.pid,))
             parts.look()
             before, own_s = parts.cpu(), time.process_time()
