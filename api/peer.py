@@ -5,32 +5,30 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 from aiortc import RTCIceCandidate, RTCSessionDescription
 
 from api.candidates import MAX_CANDIDATES, is_usable
 from api.errors import Busy, OfferRefused
+from api.live_source import LiveSource
 from api.rtc_hardening import Network, ask_keyframe, ignore_audio, listening_on, new_connection, tap_video
 from api.sdp import IceSession, PreparedOffer
 from api.sdp_answer import finish_answer
-from stream.errors import StreamError
 from stream.session import StreamSpec
 from stream.sources.webrtc import Fragment, VideoTrack
-from stream.types import DropCause, EndReason
+from stream.types import EndReason
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
-    from typing import Any
+    from collections.abc import Iterable
 
     from aiortc import RTCRtpReceiver
 
     from api.auth import Caller
     from api.candidates import RemoteCandidate
+    from api.live_source import Owner
     from api.peers import PeersConfig
-    from stream.layers import Layer
-    from stream.seams import SourceControl
 
 log = structlog.get_logger(__name__)
 
@@ -50,49 +48,21 @@ class Offer(NamedTuple):
     participant_id: str = ""
 
 
-class MediaSession(Protocol):
-    """What a publisher's frames go into: `stream.session.Session`."""
+class Peer(LiveSource):
+    """From the answer to the end. Takes packets and frames on the way."""
 
-    def feed(self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float, layer: Layer) -> None: ...
-
-    def gap(self, cause: DropCause) -> None: ...
-
-    async def end(self, reason: EndReason, message: str = "") -> None: ...
-
-
-class Owner(Protocol):
-    """What a peer needs of the table that it is in."""
-
-    @property
-    def config(self) -> PeersConfig: ...
-
-    def open(self, spec: StreamSpec, control: SourceControl) -> MediaSession:
-        """Raises StreamError."""
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs it in a task that is waited for before the table closes."""
-
-    def forget(self, peer: Peer) -> None: ...
-
-
-class Peer:
-    """From the answer to the end. The stream is opened by the first frame that can be decoded, so that an offer
-    alone never shows as a call. Implements SourceControl for the service, and takes packets and frames on the way."""
-
-    def __init__(self, offer: Offer, prepared: PreparedOffer, owner: Owner) -> None:
+    def __init__(self, offer: Offer, prepared: PreparedOffer, config: PeersConfig, owner: Owner) -> None:
+        super().__init__(offer.stream, owner)
         self.session_id = secrets.token_urlsafe(16)
         self.etag = f'"{secrets.token_urlsafe(8)}"'
         self.offer = offer
         self._prepared = prepared
-        self._owner = owner
+        self._config = config
         self._connection = new_connection()
         self._receiver: RTCRtpReceiver | None = None
         self._track = VideoTrack(prepared.codec, self)
-        self._session: MediaSession | None = None
-        self._created_s = self.now_s()
         self._connected_s: float | None = None
         self._asked_s = float("-inf")
-        self._closing: asyncio.Future[None] | None = None
         self._candidates: set[RemoteCandidate] = set()
 
     @property
@@ -107,11 +77,11 @@ class Peer:
 
     def is_arriving(self, now_s: float) -> bool:
         """Let in a moment ago, and no frame yet. Who takes longer may never come."""
-        return self._session is None and self._closing is None and now_s - self._created_s < _ARRIVING_S
+        return not self.is_open and not self.is_over and now_s - self.created_s < _ARRIVING_S
 
     async def answer(self) -> str:
         """Negotiates. Raises OfferRefused, or Busy if no port could be had; the peer has to be closed then."""
-        connection, config = self._connection, self._owner.config
+        connection, config = self._connection, self._config
         connection.on("connectionstatechange", self._state_changed)
         try:
             with listening_on(Network(config.loopback, config.udp_ports)):
@@ -134,8 +104,8 @@ class Peer:
     async def try_candidates(self, candidates: Iterable[RemoteCandidate]) -> None:
         """Sends checks to those that may be used, where that is wanted. Others are passed over in silence, as WHIP
         has it; nobody is ever told that there are no more, because aiortc would give up too early."""
-        config = self._owner.config
-        for candidate in candidates if config.remote_candidates and self._closing is None else ():
+        config = self._config
+        for candidate in candidates if config.remote_candidates and not self.is_over else ():
             if candidate in self._candidates or len(self._candidates) >= MAX_CANDIDATES:
                 continue
             self._candidates.add(candidate)
@@ -146,57 +116,26 @@ class Peer:
                 ))
 
     def overdue(self, now_s: float) -> EndReason | None:
-        """Why this peer has to go by now, if it has to."""
-        config = self._owner.config
+        config = self._config
         if self._connected_s is None:
-            return EndReason.NEVER_CONNECTED if now_s - self._created_s > config.connect_s else None
+            return EndReason.NEVER_CONNECTED if now_s - self.created_s > config.connect_s else None
         heard_s = max(self._connected_s, self._track.newest_s)
         return EndReason.SILENT if now_s - heard_s > config.silence_s else None
 
-    async def finish(self, reason: EndReason, message: str = "") -> None:
-        """Hangs up and ends the stream, if there is one. Idempotent; every caller returns after the end."""
-        if self._closing is not None:
-            await asyncio.shield(self._closing)
-            return
-        self._closing = asyncio.get_running_loop().create_future()
-        try:
-            await self._hang_up(reason)
-            if self._session is not None:
-                await self._session.end(reason, message)
-        finally:
-            self._owner.forget(self)
-            self._closing.set_result(None)
-
     def packet(self, fragment: Fragment) -> None:
-        if self._closing is None:
+        if not self.is_over:
             self._track.take(fragment)
 
     def goodbye(self, ssrcs: tuple[int, ...]) -> None:
         if self._track.ssrc is None or self._track.ssrc in ssrcs:
-            self._end_soon(EndReason.PUBLISHER_LEFT)
+            self.end_soon(EndReason.PUBLISHER_LEFT)
 
     def now_s(self) -> float:
         return time.monotonic()
 
-    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer) -> None:
-        if self._closing is not None:
-            return
-        if self._session is None:
-            try:
-                self._session = self._owner.open(self._spec(), self)
-            except StreamError as error:
-                log.warning("stream refused", stream=self.offer.stream, error=str(error))
-                self._end_soon(EndReason.FAILED, str(error))
-                return
-        self._session.feed(payload, pts_s, keyframe, time.time() - age_s, layer)
-
-    def lost(self) -> None:
-        if self._session is not None:
-            self._session.gap(DropCause.PACKET_LOSS)
-
     def ask_keyframe(self, ssrc: int) -> None:
         now_s = self.now_s()
-        if self._receiver is not None and self._closing is None and now_s - self._asked_s >= _ASK_EVERY_S:
+        if self._receiver is not None and not self.is_over and now_s - self._asked_s >= _ASK_EVERY_S:
             self._asked_s = now_s
             self._owner.spawn(ask_keyframe(self._receiver, ssrc))
 
@@ -204,12 +143,8 @@ class Peer:
         if self._track.ssrc is not None:
             self.ask_keyframe(self._track.ssrc)
 
-    async def close(self) -> None:
-        """Hangs up for the service, which ends the stream itself."""
-        self._session = None
-        await self.finish(EndReason.STOPPED)
-
-    def _spec(self) -> StreamSpec:
+    @property
+    def spec(self) -> StreamSpec:
         offer = self.offer
         return StreamSpec(
             stream=offer.stream, source="whip", codec=self._prepared.codec, sample=offer.sample, call_id=offer.call_id,
@@ -220,18 +155,14 @@ class Peer:
         state = self._connection.connectionState
         if state == "connected" and self._connected_s is None:
             self._connected_s = self.now_s()
-            log.info("peer connected", stream=self.offer.stream, after_s=round(self._connected_s - self._created_s, 3))
+            log.info("peer connected", stream=self.offer.stream, after_s=round(self._connected_s - self.created_s, 3))
         elif state in ("failed", "closed"):
-            self._end_soon(EndReason.NEVER_CONNECTED if self.is_pending else EndReason.PUBLISHER_LEFT)
-
-    def _end_soon(self, reason: EndReason, message: str = "") -> None:
-        if self._closing is None:
-            self._owner.spawn(self.finish(reason, message))
+            self.end_soon(EndReason.NEVER_CONNECTED if self.is_pending else EndReason.PUBLISHER_LEFT)
 
     async def _hang_up(self, reason: EndReason) -> None:
         self._connection.remove_all_listeners("connectionstatechange")
         try:
-            async with asyncio.timeout(self._owner.config.close_s):
+            async with asyncio.timeout(self._config.close_s):
                 await self._connection.close()
                 if self.is_pending:
                     await asyncio.sleep(_ICE_TICK_S)

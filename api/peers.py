@@ -6,26 +6,21 @@ import asyncio
 import hmac
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from api.errors import Busy, NotFound, OfferRefused
 from api.ice_servers import IceServers
-from api.peer import MediaSession, Offer, Peer
+from api.keeper import Keeper
+from api.peer import Offer, Peer
 from api.sdp import offered_candidates, prepare_offer
 from api.sdp_fragment import read_fragment, require_match
-from stream.errors import ServiceDraining, StreamExists
 from stream.types import EndReason
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from typing import Any
-
-    from stream.seams import SourceControl
-    from stream.session import StreamSpec
+    from api.live_source import Streams
 
 _RETRY_AFTER_S = 5
 _RETRY_PENDING_S = 2
-_CHECK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +45,6 @@ class PeersConfig:
     overflow_url: str = ""
 
 
-class Streams(Protocol):
-    """What is needed of the stream service."""
-
-    def check_admission(self, stream: str, arriving: int) -> None:
-        """`arriving` were let in and are not opened yet. Raises StreamExists, ServiceFull, ServiceDraining."""
-
-    def open(self, spec: StreamSpec, control: SourceControl) -> MediaSession:
-        """Raises StreamError."""
-
-
 class Answer(NamedTuple):
     """What a publisher gets: the answer, the unguessable name of its session, and the tag of its ICE session."""
 
@@ -81,16 +66,12 @@ class PeersStatus(NamedTuple):
     pending: int
 
 
-class Peers:
+class Peers(Keeper[Peer]):
     """Used from one event loop."""
 
     def __init__(self, config: PeersConfig, streams: Streams) -> None:
+        super().__init__(streams)
         self._config = config
-        self._streams = streams
-        self._peers: dict[str, Peer] = {}       # by stream: one publisher each
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._watch: asyncio.Task[None] | None = None
-        self._closed = False
 
     @property
     def config(self) -> PeersConfig:
@@ -98,18 +79,15 @@ class Peers:
 
     @property
     def status(self) -> PeersStatus:
-        peers = self._peers.values()
-        return PeersStatus(len(peers), sum(peer.is_pending for peer in peers))
+        return PeersStatus(len(self), sum(peer.is_pending for peer in self))
 
     async def offer(self, offer: Offer) -> Answer:
         """Takes a publisher. Raises OfferRefused, StreamExists, Busy, ServiceFull, ServiceDraining; nothing is left
         of a refused offer. The stream id is taken from here on."""
         prepared = prepare_offer(offer.sdp)
         self._admit(offer)
-        peer = Peer(offer, prepared, self)
-        self._peers[offer.stream] = peer
-        if self._watch is None:
-            self._watch = asyncio.get_running_loop().create_task(self._end_overdue())
+        peer = Peer(offer, prepared, self._config, self)
+        self.keep(peer)
         try:
             sdp = await peer.answer()
             if self._config.remote_candidates:
@@ -121,7 +99,7 @@ class Peers:
 
     def find(self, name: SessionName) -> Peer:
         """Raises NotFound unless this is a session of this tenant that is not over."""
-        peer = self._peers.get(name.stream)
+        peer = self.get(name.stream)
         if (
             peer is None
             or not hmac.compare_digest(peer.session_id.encode(), name.session_id.encode())
@@ -144,52 +122,14 @@ class Peers:
         """Ends the session of this name. Raises NotFound."""
         await self.find(name).finish(EndReason.PUBLISHER_LEFT)
 
-    async def close(self) -> None:
-        """Hangs all publishers up and takes no new ones. Idempotent."""
-        self._closed = True
-        for peer in tuple(self._peers.values()):
-            self.spawn(peer.finish(EndReason.SHUTDOWN))
-        while self._tasks:
-            await asyncio.gather(*self._tasks)
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
-            self._watch = None
-
-    def open(self, spec: StreamSpec, control: SourceControl) -> MediaSession:
-        return self._streams.open(spec, control)
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def forget(self, peer: Peer) -> None:
-        if self._peers.get(peer.offer.stream) is peer:
-            del self._peers[peer.offer.stream]
-
     def _admit(self, offer: Offer) -> None:
         config = self._config
-        if self._closed:
-            raise ServiceDraining("the service is shutting down")
-        if offer.stream in self._peers:
-            raise StreamExists(f"stream {offer.stream!r} has a publisher")
+        self.check(offer.stream)
         now_s = time.monotonic()
-        self._streams.check_admission(offer.stream, sum(peer.is_arriving(now_s) for peer in self._peers.values()))
+        self.check_admission(offer.stream, sum(peer.is_arriving(now_s) for peer in self))
         identity = offer.caller.identity
-        own = sum(peer.offer.caller.identity == identity for peer in self._peers.values())
-        if len(self._peers) >= config.max_sessions or own >= config.max_sessions_per_caller:
+        own = sum(peer.offer.caller.identity == identity for peer in self)
+        if len(self) >= config.max_sessions or own >= config.max_sessions_per_caller:
             raise Busy("sessions_full", "the limit of sessions at the same time is reached", _RETRY_AFTER_S)
         if self.status.pending >= config.max_pending:
             raise Busy("sessions_pending", "too many publishers are connecting at this moment", _RETRY_PENDING_S)
-
-    async def _end_overdue(self) -> None:
-        """Runs while there is anybody to wait for."""
-        while self._peers:
-            await asyncio.sleep(_CHECK_EVERY_S)
-            now_s = time.monotonic()
-            for peer in self._peers.values():
-                reason = peer.overdue(now_s)
-                if reason is not None:
-                    self.spawn(peer.finish(reason))
-        self._watch = None

@@ -9,24 +9,20 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import structlog
 from aiortc.codecs.h264 import h264_depayload
 from aiortc.codecs.vpx import vp8_depayload
 from aiortc.rtp import RTCP_PSFB_PLI, RtcpByePacket, RtcpPacket, RtcpPsfbPacket, RtpPacket, is_rtcp
 
-from stream.errors import StreamError
-from stream.session import StreamSpec
+from api.live_source import LiveSource
 from stream.sources.webrtc import Fragment, VideoTrack, layer_of
-from stream.types import Codec, DropCause, EndReason
+from stream.types import Codec, EndReason
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-    from api.peer import MediaSession
-    from stream.layers import Layer
-    from stream.seams import SourceControl
+    from api.live_source import Owner
+    from stream.session import StreamSpec
 
 log = structlog.get_logger(__name__)
 
@@ -44,33 +40,31 @@ class RtpOrder(NamedTuple):
     payload_type: int | None = None
 
 
-class Owner(Protocol):
-    """What a source needs of the table that it is in."""
+class RtpLimits(NamedTuple):
+    """`first_s` is how long a sender may take to begin, `silence_s` to go on."""
 
-    def open(self, spec: StreamSpec, control: SourceControl) -> MediaSession:
-        """Raises StreamError."""
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
-
-    def forget(self, source: RtpSource) -> None: ...
+    first_s: float = 60.0
+    silence_s: float = 10.0
 
 
-class RtpSource(asyncio.DatagramProtocol):
-    """From the open port to the end. The stream is opened by the first frame that can be decoded. Implements
-    SourceControl for the service, and takes frames of its track."""
+class RtpSource(LiveSource, asyncio.DatagramProtocol):
+    """From the open port to the end."""
 
-    def __init__(self, order: RtpOrder, owner: Owner) -> None:
+    def __init__(self, order: RtpOrder, limits: RtpLimits, owner: Owner) -> None:
+        super().__init__(order.spec.stream, owner)
         self.order = order
-        self.created_s = self.heard_s = time.monotonic()
         self.is_heard = False
-        self._owner = owner
+        self._heard_s = self.created_s
+        self._limits = limits
         self._track = VideoTrack(order.spec.codec, self)
-        self._session: MediaSession | None = None
         self._transport: asyncio.DatagramTransport | None = None
         self._sender: tuple[Any, ...] | None = None
         self._asked_s = float("-inf")
-        self._closing: asyncio.Future[None] | None = None
         self._shut = asyncio.Event()
+
+    @property
+    def spec(self) -> StreamSpec:
+        return self.order.spec
 
     @property
     def port(self) -> int:
@@ -85,7 +79,7 @@ class RtpSource(asyncio.DatagramProtocol):
         self._shut.set()
 
     def datagram_received(self, data: bytes, address: tuple[Any, ...]) -> None:
-        if self._closing is not None or address[0] != (self.order.sender or (self._sender or address)[0]):
+        if self.is_over or address[0] != (self.order.sender or (self._sender or address)[0]):
             return
         try:
             if is_rtcp(data):
@@ -94,20 +88,6 @@ class RtpSource(asyncio.DatagramProtocol):
                 self._sender = address
         except (ValueError, IndexError, struct.error):
             return      # no RTP
-
-    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer) -> None:
-        if self._session is None:
-            try:
-                self._session = self._owner.open(self.order.spec, self)
-            except StreamError as error:
-                log.warning("stream refused", stream=self.order.spec.stream, error=str(error))
-                self._owner.spawn(self.finish(EndReason.FAILED, str(error)))
-                return
-        self._session.feed(payload, pts_s, keyframe, time.time() - age_s, layer)
-
-    def lost(self) -> None:
-        if self._session is not None:
-            self._session.gap(DropCause.PACKET_LOSS)
 
     def ask_keyframe(self, ssrc: int) -> None:
         """By RTCP, to where the media comes from. Not every forwarder listens there."""
@@ -121,27 +101,16 @@ class RtpSource(asyncio.DatagramProtocol):
         if self._track.ssrc is not None:
             self.ask_keyframe(self._track.ssrc)
 
-    async def close(self) -> None:
-        """Closes the port for the service, which ends the stream itself."""
-        self._session = None
-        await self.finish(EndReason.STOPPED)
+    def overdue(self, now_s: float) -> EndReason | None:
+        if self.is_heard:
+            return EndReason.SILENT if now_s - self._heard_s > self._limits.silence_s else None
+        return EndReason.NEVER_CONNECTED if now_s - self.created_s > self._limits.first_s else None
 
-    async def finish(self, reason: EndReason, message: str = "") -> None:
-        """Closes the port and ends the stream, if there is one. Idempotent; every caller returns after the end."""
-        if self._closing is not None:
-            await asyncio.shield(self._closing)
-            return
-        self._closing = asyncio.get_running_loop().create_future()
-        try:
-            if self._transport is not None:
-                self._transport.close()
-                await self._shut.wait()     # the port is free from here on
-            if self._session is not None:
-                await self._session.end(reason, message)
-        finally:
-            log.info("rtp over", stream=self.order.spec.stream, reason=reason.value, frames=self._track.frames_whole)
-            self._owner.forget(self)
-            self._closing.set_result(None)
+    async def _hang_up(self, reason: EndReason) -> None:
+        if self._transport is not None:
+            self._transport.close()
+            await self._shut.wait()     # the port is free from here on
+        log.info("rtp over", stream=self.stream, reason=reason.value, frames=self._track.frames_whole)
 
     def _media(self, packet: RtpPacket) -> bool:
         """Whether it is media of this stream."""
@@ -149,9 +118,9 @@ class RtpSource(asyncio.DatagramProtocol):
         if wanted is not None and packet.payload_type != wanted:
             return False
         data = _DEPAYLOAD[codec](packet.payload) if packet.payload else b""
-        self.heard_s, self.is_heard = time.monotonic(), True
+        self._heard_s, self.is_heard = time.monotonic(), True
         self._track.take(Fragment(
-            packet.ssrc, packet.sequence_number, packet.timestamp, bool(packet.marker), data, self.heard_s,
+            packet.ssrc, packet.sequence_number, packet.timestamp, bool(packet.marker), data, self._heard_s,
             layer_of(codec, packet.payload),
         ))
         return True
@@ -159,4 +128,4 @@ class RtpSource(asyncio.DatagramProtocol):
     def _control(self, packets: list[Any]) -> None:
         for packet in packets:
             if isinstance(packet, RtcpByePacket) and self._track.ssrc in packet.sources:
-                self._owner.spawn(self.finish(EndReason.PUBLISHER_LEFT))
+                self.end_soon(EndReason.PUBLISHER_LEFT)

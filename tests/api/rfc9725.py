@@ -134,7 +134,7 @@ async def consent() -> None:
 async def consent_is_revoked() -> None:
     async with client_of() as client, publishing(f"{client.rig.url}/whip/call") as call:
         session = await client.rig.service.first()
-        peer = client.rig.peers._peers["call"]
+        peer = client.rig.peers._kept["call"]
         assert (await call.delete()).status_code == 200
         ice = peer._connection.getTransceivers()[0].receiver.transport.transport
         assert ice.state == "closed"                            # no socket is left that could answer a check
@@ -224,12 +224,12 @@ async def odd_candidates() -> None:
 async def failed_restart_keeps_the_session() -> None:
     async with client_of() as client, publishing(f"{client.rig.url}/whip/call") as call:
         session = await client.rig.service.first()
-        etag = client.rig.peers._peers["call"].etag
+        etag = client.rig.peers._kept["call"].etag
         headers = {"If-Match": "*", **FRAGMENT}
         assert (await client.http.patch(call.session, content=RESTART, headers=headers)).status_code == 422
         known = len(session.units)
         await until(lambda: len(session.units) > known + 10)
-        assert client.rig.peers._peers["call"].etag == etag
+        assert client.rig.peers._kept["call"].etag == etag
 
 
 async def bundle() -> None:

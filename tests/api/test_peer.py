@@ -47,7 +47,7 @@ async def test_who_is_seen_can_be_said_by_path_query_or_header() -> None:
         ):
             answer = await client.post(path, content=BROWSER, headers={"Content-Type": "application/sdp", **headers})
             assert answer.status_code == 201, answer.text
-            offer = rig.peers._peers[stream].offer
+            offer = rig.peers._kept[stream].offer
             assert (offer.call_id, offer.participant_id) == named
             assert (await client.delete(answer.headers["location"])).status_code == 200
         bad = {"Content-Type": "application/sdp", "DeepGuard-Call-Id": "<b>"}

@@ -12,7 +12,7 @@ import pytest
 from aiortc.rtp import RtcpByePacket, RtcpPacket, RtcpPsfbPacket
 
 from api.errors import Busy, OfferRefused
-from api.rtp_source import RtpOrder
+from api.rtp_source import RtpLimits, RtpOrder
 from api.sources import Sources, SourcesConfig
 from stream.errors import ServiceDraining, StreamExists, StreamUnknown
 from stream.session import StreamSpec
@@ -116,7 +116,7 @@ async def test_hostile_packets_change_nothing(sender: socket.socket) -> None:
 
 async def test_who_never_sends_and_who_falls_silent_is_not_waited_for(sender: socket.socket) -> None:
     service = CollectingService()
-    async with nothing_left(), sources_of(service, first_s=0.5, silence_s=1.0) as sources:
+    async with nothing_left(), sources_of(service, rtp=RtpLimits(0.5, 1.0)) as sources:
         await sources.listen(order("never"), None)
         port = await sources.listen(order("silent"), None)
         sender.sendto(frame(1, VP8_KEY), ("127.0.0.1", port))
