@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
-from api import health, jobs, live, metrics, policy, rest, sse, starting, streams, whip
+from api import health, jobs, live, metrics, policy, rest, sse, starting, streams, timeline, whip
 from api.auth import KeyRing
 from api.cache import VerdictCache
 from api.compat import APP_NAME
@@ -79,7 +79,8 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
     app.state.context = context
     install_error_handlers(app)
     for module in (
-        rest, jobs, starting, streams, sse, policy, whip, health, live, metrics, incident_routes, webhook_routes,
+        rest, jobs, starting, streams, timeline, sse, policy, whip, health, live, metrics, incident_routes,
+        webhook_routes,
     ):
         app.include_router(module.router)
     app.include_router(page)

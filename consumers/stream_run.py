@@ -299,6 +299,9 @@ class StreamRun:
             self._outbox.put(change)
             self._wake.set()
 
+    def pictured(self, observation: Observation) -> None:
+        """Nobody looks at a call here; alarms have their own evidence."""
+
     def model(self) -> ModelRef | None:
         return self._desk.pool.status.model
 

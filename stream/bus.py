@@ -10,10 +10,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import OrderedDict, deque
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from stream.errors import BusClosed, SubscriberTooSlow
 from stream.events import Event, Label, StreamEnded, StreamStarted, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HISTORY_EVENTS = 4096
 QUEUE_EVENTS = 256
@@ -110,6 +113,7 @@ class Bus:
         self._started: OrderedDict[str, Envelope] = OrderedDict()
         self._verdicts: dict[str, Envelope] = {}
         self._subscriptions: set[Subscription] = set()
+        self._listeners: list[Callable[[Event], None]] = []
 
     @property
     def offset(self) -> int:
@@ -121,8 +125,14 @@ class Bus:
         envelope = self._enveloped(event)
         self._history.append(envelope)
         self._remember(envelope)
+        for listener in self._listeners:
+            listener(event)
         for subscription in self._subscriptions:
             subscription.offer(envelope)
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Calls it with every event, before any subscriber has it. It must neither block nor raise."""
+        self._listeners.append(listener)
 
     def subscribe(self, selection: Selection, resume_after: int | None = None) -> Subscription:
         """From now on; `backlog` has what was missed since `resume_after`, if all of that is still known."""

@@ -18,6 +18,7 @@ from stream.judge import FileVerdict, JudgeOptions, judge_file
 from stream.ladder import Ladder
 from stream.outlet import DirectOutlet
 from stream.pool import FileRequest
+from stream.records import CallRecords
 from stream.sampler import Pace, phase_of, rate_hz_of
 from stream.session import Preview, Session, StreamSpec
 from stream.types import EndReason, FrameCounts, ModelRef
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from stream.outlet import Outlet
     from stream.pool import WorkerPool
     from stream.seams import Elsewhere, SourceControl, WorkerFeed
+    from stream.types import Observation
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +91,8 @@ class StreamService:
         self._elsewhere = elsewhere
         self._pool = pool
         self._bus = bus
+        self.records = CallRecords(config.windows.hop_s)
+        bus.listen(lambda event: self.records.follow(event, time.monotonic()))
         self.outlet: Outlet = DirectOutlet(bus)     # whoever keeps incidents puts another one here before calls come
         self._live: dict[str, Session] = {}
         self._ended: dict[str, _Ended] = {}
@@ -226,6 +230,9 @@ class StreamService:
 
     def alarm(self, change: AlarmChange) -> None:
         self.outlet.alarm(change)
+
+    def pictured(self, observation: Observation) -> None:
+        self.records.pictured(observation)
 
     def model(self) -> ModelRef | None:
         return self._pool.status.model

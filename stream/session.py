@@ -66,6 +66,9 @@ class Surroundings(Protocol):
     def alarm(self, change: AlarmChange) -> None:
         """An alarm opened or is over; the verdict, or the end, that says so is published next."""
 
+    def pictured(self, observation: Observation) -> None:
+        """A sample that speaks for an alarm was kept as pictures."""
+
     def model(self) -> ModelRef | None: ...
 
     def evidence(self) -> EvidenceModel | None: ...
@@ -256,6 +259,8 @@ class Session:
         if self._monitor is None or self._alarms is None:
             return
         self._alarms.observe(observation)
+        if observation.pictures is not None:
+            self._around.pictured(observation)
         self._newest_s, self._is_behind = observation.pts_s, False
         self.size_px = (observation.width_px, observation.height_px)
         if observation.preview_jpeg is not None:

@@ -85,7 +85,7 @@ def files_of(case: Case) -> tuple[EvidenceFile, ...]:
         EvidenceFile(CASE, _encoder.encode(header)),
         EvidenceFile(RULES, _encoder.encode(case.rules)),
         EvidenceFile(SAMPLES, _encoder.encode(case.samples)),
-        EvidenceFile(PICTURES, _encoder.encode([_frame_of(seen) for seen in case.pictured])),
+        EvidenceFile(PICTURES, _encoder.encode([pictured_frame(seen) for seen in case.pictured])),
         *(file for seen in case.pictured for file in _pictures_of(seen)),
     )
 
@@ -114,7 +114,8 @@ def _decoded(contents: Mapping[str, bytes], name: str, kind: type[Kind]) -> Kind
         raise BundleBroken(f"{name}: {error}") from None
 
 
-def _frame_of(seen: Observation) -> PicturedFrame:
+def pictured_frame(seen: Observation) -> PicturedFrame:
+    """What is told of a sample that was pictured."""
     faces = tuple(_face_of(seen, face, picture) for face, picture in _suspects(seen))
     return PicturedFrame(
         sequence=seen.sequence, cell=seen.cell, pts_s=seen.pts_s, frame=f"frames/{seen.sequence:08d}.jpg", faces=faces

@@ -19,6 +19,7 @@ from api.incidents.cursors import cursor_of, place_of
 from api.incidents.records import Details, Place
 from api.incidents.running import Incidents
 from api.incidents.shapes import IncidentDetails, IncidentList, ReviewRequest
+from api.incidents.urls import evidence_path
 from api.schemas import ErrorAnswer
 
 IncidentId = Annotated[str, Path(max_length=40)]
@@ -93,7 +94,7 @@ async def get_evidence(
 ) -> Response:
     """One file of the evidence, by a key or by an address that `GET /v1/incidents/{id}` gave."""
     incidents = context_of(request).incidents
-    if not incidents.urls.is_valid(incident_id, name, (expires, signature), time.time()):
+    if not incidents.urls.is_valid(evidence_path(incident_id, name), (expires, signature), time.time()):
         await require_key(request)
     found = await incidents.call(incidents.records.content, incident_id, name)
     if found is None:
@@ -141,7 +142,7 @@ def _plain(details: Details, incidents: Incidents) -> dict[str, Any]:
     now_s = time.time()
     plain: dict[str, Any] = msgspec.to_builtins(details.incident)
     evidence = [
-        {**msgspec.to_builtins(file), "url": incidents.urls.url(details.incident.id, file.name, now_s)}
+        {**msgspec.to_builtins(file), "url": incidents.urls.url(evidence_path(details.incident.id, file.name), now_s)}
         for file in details.files
     ]
     return {**plain, "notes": msgspec.to_builtins(details.notes), "evidence": evidence}

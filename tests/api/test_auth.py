@@ -16,7 +16,9 @@ PUBLIC = ["/health", "/livez", "/readyz", "/metrics", "/v1/limits", "/", "/docs"
 PRIVATE = [
     ("POST", "/predict"), ("POST", "/gradcam"), ("GET", "/v1/streams"), ("POST", "/v1/streams"),
     ("GET", "/v1/streams/x"),
-    ("DELETE", "/v1/streams/x"), ("GET", "/v1/streams/x/frame.jpg"), ("GET", "/v1/jobs/x"), ("DELETE", "/v1/jobs/x"),
+    ("GET", "/v1/streams/x/timeline"), ("GET", "/v1/streams/x/evidence"), ("GET", "/v1/spectrum"),
+    ("GET", "/v1/streams/x/evidence/1/2.jpg"), ("DELETE", "/v1/streams/x"), ("GET", "/v1/streams/x/frame.jpg"),
+    ("GET", "/v1/jobs/x"), ("DELETE", "/v1/jobs/x"),
     ("GET", "/v1/policy"), ("GET", "/v1/events"), ("POST", "/whip/x"), ("GET", "/whip/x"), ("DELETE", "/whip/x/y"),
     ("PATCH", "/whip/x/y"), ("GET", "/whip/x/y"), ("POST", "/v1/calls/c/participants/p/whip"),
     ("GET", "/v1/incidents"), ("GET", "/v1/incidents/i"), ("DELETE", "/v1/incidents/i"),
@@ -100,7 +102,7 @@ def test_every_route_is_on_one_of_the_two_lists(keyed_rig: Rig) -> None:
         paths = client.get("/openapi.json").json()["paths"]
     listed = set(PUBLIC) | {path for _, path in PRIVATE}
     names = {"{stream_id}": "x", "{job_id}": "x", "{session_id}": "y", "{call_id}": "c", "{participant_id}": "p"}
-    names |= {"{incident_id}": "i", "{name}": "f", "{letter_id}": "7"}
+    names |= {"{incident_id}": "i", "{name}": "f", "{letter_id}": "7", "{epoch}": "1", "{sequence}": "2"}
     concrete = set(paths)
     for name, value in names.items():
         concrete = {path.replace(name, value) for path in concrete}

@@ -10,7 +10,7 @@ import pytest
 
 from api.incidents.bundle import MANIFEST
 from api.incidents.shapes import DeadLetters, IncidentDetails, IncidentList
-from api.incidents.urls import VALID_S, UrlSigner
+from api.incidents.urls import VALID_S, UrlSigner, evidence_path
 from tests.api.conftest import KEY
 from tests.api.incidents.receiver import SECRET, Receiver, receiving
 from tests.api.rig import Rig, running_rig
@@ -151,15 +151,15 @@ def test_what_was_given_up_is_listed_and_sent_again(told_rig: Rig, client: httpx
 
 def test_addresses_end_and_cannot_be_made_up() -> None:
     signer = UrlSigner(b"k" * 32)
-    path, _, query = signer.url("inc_1", "frames/1.jpg", 1000.0).partition("?")
+    path, _, query = signer.url(evidence_path("inc_1", "frames/1.jpg"), 1000.0).partition("?")
     assert path == "/v1/incidents/inc_1/evidence/frames/1.jpg"
     expires, signature = (part.partition("=")[2] for part in query.split("&"))
     assert 1000 + VALID_S <= int(expires) <= 1000 + VALID_S + 60
-    assert signer.is_valid("inc_1", "frames/1.jpg", (expires, signature), int(expires))
-    assert not signer.is_valid("inc_1", "frames/1.jpg", (expires, signature), int(expires) + 1)
-    assert not signer.is_valid("inc_2", "frames/1.jpg", (expires, signature), 1000.0)
-    assert not signer.is_valid("inc_1", "frames/2.jpg", (expires, signature), 1000.0)
-    assert not signer.is_valid("inc_1", "frames/1.jpg", (str(int(expires) + 60), signature), 1000.0)
-    assert not UrlSigner(b"j" * 32).is_valid("inc_1", "frames/1.jpg", (expires, signature), 1000.0)
+    assert signer.is_valid(path, (expires, signature), int(expires))
+    assert not signer.is_valid(path, (expires, signature), int(expires) + 1)
+    assert not signer.is_valid(evidence_path("inc_2", "frames/1.jpg"), (expires, signature), 1000.0)
+    assert not signer.is_valid(evidence_path("inc_1", "frames/2.jpg"), (expires, signature), 1000.0)
+    assert not signer.is_valid(path, (str(int(expires) + 60), signature), 1000.0)
+    assert not UrlSigner(b"j" * 32).is_valid(path, (expires, signature), 1000.0)
     for odd in ("", "x", "-1", "١٢٣", "1e9"):
-        assert not signer.is_valid("inc_1", "frames/1.jpg", (odd, signature), 0.0)
+        assert not signer.is_valid(path, (odd, signature), 0.0)
