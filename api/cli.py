@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from api.bench.options import BenchCodec, BenchSize, LiveBenchOptions
 from api.doctor_command import doctor
+from api.extras import with_extra
 from api.settings import Place, load_settings, settings_table
+from api.training_commands import models
 from api.version import VERSION
 from consumers.form import Form
 from stream.events import Label
@@ -32,6 +33,7 @@ bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure t
 app.add_typer(bench, name="bench")
 
 app.command("doctor")(doctor)
+app.add_typer(models)
 
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="write the result there, too")]
 
@@ -185,63 +187,13 @@ def demo(context: typer.Context) -> None:
     run(lambda: run_demo(context.args))
 
 
-@app.command()
-def train(      # noqa: PLR0913 - a command's parameters are its options
-    data: Annotated[Path, typer.Argument(help="stills.csv (and video_pairs.csv), or {train,val}/{real,fake} folders")],
-    base_weights: Annotated[Path, typer.Option(help="npz of ImageNet weights, named as Keras names them")],
-    run_dir: Annotated[Path, typer.Option(help="gets the result")] = Path(".cache/training/run"),
-    cache_dir: Annotated[Path, typer.Option(help="keeps samples between runs")] = Path(".cache/training"),
-    phase: Annotated[str, typer.Option(help="head or top")] = "head",
-    pairs: Annotated[int, typer.Option(help="self-blended training pairs", min=1)] = 1500,
-    epochs: Annotated[int, typer.Option(help="passes over the pairs", min=1)] = 2,
-    folds: Annotated[int, typer.Option(help="of the cross-validation on swapped clips", min=2)] = 5,
-    exclude: Annotated[list[str] | None, typer.Option(help="group (person or clip) that must stay unseen")] = None,
-    seed: Annotated[int, typer.Option(help="of all random choices")] = 0,
-    research: Annotated[bool, typer.Option(help="allow data that may not be shipped; not to be exported")] = False,
-) -> None:
-    """Train and evaluate one phase of the network. Needs the extra `train`; takes minutes to hours."""
-    from api.terminal import run, step_progress
-    from detector.errors import DetectorError
-    from detector.training.config import Phase, TrainConfig
-
-    def work() -> None:
-        fit = _with_extra("detector.training.fit")
-        config = TrainConfig(
-            data_dir=data, base_weights=base_weights, run_dir=run_dir, cache_dir=cache_dir, phase=Phase(phase),
-            train_pairs=pairs, epochs=epochs, folds=folds, seed=seed, research=research,
-            exclude_groups=frozenset(exclude or ()),
-        )
-        with step_progress() as tell:
-            finished = fit.train(config, tell)
-        typer.echo(str(finished))
-
-    run(work, DetectorError, ValueError)
-
-
-@app.command()
-def export(
-    run_dir: Annotated[Path, typer.Argument(help="a finished training run")],
-    out: Annotated[Path, typer.Option(help="folder that MODEL_PATH can name")],
-    version: Annotated[str, typer.Option(help="version of the model")],
-) -> None:
-    """Make a model that can be served of a training run."""
-    from api.terminal import run
-    from detector.errors import DetectorError
-
-    def work() -> None:
-        manifest = _with_extra("detector.training.export").export(run_dir, out, version)
-        typer.echo(f"{out}: {manifest.name} {manifest.version}, sha256 {manifest.sha256}")
-
-    run(work, DetectorError)
-
-
 @bench.command("detector")
 def bench_detector(json_file: JsonFile = None) -> None:
     """One 360p sample from frame to score: ours against mtcnn and Keras, alternating. Needs the extra `train`."""
     from api.terminal import run
 
     def work() -> None:
-        result = _with_extra("detector.bench").bench_detector()
+        result = with_extra("detector.bench").bench_detector()
         text = json.dumps(result, indent=2)
         if json_file is not None:
             json_file.write_text(text + "\n", encoding="utf-8")
@@ -269,7 +221,7 @@ def bench_live(     # noqa: PLR0913 - a command's parameters are its options
     def work() -> None:
         options = LiveBenchOptions(calls, codec, size, seconds, find, naive)
         console = Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
-        result = _with_extra("api.bench.live", "bench").bench_live(options, console)
+        result = with_extra("api.bench.live", "bench").bench_live(options, console)
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         typer.echo(str(json_file))
@@ -292,7 +244,7 @@ def bench_kafka(
     from consumers.errors import ConsumerError
 
     def work() -> None:
-        kafka = _with_extra("api.bench.kafka", "bench")
+        kafka = with_extra("api.bench.kafka", "bench")
         with count_progress() as tell:
             options = kafka.KafkaBenchOptions(streams, seconds, naive_seconds)
             outcome = asyncio.run(kafka.bench_kafka(load_settings(), options, tell))
@@ -374,16 +326,6 @@ def simulate(      # noqa: PLR0913 - a command's parameters are its options
 def _say(line: str, is_aside: bool) -> None:
     typer.echo(line, err=is_aside)
     sys.stdout.flush()
-
-
-def _with_extra(module: str, extra: str = "train") -> Any:
-    """A module that needs more than serving does."""
-    from api.terminal import end
-
-    try:
-        return import_module(module)
-    except ImportError as error:
-        end(f"this needs the extra `{extra}` ({error}): pip install 'deepguard[{extra}]'")
 
 
 if __name__ == "__main__":

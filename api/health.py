@@ -7,6 +7,7 @@ import re
 import time
 from collections import deque
 
+import msgspec
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
@@ -74,9 +75,7 @@ async def readyz(request: Request) -> Response:
         status="not_ready" if reasons else "ready",
         reasons=reasons,
         problem=public_words(status.problem),
-        model=Model(name=status.model.name, version=status.model.version, sha256=status.model.sha256)
-        if status.model
-        else None,
+        model=Model(**msgspec.to_builtins(status.model)) if status.model else None,
         workers_ready=status.workers_ready,
         workers_wanted=status.workers_wanted,
         streams=status.streams,

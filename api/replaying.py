@@ -17,7 +17,7 @@ from detector.artefact import read_manifest
 from detector.build import build_scorer
 from detector.config import DetectorConfig
 from detector.errors import DetectorError
-from detector.fusion import log_likelihood_ratio
+from detector.fusion import UNCALIBRATED, log_likelihood_ratio
 from detector.types import CROP_SIZE_PX, FaceBox, FaceCrop
 from stream.incident import Case, incident_id
 from stream.replay import differences
@@ -94,6 +94,8 @@ def _scores(bundle: Bundle, case: Case, frames: tuple[PicturedFrame, ...], weigh
         weights = read_manifest(config.weights_dir)
         if case.model is None or weights.info.sha256 != case.model.sha256:
             return Check("scores", "skipped", (f"the model {case.model} is not here, but {weights.info.version}",))
+        if weights.takes.size_px != CROP_SIZE_PX:
+            return Check("scores", "skipped", (f"kept faces have {CROP_SIZE_PX} px, not {weights.takes.size_px}",))
         told = [*_calibration(case, weights), *_again(bundle, case, frames, config)]
     except DetectorError as error:
         return Check("scores", "skipped", (f"no model can be loaded: {error}",))
@@ -109,7 +111,7 @@ def _calibration(case: Case, weights: Weights) -> list[str]:
         for face in sample.faces:
             if face.llr is None or face.logit is None:
                 continue
-            llr = log_likelihood_ratio(face.logit, face.frequency_score, weights.calibration)
+            llr = log_likelihood_ratio(face.logit, face.frequency_score, weights.calibration or UNCALIBRATED)
             if abs(llr - face.llr) > _LLR_TOLERANCE:
                 told.append(f"sample {sample.sequence}, face {face.track}: kept llr {face.llr}, derived {llr}")
     return told

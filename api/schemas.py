@@ -42,6 +42,7 @@ class Model(_Shape):
     name: str
     version: str
     sha256: str
+    calibrated: bool
 
 
 class Probabilities(_Shape):

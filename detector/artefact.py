@@ -7,43 +7,48 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from detector.arrays import MappedArrays
 from detector.errors import UnknownBlob, WeightsRefused
 from detector.frequency import FrequencyModel
 from detector.fusion import Calibration
-from detector.types import CROP_SIZE_PX, EvidenceStats, ModelInfo
+from detector.types import EvidenceStats, ModelInfo, NetworkInput, Padding
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = "deepguard-xception/2"
-# What the code feeds the network. A manifest that says anything else was made for another preprocess.
-INPUT = {"size_px": CROP_SIZE_PX, "colour": "rgb", "range": [-1.0, 1.0], "crop_scale": 1.3}
+# What the code feeds every network. A manifest that says anything else was made for another preprocess.
+INPUT = {"colour": "rgb", "range": [-1.0, 1.0], "crop_scale": 1.3}
 
 _MANIFEST_LIMIT_BYTES = 256 * 1024
-_ARRAYS_LIMIT_BYTES = 64 * 1024 * 1024
+# Weights that are brought along stay float32: 84 MB.
+_ARRAYS_LIMIT_BYTES = 96 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What is known of a model beside its arrays. `trained` is free-form provenance: data, settings, results."""
+    """What is known of a model beside its arrays. `trained` is free-form provenance: data, settings, results.
+
+    `calibration` is None for weights that were brought along and not yet calibrated.
+    """
 
     name: str
     version: str
     arrays_file: str
     sha256: str
-    calibration: Calibration
+    calibration: Calibration | None
     frequency: FrequencyModel | None
     trained: dict[str, Any]
     evidence: EvidenceStats | None = None
+    takes: NetworkInput = field(default_factory=NetworkInput)
 
     @property
     def info(self) -> ModelInfo:
-        return ModelInfo(self.name, self.version, self.sha256, self.evidence)
+        return ModelInfo(self.name, self.version, self.sha256, self.evidence, self.calibration is not None)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -60,11 +65,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _parse(content: dict[str, Any]) -> Manifest:
-    if content["format"] != FORMAT or content["input"] != INPUT:
-        raise WeightsRefused(
-            f"{MANIFEST_FILE}: expected format {FORMAT!r} and input {INPUT}, "
-            f"got {content['format']!r} and {content['input']}"
-        )
+    if content["format"] != FORMAT:
+        raise WeightsRefused(f"{MANIFEST_FILE}: expected format {FORMAT!r}, got {content['format']!r}")
     ((arrays_file, sha256),) = content["files"].items()
     if "/" in arrays_file or "\\" in arrays_file or not arrays_file.endswith(".npz"):
         raise WeightsRefused(f"{MANIFEST_FILE}: expected the name of an npz beside it, got {arrays_file!r}")
@@ -73,11 +75,20 @@ def _parse(content: dict[str, Any]) -> Manifest:
         version=str(content["version"]),
         arrays_file=arrays_file,
         sha256=str(sha256),
-        calibration=parse_calibration(content["calibration"]),
+        calibration=None if content["calibration"] is None else parse_calibration(content["calibration"]),
         frequency=parse_frequency(content["frequency"]),
         trained=dict(content["trained"]),
         evidence=parse_evidence(content.get("evidence")),
+        takes=_parse_input(content["input"]),
     )
+
+
+def _parse_input(content: dict[str, Any]) -> NetworkInput:
+    given = dict(content)
+    size_px, padding = given.pop("size_px"), Padding(given.pop("padding", Padding.BEHIND))
+    if given != INPUT or not isinstance(size_px, int):
+        raise WeightsRefused(f"{MANIFEST_FILE}: expected an input of {INPUT} with size_px, got {content}")
+    return NetworkInput(size_px, padding)
 
 
 def parse_evidence(content: dict[str, float] | None) -> EvidenceStats | None:
@@ -121,8 +132,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "name": manifest.name,
         "version": manifest.version,
         "files": {manifest.arrays_file: manifest.sha256},
-        "input": INPUT,
-        "calibration": asdict(manifest.calibration),
+        "input": {"size_px": manifest.takes.size_px, **INPUT, "padding": manifest.takes.padding},
+        "calibration": None if manifest.calibration is None else asdict(manifest.calibration),
         "frequency": None if manifest.frequency is None else asdict(manifest.frequency),
         "evidence": None if manifest.evidence is None else asdict(manifest.evidence),
         "trained": manifest.trained,

@@ -12,10 +12,10 @@ from detector.config import DetectorConfig, Precision
 from detector.errors import ScorerFailed, UnknownBlob, WeightsRefused
 from detector.explain import heat_maps
 from detector.frequency import frequency_features, frequency_score
-from detector.fusion import log_likelihood_ratio, prob_fake
+from detector.fusion import UNCALIBRATED, log_likelihood_ratio, prob_fake
 from detector.preprocess import quality_of, stack_crops
-from detector.types import CROP_SIZE_PX, FaceCrop, FaceScore, ModelInfo
-from detector.xception_graph import MAP_SIDE, build_graph
+from detector.types import FaceCrop, FaceScore, ModelInfo
+from detector.xception_graph import build_graph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,16 +47,19 @@ class OpenVinoScorer:
     def __init__(self, config: DetectorConfig) -> None:
         """Load, check, compile and run once. Raises WeightsRefused."""
         self._manifest = read_manifest(config.weights_dir)
+        self._calibration = self._manifest.calibration or UNCALIBRATED
+        self._size_px = self._manifest.takes.size_px
         self._max_batch = config.max_batch
         # Kept, since the graph's constants live in this memory.
         self._arrays = open_arrays(config.weights_dir, self._manifest)
         try:
-            graph = build_graph(self._arrays.arrays, rounds=config.precision is not Precision.FLOAT32)
+            rounds = config.precision is not Precision.FLOAT32
+            graph = build_graph(self._arrays.arrays, rounds=rounds, takes=self._manifest.takes)
             compiled = compile_cpu(graph, config.num_threads, config.precision)
         except UnknownBlob as error:
             raise WeightsRefused(str(error)) from error
         self._request = compiled.create_infer_request()
-        self._infer(np.zeros((1, CROP_SIZE_PX, CROP_SIZE_PX, 3), dtype=np.uint8))
+        self._infer(np.zeros((1, self._size_px, self._size_px, 3), dtype=np.uint8))
         # The first run has put every kernel into the layout that it computes in; the file's pages are needed no more.
         self._arrays.release_pages()
 
@@ -69,7 +72,7 @@ class OpenVinoScorer:
         scores: list[FaceScore] = []
         for start in range(0, len(crops), self._max_batch):
             batch = crops[start : start + self._max_batch]
-            logits, evidence = self._infer(stack_crops(batch))
+            logits, evidence = self._infer(stack_crops(batch, self._size_px))
             maps = heat_maps(evidence)
             scores.extend(self._score(*item) for item in zip(batch, logits, maps, strict=True))
         return tuple(scores)
@@ -77,7 +80,7 @@ class OpenVinoScorer:
     def _score(self, crop: FaceCrop, logit: np.float32, heat_map: NDArray[np.float32]) -> FaceScore:
         features = frequency_features(crop.native_rgb, crop.face_px)
         spectral = frequency_score(features, self._manifest.frequency)
-        llr = log_likelihood_ratio(float(logit), spectral, self._manifest.calibration)
+        llr = log_likelihood_ratio(float(logit), spectral, self._calibration)
         return FaceScore(
             logit=float(logit),
             prob_fake=prob_fake(llr),
@@ -88,13 +91,13 @@ class OpenVinoScorer:
         )
 
     def _infer(self, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(n,) logits and (n, 7, 7) evidence, copied out of the request's memory."""
+        """(n,) logits and (n, s, s) evidence, copied out of the request's memory."""
         try:
             self._request.infer([rgb], share_inputs=True)
         except RuntimeError as error:
             raise ScorerFailed(f"network failed on {len(rgb)} crops: {error}") from error
         logits, evidence = (np.array(self._request.get_output_tensor(index).data) for index in (0, 1))
-        if logits.shape != (len(rgb),) or evidence.shape != (len(rgb), MAP_SIDE, MAP_SIDE):
+        if logits.shape != (len(rgb),) or evidence.ndim != 3 or len(evidence) != len(rgb):
             raise ScorerFailed(f"network gave shapes {logits.shape} and {evidence.shape} for {len(rgb)} crops")
         if not np.isfinite(logits).all():
             raise ScorerFailed("network gave a logit that is no number")

@@ -20,7 +20,7 @@ LAYER_NAME = "block14_sepconv2_act"
 
 
 def heat_maps(evidence: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 (n, 7, 7) evidence to (n, 7, 7) in 0..1: its positive part over its own maximum; all 0 where none is."""
+    """float32 (n, s, s) evidence to (n, s, s) in 0..1: its positive part over its own maximum; all 0 where none is."""
     positive = np.maximum(evidence, 0)
     peak = positive.max(axis=(1, 2), keepdims=True)
     maps: NDArray[np.float32] = np.divide(positive, peak, out=np.zeros_like(positive), where=peak > 0)

@@ -30,6 +30,10 @@ class Calibration:
             raise ValueError(f"calibration: expected limit > 0, 0 < gain <= 1, logit_weight >= 0, got {numbers}")
 
 
+# The network's own word as it is, for a model that was never calibrated.
+UNCALIBRATED = Calibration(bias=0.0, logit_weight=1.0)
+
+
 def log_likelihood_ratio(logit: float, frequency_score: float | None, calibration: Calibration) -> float:
     """Natural log of p(seen | fake) / p(seen | real), clipped. Raises ValueError for a logit that is no number."""
     if not math.isfinite(logit):

@@ -73,11 +73,16 @@ def resize_square(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(rgb, (side_px, side_px), interpolation=how), dtype=np.uint8)
 
 
-def stack_crops(crops: Sequence[FaceCrop]) -> NDArray[np.uint8]:
-    """uint8 (n, 224, 224, 3), RGB: what the serving graph takes; it holds the scaling of `to_network_input` itself."""
+def stack_crops(crops: Sequence[FaceCrop], size_px: int = CROP_SIZE_PX) -> NDArray[np.uint8]:
+    """uint8 (n, size_px, size_px, 3), RGB: what the serving graph takes; it scales as `to_network_input` does.
+
+    Sizes other than 224 px are made from the native pixels.
+    """
     if not crops:
-        return np.zeros((0, CROP_SIZE_PX, CROP_SIZE_PX, 3), dtype=np.uint8)
-    return np.stack([crop.rgb for crop in crops])
+        return np.zeros((0, size_px, size_px, 3), dtype=np.uint8)
+    if size_px == CROP_SIZE_PX:
+        return np.stack([crop.rgb for crop in crops])
+    return np.stack([resize_square(crop.native_rgb, size_px) for crop in crops])
 
 
 def to_network_input(crops: Sequence[FaceCrop]) -> NDArray[np.float32]:

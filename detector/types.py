@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,31 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CROP_SIZE_PX = 224
+SMALLEST_INPUT_PX, LARGEST_INPUT_PX = 96, 512
+
+
+class Padding(StrEnum):
+    """Where a halving pool has its border: `behind`, as in Keras on even lengths, or on `both` sides, as in PyTorch.
+
+    On odd lengths the two agree.
+    """
+
+    BEHIND = "behind"
+    BOTH = "both"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkInput:
+    """What a network takes: RGB squares of `size_px` in -1..1, cut as `detector.preprocess` cuts them."""
+
+    size_px: int = CROP_SIZE_PX
+    padding: Padding = Padding.BEHIND
+
+    def __post_init__(self) -> None:
+        if not SMALLEST_INPUT_PX <= self.size_px <= LARGEST_INPUT_PX:
+            raise ValueError(
+                f"size_px: expected {SMALLEST_INPUT_PX} to {LARGEST_INPUT_PX}, got {self.size_px}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +131,7 @@ class FaceScore:
     `prob_fake` is the calibrated posterior at even prior, `sigmoid(llr)`; `llr` is the fused, calibrated and clipped
     log-likelihood ratio (natural log, positive = fake). `logit` is the network's raw output.
     `frequency_score` in 0..1, or None where the face is too small to have a spectrum.
-    `heat_map` is float32 (7, 7), 0..1, where evidence for FAKE lies.
+    `heat_map` is float32 (s, s), 0..1, where evidence for FAKE lies; s is 7 for networks that take 224 px.
     """
 
     logit: float
@@ -138,9 +164,13 @@ class EvidenceStats:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """Which model speaks: `sha256` is the hex digest of the weights artefact; `evidence` None if not measured."""
+    """Which model speaks: `sha256` is the hex digest of the weights artefact; `evidence` None if not measured.
+
+    Without calibration its scores are no probabilities, and no label may follow from them.
+    """
 
     name: str
     version: str
     sha256: str
     evidence: EvidenceStats | None = None
+    is_calibrated: bool = True

@@ -1,9 +1,9 @@
 """Xception as an OpenVINO graph, built straight from the arrays of the artefact.
 
-The layout is that of Chollet (2017) as Keras releases it, for 224 px, with every batch normalisation folded into the
-convolution before it. Arrays are named `LAYER|PART` (`xception_names`); kernels are (out, in, rows, columns) or, for
-depthwise ones, (channels, 1, 1, rows, columns), so that the graph can share their memory. Layers whose pointwise kernel
-is int8 are computed in eight bits (`detector.quantize`).
+The layout is that of Chollet (2017) as Keras releases it, by default for 224 px, with every batch normalisation folded
+into the convolution before it. Arrays are named `LAYER|PART` (`xception_names`); kernels are (out, in, rows, columns)
+or, for depthwise ones, (channels, 1, 1, rows, columns), so that the graph can share their memory. Layers whose
+pointwise kernel is int8 are computed in eight bits (`detector.quantize`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from openvino import opset13 as ops
 
 from detector.errors import UnknownBlob
 from detector.quantize import LEVELS
-from detector.types import CROP_SIZE_PX
+from detector.types import NetworkInput, Padding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HEAD_KERNEL, HEAD_BIAS = "head|kernel", "head|bias"
-MAP_SIDE = 7
 FEATURES = 2048
 MIDDLE_SHAPE = (14, 14, 728)
 
@@ -33,20 +32,25 @@ MIDDLE_SHAPE = (14, 14, 728)
 class Cut(StrEnum):
     """Where the graph ends. All outputs are float32."""
 
-    SCORES = "scores"  # (n,) logits and (n, 7, 7) evidence maps, whose mean plus the head's bias is the logit
+    SCORES = "scores"  # (n,) logits and (n, s, s) evidence maps, whose mean plus the head's bias is the logit
     RANGES = "ranges"  # of every depthwise output, in network order, (n, channels): its largest magnitude
     FEATURES = "features"  # (n, 14, 14, 728), what block 13 starts from, and (n, 2048), what the head starts from
 
 
-def build_graph(arrays: Mapping[str, NDArray[Any]], cut: Cut = Cut.SCORES, rounds: bool = True) -> ov.Model:
-    """The network from uint8 (n, 224, 224, 3) RGB to `cut`. `rounds` off: activations in floats in all layers.
+def build_graph(
+    arrays: Mapping[str, NDArray[Any]], cut: Cut = Cut.SCORES, rounds: bool = True, takes: NetworkInput | None = None
+) -> ov.Model:
+    """The network from uint8 (n, 224, 224, 3) RGB, or what it `takes`, to `cut`.
+
+    `rounds` off: activations in floats in all layers.
 
     The graph shares the memory of the arrays, which have to outlive it. Raises UnknownBlob where one is absent or
     misshapen.
     """
-    pixels = ops.parameter([-1, CROP_SIZE_PX, CROP_SIZE_PX, 3], ov.Type.u8, name="rgb")
+    takes = takes or NetworkInput()
+    pixels = ops.parameter([-1, takes.size_px, takes.size_px, 3], ov.Type.u8, name="rgb")
     try:
-        results = _network(_Layers(arrays, rounds), pixels, cut)
+        results = _network(_Layers(arrays, rounds, takes.padding), pixels, cut)
     except KeyError as missing:
         raise UnknownBlob(f"Xception arrays: {missing} is absent") from missing
     except (ValueError, RuntimeError) as error:
@@ -81,8 +85,7 @@ def _narrowing(layers: _Layers, node: ov.Node, block: int) -> ov.Node:
     # Block 2 starts without an activation of its own: its input has just been through one.
     node = layers.separable(node if block == 2 else ops.relu(node), f"block{block}_sepconv1")
     node = layers.separable(ops.relu(node), f"block{block}_sepconv2")
-    pooled = ops.max_pool(node, [2, 2], [1, 1], [0, 0], [0, 0], [3, 3], auto_pad="same_upper")
-    return ops.add(pooled.output(0), shortcut)
+    return ops.add(layers.halved(node), shortcut)
 
 
 def _middle(layers: _Layers, node: ov.Node) -> ov.Node:
@@ -106,9 +109,10 @@ def _head(layers: _Layers, node: ov.Node) -> list[ov.Node]:
 class _Layers:
     """Makes nodes (n, channels, rows, columns) from the arrays of one layer."""
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]], rounds: bool) -> None:
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], rounds: bool, padding: Padding) -> None:
         self._arrays = arrays
         self._rounds = rounds
+        self._padding = padding
         self.depthwise: list[ov.Node] = []
 
     def array(self, name: str) -> NDArray[Any]:
@@ -132,6 +136,12 @@ class _Layers:
         else:
             kernel, node = self._eight_bit_kernel(name), _rounded(node) if self._rounds else node
         return _convolve(node, kernel, self.array(f"{name}|bias"), stride=1)
+
+    def halved(self, node: ov.Node) -> ov.Output:
+        """The largest of 3x3, at every second place."""
+        if self._padding is Padding.BOTH:
+            return ops.max_pool(node, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
+        return ops.max_pool(node, [2, 2], [1, 1], [0, 0], [0, 0], [3, 3], auto_pad="same_upper").output(0)
 
     def _eight_bit_kernel(self, name: str) -> ov.Node:
         kernel = ops.convert(ops.constant(self.array(f"{name}|pointwise_kernel"), shared_memory=True), "f32")

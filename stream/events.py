@@ -31,6 +31,7 @@ class Reason(StrEnum):
     INSUFFICIENT_EVIDENCE = "insufficient_evidence"
     FACE_TOO_SMALL = "face_too_small"
     LOW_COVERAGE = "low_coverage"
+    UNCALIBRATED = "uncalibrated"
     NO_MODEL = "no_model"
     SCORER_FAILED = "scorer_failed"
     NO_FACE = "no_face"
@@ -46,6 +47,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.INSUFFICIENT_EVIDENCE: "too few usable samples of the face so far",
     Reason.FACE_TOO_SMALL: "every face is too small to judge",
     Reason.LOW_COVERAGE: "too little of the media could be examined",
+    Reason.UNCALIBRATED: "the detection model was not calibrated, so its scores are no probabilities",
     Reason.NO_MODEL: "no detection model is loaded",
     Reason.SCORER_FAILED: "the detection model could not run",
     Reason.NO_FACE: "no face was seen",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import cv2
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from stream.types import FaceObservation
 
 MAX_SIDE_PX = 1024
-_MAP_SIDE = 7
 
 
 def heat_picture_png(rgb: NDArray[np.uint8], faces: tuple[FaceObservation, ...]) -> bytes | None:
@@ -32,6 +32,13 @@ def heat_picture_png(rgb: NDArray[np.uint8], faces: tuple[FaceObservation, ...])
     canvas = _shrunk(rgb)
     _blend(canvas, worst)
     return bytes(cv2.imencode(".png", np.ascontiguousarray(canvas[:, :, ::-1]))[1])
+
+
+def heat_cells(heat_map: bytes) -> NDArray[np.float32]:
+    """float32 (s, s) in 0..1 from s x s bytes in rows."""
+    cells = np.frombuffer(heat_map, np.uint8)
+    side = math.isqrt(len(cells))
+    return cells.reshape(side, side).astype(np.float32) / np.float32(255)
 
 
 def _shrunk(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -54,7 +61,5 @@ def _blend(canvas: NDArray[np.uint8], face: FaceObservation) -> None:
     square = np.zeros((side, side, 3), np.uint8)
     within = (slice(inner[0].start - top, inner[0].stop - top), slice(inner[1].start - left, inner[1].stop - left))
     square[within] = canvas[inner]
-    cells = np.frombuffer(face.heat_map or b"", np.uint8).reshape(_MAP_SIDE, _MAP_SIDE)
-    heat_map = cells.astype(np.float32) / np.float32(255)
-    blended = overlay(resize_square(square, CROP_SIZE_PX), heat_map)
+    blended = overlay(resize_square(square, CROP_SIZE_PX), heat_cells(face.heat_map or b""))
     canvas[inner] = resize_square(blended, side)[within]

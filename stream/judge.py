@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stream.events import FaceVerdict, Label, Reason
-from stream.tracks import judge_faces, unscored_reason
+from stream.tracks import judge_faces, unscored_reason, withheld
 from stream.types import ModelRef
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def judge_file(
     """The verdict on all frames of a file together; a picture needs one sample only."""
     min_samples = 1 if done.file_type == "image" else min(config.min_samples, max(1, done.total_frames))
     faces = judge_faces([(f.faces, f.unscored) for f in frames], config, min_samples)
+    if model is not None and not model.calibrated:
+        faces = withheld(faces)
     label, reason = _label(frames, faces)
     worst = faces[0] if faces else None
     predictions = tuple(_predict(frame) for frame in frames)

@@ -13,7 +13,7 @@ import msgspec
 from stream.decision import Decider
 from stream.events import FaceVerdict, Label, Reason, Verdict
 from stream.sampler import Grid, Pace, rate_hz_of
-from stream.tracks import judge_faces, unscored_reason
+from stream.tracks import judge_faces, unscored_reason, withheld
 from stream.windows import Window, WindowCutter
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Monitor:
         coverage = min(1.0, scored / window.wanted) if window.wanted else 0.0
         decision = self._config.decision
         windowed = judge_faces([(o.faces, o.unscored) for o in inside], decision, decision.min_samples)
-        faces = self._decide(windowed, moment.evidence)
+        faces = self._decide(windowed, moment)
         label, reason = self._label(faces, inside, coverage)
         worst = faces[0] if faces else None
         return Verdict(
@@ -106,8 +106,11 @@ class Monitor:
             decision=self._decider.snapshot(moment.evidence) if moment.evidence is not None else None,
         )
 
-    def _decide(self, faces: tuple[FaceVerdict, ...], evidence: EvidenceModel | None) -> tuple[FaceVerdict, ...]:
+    def _decide(self, faces: tuple[FaceVerdict, ...], moment: Moment) -> tuple[FaceVerdict, ...]:
         """The faces with what is decided of them, most suspicious first."""
+        if moment.model is not None and not moment.model.calibrated:
+            return withheld(faces)
+        evidence = moment.evidence
         if evidence is None:
             return faces
         decided = []

@@ -6,7 +6,9 @@ from collections import defaultdict
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from stream.events import FaceVerdict, Reason
+import msgspec
+
+from stream.events import FaceVerdict, Label, Reason
 from stream.sequential import combine, decide, posterior
 
 if TYPE_CHECKING:
@@ -38,6 +40,12 @@ def judge_faces(
             why[face.track] = unscored
     verdicts = (_judge(track, faces, why[track], (config, min_samples)) for track, faces in seen.items())
     return tuple(sorted(verdicts, key=_suspicion, reverse=True))
+
+
+def withheld(faces: tuple[FaceVerdict, ...]) -> tuple[FaceVerdict, ...]:
+    """The same faces without a judgement, since scores of an uncalibrated model give none."""
+    unsaid = {"label": Label.UNCERTAIN, "reason": Reason.UNCALIBRATED}
+    return tuple(face if face.llr is None else msgspec.structs.replace(face, **unsaid) for face in faces)
 
 
 def _suspicion(face: FaceVerdict) -> tuple[bool, float, int]:

@@ -83,7 +83,7 @@ class FaceObservation(msgspec.Struct, frozen=True, kw_only=True):
     """One face at one sampled instant.
 
     `box` is (x, y, width, height) as shares of the frame. The scores are None where no model could speak.
-    `heat_map` is 49 bytes, 7 x 7 row-major, 0..255, or None if not asked for.
+    `heat_map` is s x s bytes (7 x 7 for the shipped network), row-major, 0..255, or None if not asked for.
     """
 
     track: int
@@ -160,8 +160,12 @@ class FrameCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
-    """Which model scored: `sha256` is the hex digest of the weights artefact."""
+    """Which model scored: `sha256` is the hex digest of the weights artefact.
+
+    Of one that is not `calibrated` the scores are no probabilities, and every label stays UNCERTAIN.
+    """
 
     name: str
     version: str
     sha256: str
+    calibrated: bool = True

@@ -83,7 +83,7 @@ def _load(settings: WorkerSettings) -> tuple[Analyser, Hello]:
     if finder is None or scorer is None:
         return analyser, Hello(pid=os.getpid(), model=None, problem=problem)
     info = scorer.info
-    model = ModelRef(name=info.name, version=info.version, sha256=info.sha256)
+    model = ModelRef(name=info.name, version=info.version, sha256=info.sha256, calibrated=info.is_calibrated)
     return analyser, Hello(pid=os.getpid(), model=model, problem=problem, evidence=_evidence(info.evidence))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from api.incidents.errors import BundleBroken
 from detector.explain import overlay
 from stream.events import Verdict
+from stream.heat import heat_cells
 from stream.incident import Case, Origin, Rules
 from stream.pictures import jpeg_of
 from stream.types import FaceObservation, FacePicture, Observation
@@ -53,7 +54,7 @@ class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
 class PicturedFace(msgspec.Struct, frozen=True, kw_only=True):
     """One suspicious face on a picture. `crop` and `heat` are names of files, None where faces are blurred.
 
-    `heat_map` is 7 x 7 row-major, 0..255; `spectrum` the natural log of the power in 32 bands up to 0.5 cycles/px.
+    `heat_map` is s x s row-major, 0..255; `spectrum` the natural log of the power in 32 bands up to 0.5 cycles/px.
     """
 
     track: int
@@ -151,8 +152,7 @@ def _suspects(seen: Observation) -> Iterator[tuple[FaceObservation, FacePicture]
 
 def _heat_jpeg(crop_png: bytes, heat_map: bytes) -> bytes:
     """The crop with its map laid over it."""
-    cells = np.frombuffer(heat_map, np.uint8).reshape(7, 7).astype(np.float32) / np.float32(255)
-    return jpeg_of(overlay(rgb_of(crop_png), cells), _HEAT_QUALITY)
+    return jpeg_of(overlay(rgb_of(crop_png), heat_cells(heat_map)), _HEAT_QUALITY)
 
 
 def rgb_of(png: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detector.arrays import MappedArrays, write_arrays
-from detector.artefact import write_manifest
+from detector.artefact import parse_calibration, write_manifest
 from detector.build import build_finder, build_scorer
 from detector.config import DetectorConfig
 from detector.errors import TrainingRefused
@@ -101,7 +101,8 @@ def _evidence(
     for index, path in enumerate(paths):
         progress("evidence in real calls", index / len(paths))
         series.append(score_clip(path, EVIDENCE_RATE_HZ, parts))
-    llr = [log_likelihood_ratio(float(logit), None, manifest.calibration) for logit in judged.clip_logits[fakes]]
+    calibration = parse_calibration(report["calibration"])
+    llr = [log_likelihood_ratio(float(logit), None, calibration) for logit in judged.clip_logits[fakes]]
     return asdict(measure(series, list(clip_means(llr, clips["group"][fakes]).values())))
 
 

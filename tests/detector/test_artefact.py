@@ -64,7 +64,11 @@ def test_a_manifest_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     "change",
     [
         {"format": "deepguard-xception/0"},
-        {"input": {"size_px": 299, "colour": "rgb", "range": [-1.0, 1.0], "crop_scale": 1.3}},
+        {"input": {"size_px": 4000, "colour": "rgb", "range": [-1.0, 1.0], "crop_scale": 1.3}},
+        {"input": {"size_px": "224", "colour": "rgb", "range": [-1.0, 1.0], "crop_scale": 1.3}},
+        {"input": {"size_px": 224, "colour": "rgb", "range": [0.0, 1.0], "crop_scale": 1.3}},
+        {"input": {"size_px": 224, "colour": "rgb", "range": [-1.0, 1.0], "crop_scale": 1.3, "padding": "none"}},
+        {"input": 224},
         {"input": {"size_px": 224, "colour": "bgr", "range": [-1.0, 1.0], "crop_scale": 1.3}},
         {"files": {}},
         {"files": {"../xception.npz": "0" * 64}},
@@ -89,6 +93,12 @@ def test_a_manifest_without_frequency_model_is_fine(written: tuple[Path, Manifes
     assert read_manifest(edited(written, tmp_path, {"frequency": None})).frequency is None
 
 
+def test_a_model_without_calibration_is_read_and_says_so(written: tuple[Path, Manifest], tmp_path: Path) -> None:
+    manifest = read_manifest(edited(written, tmp_path, {"calibration": None}))
+    assert not manifest.info.is_calibrated
+    assert written[1].info.is_calibrated
+
+
 def test_an_overlong_manifest_is_not_read(tmp_path: Path) -> None:
     (tmp_path / MANIFEST_FILE).write_text(" " * 300_000 + "{}")
     with pytest.raises(WeightsRefused, match="larger"):
@@ -108,6 +118,6 @@ def test_missing_and_oversized_arrays_are_refused(written: tuple[Path, Manifest]
     with pytest.raises(WeightsRefused, match="cannot be read"):
         open_arrays(tmp_path, written[1])
     with (tmp_path / "xception.npz").open("wb") as file:
-        file.truncate(65 * 1024 * 1024)
+        file.truncate(97 * 1024 * 1024)
     with pytest.raises(WeightsRefused, match="more than"):
         open_arrays(tmp_path, written[1])

@@ -2,17 +2,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.config import StreamConfig
 from stream.events import Label, Reason, Verdict
+from stream.ipc import FileFrame, JobDone
+from stream.judge import judge_file
 from stream.monitor import Monitor
-from tests.stream.observations import TINY, face, moment, observation
+from tests.stream.observations import MODEL, TINY, face, moment, observation
 
 if TYPE_CHECKING:
     from stream.types import FaceObservation
+
+UNCALIBRATED = msgspec.structs.replace(MODEL, calibrated=False)
 
 
 def watch(faces_by_cell: dict[int, tuple[FaceObservation, ...]], unscored: str = "") -> list[Verdict]:
@@ -53,6 +58,32 @@ def test_no_model_is_never_a_label() -> None:
     for verdict in (with_face, without):
         assert (verdict.label, verdict.reason) == (Label.UNCERTAIN, Reason.NO_MODEL)
         assert (verdict.prob_fake, verdict.coverage) == (None, 0.0)
+
+
+def test_an_uncalibrated_model_never_earns_a_label() -> None:
+    monitor = Monitor("call", 7, 0.3, StreamConfig())
+    uncalibrated = moment()._replace(model=UNCALIBRATED)
+    seen = [observation(cell, faces) for cell, faces in steady(4.0).items()]
+    verdicts = [verdict for one in seen for verdict in monitor.observe(one, uncalibrated)]
+    for verdict in verdicts:
+        assert (verdict.label, verdict.reason, verdict.alarm) == (Label.UNCERTAIN, Reason.UNCALIBRATED, False)
+        assert verdict.faces[0].reason is Reason.UNCALIBRATED
+        assert verdict.prob_fake is not None
+    assert verdicts
+
+
+def test_a_file_is_not_labelled_by_an_uncalibrated_model_either() -> None:
+    frame = FileFrame(
+        job="j", frame_number=0, pts_s=0.0, width_px=64, height_px=64, faces=(face(llr=4.0),), unscored="", done=1,
+        planned=1,
+    )
+    done = JobDone(
+        job="j", file_type="image", container="jpeg", codec="mjpeg", total_frames=1, duration_s=0.0, bad_frames=0
+    )
+    for model, reason in ((MODEL, Reason.BETWEEN_BOUNDS), (UNCALIBRATED, Reason.UNCALIBRATED)):
+        verdict = judge_file([frame], done, StreamConfig().decision, model)
+        assert (verdict.label, verdict.reason) == (Label.UNCERTAIN, reason)
+        assert verdict.faces[0].reason is reason
 
 
 def test_faces_that_are_too_small_get_no_probability() -> None:

@@ -20,6 +20,7 @@ export const REASONS = Object.freeze({
   insufficient_evidence: "too few usable samples of the face so far",
   face_too_small: "every face is too small to judge",
   low_coverage: "too little of the media could be examined",
+  uncalibrated: "the detection model was not calibrated, so its scores are no probabilities",
   no_model: "no detection model is loaded",
   scorer_failed: "the detection model could not run",
   no_face: "no face was seen",

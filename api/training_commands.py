@@ -1,0 +1,90 @@
+"""The commands around models: train one, bring one along, export it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.extras import with_extra
+
+models = typer.Typer(rich_markup_mode=None)
+
+
+@models.command()
+def train(      # noqa: PLR0913 - a command's parameters are its options
+    data: Annotated[Path, typer.Argument(help="stills.csv (and video_pairs.csv), or {train,val}/{real,fake} folders")],
+    base_weights: Annotated[Path, typer.Option(help="npz of ImageNet weights, named as Keras names them")],
+    run_dir: Annotated[Path, typer.Option(help="gets the result")] = Path(".cache/training/run"),
+    cache_dir: Annotated[Path, typer.Option(help="keeps samples between runs")] = Path(".cache/training"),
+    phase: Annotated[str, typer.Option(help="head or top")] = "head",
+    pairs: Annotated[int, typer.Option(help="self-blended training pairs", min=1)] = 1500,
+    epochs: Annotated[int, typer.Option(help="passes over the pairs", min=1)] = 2,
+    folds: Annotated[int, typer.Option(help="of the cross-validation on swapped clips", min=2)] = 5,
+    exclude: Annotated[list[str] | None, typer.Option(help="group (person or clip) that must stay unseen")] = None,
+    seed: Annotated[int, typer.Option(help="of all random choices")] = 0,
+    research: Annotated[bool, typer.Option(help="allow data that may not be shipped; not to be exported")] = False,
+) -> None:
+    """Train and evaluate one phase of the network. Needs the extra `train`; takes minutes to hours."""
+    from api.terminal import run, step_progress
+    from detector.errors import DetectorError
+    from detector.training.config import Phase, TrainConfig
+
+    def work() -> None:
+        fit = with_extra("detector.training.fit")
+        config = TrainConfig(
+            data_dir=data, base_weights=base_weights, run_dir=run_dir, cache_dir=cache_dir, phase=Phase(phase),
+            train_pairs=pairs, epochs=epochs, folds=folds, seed=seed, research=research,
+            exclude_groups=frozenset(exclude or ()),
+        )
+        with step_progress() as tell:
+            finished = fit.train(config, tell)
+        typer.echo(str(finished))
+
+    run(work, DetectorError, ValueError)
+
+
+@models.command()
+def export(
+    run_dir: Annotated[Path, typer.Argument(help="a finished training run")],
+    out: Annotated[Path, typer.Option(help="folder that MODEL_PATH can name")],
+    version: Annotated[str, typer.Option(help="version of the model")],
+) -> None:
+    """Make a model that can be served of a training run."""
+    from api.terminal import run
+    from detector.errors import DetectorError
+
+    def work() -> None:
+        manifest = with_extra("detector.training.export").export(run_dir, out, version)
+        typer.echo(f"{out}: {manifest.name} {manifest.version}, sha256 {manifest.sha256}")
+
+    run(work, DetectorError)
+
+
+@models.command("import-weights")
+def import_weights(     # noqa: PLR0913 - a command's parameters are its options
+    file: Annotated[Path, typer.Argument(help="state dict of a PyTorch Xception: .safetensors, or .pth of torch.save")],
+    out: Annotated[Path, typer.Option(help="folder that MODEL_PATH can name")],
+    name: Annotated[str, typer.Option(help="of the model")] = "imported-xception",
+    version: Annotated[str, typer.Option(help="version of the model")] = "1",
+    size: Annotated[int, typer.Option(help="side of its input: 299 px (FaceForensics++), 256 (DeepfakeBench)")] = 299,
+    mean: Annotated[str, typer.Option(help="of the input's channels in 0..1, in their order")] = "0.5,0.5,0.5",
+    std: Annotated[str, typer.Option(help="deviation of the input's channels")] = "0.5,0.5,0.5",
+    colour: Annotated[str, typer.Option(help="rgb or bgr")] = "rgb",
+    fake_class: Annotated[int, typer.Option(help="which of two outputs stands for fake", min=0, max=1)] = 1,
+) -> None:
+    """Make a model that can be served of weights trained elsewhere. Nothing in the file is executed.
+
+    The result is not calibrated: verdicts say so until `deepguard calibrate` was run.
+    """
+    from api.terminal import run
+    from detector.errors import DetectorError
+    from detector.training import bring
+
+    def work() -> None:
+        source = bring.Source(size, colour, bring.three(mean), bring.three(std), fake_class)
+        manifest = bring.import_weights(file, out, source, name, version)
+        typer.echo(f"{out}: {manifest.name} {manifest.version}, sha256 {manifest.sha256}, not calibrated")
+
+    run(work, DetectorError, ValueError)
