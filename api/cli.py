@@ -13,6 +13,7 @@ import typer
 from api.bench.options import BenchCodec, BenchSize, LiveBenchOptions
 from api.doctor_command import doctor
 from api.extras import with_extra
+from api.livekit_command import livekit
 from api.settings import Place, load_settings, settings_table
 from api.training_commands import models
 from api.version import VERSION
@@ -34,6 +35,7 @@ app.add_typer(bench, name="bench")
 
 app.command("doctor")(doctor)
 app.add_typer(models)
+app.command("livekit")(livekit)
 
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="write the result there, too")]
 

@@ -12,6 +12,7 @@ ApiError                  `status`, `code`, `message`, perhaps `retry_after_s`
 └── NoModel               503: nothing can be explained without a model
 BenchFailed               a bench could not be carried out
 PublishFailed             a file could not be published to a WHIP endpoint
+LiveKitRefused            a service does not take the calls of a LiveKit room
 WatchRefused              a service does not let its events be watched like this
 SettingsRefused           the environment asks for something that is not possible; start-up ends with its message
 """
@@ -39,6 +40,10 @@ class PublishFailed(Exception):
     def __init__(self, message: str, refusal: Refusal | None = None) -> None:
         super().__init__(message)
         self.refusal = refusal
+
+
+class LiveKitRefused(Exception):
+    """The service does not take calls with this key; trying again would not help."""
 
 
 class WatchRefused(Exception):

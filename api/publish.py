@@ -31,7 +31,7 @@ from api.rtc_hardening import loopback_candidates, new_connection, tell_keyframe
 
 _MAX_FILE_BYTES = 256 * 2**20
 _MIME_TYPES = {"h264": "video/H264", "vp8": "video/VP8"}
-_TICKS = Fraction(1, 90_000)
+TICKS = Fraction(1, 90_000)
 _HTTP_S = 20.0
 _DELETE_S = 5.0
 
@@ -73,7 +73,7 @@ async def publish(url: str, source: Path, options: PublishOptions) -> PublishSta
     return await publish_track(url, ClipTrack(await asyncio.to_thread(load_clip, source)), options)
 
 
-async def publish_track(url: str, track: ClipTrack, options: PublishOptions) -> PublishStats:
+async def publish_track(url: str, track: EncodedTrack, options: PublishOptions) -> PublishStats:
     """As `publish`, with a track that the caller made. The track is stopped at the end."""
     connection = new_connection()
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -119,7 +119,7 @@ def _read_clip(container: av.container.InputContainer, source: Path) -> Clip:
     for packet in container.demux(stream):
         if packet.pts is None or packet.time_base is None:
             continue
-        ticks = round(packet.pts * packet.time_base / _TICKS)
+        ticks = round(packet.pts * packet.time_base / TICKS)
         data = b"".join(bytes(part) for part in annex_b.filter(packet)) if annex_b is not None else bytes(packet)
         if packet.is_keyframe:
             starts.append(len(packets))
@@ -134,16 +134,40 @@ def _read_clip(container: av.container.InputContainer, source: Path) -> Clip:
     return Clip(codec, moved, last - first + nominal, tuple(starts) or (0,))
 
 
-class ClipTrack(MediaStreamTrack):
-    """Encoded packets at the pace of their media time."""
+class EncodedTrack(MediaStreamTrack):
+    """Video that is encoded already ("h264" or "vp8"), packet by packet; what was sent of it is counted."""
 
     kind = "video"
 
-    def __init__(self, clip: Clip) -> None:
+    def __init__(self, codec: str) -> None:
         super().__init__()
-        self.clip = clip
+        self.codec = codec
         self.frames = 0
         self.payload_bytes = 0
+
+    @property
+    def loops(self) -> int:
+        """How often all of it was sent."""
+        return 0
+
+    def keyframe_asked(self) -> None:
+        """The server wants a key frame. Where there is no encoder to ask, it comes when its turn has come."""
+
+    def sent(self, ticks: int, data: bytes) -> av.Packet[Any]:
+        """The packet that `recv` has to return, counted; aiortc passes it on as it is."""
+        packet = av.Packet(data)
+        packet.pts, packet.time_base = ticks, TICKS
+        self.frames += 1
+        self.payload_bytes += len(data)
+        return packet
+
+
+class ClipTrack(EncodedTrack):
+    """Encoded packets at the pace of their media time."""
+
+    def __init__(self, clip: Clip) -> None:
+        super().__init__(clip.codec)
+        self.clip = clip
         self._start_s: float | None = None
 
     @property
@@ -155,34 +179,27 @@ class ClipTrack(MediaStreamTrack):
         ticks, data = self.clip.packets[self.frames % len(self.clip.packets)]
         return ticks + self.loops * self.clip.duration_ticks, data
 
-    def keyframe_asked(self) -> None:
-        """The server wants a key frame. It comes when the file has its next one: nobody shall see it jump."""
-
     async def recv(self) -> av.Packet[Any]:
-        """The next packet when it is due; aiortc passes it on as it is. Raises MediaStreamError when stopped."""
+        """The next packet when it is due. Raises MediaStreamError when stopped."""
         if self.readyState != "live":
             raise MediaStreamError
         ticks, data = self.next_packet()
         now_s = time.monotonic()
         if self._start_s is None:
             self._start_s = now_s
-        wait_s = self._start_s + float(ticks * _TICKS) - now_s
+        wait_s = self._start_s + float(ticks * TICKS) - now_s
         if wait_s > 0:
             await asyncio.sleep(wait_s)
-        packet = av.Packet(data)
-        packet.pts, packet.time_base = ticks, _TICKS
-        self.frames += 1
-        self.payload_bytes += len(data)
-        return packet
+        return self.sent(ticks, data)
 
 
 async def _negotiate(
-    client: httpx.AsyncClient, connection: RTCPeerConnection, track: ClipTrack, url: str, options: PublishOptions
+    client: httpx.AsyncClient, connection: RTCPeerConnection, track: EncodedTrack, url: str, options: PublishOptions
 ) -> str:
     """Offers the track's codec alone; the URL of the session."""
     transceiver = connection.addTransceiver(track, direction="sendonly")
     tell_keyframe_requests(transceiver.sender, track.keyframe_asked)
-    mime_type = _MIME_TYPES[track.clip.codec]
+    mime_type = _MIME_TYPES[track.codec]
     capabilities = RTCRtpSender.getCapabilities("video").codecs
     transceiver.setCodecPreferences([c for c in capabilities if c.mimeType in (mime_type, "video/rtx")])
     with loopback_candidates(_is_this_machine(url)):

@@ -53,6 +53,9 @@ class RtcSettings(BaseSettings):
         "http(s)://host[:port]",
     )
 
+    livekit_api_key: str = setting("", "LIVEKIT_API_KEY", "key of the LiveKit server, for `deepguard livekit`", "text")
+    livekit_api_secret: SecretStr = setting(SecretStr(""), "LIVEKIT_API_SECRET", "its secret", "text")
+
     @field_validator("public_addresses", "stun", "turn", mode="before")
     @classmethod
     def _split_lists(cls, value: Any) -> Any:

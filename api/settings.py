@@ -25,7 +25,10 @@ from api.setting_field import split
 from consumers.kafka_config import SaslMechanism, Security
 
 _MIN_KEY_LENGTH = 16
-_SECRETS = frozenset({"api_keys", "kafka_password", "turn_secret", "turn_password", "webhook_secrets", "database_url"})
+_SECRETS = frozenset({
+    "api_keys", "kafka_password", "turn_secret", "turn_password", "livekit_api_secret", "webhook_secrets",
+    "database_url",
+})
 _LISTS = ("cors_origins", "origins", "proxies", "api_keys", "kafka_bootstrap", "kafka_claim_urls")
 _KAFKA_NAME = r"^[A-Za-z0-9._-]{1,249}$"
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")

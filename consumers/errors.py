@@ -8,6 +8,7 @@ ConsumerError
 ├── GenerationLost        the group was rebalanced since the records were taken; their offsets must not be committed
 ├── RecordTooLarge        the broker does not take a record of this size
 ├── ReferenceUnavailable  what a record refers to cannot be fetched now; worth trying again
+├── RoomRefused           a LiveKit server does not let us into the room; a person has to change something
 └── SourceUnreadable      what is to be published cannot be read
 """
 
@@ -51,3 +52,7 @@ class ReferenceUnavailable(ConsumerError):
 
 class SourceUnreadable(ConsumerError):
     """The file or live source that is to be published cannot be read, or not in this form."""
+
+
+class RoomRefused(ConsumerError):
+    """Trying again does not help: a wrong key or secret, or a room that may not be made."""

@@ -1,0 +1,55 @@
+"""What a hidden participant may do, and how pictures of a track are handed on. The room itself: tests/e2e."""
+
+from __future__ import annotations
+
+import asyncio
+
+import jwt
+import pytest
+
+from consumers.livekit import Picture, RoomOrder, RoomTrack, TrackOver, join_token
+from stream.encode import Planes
+
+ORDER = RoomOrder("wss://sfu.example.com", "standup", "key", "a-secret-that-is-long-enough-for-hs256")
+
+
+def picture(at_s: float) -> Picture:
+    return Picture(Planes(b"", 0, 0), at_s)
+
+
+def test_the_token_lets_its_bearer_look_unseen_and_nothing_else() -> None:
+    claims = jwt.decode(join_token(ORDER), ORDER.api_secret, algorithms=["HS256"], issuer="key")
+    assert claims["sub"] == ORDER.identity
+    assert claims["video"] == {
+        "room": "standup", "roomJoin": True, "hidden": True, "canSubscribe": True, "canPublish": False,
+        "canPublishData": False, "canUpdateOwnMetadata": False,
+    }
+
+
+def test_each_visitor_has_a_name_of_its_own_and_shows_no_secret() -> None:
+    assert ORDER.identity != RoomOrder("", "", "", "").identity
+    assert ORDER.api_secret not in repr(ORDER)
+
+
+async def test_only_the_newest_picture_waits() -> None:
+    track = RoomTrack("ann", 1, "TR_1")
+    track.put(picture(1.0))
+    track.put(picture(2.0))
+    assert (await track.take()).at_s == 2.0
+    taking = asyncio.ensure_future(track.take())
+    await asyncio.sleep(0)
+    track.put(picture(3.0))
+    assert (await taking).at_s == 3.0
+
+
+async def test_who_waits_is_told_of_the_end() -> None:
+    track = RoomTrack("ann", 1, "TR_1")
+    waiting = [asyncio.ensure_future(track.take()), asyncio.ensure_future(track.wait())]
+    await asyncio.sleep(0)
+    track.end()
+    for task in waiting:
+        with pytest.raises(TrackOver):
+            await task
+    track.put(picture(1.0))
+    with pytest.raises(TrackOver):
+        await track.take()
