@@ -55,7 +55,7 @@ class Call:
 @contextmanager
 def running_call(rig: Rig, stream: str) -> Iterator[Call]:
     spec = StreamSpec(stream=stream, source="test", codec=Codec.JPEG, call_id="a-call", participant_id="somebody")
-    call = _admitted(rig, spec, Peer())
+    call = admitted(rig, spec, Peer())
     try:
         yield call
     finally:
@@ -63,7 +63,7 @@ def running_call(rig: Rig, stream: str) -> Iterator[Call]:
             rig.run(rig.context.service.stop(stream, EndReason.STOPPED))
 
 
-def _admitted(rig: Rig, spec: StreamSpec, peer: Peer) -> Call:
+def admitted(rig: Rig, spec: StreamSpec, peer: Peer) -> Call:
     """A service that was overfed just now may want a moment."""
     end_s = time.monotonic() + ADMITTED_S
     while True:

@@ -93,9 +93,16 @@ ENDED = {"type": "stream.ended", "stream": "a", "epoch": 1, "reason": "stopped",
 
 def reduced(page: Page, *actions: dict[str, Any]) -> list[dict[str, Any]]:
     """The streams, in the order of the wall, after these actions."""
-    run = "m.ordered(a.reduce((state, action) => m.reduce(state, action), m.INITIAL).streams)"
-    views: list[dict[str, Any]] = module(page, "store", run, [{"nowMs": 0, **action} for action in actions])
-    return views
+    return [view for group in groups(page, *actions) for view in group["members"]]
+
+
+def groups(page: Page, *actions: dict[str, Any]) -> list[dict[str, Any]]:
+    run = (
+        "(await import('/static/js/order.js'))"
+        ".grouped(a.reduce((state, action) => m.reduce(state, action), m.INITIAL).streams)"
+    )
+    found: list[dict[str, Any]] = module(page, "store", run, [{"nowMs": 0, **action} for action in actions])
+    return found
 
 
 def events(*items: dict[str, Any]) -> list[dict[str, Any]]:
@@ -135,9 +142,81 @@ def test_ended_streams_leave_after_a_while(page: Page) -> None:
     assert at(stays_ms) == []
 
 
-def test_the_wall_is_ordered_by_start(page: Page) -> None:
-    items = [started("late", started_s=9), started("b"), started("a"), verdict(1, stream="b", label="FAKE")]
-    assert [view["id"] for view in reduced(page, *events(*items))] == ["a", "b", "late"]
+def watched(stream: str, level: float, **fields: Any) -> dict[str, Any]:
+    """A face on its way to an alarm."""
+    return verdict(1, stream=stream, label="UNCERTAIN", prob_fake=0.5, decision={}, faces=[{"suspicion": level}], **fields)
+
+
+def test_the_most_suspicious_come_first_and_then_who_came_first(page: Page) -> None:
+    items = [
+        verdict(1, stream="real"), verdict(1, stream="empty", label="NO_FACE", prob_fake=None), started("new"),
+        watched("calm", 0.1), watched("risen", 0.8), verdict(1, stream="fake", label="FAKE"),
+        started("later", started_s=9), watched("later", 0.1), started("calm", started_s=5),
+    ]
+    later_ms = module(page, "order", "m.EASE_MS")
+    eased = [{"type": "event", "event": verdict(n, stream="real"), "nowMs": n * later_ms} for n in (2, 3)]
+    views = reduced(page, *events(*items), *eased)
+    assert [view["id"] for view in views] == ["fake", "risen", "calm", "later", "new", "empty", "real"]
+
+
+def test_a_call_stands_where_its_most_suspicious_participant_would(page: Page) -> None:
+    items = [
+        started("a", call_id="one"), started("b"), started("c", call_id="one"), watched("a", 0), watched("b", 0.3),
+        watched("c", 0.9),
+    ]
+    found = groups(page, *events(*items))
+    assert [(group["callId"], [view["id"] for view in group["members"]]) for group in found] == [
+        ("one", ["c", "a"]), ("", ["b"]),
+    ]
+
+
+def test_cards_rise_at_once_and_fall_late(page: Page) -> None:
+    ease_ms = module(page, "order", "m.EASE_MS")
+    def rank_at(*seen: tuple[int, float]) -> int:
+        rank = "a.reduce((held, [nowMs, rank]) => m.eased(held, rank, nowMs), {rank: 3, lowerSinceMs: null}).rank"
+        return int(module(page, "order", rank, seen))
+    assert rank_at((0, 5)) == 5
+    assert rank_at((0, 2), (ease_ms - 1, 2)) == 3
+    assert rank_at((0, 2), (ease_ms, 2)) == 2
+    assert rank_at((0, 2), (ease_ms - 1, 3), (ease_ms, 2)) == 3
+
+
+@pytest.mark.parametrize(
+    ("label", "text", "found"),
+    [("", "", ["f", "r", "w"]), ("FAKE", "", ["f"]), ("WAITING", " ROOM", ["w"]), ("", "ann", ["r"]), ("REAL", "f", [])],
+)
+def test_streams_are_found_by_label_and_name(page: Page, label: str, text: str, found: list[str]) -> None:
+    items = [
+        verdict(1, stream="f", label="FAKE"), started("r", participant_id="Ann"), verdict(1, stream="r"),
+        started("w", call_id="Room 1"),
+    ]
+    matching = [
+        view["id"] for view in reduced(page, *events(*items))
+        if module(page, "order", "m.matches(a.view, a.filter)", {"view": view, "filter": {"label": label, "text": text}})
+    ]
+    assert sorted(matching) == found
+
+
+def test_a_silent_source_is_known_until_it_speaks(page: Page) -> None:
+    stalled = {"type": "stream.stalled", "stream": "a", "epoch": 1, "silent_s": 5, "from_s": 1}
+    assert reduced(page, *events(started(), verdict(1), stalled))[0]["stalled"] is True
+    assert reduced(page, *events(started(), stalled, verdict(1)))[0]["stalled"] is False
+
+
+def test_many_changes_are_told_in_one_short_sentence(page: Page) -> None:
+    views = reduced(page, *events(*(verdict(1, stream=f"s{n}", label="FAKE" if n == 6 else "REAL") for n in range(8))))
+    one = module(page, "announcer", "m.spoken([a])", views[0])
+    assert one == "s6: Likely fake. The evidence for an unmanipulated face passed the lower bound."
+    many = module(page, "announcer", "m.spoken(a)", views)
+    assert many.startswith("s6: Likely fake. s0: Likely real.")
+    assert many.endswith("5 more calls changed.")
+
+
+def test_alarms_are_marked_where_they_open_and_end(page: Page) -> None:
+    points = [{"x": x, "p": 0.5, "open": x in (2, 3, 6)} for x in range(8)]
+    assert module(page, "chart", "m.alarmMarks(a).map(mark => [mark.x, mark.kind])", points) == [
+        [2, "opened"], [4, "over"], [6, "opened"], [7, "over"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +227,7 @@ def test_the_alarm_level_is_that_of_the_most_suspicious_face(
     page: Page, decision: dict[str, Any] | None, suspicions: list[float], level: float | None
 ) -> None:
     faces = [{"suspicion": suspicion} for suspicion in suspicions]
-    assert module(page, "store", "m.alarmLevel(a)", verdict(1, decision=decision, faces=faces)) == level
+    assert module(page, "order", "m.alarmLevel(a)", verdict(1, decision=decision, faces=faces)) == level
 
 
 def test_charts_break_at_gaps(page: Page) -> None:

@@ -4,16 +4,24 @@ import { Chart } from "./chart.js";
 import { clone, setIcon, setText } from "./dom.js";
 import { ageText, endText, labelOf, percent, plural, probability, rateText, reasonText, secondsText, sentence, sourceText } from "./format.js";
 import { FrameFeed } from "./frames.js";
-import { HISTORY_S, alarmLevel } from "./store.js";
+import { alarmLevel, standing } from "./order.js";
+import { callHref } from "./router.js";
+import { HISTORY_S } from "./store.js";
 
 /** @typedef {import("./store.js").StreamView} StreamView */
 
 const STALE_MS = 5_000;
 const MAX_STEP_S = 2.6;
+const UNSEEN_MS = 1_000;      // how old a card may be that nobody can see
 
 export class Card {
   /** @type {StreamView} */
   view;
+  visible = false;
+  drawnMs = -Infinity;
+  /** @type {StreamView|null} */
+  #drawn = null;
+  #many = false;
   /** @type {{low: number, high: number}|null} */
   #band = null;
   /** @type {Map<number, HTMLElement>} */
@@ -28,23 +36,32 @@ export class Card {
     this.view = view;
     this.root = root;
     this.parts = parts;
-    this.article = /** @type {HTMLElement} */ (root.firstElementChild);
+    this.article = /** @type {HTMLElement} */ (root.querySelector("article"));
     this.chart = new Chart(parts.chart, { axis: "odds", left: `−${HISTORY_S} s`, right: "now" });
     this.frames = new FrameFeed(context.loader, view.id, (frame) => this.#showFrame(frame));
     this.observer = context.observer;
     parts.title.id = `card-${view.id}`;
     this.article.setAttribute("aria-labelledby", parts.title.id);
     this.article.dataset.stream = view.id;
-    setText(parts.title, view.id);
-    parts.title.title = view.id;
+    setText(parts.link, view.id);
+    parts.link.title = view.id;
+    parts.link.href = callHref(view.id);
     parts.mine.hidden = !context.mine;
     this.observer.observe(this.article);
   }
 
+  /** @param {StreamView|undefined} view @param {number} nowMs @returns {boolean} whether it has to be drawn anew now */
+  isDue(view, nowMs) {
+    if (!view || view === this.#drawn) return false;
+    if (this.visible || !this.#drawn || view.ended || view.verdict?.label !== this.#drawn.verdict?.label) return true;
+    return nowMs - this.drawnMs >= UNSEEN_MS;
+  }
+
   /** @param {StreamView} view @param {number} nowMs */
   update(view, nowMs) {
-    const fresh = view.verdict !== this.view.verdict || !this.view.verdict;
-    this.view = view;
+    const fresh = view.verdict !== this.#drawn?.verdict;
+    this.view = this.#drawn = view;
+    this.drawnMs = nowMs;
     this.parts.sample.hidden = !view.sample;
     setText(this.parts.source, this.#sourceWords());
     this.#showState();
@@ -73,7 +90,22 @@ export class Card {
 
   /** @param {boolean} visible */
   setVisible(visible) {
+    this.visible = visible;
     this.frames.setVisible(visible);
+  }
+
+  /**
+   * Where it stands among the shown participants of its call.
+   * @param {import("./order.js").Group} group
+   * @param {number} place  from 0
+   * @param {number} shown  how many of the call are shown
+   */
+  setGroup(group, place, shown) {
+    const many = group.members.length > 1;
+    this.#many = many;
+    this.root.dataset.group = !many ? "none" : shown === 1 ? "only" : place === 0 ? "first" : place === shown - 1 ? "last" : "inner";
+    setText(this.parts.call, many ? `Call ${group.callId}` : "");
+    setText(this.parts.members, many && place === 0 ? membersText(group) : "");
   }
 
   dispose() {
@@ -85,7 +117,7 @@ export class Card {
   /** @returns {string} */
   #sourceWords() {
     const { source, callId, participantId } = this.view;
-    return [sourceText(source), callId && `call ${callId}`, participantId].filter(Boolean).join(" · ");
+    return [sourceText(source), participantId, !this.#many && callId && `call ${callId}`].filter(Boolean).join(" · ");
   }
 
   #showState() {
@@ -93,7 +125,10 @@ export class Card {
     this.parts.state.dataset.kind = ended ? "ended" : "live";
     setText(this.parts.state, ended ? "Ended" : "Live");
     this.article.toggleAttribute("data-ended", Boolean(ended));
+    this.article.toggleAttribute("data-alarm", !ended && this.view.verdict?.alarm === true);
     if (ended) this.#note(endText(ended));
+    else if (this.view.stalled) this.#note("Its source sends nothing");
+    else if (this.article.hasAttribute("data-framed")) this.#note("");
   }
 
   /** @param {import("./types.js").Verdict} verdict */
@@ -153,7 +188,9 @@ export class Card {
 
   #drawChart() {
     const to = Math.max(this.view.verdict?.end_s ?? 0, this.view.history.at(-1)?.x ?? 0);
-    this.chart.setBand(this.view.verdict?.decision ? null : this.#band);
+    const decides = Boolean(this.view.verdict?.decision);
+    this.chart.setBand(decides ? null : this.#band);
+    this.chart.setLimits(decides);
     this.chart.draw(this.view.history, { from: to - HISTORY_S, to, maxStep: MAX_STEP_S });
   }
 
@@ -169,7 +206,7 @@ export class Card {
     canvas.getContext("2d").drawImage(frame, 0, 0);
     frame.close();
     this.article.toggleAttribute("data-framed", true);
-    if (!this.view.ended) this.#note("");
+    if (!this.view.ended && !this.view.stalled) this.#note("");
   }
 
   /** @param {string} text */
@@ -177,6 +214,13 @@ export class Card {
     setText(this.parts.note, text);
     this.parts.note.hidden = !text;
   }
+}
+
+/** @param {import("./order.js").Group} group @returns {string} how many there are, and what the most suspicious of them is */
+function membersText({ members }) {
+  const worst = standing(members[0]);
+  const alike = members.filter((view) => standing(view) === worst).length;
+  return `${plural(members.length, "participant")}, ${alike} ${labelOf(worst).words.toLowerCase()}`;
 }
 
 /** @param {import("./types.js").FaceVerdict} face @returns {string} */

@@ -1,7 +1,7 @@
 /**
  * A line of probabilities over time or frames, as SVG that stretches with its box and takes its colours from CSS.
  *
- * @typedef {{x: number, p: number|null, label?: string, alarm?: number|null}} Point
+ * @typedef {{x: number, p: number|null, label?: string, alarm?: number|null, open?: boolean}} Point
  *
  * @typedef {Object} Scale
  * @property {number} from      x at the left edge
@@ -71,6 +71,23 @@ export function gaps(points, scale) {
   return found.filter(([start, end]) => end > start && end > scale.from);
 }
 
+/**
+ * Where an alarm opened and where it was over.
+ * @param {readonly Point[]} points
+ * @returns {{x: number, kind: "opened"|"over"}[]}
+ */
+export function alarmMarks(points) {
+  /** @type {{x: number, kind: "opened"|"over"}[]} */
+  const found = [];
+  let open = points[0]?.open ?? false;
+  for (const point of points) {
+    if (point.open === undefined || point.open === open) continue;
+    open = point.open;
+    found.push({ x: point.x, kind: open ? "opened" : "over" });
+  }
+  return found;
+}
+
 /** @param {number} x @param {Scale} scale @returns {number} */
 function across(x, scale) {
   return ((x - scale.from) / (scale.to - scale.from || 1)) * WIDTH;
@@ -119,6 +136,12 @@ export class Chart {
     this.plot.className = "plot";
     this.gaps = this.plot.appendChild(document.createElement("div"));
     this.gaps.className = "plot-gaps";
+    this.limits = this.plot.appendChild(document.createElement("div"));
+    this.limits.className = "plot-limits";
+    this.limits.hidden = true;
+    for (const kind of ["alarm", "over"]) this.limits.appendChild(document.createElement("i")).dataset.kind = kind;
+    this.marks = document.createElement("div");
+    this.marks.className = "plot-marks";
     this.svg = this.plot.appendChild(document.createElementNS(SVG, "svg"));
     this.svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
     this.svg.setAttribute("preserveAspectRatio", "none");
@@ -129,6 +152,7 @@ export class Chart {
     this.line = this.#add("path", "plot-line");
     this.alarm = this.#add("path", "plot-line alarm");
     this.head = this.#add("path", "plot-head");
+    this.plot.append(this.marks);
     host.append(axis("plot-axis-y", AXES[look.axis].ticks), axis("plot-axis-x", [look.left, look.right]));
   }
 
@@ -148,6 +172,11 @@ export class Chart {
     }
   }
 
+  /** Whether the levels at which an alarm opens (top) and is over (a quarter) are shown. @param {boolean} shown */
+  setLimits(shown) {
+    this.limits.hidden = !shown;
+  }
+
   /** @param {readonly Point[]} points @param {Omit<Scale, "axis">} range */
   draw(points, range) {
     const scale = { ...range, axis: this.axis };
@@ -159,7 +188,24 @@ export class Chart {
     this.alarm.setAttribute("d", labelled(joined, "FAKE").map((run) => pathOf(run, scale)).join(""));
     this.head.setAttribute("d", last && last.p !== null ? pathOf([{ x: last.x, p: last.p }], scale) : "");
     this.#drawGaps(gaps(shown, scale), scale);
-    this.svg.setAttribute("aria-label", summary(joined));
+    const marks = alarmMarks(shown);
+    this.#drawMarks(marks, scale);
+    this.#describe(summary(joined, marks));
+  }
+
+  /** @param {string} words */
+  #describe(words) {
+    if (this.svg.getAttribute("aria-label") !== words) this.svg.setAttribute("aria-label", words);
+  }
+
+  /** @param {{x: number, kind: string}[]} found @param {Scale} scale */
+  #drawMarks(found, scale) {
+    while (this.marks.children.length > found.length) this.marks.lastChild?.remove();
+    found.forEach(({ x, kind }, index) => {
+      const mark = /** @type {HTMLElement} */ (this.marks.children[index] ?? this.marks.appendChild(document.createElement("i")));
+      mark.style.left = `${across(x, scale) / (WIDTH / 100)}%`;
+      mark.dataset.kind = kind;
+    });
   }
 
   /** @param {[number, number][]} found @param {Scale} scale */
@@ -187,10 +233,12 @@ function axis(name, words) {
   return element;
 }
 
-/** @param {{p: number}[][]} joined @returns {string} what the line says, in words */
-function summary(joined) {
+/** @param {{p: number}[][]} joined @param {{kind: string}[]} marks @returns {string} what the chart says, in words */
+function summary(joined, marks) {
   const values = joined.flat().map((point) => point.p);
   if (!values.length) return "Probability of a fake: no values";
   const [now, low, high] = [values[values.length - 1], Math.min(...values), Math.max(...values)].map((p) => Math.round(p * 100));
-  return `Probability of a fake: ${now} percent at the end, between ${low} and ${high} percent before`;
+  const alarms = marks.filter(({ kind }) => kind === "opened").length;
+  const told = alarms ? `; ${alarms === 1 ? "an alarm" : `${alarms} alarms`} opened` : "";
+  return `Probability of a fake: ${now} percent at the end, between ${low} and ${high} percent before${told}`;
 }

@@ -8,6 +8,8 @@ const LABELS = {
   REAL: { words: "Likely real", icon: "real" },
   UNCERTAIN: { words: "Uncertain", icon: "uncertain" },
   NO_FACE: { words: "No face", icon: "noface" },
+  WAITING: { words: "Waiting", icon: "waiting" },
+  ENDED: { words: "Ended", icon: "ended" },
 };
 
 /** Same words as `REASON_TEXT` in stream/events.py; a test holds them together. */
@@ -106,7 +108,9 @@ export function bytesText(bytes) {
 
 /** @param {string} source @returns {string} */
 export function sourceText(source) {
-  const names = /** @type {Record<string, string>} */ ({ whip: "WebRTC", file: "File", kafka: "Kafka" });
+  const names = /** @type {Record<string, string>} */ ({
+    whip: "WebRTC", whep: "WHEP", file: "File", kafka: "Kafka", rtp: "RTP", rtsp: "RTSP", rtmp: "RTMP", hls: "HLS", http: "HTTP",
+  });
   return names[source] ?? sentence(source);
 }
 

@@ -9,6 +9,7 @@
  * @property {number|null} p       prob_fake; null where nothing could be said
  * @property {string} label
  * @property {number|null} [alarm] share of the alarm limit, where the whole call decides
+ * @property {boolean} [open]      whether an alarm is open
  *
  * @typedef {Object} StreamView
  * @property {string} id
@@ -21,6 +22,9 @@
  * @property {Verdict|null} verdict
  * @property {number} verdictAtMs  local clock
  * @property {readonly Point[]} history
+ * @property {number} rank         its place on the wall (order.js)
+ * @property {number|null} lowerSinceMs  since when it would stand lower, by the local clock
+ * @property {boolean} stalled     its source is silent
  * @property {{reason: string, message: string, atMs: number}|null} ended
  *
  * @typedef {Object} Connection
@@ -37,6 +41,8 @@
  *   | {type: "connection", connection: Connection}
  *   | {type: "expire", nowMs: number}} Action
  */
+
+import { alarmLevel, eased, rankOf } from "./order.js";
 
 export const HISTORY_S = 60;
 export const ENDED_STAYS_MS = 30_000;
@@ -87,6 +93,8 @@ function applyEvent(streams, event, nowMs) {
       return withVerdict(same ?? blank(event), event, nowMs);
     case "stream.gap":
       return withGap(same ?? blank(event), event.from_s);
+    case "stream.stalled":
+      return same && !same.ended ? { ...same, stalled: true } : null;
     case "stream.ended":
       if (!same || same.ended) return null;
       return { ...same, ended: { reason: event.reason, message: event.message, atMs: nowMs } };
@@ -99,7 +107,7 @@ function applyEvent(streams, event, nowMs) {
 function blank(event) {
   return {
     id: event.stream, epoch: event.epoch, source: "", sample: false, callId: "", participantId: "", startedS: Infinity,
-    verdict: null, verdictAtMs: 0, history: [], ended: null,
+    verdict: null, verdictAtMs: 0, history: [], rank: rankOf(null), lowerSinceMs: null, stalled: false, ended: null,
   };
 }
 
@@ -114,20 +122,10 @@ function startedFields(event) {
 /** @param {StreamView} view @param {Verdict} verdict @param {number} nowMs @returns {StreamView|null} */
 function withVerdict(view, verdict, nowMs) {
   if (view.ended || (view.verdict && view.verdict.sequence >= verdict.sequence)) return null;
-  const point = { x: verdict.end_s, p: verdict.prob_fake, label: verdict.label, alarm: alarmLevel(verdict) };
+  const point = { x: verdict.end_s, p: verdict.prob_fake, label: verdict.label, alarm: alarmLevel(verdict), open: verdict.alarm === true };
   const oldest = verdict.end_s - HISTORY_S - HISTORY_SPARE_S;
   const history = [...view.history.filter((old) => old.x >= oldest && old.x <= point.x), point];
-  return { ...view, verdict, verdictAtMs: nowMs, history };
-}
-
-/**
- * How far the most suspicious face is on its way to an alarm, 0..1; null where windows decide, not the whole call.
- * @param {Verdict} verdict
- * @returns {number|null}
- */
-export function alarmLevel(verdict) {
-  if (!verdict.decision) return null;
-  return Math.min(1, Math.max(0, ...verdict.faces.map((face) => face.suspicion ?? 0)));
+  return { ...view, ...eased(view, rankOf(verdict), nowMs), verdict, verdictAtMs: nowMs, history, stalled: false };
 }
 
 /** A point without a value breaks the line. @param {StreamView} view @param {number} fromS @returns {StreamView} */
@@ -165,37 +163,6 @@ function applySnapshot(before, events, nowMs) {
 function expire(streams, nowMs) {
   const kept = [...streams].filter(([, view]) => !view.ended || nowMs - view.ended.atMs < ENDED_STAYS_MS);
   return kept.length === streams.size ? streams : new Map(kept);
-}
-
-/**
- * The order of the wall: by start, so that no card moves when another's verdict does.
- * @param {ReadonlyMap<string, StreamView>} streams
- * @returns {StreamView[]}
- */
-export function ordered(streams) {
-  return [...streams.values()].sort((a, b) => compare(a.startedS, b.startedS) || compare(a.id, b.id));
-}
-
-/** @param {number|string} a @param {number|string} b @returns {number} */
-function compare(a, b) {
-  return a < b ? -1 : a > b ? 1 : 0;
-}
-
-/**
- * How many live streams carry each label; streams without a verdict count as WAITING.
- * @param {ReadonlyMap<string, StreamView>} streams
- * @returns {Record<string, number>}
- */
-export function tally(streams) {
-  /** @type {Record<string, number>} */
-  const counts = { live: 0 };
-  for (const view of streams.values()) {
-    if (view.ended) continue;
-    const label = view.verdict ? view.verdict.label : "WAITING";
-    counts.live += 1;
-    counts[label] = (counts[label] ?? 0) + 1;
-  }
-  return counts;
 }
 
 /** Holds the state; listeners get the new and the old one after each change. */

@@ -28,6 +28,7 @@
  * @property {FaceVerdict[]} faces
  * @property {{dropped: Record<string, number>}} frames
  * @property {number} age_ms
+ * @property {boolean} [alarm]  whether an alarm is open
  * @property {object|null} [decision]  there if sums over the whole call decide, not the window alone
  *
  * @typedef {Object} StreamStarted
@@ -41,9 +42,10 @@
  * @property {string} [participant_id]
  *
  * @typedef {{type: "stream.gap", stream: string, epoch: number, cause: string, from_s: number}} StreamGap
+ * @typedef {{type: "stream.stalled", stream: string, epoch: number, silent_s: number, from_s: number}} StreamStalled
  * @typedef {{type: "stream.ended", stream: string, epoch: number, reason: string, message: string}} StreamEnded
  * @typedef {{type: "incident.opened"|"incident.closed", id: string, stream: string, epoch: number}} IncidentEvent
- * @typedef {Verdict|StreamStarted|StreamGap|StreamEnded|IncidentEvent} ServerEvent
+ * @typedef {Verdict|StreamStarted|StreamGap|StreamStalled|StreamEnded|IncidentEvent} ServerEvent
  *
  * @typedef {Object} FileResult    what /predict answers
  * @property {"image"|"video"} file_type

@@ -1,14 +1,21 @@
-/** The wall: keeps the cards in step with the store, in order, and tells changes of label to screen readers. */
+/** The wall: keeps the cards in step with the store, in order, and never spends more than part of a frame on it. */
 
+import { Announcer } from "./announcer.js";
 import { Card } from "./cards.js";
 import { bringTo, byId, setText } from "./dom.js";
-import { endText, labelOf, plural, reasonText } from "./format.js";
+import { plural } from "./format.js";
+import { FilterBar } from "./filter.js";
 import { FrameLoader } from "./frames.js";
-import { ordered, tally } from "./store.js";
+import { arrange, glide } from "./motion.js";
+import { grouped, matches, tally } from "./order.js";
 
-/** @typedef {import("./store.js").State} State */
+/**
+ * @typedef {import("./store.js").State} State
+ * @typedef {import("./store.js").StreamView} StreamView
+ * @typedef {import("./order.js").Group} Group
+ */
 
-const TALLY = /** @type {const} */ ([["FAKE", "likely fake"], ["UNCERTAIN", "uncertain"], ["REAL", "likely real"], ["NO_FACE", "without a face"]]);
+const BUDGET_MS = 6;        // per frame, so that scrolling and typing stay smooth however much comes in
 
 export class Wall {
   /** @type {Map<string, Card>} */
@@ -18,22 +25,26 @@ export class Wall {
   /** @type {{low: number, high: number}|null} */
   #band = null;
   /** @type {State|null} */
-  #drawn = null;
-  /** @type {State|null} */
-  #next = null;
+  #state = null;
+  /** @type {ReadonlyMap<string, StreamView>} */
+  #told = new Map();
+  #plan = "";
+  #scheduled = false;
+  #announcer = new Announcer();
 
   constructor() {
     this.list = byId("cards");
     this.loader = new FrameLoader();
+    this.filters = new FilterBar(() => this.#schedule());
     this.observer = new IntersectionObserver((entries) => this.#seen(entries), { rootMargin: "80px" });
     document.addEventListener("visibilitychange", () => this.#cards.forEach((card) => card.setVisible(isOnScreen(card.article))));
+    byId("unmatched-clear").addEventListener("click", () => this.filters.clear());
   }
 
   /** Draws at the next animation frame, however many events come before it. @param {State} state */
   show(state) {
-    const scheduled = this.#next !== null;
-    this.#next = state;
-    if (!scheduled) requestAnimationFrame(() => this.#draw());
+    this.#state = state;
+    this.#schedule();
   }
 
   /** @param {string} stream that this page publishes */
@@ -57,50 +68,67 @@ export class Wall {
   /** @param {number} nowMs */
   tick(nowMs) {
     this.#cards.forEach((card) => card.tick(nowMs));
+    const fakes = this.#state ? tally(this.#state.streams).FAKE : 0;
+    const title = fakes ? `(${fakes}) Likely fake – DeepGuard` : "DeepGuard";      // also while the tab is hidden
+    if (document.title !== title && !byId("home").hidden) document.title = title;
+    this.#schedule();
   }
 
-  #draw() {
-    const state = /** @type {State} */ (this.#next);
-    const before = this.#drawn;
-    this.#next = null;
-    this.#drawn = state;
-    if (!before || before.streams !== state.streams) this.#drawCards(state, before);
-    const locked = state.connection.state === "refused";
-    byId("locked").hidden = !locked;
-    byId("skeletons").hidden = locked || state.settled;
-    byId("empty").hidden = locked || !state.settled || state.streams.size > 0;
-    this.list.toggleAttribute("data-stale", state.settled && state.connection.state !== "live");
-    this.#drawLegend(state);
-    this.#drawTally(state);
+  #schedule() {
+    if (this.#scheduled || !this.#state) return;
+    this.#scheduled = true;
+    requestAnimationFrame((nowMs) => this.#draw(nowMs));
   }
 
-  /** Only what some chart shows. @param {State} state */
-  #drawLegend(state) {
-    const verdicts = [...state.streams.values()].flatMap((view) => view.verdict ?? []);
-    byId("legend-alarm").hidden = !verdicts.some((verdict) => verdict.decision);
-    byId("legend-band").hidden = !this.#band || !verdicts.some((verdict) => !verdict.decision);
+  /** @param {number} frameMs when the frame began */
+  #draw(frameMs) {
+    const state = /** @type {State} */ (this.#state);
+    this.#scheduled = false;
+    if (this.#told !== state.streams) this.#announce(state.streams);
+    this.#arrange(grouped(state.streams));
+    this.#drawAround(state);
+    if (!this.#drawCards(state, Math.max(frameMs, performance.now()) + BUDGET_MS)) this.#schedule();
   }
 
-  /** @param {State} state @param {State|null} before */
-  #drawCards(state, before) {
-    const nowMs = Date.now();
+  /** @param {ReadonlyMap<string, StreamView>} streams */
+  #announce(streams) {
+    for (const view of streams.values()) {
+      const before = this.#told.get(view.id);
+      if (before && before !== view) this.#announcer.note(before, view);
+    }
+    this.#told = streams;
+  }
+
+  /** Only where something has another place than before. @param {Group[]} groups */
+  #arrange(groups) {
+    const shown = groups.map(({ members }) => members.filter((view) => matches(view, this.filters.filter)));
+    const plan = JSON.stringify(groups.map(({ members }, n) => [members.map((view) => view.id), shown[n].map((view) => view.id)]));
+    if (plan !== this.#plan) {
+      this.#plan = plan;
+      glide([...this.#cards.values()].map((card) => card.root), () => this.#place(groups, shown));
+      byId("unmatched").hidden = groups.length === 0 || shown.some((views) => views.length);
+    }
+    groups.forEach((group, n) => shown[n].forEach((view, place) => this.#cards.get(view.id)?.setGroup(group, place, shown[n].length)));
+  }
+
+  /** @param {Group[]} groups @param {StreamView[][]} shown */
+  #place(groups, shown) {
+    const views = groups.flatMap((group) => group.members);
+    const ids = new Set(views.map((view) => view.id));
     for (const [id, card] of this.#cards) {
-      if (state.streams.has(id)) continue;
+      if (ids.has(id)) continue;
       card.dispose();
       this.#cards.delete(id);
     }
-    ordered(state.streams).forEach((view, index) => {
-      const old = before?.streams.get(view.id);
+    const visible = new Set(shown.flat());
+    arrange(this.list, views.map((view) => {
       const card = this.#cards.get(view.id) ?? this.#add(view);
-      const there = this.list.children[index] ?? null;
-      if (there !== card.root) this.list.insertBefore(card.root, there);
-      if (old === view) return;
-      card.update(view, nowMs);
-      if (old) this.#announce(old, view);
-    });
+      card.root.hidden = !visible.has(view);
+      return card.root;
+    }));
   }
 
-  /** @param {import("./store.js").StreamView} view @returns {Card} */
+  /** @param {StreamView} view @returns {Card} */
   #add(view) {
     const card = new Card(view, { loader: this.loader, observer: this.observer, mine: this.#mine.has(view.id) });
     card.setBand(this.#band);
@@ -108,21 +136,48 @@ export class Wall {
     return card;
   }
 
-  /** @param {import("./store.js").StreamView} old @param {import("./store.js").StreamView} view */
-  #announce(old, view) {
-    if (view.ended && !old.ended) {
-      setText(byId("announcer"), `${view.id} ended. ${endText(view.ended)}.`);
-    } else if (view.verdict && view.verdict.label !== old.verdict?.label) {
-      setText(byId("announcer"), `${view.id}: ${labelOf(view.verdict.label).words}. ${reasonText(view.verdict.reason)}.`);
+  /**
+   * Cards that somebody can see first.
+   * @param {State} state
+   * @param {number} untilMs
+   * @returns {boolean} whether every card that is due is drawn
+   */
+  #drawCards(state, untilMs) {
+    const nowMs = Date.now();
+    const due = [...this.#cards.values()].filter((card) => card.isDue(state.streams.get(card.view.id), nowMs));
+    due.sort((a, b) => Number(b.visible) - Number(a.visible) || a.drawnMs - b.drawnMs);
+    for (const card of due) {
+      if (performance.now() > untilMs) return false;
+      card.update(/** @type {StreamView} */ (state.streams.get(card.view.id)), nowMs);
     }
+    return true;
   }
 
   /** @param {State} state */
-  #drawTally(state) {
+  #drawAround(state) {
+    const locked = state.connection.state === "refused";
+    byId("locked").hidden = !locked;
+    byId("skeletons").hidden = locked || state.settled;
+    byId("empty").hidden = locked || !state.settled || state.streams.size > 0;
+    byId("filters").hidden = locked || state.streams.size === 0;
+    this.list.toggleAttribute("data-stale", state.settled && state.connection.state !== "live");
+    this.#drawLegend(state);
     const counts = tally(state.streams);
-    const words = TALLY.filter(([label]) => counts[label]).map(([label, text]) => `${counts[label]} ${text}`);
-    setText(byId("tally"), state.settled ? [plural(counts.live, "live call"), ...words].join(" · ") : "");
-    document.title = counts.FAKE ? `(${counts.FAKE}) Likely fake – DeepGuard` : "DeepGuard";
+    this.filters.showCounts(counts, state.streams.size);
+    setText(byId("tally"), state.settled ? plural(counts.live, "live call") : "");
+  }
+
+  /** Only what some chart shows. @param {State} state */
+  #drawLegend(state) {
+    let decides = false;
+    let windows = false;
+    for (const { verdict } of state.streams.values()) {
+      decides ||= Boolean(verdict?.decision);
+      windows ||= Boolean(verdict && !verdict.decision);
+    }
+    byId("legend-alarm").hidden = !decides;
+    byId("legend-mark").hidden = !decides;
+    byId("legend-band").hidden = !this.#band || !windows;
   }
 
   /** @param {IntersectionObserverEntry[]} entries */
@@ -131,6 +186,7 @@ export class Wall {
       const stream = /** @type {HTMLElement} */ (entry.target).dataset.stream ?? "";
       this.#cards.get(stream)?.setVisible(entry.isIntersecting);
     }
+    this.#schedule();
   }
 }
 

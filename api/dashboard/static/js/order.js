@@ -1,0 +1,112 @@
+/**
+ * Where calls stand on the wall: most suspicious first, in steps and with a delay on the way down, so that no card moves
+ * because a score trembles; streams of one call together. Pure.
+ *
+ * @typedef {import("./store.js").StreamView} StreamView
+ * @typedef {import("./types.js").Verdict} Verdict
+ *
+ * @typedef {{key: string, callId: string, members: StreamView[]}} Group  members most suspicious first
+ * @typedef {{label: string, text: string}} Filter  "" takes everything
+ */
+
+export const EASE_MS = 10_000;
+
+const CLEARED = 0;
+const UNKNOWN = 1;
+const WATCHED = 2;
+const STEPS = 4;
+const ALARM = WATCHED + STEPS;
+
+/**
+ * How much a stream needs somebody, 0 (cleared) to 6 (alarm). What cannot be judged stands above what is cleared.
+ * @param {Verdict|null} verdict
+ * @returns {number}
+ */
+export function rankOf(verdict) {
+  if (!verdict) return UNKNOWN;
+  if (verdict.alarm || verdict.label === "FAKE") return ALARM;
+  if (verdict.label === "REAL") return CLEARED;
+  const level = alarmLevel(verdict) ?? verdict.prob_fake;
+  if (verdict.label === "NO_FACE" || verdict.prob_fake === null || level === null) return UNKNOWN;
+  return WATCHED + Math.min(STEPS - 1, Math.floor(level * STEPS));
+}
+
+/**
+ * How far the most suspicious face is on its way to an alarm, 0..1; null where windows decide, not the whole call.
+ * @param {Verdict} verdict
+ * @returns {number|null}
+ */
+export function alarmLevel(verdict) {
+  if (!verdict.decision) return null;
+  return Math.min(1, Math.max(0, ...verdict.faces.map((face) => face.suspicion ?? 0)));
+}
+
+/**
+ * Up at once; down only after it has been lower for EASE_MS.
+ * @param {{rank: number, lowerSinceMs: number|null}} held
+ * @param {number} rank
+ * @param {number} nowMs
+ * @returns {{rank: number, lowerSinceMs: number|null}}
+ */
+export function eased(held, rank, nowMs) {
+  if (rank >= held.rank) return { rank, lowerSinceMs: null };
+  const lowerSinceMs = held.lowerSinceMs ?? nowMs;
+  return nowMs - lowerSinceMs < EASE_MS ? { rank: held.rank, lowerSinceMs } : { rank, lowerSinceMs: null };
+}
+
+/**
+ * The wall from its first place to its last. A call stands where its most suspicious participant would.
+ * @param {ReadonlyMap<string, StreamView>} streams
+ * @returns {Group[]}
+ */
+export function grouped(streams) {
+  /** @type {Map<string, Group>} */
+  const groups = new Map();
+  for (const view of streams.values()) {
+    const key = view.callId ? `call:${view.callId}` : `stream:${view.id}`;
+    const group = groups.get(key) ?? { key, callId: view.callId, members: [] };
+    groups.set(key, group);
+    group.members.push(view);
+  }
+  for (const group of groups.values()) group.members.sort(before);
+  return [...groups.values()].sort((a, b) => before(a.members[0], b.members[0]));
+}
+
+/** @param {StreamView} a @param {StreamView} b @returns {number} */
+function before(a, b) {
+  return b.rank - a.rank || compare(a.startedS, b.startedS) || compare(a.id, b.id);
+}
+
+/** @param {number|string} a @param {number|string} b @returns {number} */
+function compare(a, b) {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** @param {StreamView} view @returns {string} the label it is counted and filtered under */
+export function standing(view) {
+  if (view.ended) return "ENDED";
+  return view.verdict ? view.verdict.label : "WAITING";
+}
+
+/**
+ * How many streams there are under each label.
+ * @param {ReadonlyMap<string, StreamView>} streams
+ * @returns {Record<string, number>} `live` counts those that have not ended
+ */
+export function tally(streams) {
+  /** @type {Record<string, number>} */
+  const counts = { live: 0 };
+  for (const view of streams.values()) {
+    const label = standing(view);
+    counts[label] = (counts[label] ?? 0) + 1;
+    if (!view.ended) counts.live += 1;
+  }
+  return counts;
+}
+
+/** @param {StreamView} view @param {Filter} filter @returns {boolean} */
+export function matches(view, { label, text }) {
+  if (label && standing(view) !== label) return false;
+  const wanted = text.trim().toLowerCase();
+  return [view.id, view.callId, view.participantId].some((name) => name.toLowerCase().includes(wanted));
+}
