@@ -14,6 +14,8 @@ KAFKA := build/kafka/.fetched
 
 # On CI a test that fails is tried once more, and told of as such: ADR 14.
 AGAIN := $(if $(CI),--reruns 1,)
+# The fast tests wait more than they compute: two at a time.
+FAST := -n 2 --dist loadfile -m "not slow and not e2e and not bench and not soak"
 
 .PHONY: run test test-fast test-peers peers lint bench soak broker lock clean browser postgres kafka help
 
@@ -24,7 +26,7 @@ run: $(VENV)/.serve ## set up, start the service, publish the sample call, open 
 	$(VENV)/bin/deepguard demo
 
 test: $(VENV)/.test browser postgres kafka peers ## set up and run every test
-	$(PY) -m pytest $(AGAIN) -m "not slow and not e2e and not bench and not soak"
+	$(PY) -m pytest $(AGAIN) $(FAST)
 	$(PY) -m pytest $(AGAIN) -m "(slow or e2e) and not bench and not soak"
 
 test-peers: $(VENV)/.test browser peers ## calls from other people's WebRTC: Chromium, FFmpeg, GStreamer
@@ -32,7 +34,7 @@ test-peers: $(VENV)/.test browser peers ## calls from other people's WebRTC: Chr
 	    tests/e2e/test_whip_gstreamer.py
 
 test-fast: $(VENV)/.test ## the tests that need no more than a few seconds each
-	$(PY) -m pytest -m "not slow and not e2e and not bench and not soak"
+	$(PY) -m pytest $(FAST)
 
 lint: $(VENV)/.test ## ruff and mypy
 	$(VENV)/bin/ruff check .
