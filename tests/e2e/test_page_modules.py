@@ -144,7 +144,8 @@ def test_ended_streams_leave_after_a_while(page: Page) -> None:
 
 def watched(stream: str, level: float, **fields: Any) -> dict[str, Any]:
     """A face on its way to an alarm."""
-    return verdict(1, stream=stream, label="UNCERTAIN", prob_fake=0.5, decision={}, faces=[{"suspicion": level}], **fields)
+    faces = [{"suspicion": level}]
+    return verdict(1, stream=stream, label="UNCERTAIN", prob_fake=0.5, decision={}, faces=faces, **fields)
 
 
 def test_the_most_suspicious_come_first_and_then_who_came_first(page: Page) -> None:
@@ -183,7 +184,10 @@ def test_cards_rise_at_once_and_fall_late(page: Page) -> None:
 
 @pytest.mark.parametrize(
     ("label", "text", "found"),
-    [("", "", ["f", "r", "w"]), ("FAKE", "", ["f"]), ("WAITING", " ROOM", ["w"]), ("", "ann", ["r"]), ("REAL", "f", [])],
+    [
+        ("", "", ["f", "r", "w"]), ("FAKE", "", ["f"]), ("WAITING", " ROOM", ["w"]), ("", "ann", ["r"]),
+        ("REAL", "f", []),
+    ],
 )
 def test_streams_are_found_by_label_and_name(page: Page, label: str, text: str, found: list[str]) -> None:
     items = [
@@ -192,7 +196,7 @@ def test_streams_are_found_by_label_and_name(page: Page, label: str, text: str, 
     ]
     matching = [
         view["id"] for view in reduced(page, *events(*items))
-        if module(page, "order", "m.matches(a.view, a.filter)", {"view": view, "filter": {"label": label, "text": text}})
+        if module(page, "order", "m.matches(...a)", [view, {"label": label, "text": text}])
     ]
     assert sorted(matching) == found
 
