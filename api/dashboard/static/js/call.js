@@ -1,13 +1,310 @@
-/** The page of one call. */
+/** The page of one call: loads what the service remembers of it, and follows what happens from there. */
 
-import { byId, setText } from "./dom.js";
+import { bucketAt, clock, followed, frameAt, statement, stepped, troubleOf, united, spectrumWords } from "./callmodel.js";
+import { CallScreen } from "./callframe.js";
+import { byId, setIcon, setText } from "./dom.js";
+import { endText, labelOf, percent, plural, probability, reasonText, sentence, sourceText } from "./format.js";
+import { ApiError, errorWords, requestJson, urlOf } from "./http.js";
+import { alarmItem } from "./incidents.js";
+import { Lanes } from "./lanes.js";
+import { callHref } from "./router.js";
+import { SpectrumChart } from "./spectrum.js";
+
+/** @typedef {import("./callmodel.js").Timeline} Timeline */
+/** @typedef {import("./callmodel.js").EvidenceFrame} EvidenceFrame */
+
+const RELOAD_MS = 60_000;       // what follows live is as fine as it comes; the service makes it coarser with age
+const SOON_MS = 1_500;          // after an event that brings new evidence
+const RETRY_MS = 3_000;
+const FAR_S = 3;                // an evidence frame further away than this is not of this moment
+const NO_FRAME = "No frame of this call is kept: only suspicious ones are.";
 
 export class CallPage {
-  /** Shows the call that the address names, or the wall. @param {import("./router.js").Route} route */
+  #stream = "";
+  /** @type {number|null} */
+  #epoch = null;
+  /** Counts what was asked for: an answer to an older question is thrown away. */
+  #turn = 0;
+  /** @type {Timeline|null} */
+  #timeline = null;
+  /** @type {EvidenceFrame[]} */
+  #frames = [];
+  /** @type {Map<string, EvidenceFrame[]>} by incident */
+  #kept = new Map();
+  /** @type {number|null} where one looks, in media time; null is now */
+  #at = null;
+  /** @type {any} */
+  #policy = null;
+  /** @type {any} */
+  #real = null;
+  #timer = 0;
+  #drawing = false;
+
+  /** @param {{onLook: (incident: string) => void, onKey: () => void}} handlers */
+  constructor(handlers) {
+    this.handlers = handlers;
+    this.screen = new CallScreen(() => this.#soon());
+    this.lanes = new Lanes(byId("call-lanes"), { onSeek: (atS) => this.#seek(atS), onKey: (key) => this.#key(key) });
+    this.chart = new SpectrumChart(byId("call-spectrum"));
+    byId("call-previous").addEventListener("click", () => this.#key("PageUp"));
+    byId("call-next").addEventListener("click", () => this.#key("PageDown"));
+    byId("call-now").addEventListener("click", () => this.#seek(null));
+    byId("call-key").addEventListener("click", () => handlers.onKey());
+    byId("call-epoch").addEventListener("change", () => { location.hash = callHref(this.#stream, Number(byId("call-epoch").value)); });
+  }
+
+  /** Shows the call that the address names, or gives way to the wall. @param {import("./router.js").Route} route */
   show(route) {
     const isCall = route.page === "call";
     byId("call").hidden = !isCall;
     byId("home").hidden = isCall;
-    if (isCall) setText(byId("call-title"), route.stream);
+    this.#turn += 1;
+    clearTimeout(this.#timer);
+    this.screen.follow(isCall ? route.stream : null);
+    this.#stream = isCall ? route.stream : "";
+    this.#timeline = null;
+    this.#frames = [];
+    this.#kept.clear();
+    this.#at = null;
+    if (!isCall) return;
+    this.#epoch = route.epoch;
+    setText(byId("call-title"), route.stream);
+    this.#state("connecting");
+    this.#load();
+    scrollTo(0, 0);
+    byId("call").focus({ preventScroll: true });
   }
+
+  /** The feed is there (again): what happened meanwhile is in the timeline. */
+  connected() {
+    if (this.#stream) this.#load();
+  }
+
+  /** The key was refused. */
+  refused() {
+    if (this.#stream) this.#state("refused");
+  }
+
+  /** @param {any} event of any stream */
+  event(event) {
+    if (event.stream !== this.#stream) return;
+    if (event.type === "stream.started" && this.#epoch === null && event.epoch !== this.#timeline?.epoch) return this.#soon(0);
+    if (!this.#timeline) return;
+    const before = this.#timeline;
+    this.#timeline = followed(before, event);
+    if (this.#timeline === before) return;
+    if (event.type === "verdict") this.screen.want();
+    if (event.type.startsWith("incident.") || (event.type === "verdict" && event.prob_fake > 0.5)) this.#soon();
+    this.#draw();
+  }
+
+  /** Others in the same call. @param {ReadonlyMap<string, import("./store.js").StreamView>} streams */
+  others(streams) {
+    const call = this.#timeline?.call_id;
+    const found = call ? [...streams.values()].filter((view) => view.callId === call && view.id !== this.#stream) : [];
+    const links = byId("call-others");
+    links.hidden = !found.length;
+    if (links.dataset.shown === found.map((view) => view.id).join("\n")) return;
+    links.dataset.shown = found.map((view) => view.id).join("\n");
+    links.replaceChildren("Also in this call: ", ...found.map((view) => {
+      const link = document.createElement("a");
+      link.href = callHref(view.id);
+      link.textContent = view.participantId || view.id;
+      return link;
+    }));
+  }
+
+  /** Asks again before long; one wish at a time. @param {number} [ms] */
+  #soon(ms = SOON_MS) {
+    if (this.#timer && ms > 0 && this.#soonMs === ms) return;
+    clearTimeout(this.#timer);
+    this.#soonMs = ms;
+    this.#timer = setTimeout(() => this.#load(), ms);
+  }
+
+  #soonMs = -1;
+
+  async #load() {
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+    this.#soonMs = -1;
+    const turn = ++this.#turn;
+    const base = `v1/streams/${encodeURIComponent(this.#stream)}`;
+    const query = this.#epoch === null ? "" : `?epoch=${this.#epoch}`;
+    const alarms = this.#loadAlarms(turn);
+    try {
+      const [timeline, evidence] = await Promise.all([`${base}/timeline${query}`, `${base}/evidence${query}`].map((path) => requestJson(path, { cache: "no-store" })));
+      this.#policy ??= await requestJson("v1/policy").catch(() => null);
+      this.#real ??= await requestJson("v1/spectrum").catch(() => null);
+      await alarms;
+      if (turn !== this.#turn) return;
+      this.#timeline = timeline;
+      this.#frames = united([evidence.frames, ...[...this.#kept.values()]]);
+      this.#state(timeline.state);
+      this.screen.want();
+      this.#draw();
+      this.#soon(RELOAD_MS);
+    } catch (error) {
+      if (turn === this.#turn) this.#failed(error);
+    }
+  }
+
+  /** @param {unknown} error */
+  #failed(error) {
+    if (error instanceof ApiError && error.status === 401) return void this.#state("refused");
+    if (error instanceof ApiError && error.status === 404) return void this.#state("unknown");
+    setText(byId("call-trouble"), errorWords(error));
+    byId("call-trouble").hidden = false;
+    this.#soon(RETRY_MS);
+  }
+
+  /** @param {number} turn */
+  async #loadAlarms(turn) {
+    try {
+      const path = `v1/incidents?stream=${encodeURIComponent(this.#stream)}&limit=20`;
+      const { incidents } = await requestJson(path, { cache: "no-store" });
+      const ours = incidents.filter((/** @type {any} */ incident) => incident.epoch === this.#timeline?.epoch || !this.#timeline);
+      await Promise.all(ours.map((/** @type {any} */ incident) => this.#loadKept(incident.id)));
+      if (turn !== this.#turn) return;
+      setText(byId("call-alarm-status"), incidents.length ? `${plural(incidents.length, "alarm")}.` : "None so far.");
+      byId("call-alarm-list").replaceChildren(...incidents.map((/** @type {any} */ incident) => alarmItem(incident, this.handlers.onLook)));
+    } catch (error) {
+      if (turn === this.#turn) setText(byId("call-alarm-status"), `The alarms cannot be read. ${errorWords(error)}`);
+    }
+  }
+
+  /** The frames that an incident keeps, which may be more than the stream itself still has. @param {string} id */
+  async #loadKept(id) {
+    const details = await requestJson(`v1/incidents/${id}`, { cache: "no-store" });
+    const urls = new Map(details.evidence.map((/** @type {any} */ file) => [file.name, file.url]));
+    const frames = await (await fetch(urlOf(String(urls.get("pictures.json")).slice(1)))).json();
+    this.#kept.set(id, frames.map((/** @type {any} */ frame) => ({ ...frame, url: urls.get(frame.frame) })));
+  }
+
+  /** @param {string} key @returns {boolean} whether it does something here */
+  #key(key) {
+    if (!this.#timeline) return false;
+    const at = this.#at ?? this.#timeline.buckets.at(-1)?.end_s ?? 0;
+    const next = stepped(key, this.#at === null ? at + 1e-3 : at, this.#timeline, this.#frames);
+    if (next === undefined) return key.startsWith("Page");
+    this.#seek(next);
+    return true;
+  }
+
+  /** @param {number|null} atS */
+  #seek(atS) {
+    this.#at = atS;
+    this.#draw();
+  }
+
+  /** At the next animation frame, however much happens before it. */
+  #draw() {
+    if (this.#drawing) return;
+    this.#drawing = true;
+    requestAnimationFrame(() => {
+      this.#drawing = false;
+      if (this.#timeline) this.#drawNow(this.#timeline);
+    });
+  }
+
+  /** @param {Timeline} timeline */
+  #drawNow(timeline) {
+    this.lanes.draw(timeline, this.#frames, this.#at);
+    this.#drawHead(timeline);
+    this.#drawVerdict(timeline);
+    this.#drawScreen(timeline);
+    this.#drawSteps();
+    const trouble = troubleOf(timeline);
+    setText(byId("call-trouble"), trouble);
+    byId("call-trouble").hidden = !trouble;
+    setText(byId("call-statement"), statement(this.#policy, timeline));
+  }
+
+  /** @param {Timeline} timeline */
+  #drawHead(timeline) {
+    const { source, call_id: call, participant_id: who, started_s: started } = timeline;
+    setText(byId("call-title"), who || timeline.stream);
+    const since = `since ${new Date(started * 1000).toLocaleString()}`;
+    setText(byId("call-source"), [who && timeline.stream, sourceText(source), call && `call ${call}`, since].filter(Boolean).join(" · "));
+    this.#state(timeline.state);
+    if (timeline.ended) setText(byId("call-state"), `Ended: ${endText(timeline.ended).toLowerCase()}`);
+    const select = byId("call-epoch");
+    byId("call-epoch-field").hidden = timeline.epochs.length < 2;
+    select.replaceChildren(...timeline.epochs.map((epoch) => new Option(new Date(epoch * 1000).toLocaleTimeString(), String(epoch), false, epoch === timeline.epoch)));
+  }
+
+  /** The verdict now, or what the bucket under the cursor says. @param {Timeline} timeline */
+  #drawVerdict(timeline) {
+    const past = this.#at === null ? null : bucketAt(timeline.buckets, this.#at);
+    const label = past?.label ?? timeline.verdict?.label ?? "WAITING";
+    const { words, icon } = labelOf(label);
+    byId("call-verdict").dataset.label = label;
+    setIcon(byId("call-icon"), icon);
+    setText(byId("call-label"), label === "WAITING" ? "Waiting" : words);
+    setText(byId("call-prob"), probability(past ? past.prob_fake?.[1] : timeline.verdict?.prob_fake));
+    setText(byId("call-reason"), past ? `As it was at ${clock(past.end_s)}` : timeline.verdict ? reasonText(timeline.verdict.reason) : "No verdict yet");
+    setText(byId("call-verdict-title"), past ? `Verdict at ${clock(past.end_s)}` : timeline.state === "ended" ? "Last verdict" : "Verdict now");
+    setText(byId("call-at"), past ? `Looking at ${clock(past.end_s)}` : timeline.state === "ended" ? "" : "Following the call");
+  }
+
+  /** @param {Timeline} timeline */
+  #drawScreen(timeline) {
+    const frame = this.#at === null && timeline.state === "live" ? null : frameAt(this.#frames, this.#at ?? Infinity) ?? null;
+    const last = this.#at === null ? this.#frames.at(-1) : frame;
+    if (this.#at === null && timeline.state === "live") {
+      this.screen.showLive(timeline.verdict?.faces ?? [], "Waiting for the first frame");
+      this.#drawFaces(timeline.verdict?.faces ?? [], "Alarm level");
+    } else if (last) {
+      const far = this.#at !== null && Math.abs(last.pts_s - this.#at) > FAR_S;
+      this.screen.showEvidence(last, far ? `The kept frame that is closest to ${clock(this.#at ?? 0)}` : "");
+      this.#drawFaces(last.faces, "Evidence");
+    } else {
+      this.screen.showNothing(NO_FRAME);
+      this.#drawFaces([], "Alarm level");
+    }
+    const worst = [...(last?.faces ?? this.#frames.at(-1)?.faces ?? [])].sort((a, b) => (b.llr ?? 0) - (a.llr ?? 0)).find((face) => face.spectrum.length);
+    this.chart.draw(worst?.spectrum ?? [], this.#real);
+    setText(byId("call-spectrum-words"), spectrumWords(worst?.spectrum ?? [], this.#real));
+  }
+
+  /** @param {any[]} faces @param {string} last what the last column has */
+  #drawFaces(faces, last) {
+    setText(byId("call-last-column"), last);
+    const rows = faces.map((face) => {
+      const row = document.createElement("tr");
+      const weight = face.suspicion === undefined ? natsText(face.llr) : percent(face.suspicion);
+      const cells = [String(face.track), probability(face.prob_fake), percent(face.frequency_score), weight];
+      row.append(...cells.map((text, index) => Object.assign(document.createElement(index ? "td" : "th"), { textContent: text })));
+      row.firstElementChild?.setAttribute("scope", "row");
+      return row;
+    });
+    byId("call-face-rows").replaceChildren(...rows);
+    byId("call-faces").toggleAttribute("data-empty", rows.length === 0);
+  }
+
+  #drawSteps() {
+    const at = this.#at ?? Infinity;
+    byId("call-previous").disabled = !this.#frames.some((frame) => frame.pts_s < at - 1e-6);
+    byId("call-next").disabled = !this.#frames.some((frame) => frame.pts_s > at + 1e-6);
+    byId("call-now").disabled = this.#at === null;
+    const place = this.#at === null ? -1 : this.#frames.findIndex((frame) => Math.abs(frame.pts_s - at) < 1e-6);
+    const count = plural(this.#frames.length, "evidence frame");
+    setText(byId("call-count"), this.#frames.length ? (place < 0 ? count : `${place + 1} of ${count}`) : "No evidence frames");
+  }
+
+  /** @param {"connecting"|"live"|"ended"|"unknown"|"refused"} state */
+  #state(state) {
+    byId("call").dataset.state = state;
+    byId("call-body").hidden = state === "unknown" || state === "refused";
+    byId("call-unknown").hidden = state !== "unknown";
+    byId("call-locked").hidden = state !== "refused";
+    byId("call-alarms").hidden = state === "refused";
+    byId("call-state").dataset.kind = state === "live" ? "live" : "ended";
+    setText(byId("call-state"), sentence(state === "refused" ? "locked" : state));
+  }
+}
+
+/** @param {number|null} llr @returns {string} */
+function natsText(llr) {
+  return llr === null ? "–" : `${llr > 0 ? "+" : ""}${llr.toFixed(1)} nats`;
 }

@@ -18,7 +18,9 @@ export class AlarmPanel {
   #dialog = byId("incident-dialog");
   #timer = 0;
 
-  constructor() {
+  /** @param {{onDecided: () => void}} handlers */
+  constructor(handlers) {
+    this.handlers = handlers;
     byId("incident-close").addEventListener("click", () => this.#dialog.close());
     for (const decision of ["confirm", "dismiss"]) {
       byId(`incident-${decision}`).addEventListener("click", () => this.#decide(decision));
@@ -47,23 +49,11 @@ export class AlarmPanel {
     this.#panel.hidden = incidents.length === 0 && this.#panel.hidden;
     setText(this.#status, incidents.length ? `${plural(incidents.length, "alarm")}${more ? " and more" : ""} to decide on.`
       : "Every alarm is decided on.");
-    this.#list.replaceChildren(...incidents.map((incident) => this.#item(incident)));
+    this.#list.replaceChildren(...incidents.map((incident) => alarmItem(incident, (id) => this.open(id))));
   }
 
-  /** @param {Incident} incident @returns {HTMLElement} */
-  #item(incident) {
-    const { root, parts } = clone("alarm-template");
-    root.toggleAttribute("data-closed", incident.closed_s !== null);
-    setText(parts.name, nameOf(incident));
-    setText(parts.facts, `${timeOf(incident.opened_s)}, ${probability(incident.prob_fake)} fake, ${
-      incident.closed_s === null ? "still open" : "over"}`);
-    parts.look.setAttribute("aria-label", `Look at the alarm of ${nameOf(incident)}`);
-    parts.look.addEventListener("click", () => this.#open(incident.id));
-    return root;
-  }
-
-  /** @param {string} id */
-  async #open(id) {
+  /** The dialog with its evidence. @param {string} id */
+  async open(id) {
     try {
       const details = await requestJson(`v1/incidents/${id}`, { cache: "no-store" });
       this.#dialog.dataset.incident = id;
@@ -88,8 +78,9 @@ export class AlarmPanel {
       note.value = "";
       if (decision === "note") return void new IncidentView(await answer.json()).showNotes();
       this.#dialog.close();
+      this.handlers.onDecided();
       await this.#load();
-      bringTo(this.#panel);
+      bringTo(byId("home").hidden ? byId("call-alarms") : this.#panel);
     } catch (error) {
       setText(byId("incident-error"), errorWords(error));
     }
@@ -109,6 +100,24 @@ export class AlarmPanel {
       setText(byId("incident-error"), errorWords(error));
     }
   }
+}
+
+/**
+ * One alarm in a list.
+ * @param {Incident} incident
+ * @param {(id: string) => void} onLook
+ * @returns {HTMLElement}
+ */
+export function alarmItem(incident, onLook) {
+  const { root, parts } = clone("alarm-template");
+  root.toggleAttribute("data-closed", incident.closed_s !== null);
+  setText(parts.name, nameOf(incident));
+  const state = incident.closed_s === null ? "still open" : "over";
+  const review = incident.review === "open" ? "" : `, ${incident.review}`;
+  setText(parts.facts, `${timeOf(incident.opened_s)}, ${probability(incident.prob_fake)} fake, ${state}${review}`);
+  parts.look.setAttribute("aria-label", `Look at the alarm of ${nameOf(incident)}`);
+  parts.look.addEventListener("click", () => onLook(incident.id));
+  return root;
 }
 
 /** @param {Incident} incident @returns {string} */

@@ -21,8 +21,8 @@ const health = new HealthNotice();
 const keyDialog = new KeyDialog(() => client.restart());
 const askKey = () => keyDialog.open();
 const notice = new ConnectionNotice(() => client.retryNow());
-const alarms = new AlarmPanel();
-const call = new CallPage();
+const alarms = new AlarmPanel({ onDecided: () => call.connected() });
+const call = new CallPage({ onLook: (incident) => alarms.open(incident), onKey: () => keyDialog.open() });
 const router = new Router((route) => call.show(route));
 const uploads = new UploadPanel({ onRefused: askKey });
 const webcam = new WebcamPanel({
@@ -36,6 +36,7 @@ const client = new LiveClient(new URL("ws", document.baseURI).href.replace(/^htt
   refused: () => keyRefused(apiKey()),
   onEvent: (event) => {
     store.dispatch({ type: "event", event, nowMs: Date.now() });
+    call.event(event);
     if (event.type === "stream.ended") webcam.ended(event);
     if (event.type === "incident.opened" || event.type === "incident.closed") alarms.refresh();
   },
@@ -45,13 +46,18 @@ const client = new LiveClient(new URL("ws", document.baseURI).href.replace(/^htt
 
 store.subscribe((state, before) => {
   wall.show(state);
+  if (state.streams !== before.streams) call.others(state.streams);
   if (state.connection === before.connection) return;
   notice.show(state.connection, Date.now());
   if (state.connection.state === "live" && before.connection.state !== "live") {
     health.check();
     alarms.refresh();
+    call.connected();
   }
-  if (state.connection.state === "refused") askKey();
+  if (state.connection.state === "refused") {
+    call.refused();
+    askKey();
+  }
 });
 
 setInterval(() => {
