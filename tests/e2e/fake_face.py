@@ -1,8 +1,8 @@
 """A camera that shows a fake face: one that the shipped model tells, made by the project's own blending.
 
-A portrait's face is blended into itself with other statistics (`detector.training.blend`), as training does it. Which of
-the many blends that it can make is decided by one seed, chosen among those that the model is sure of, so that an alarm
-comes within seconds. Nothing about the alarm itself is arranged: it has to come the whole way.
+A portrait's face is blended into itself with other statistics (`detector.training.blend`), as training does it. Which
+of the many blends that it can make is decided by one seed, chosen among those that the model is sure of, so that an
+alarm comes within seconds. Nothing about the alarm itself is arranged: it has to come the whole way.
 """
 
 from __future__ import annotations

@@ -69,6 +69,10 @@ export class CallPage {
     if (!isCall) return;
     this.#epoch = route.epoch;
     setText(byId("call-title"), route.stream);
+    setText(byId("call-source"), "");
+    byId("call-others").hidden = true;
+    byId("call-alarm-list").replaceChildren();
+    setText(byId("call-alarm-status"), "");
     this.#state("connecting");
     this.#load();
     scrollTo(0, 0);

@@ -4,6 +4,7 @@
  * @typedef {Object} Incident
  * @property {string} id
  * @property {string} stream
+ * @property {number} epoch
  * @property {string} participant_id
  * @property {number} opened_s        Unix time
  * @property {number|null} closed_s
@@ -20,10 +21,12 @@
  * @typedef {{pts_s: number, frame: string, faces: PicturedFace[]}} PicturedFrame
  */
 
+import { clock } from "./callmodel.js";
 import { Chart } from "./chart.js";
 import { byId, clone, setText } from "./dom.js";
 import { CLOSE_REASONS, probability, secondsText } from "./format.js";
 import { urlOf } from "./http.js";
+import { callHref } from "./router.js";
 
 /** Fills the dialog. */
 export class IncidentView {
@@ -39,8 +42,11 @@ export class IncidentView {
 
   /** Raises TypeError where the evidence cannot be fetched. */
   async show() {
-    const [frames, samples] = await Promise.all([this.#json("pictures.json"), this.#json("samples.json")]);
+    const names = ["pictures.json", "samples.json", "rules.json", "case.json"];
+    const [frames, samples, rules, kept] = await Promise.all(names.map((name) => this.#json(name)));
     setText(byId("incident-facts"), this.#facts());
+    setText(byId("incident-statement"), alarmStatement(rules.decision, kept.verdict));
+    byId("incident-call").href = callHref(this.#incident.stream, this.#incident.epoch);
     byId("incident-evidence").replaceChildren(...frames.map((/** @type {PicturedFrame} */ f) => this.#frame(f)));
     byId("incident-blurred").hidden = frames.some((/** @type {PicturedFrame} */ f) => f.faces.some((face) => face.crop));
     this.#chart(samples);
@@ -97,6 +103,19 @@ export class IncidentView {
     const look = { axis: /** @type {const} */ ("linear"), left: secondsText(from), right: secondsText(to) };
     new Chart(holder, look).draw(points, { from, to, maxStep: Infinity });
   }
+}
+
+/**
+ * What the alarm says, by the rules that were in force.
+ * @param {{false_alarms_per_hour: number}} decision
+ * @param {{end_s: number, decision: {limit: number}|null, faces: {track: number, alarm: boolean}[]}} verdict
+ * @returns {string}
+ */
+export function alarmStatement(decision, verdict) {
+  const faces = verdict.faces.filter((face) => face.alarm).map((face) => face.track);
+  const needed = verdict.decision ? ` an alarm needs evidence of ${verdict.decision.limit.toFixed(1)} nats;` : "";
+  return `At your budget of ${decision.false_alarms_per_hour} false alarms per hour${needed} face ${faces.join(" and ")} had it ${
+    clock(verdict.end_s)} into the call.`;
 }
 
 /** @param {number[]} box x, y, width, height in shares of the frame @returns {HTMLElement} */

@@ -21,6 +21,7 @@ export class AlarmPanel {
   /** @param {{onDecided: () => void}} handlers */
   constructor(handlers) {
     this.handlers = handlers;
+    byId("incident-call").addEventListener("click", () => this.#dialog.close());
     byId("incident-close").addEventListener("click", () => this.#dialog.close());
     for (const decision of ["confirm", "dismiss"]) {
       byId(`incident-${decision}`).addEventListener("click", () => this.#decide(decision));
