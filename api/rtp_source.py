@@ -59,6 +59,7 @@ class RtpSource(LiveSource, asyncio.DatagramProtocol):
         self._track = VideoTrack(order.spec.codec, self)
         self._transport: asyncio.DatagramTransport | None = None
         self._sender: tuple[Any, ...] | None = None
+        self._listener: tuple[Any, ...] | None = None      # where the forwarder's RTCP comes from
         self._asked_s = float("-inf")
         self._shut = asyncio.Event()
 
@@ -84,18 +85,22 @@ class RtpSource(LiveSource, asyncio.DatagramProtocol):
         try:
             if is_rtcp(data):
                 self._control(RtcpPacket.parse(data))
-            elif self._media(RtpPacket.parse(data)):
+                self._listener = address
+            elif _is_latch(packet := RtpPacket.parse(data)):
+                self._listener = address
+            elif self._media(packet):
                 self._sender = address
         except (ValueError, IndexError, struct.error):
             return      # no RTP
 
     def ask_keyframe(self, ssrc: int) -> None:
-        """By RTCP, to where the media comes from. Not every forwarder listens there."""
+        """By RTCP, to where the sender's comes from, or else to where the media does. Not every forwarder listens."""
         now_s = time.monotonic()
         if self._transport is not None and self._sender is not None and now_s - self._asked_s >= _ASK_EVERY_S:
             self._asked_s = now_s
             packet = RtcpPsfbPacket(fmt=RTCP_PSFB_PLI, ssrc=_OUR_SSRC, media_ssrc=ssrc)
-            self._transport.sendto(bytes(packet), self._sender)
+            listens = self._listener is not None and self._listener[0] == self._sender[0]
+            self._transport.sendto(bytes(packet), self._listener if listens else self._sender)
 
     def request_keyframe(self) -> None:
         if self._track.ssrc is not None:
@@ -129,3 +134,8 @@ class RtpSource(LiveSource, asyncio.DatagramProtocol):
         for packet in packets:
             if isinstance(packet, RtcpByePacket) and self._track.ssrc in packet.sources:
                 self.end_soon(EndReason.PUBLISHER_LEFT)
+
+
+def _is_latch(packet: RtpPacket) -> bool:
+    """Janus shows with a bare header, from the port that it takes RTCP on, where feedback is to go."""
+    return not packet.payload and not packet.ssrc and not packet.padding_size

@@ -87,6 +87,26 @@ async def test_a_key_frame_is_asked_for_where_the_media_comes_from(sender: socke
         assert asked[0].media_ssrc == 1
 
 
+@pytest.mark.parametrize("shown_by", [b"\x80" + bytes(11), bytes(RtcpByePacket(sources=[9]))], ids=["latch", "rtcp"])
+async def test_a_key_frame_is_asked_for_where_the_sender_listens(sender: socket.socket, shown_by: bytes) -> None:
+    """Janus sends a bare header from the port of its own that it takes RTCP on; others send RTCP from there."""
+    async with sources_of(CollectingService()) as sources:
+        to = ("127.0.0.1", await sources.listen(order(), None))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.setblocking(False)
+            listener.sendto(shown_by, to)
+            asking = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(listener, 2000))
+            for number in range(500):
+                sender.sendto(frame(number), to)
+                await asyncio.sleep(0.02)
+                if asking.done():
+                    break
+            (asked,) = RtcpPacket.parse(asking.result())
+        assert isinstance(asked, RtcpPsfbPacket)
+        assert asked.media_ssrc == 1
+
+
 async def test_only_the_named_sender_is_heard(sender: socket.socket) -> None:
     service = CollectingService()
     async with sources_of(service) as sources:
