@@ -1,6 +1,6 @@
 /** The page of one call: loads what the service remembers of it, and follows what happens from there. */
 
-import { bucketAt, clock, followed, frameAt, statement, stepped, troubleOf, united, spectrumWords } from "./callmodel.js";
+import { bucketAt, clock, followed, frameAt, restOf, statement, stepped, troubleOf, united, spectrumWords } from "./callmodel.js";
 import { CallScreen } from "./callframe.js";
 import { byId, setIcon, setText } from "./dom.js";
 import { endText, labelOf, percent, plural, probability, reasonText, sentence, sourceText } from "./format.js";
@@ -157,8 +157,7 @@ export class CallPage {
   #failed(error) {
     if (error instanceof ApiError && error.status === 401) return void this.#state("refused");
     if (error instanceof ApiError && error.status === 404) return void this.#state("unknown");
-    setText(byId("call-trouble"), errorWords(error));
-    byId("call-trouble").hidden = false;
+    this.#trouble(errorWords(error), "");
     this.#soon(RETRY_MS);
   }
 
@@ -218,10 +217,15 @@ export class CallPage {
     this.#drawVerdict(timeline);
     this.#drawScreen(timeline);
     this.#drawSteps();
-    const trouble = troubleOf(timeline);
-    setText(byId("call-trouble"), trouble);
-    byId("call-trouble").hidden = !trouble;
+    this.#trouble(troubleOf(timeline), restOf(timeline));
     setText(byId("call-statement"), statement(this.#policy, timeline));
+  }
+
+  /** One line that is always there, so that nothing moves. @param {string} trouble @param {string} rest where there is none */
+  #trouble(trouble, rest) {
+    setText(byId("call-trouble"), trouble || rest);
+    byId("call-trouble").title = trouble || rest;
+    byId("call-trouble").toggleAttribute("data-bad", Boolean(trouble));
   }
 
   /** @param {Timeline} timeline */

@@ -277,3 +277,13 @@ export function troubleOf(timeline) {
   if (last.rate_hz < 2) words.push(`The service is busy: this call is sampled ${last.rate_hz} times a second instead of 2.`);
   return words.join(" ");
 }
+
+/**
+ * What is said of the call where nothing keeps it from being judged.
+ * @param {Timeline} timeline
+ * @returns {string}
+ */
+export function restOf(timeline) {
+  if (timeline.state === "ended") return "The call is over; what is remembered of it stays for a quarter of an hour.";
+  return timeline.verdict ? "The call comes in and is judged as it should be." : "Waiting for the first verdict.";
+}
