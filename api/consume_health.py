@@ -15,10 +15,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from api.health import public_words
-from api.metrics import consumer_figures, exposition
+from api.metrics import consumer_figures, exposition, incidents_lost
 from api.server import listening_socket, url_of
 
 if TYPE_CHECKING:
+    from api.incidents.desk import IncidentDesk
     from api.settings import Settings
     from consumers.consume import Consumer
     from stream.pool import WorkerPool
@@ -27,14 +28,16 @@ log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def health_served(settings: Settings, consumer: Consumer, pool: WorkerPool) -> AsyncIterator[None]:
+async def health_served(
+    settings: Settings, consumer: Consumer, pool: WorkerPool, desk: IncidentDesk
+) -> AsyncIterator[None]:
     """`health_app` on the health port while the block runs; nothing if that is 0. Raises SettingsRefused."""
     if not settings.health_port:
         yield
         return
     with listening_socket(settings.host, settings.health_port) as listener:
         config = uvicorn.Config(
-            health_app(consumer, pool), log_config=None, access_log=False, server_header=False, lifespan="off"
+            health_app(consumer, pool, desk), log_config=None, access_log=False, server_header=False, lifespan="off"
         )
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]), name="health")
@@ -46,7 +49,7 @@ async def health_served(settings: Settings, consumer: Consumer, pool: WorkerPool
             await task
 
 
-def health_app(consumer: Consumer, pool: WorkerPool) -> Starlette:
+def health_app(consumer: Consumer, pool: WorkerPool, desk: IncidentDesk) -> Starlette:
     """Answers at `/livez`, `/readyz` and `/metrics`."""
 
     async def livez(request: Request) -> JSONResponse:
@@ -69,7 +72,7 @@ def health_app(consumer: Consumer, pool: WorkerPool) -> Starlette:
         return JSONResponse(answer, 503 if reasons else 200, {"Cache-Control": "no-store"})
 
     async def metrics(request: Request) -> Response:
-        return exposition(consumer_figures(consumer.status, pool.status))
+        return exposition([*consumer_figures(consumer.status, pool.status), incidents_lost(desk.lost)])
 
     return Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)])
 

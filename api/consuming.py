@@ -35,7 +35,7 @@ async def run_consumer(settings: Settings) -> None:
         await pool.start()
         async with running_incidents(incident_config(settings), Bus()) as incidents:
             consumer = Consumer(broker, pool, consume_config(settings), incidents.desk)
-            async with health_served(settings, consumer, pool):
+            async with health_served(settings, consumer, pool, incidents.desk):
                 await consumer.run(stop)
     finally:
         await pool.close()

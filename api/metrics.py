@@ -50,12 +50,18 @@ def service_figures(context: AppContext) -> list[Metric]:
         _gauge("verdict_age_seconds", "age of the latest verdict when it was made, of the stream that is latest",
                max((info.verdict.age_ms / 1000 for info in live if info.verdict is not None), default=0.0)),
         CounterMetricFamily("deepguard_events", "events on the bus since the start", context.bus.offset),
+        incidents_lost(context.incidents.desk.lost),
         *_frames([info.frames for info in live]),
     ]
     if context.gateway is not None:
         silent_s = context.gateway.unreachable_s
         figures.append(_gauge("broker_unreachable_seconds", "since when the broker has not answered", silent_s))
     return figures
+
+
+def incidents_lost(count: int) -> Metric:
+    """0 for good where the database keeps up: an alarm that is counted here was told, but is not kept."""
+    return CounterMetricFamily("deepguard_incidents_lost", "alarms (and ends of alarms) that were not kept", count)
 
 
 def consumer_figures(status: ConsumerStatus, workers: PoolStatus) -> list[Metric]:

@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from api.incidents.desk import WAITING
 from api.metrics import consumer_figures, exposition
 from consumers.status import ConsumerStatus, PartitionStatus
 from stream.pool_config import PoolStatus
 from tests.api.calls import running_call
+from tests.stream.cases import opened_case, over
 
 if TYPE_CHECKING:
     from tests.api.rig import Rig
@@ -31,10 +33,26 @@ def test_a_service_tells_of_its_streams_without_naming_them(rig: Rig) -> None:
     assert answer.headers["content-type"].startswith("text/plain; version=")
     assert busy["deepguard_streams"] == idle["deepguard_streams"] + 1
     assert busy["deepguard_events_total"] > idle["deepguard_events_total"]
+    assert busy["deepguard_incidents_lost_total"] == 0
     assert busy["deepguard_workers_ready"] == busy["deepguard_workers_wanted"] == 1
     assert "deepguard_frames received" in busy
     assert busy["process_resident_memory_bytes"] > 0
     assert "metrics-call" not in answer.text
+
+
+def test_a_lost_incident_shows(rig: Rig) -> None:
+    """As many changes at once as nobody could write."""
+    desk = rig.context.incidents.desk
+    with rig.client() as client:
+        before = figures(client.get("/metrics").text)["deepguard_incidents_lost_total"]
+
+        def flood() -> None:
+            for number in range(2 * WAITING):
+                desk.alarm(over(opened_case(f"flood-{number}")))
+
+        rig.call(flood)
+        after = figures(client.get("/metrics").text)["deepguard_incidents_lost_total"]
+    assert after - before == WAITING
 
 
 def test_a_consumer_tells_of_its_partitions() -> None:
