@@ -129,6 +129,9 @@ function labelled(joined, label) {
 
 /** One chart inside `host`, drawn anew by `draw`; never scrolls, never changes its size. */
 export class Chart {
+  /** @type {Scale} */
+  #scale = { from: 0, to: 1, maxStep: Infinity, axis: "linear" };
+
   /** @param {HTMLElement} host @param {{axis: "linear"|"odds", left: string, right: string}} look words under the axis */
   constructor(host, look) {
     this.axis = look.axis;
@@ -140,6 +143,9 @@ export class Chart {
     this.limits.className = "plot-limits";
     this.limits.hidden = true;
     for (const kind of ["alarm", "over"]) this.limits.appendChild(document.createElement("i")).dataset.kind = kind;
+    this.cursor = this.plot.appendChild(document.createElement("i"));
+    this.cursor.className = "plot-cursor";
+    this.cursor.hidden = true;
     this.marks = document.createElement("div");
     this.marks.className = "plot-marks";
     this.svg = this.plot.appendChild(document.createElementNS(SVG, "svg"));
@@ -177,9 +183,15 @@ export class Chart {
     this.limits.hidden = !shown;
   }
 
+  /** A place that something else on the page is about. Call it after `draw`. @param {number} x */
+  setCursor(x) {
+    this.cursor.hidden = false;
+    this.cursor.style.left = `${across(x, this.#scale) / (WIDTH / 100)}%`;
+  }
+
   /** @param {readonly Point[]} points @param {Omit<Scale, "axis">} range */
   draw(points, range) {
-    const scale = { ...range, axis: this.axis };
+    const scale = this.#scale = { ...range, axis: this.axis };
     const shown = points.filter((point) => point.x >= scale.from - scale.maxStep);
     const joined = runs(shown, scale.maxStep);
     const last = shown.at(-1);

@@ -6,6 +6,7 @@ import { apiKey, keyRefused, requestJson } from "./http.js";
 import { AlarmPanel } from "./incidents.js";
 import { Router } from "./router.js";
 import { ConnectionNotice, HealthNotice, KeyDialog, showWhipAddress } from "./status.js";
+import { SourcePanel } from "./sources.js";
 import { Store } from "./store.js";
 import { UploadPanel } from "./upload.js";
 import { Wall } from "./wall.js";
@@ -24,6 +25,7 @@ const notice = new ConnectionNotice(() => client.retryNow());
 const alarms = new AlarmPanel({ onDecided: () => call.connected() });
 const call = new CallPage({ onLook: (incident) => alarms.open(incident), onKey: () => keyDialog.open() });
 const router = new Router((route) => call.show(route));
+const sources = new SourcePanel({ onRefused: askKey });
 const uploads = new UploadPanel({ onRefused: askKey });
 const webcam = new WebcamPanel({
   onStart: (stream) => wall.addMine(stream),
@@ -46,12 +48,16 @@ const client = new LiveClient(new URL("ws", document.baseURI).href.replace(/^htt
 
 store.subscribe((state, before) => {
   wall.show(state);
-  if (state.streams !== before.streams) call.others(state.streams);
+  if (state.streams !== before.streams) {
+    sources.show(state.streams);
+    call.others(state.streams);
+  }
   if (state.connection === before.connection) return;
   notice.show(state.connection, Date.now());
   if (state.connection.state === "live" && before.connection.state !== "live") {
     health.check();
     alarms.refresh();
+    sources.refresh();
     call.connected();
   }
   if (state.connection.state === "refused") {
@@ -81,6 +87,7 @@ async function readLimits() {
   const limits = await requestJson("v1/limits", { cache: "no-store" });
   uploads.setLimits({ maxBytes: limits.max_upload_bytes, extensions: limits.upload_extensions });
   wall.setBand(limits.undecided ?? null);
+  sources.form.setKeyed(limits.auth_required);
   byId("key-button").hidden = !limits.auth_required;
   return Boolean(limits.auth_required);
 }

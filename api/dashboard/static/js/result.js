@@ -8,7 +8,7 @@ import { labelOf, secondsText, sentence } from "./format.js";
 
 /**
  * @param {FileResult} result
- * @returns {{root: HTMLElement, parts: Record<string, any>}}
+ * @returns {{root: HTMLElement, parts: Record<string, any>, chart: Chart|null}}
  */
 export function resultBlock(result) {
   const block = clone("result-template");
@@ -20,8 +20,7 @@ export function resultBlock(result) {
   setText(parts.reason, sentence(result.reason_text));
   showBars(parts, result);
   showFacts(parts.facts, result);
-  if (result.frame_predictions?.length) showChart(parts, result.frame_predictions);
-  return block;
+  return { ...block, chart: result.frame_predictions?.length ? showChart(parts, result.frame_predictions) : null };
 }
 
 /** @param {Record<string, any>} parts @param {FileResult} result */
@@ -53,14 +52,16 @@ function showFacts(list, result) {
   }
 }
 
-/** @param {Record<string, any>} parts @param {{pts_s: number, prob_fake: number|null}[]} frames */
+/** @param {Record<string, any>} parts @param {{pts_s: number, prob_fake: number|null}[]} frames @returns {Chart} */
 function showChart(parts, frames) {
   const [from, to] = [frames[0].pts_s, frames[frames.length - 1].pts_s];
   const points = frames.map((frame) => ({ x: frame.pts_s, p: frame.prob_fake === null ? null : frame.prob_fake / 100 }));
   const look = { axis: /** @type {const} */ ("linear"), left: secondsText(from), right: secondsText(to) };
   parts["chart-figure"].hidden = false;
-  new Chart(parts.chart, look).draw(points, { from, to, maxStep: Infinity });
+  const chart = new Chart(parts.chart, look);
+  chart.draw(points, { from, to, maxStep: Infinity });
   setText(parts["chart-caption"], "Probability of a fake, frame by frame");
+  return chart;
 }
 
 /**
@@ -72,19 +73,19 @@ function showChart(parts, frames) {
  */
 export function showPictures(parts, picture, heat, problem) {
   parts.pictures.hidden = false;
-  paint(parts.picture, picture);
-  paint(parts.heat, heat);
+  for (const [canvas, bitmap] of [[parts.picture, picture], [parts.heat, heat]]) {
+    if (bitmap) paint(canvas, bitmap);
+    bitmap?.close();
+  }
   parts.heat.hidden = heat === null;
   parts["heat-switch"].hidden = heat === null;
   parts["heat-on"].addEventListener("change", () => { parts.heat.hidden = !parts["heat-on"].checked; });
   setText(parts["heat-caption"], problem || "Warmer where it speaks for a fake");
 }
 
-/** @param {HTMLCanvasElement} canvas @param {ImageBitmap|null} bitmap */
-function paint(canvas, bitmap) {
-  if (!bitmap) return;
-  canvas.width = bitmap.width;
-  canvas.height = bitmap.height;
-  canvas.getContext("2d")?.drawImage(bitmap, 0, 0);
-  bitmap.close();
+/** @param {HTMLCanvasElement} canvas @param {ImageBitmap|HTMLCanvasElement} picture */
+export function paint(canvas, picture) {
+  canvas.width = picture.width;
+  canvas.height = picture.height;
+  canvas.getContext("2d")?.drawImage(picture, 0, 0);
 }

@@ -1,18 +1,17 @@
-/** The panel "Check a picture or video": a queue of files, judged one after the other. */
+/** The panel "Check a picture or video": a bounded queue of files, judged one after the other. */
 
-import { byId, clone, setIcon, setText } from "./dom.js";
-import { bytesText, sentence } from "./format.js";
-import { ApiError, errorWords } from "./http.js";
-import { heatMap, judge, kindOf } from "./judge.js";
-import { resultBlock, showPictures } from "./result.js";
+import { byId, setText } from "./dom.js";
+import { bytesText, plural } from "./format.js";
+import { ApiError } from "./http.js";
+import { Job } from "./job.js";
 
-const PICTURE_PX = 480;
+const MAX_JOBS = 50;
 
 /** @typedef {{maxBytes: number, extensions: string[]}} Limits */
 
 export class UploadPanel {
-  /** @type {Job[]} */
-  #waiting = [];
+  /** @type {Job[]} newest first, as on the page */
+  #jobs = [];
   #busy = false;
   /** @type {Limits} */
   #limits = { maxBytes: Infinity, extensions: [] };
@@ -22,6 +21,7 @@ export class UploadPanel {
     this.handlers = handlers;
     this.input = byId("upload-input");
     byId("upload-choose").addEventListener("click", () => this.input.click());
+    byId("upload-clear").addEventListener("click", () => this.#clear());
     this.input.addEventListener("change", () => {
       this.add([...this.input.files]);
       this.input.value = "";
@@ -37,16 +37,25 @@ export class UploadPanel {
     setText(byId("upload-limits"), `${names.join(", ")}, up to ${bytesText(limits.maxBytes)}`);
   }
 
-  /** @param {File[]} files */
+  /** Those that do not fit beside what still waits are left out, which is said. @param {File[]} files */
   add(files) {
-    for (const file of files) {
-      const job = new Job(file, () => this.#drop(job));
-      byId("queue").prepend(job.root);
-      const refusal = this.#refusal(file);
-      if (refusal) job.fail(refusal);
-      else this.#waiting.push(job);
-    }
+    const pending = this.#jobs.filter((job) => !job.isOver);
+    const taken = files.slice(0, MAX_JOBS - pending.length);
+    for (const job of this.#jobs.filter((old) => old.isOver).slice(MAX_JOBS - pending.length - taken.length)) this.#forget(job);
+    for (const file of taken) this.#addJob(file);
+    const left = files.length - taken.length;
+    setText(byId("upload-status"), left ? `${plural(left, "file")} left out: at most ${MAX_JOBS} wait at a time.` : "");
     this.#next();
+  }
+
+  /** @param {File} file */
+  #addJob(file) {
+    const job = new Job(file, { onRemove: () => this.#drop(job), onRetry: () => this.#next() });
+    this.#jobs.unshift(job);
+    byId("queue").prepend(job.root);
+    const refusal = this.#refusal(file);
+    if (refusal) job.fail(refusal, false);
+    this.#showTools();
   }
 
   /** What need not be sent to be refused. @param {File} file @returns {string} */
@@ -61,21 +70,40 @@ export class UploadPanel {
   }
 
   async #next() {
-    if (this.#busy) return;
-    const job = this.#waiting.shift();
-    if (!job) return;
+    const job = this.#jobs.findLast((waiting) => waiting.isWaiting);
+    if (this.#busy || !job) return;
     this.#busy = true;
     const error = await job.run();
     this.#busy = false;
     if (error instanceof ApiError && error.status === 401) this.handlers.onRefused();
+    setText(byId("upload-status"), job.spoken);
+    this.#showTools();
     this.#next();
   }
 
   /** @param {Job} job */
   #drop(job) {
-    this.#waiting = this.#waiting.filter((other) => other !== job);
-    job.cancel();
+    this.#forget(job);
     byId("upload-choose").focus({ preventScroll: true });
+  }
+
+  /** @param {Job} job */
+  #forget(job) {
+    job.cancel();
+    this.#jobs = this.#jobs.filter((other) => other !== job);
+    this.#showTools();
+  }
+
+  #clear() {
+    for (const job of this.#jobs.filter((old) => old.isOver)) this.#forget(job);
+    byId("upload-choose").focus({ preventScroll: true });
+  }
+
+  #showTools() {
+    const over = this.#jobs.filter((job) => job.isOver).length;
+    byId("upload-tools").hidden = this.#jobs.length < 2;
+    byId("upload-clear").disabled = over === 0;
+    setText(byId("upload-count"), `${over} of ${plural(this.#jobs.length, "file")} done`);
   }
 
   /** A file dropped beside the field must not replace the page. @param {HTMLElement} zone */
@@ -90,80 +118,5 @@ export class UploadPanel {
       zone.removeAttribute("data-over");
       this.add([...(event.dataTransfer?.files ?? [])]);
     });
-  }
-}
-
-/** One file of the queue and its block on the page. */
-class Job {
-  #abort = new AbortController();
-
-  /** @param {File} file @param {() => void} onRemove */
-  constructor(file, onRemove) {
-    const { root, parts } = clone("job-template");
-    this.file = file;
-    this.root = root;
-    this.parts = parts;
-    const kind = kindOf(file.name);
-    setIcon(parts.kind, kind === "image" ? "image" : kind === "video" ? "film" : "file");
-    setText(parts.name, file.name);
-    setText(parts.size, bytesText(file.size));
-    parts.remove.setAttribute("aria-label", `Remove ${file.name}`);
-    parts.remove.addEventListener("click", onRemove);
-    parts.progress.setAttribute("aria-label", `Progress of ${file.name}`);
-    this.#show("waiting", "Waiting", 0);
-  }
-
-  /** Never raises. @returns {Promise<unknown>} the error it showed, if there was one */
-  async run() {
-    const options = { signal: this.#abort.signal, onProgress: this.#progressed.bind(this) };
-    try {
-      const result = await judge(this.file, options);
-      const { root, parts } = resultBlock(result);
-      this.parts.result.replaceChildren(root);
-      this.parts.result.hidden = false;
-      if (result.file_type === "image") await this.#pictures(parts, result.probabilities.FAKE !== null);
-      this.#show("done", "", 1);
-      return null;
-    } catch (error) {
-      this.fail(errorWords(error));
-      return error;
-    }
-  }
-
-  cancel() {
-    this.#abort.abort();
-    this.root.remove();
-  }
-
-  /** @param {string} words */
-  fail(words) {
-    this.#show("failed", sentence(words), 0);
-  }
-
-  /** @param {Record<string, any>} parts @param {boolean} scored */
-  async #pictures(parts, scored) {
-    this.#progressed({ phase: "judging", share: null });
-    const picture = await createImageBitmap(this.file, { resizeWidth: PICTURE_PX, resizeQuality: "high" }).catch(() => null);
-    try {
-      const heat = scored ? await heatMap(this.file, this.#abort.signal) : null;
-      showPictures(parts, picture, heat, scored ? "" : "No heat map: there is no score to explain.");
-    } catch (error) {
-      showPictures(parts, picture, null, `No heat map: ${errorWords(error)}`);
-    }
-  }
-
-  /** @param {import("./judge.js").Progress} progress */
-  #progressed({ phase, share }) {
-    const words = phase === "uploading" ? "Sending" : "Judging";
-    this.#show("running", `${words}…`, share);
-  }
-
-  /** @param {string} state @param {string} words @param {number|null} share */
-  #show(state, words, share) {
-    const { progress, status } = this.parts;
-    this.root.dataset.state = state;
-    if (share === null) progress.removeAttribute("value");
-    else progress.value = share;
-    setText(status, words);
   }
 }

@@ -1,0 +1,101 @@
+/** A judged video, frame by frame: a slider along its chart, the frame, and the heat map over it. */
+
+import { Clip } from "./clip.js";
+import { setText } from "./dom.js";
+import { probability, secondsText } from "./format.js";
+import { errorWords } from "./http.js";
+import { heatMap } from "./judge.js";
+import { paint } from "./result.js";
+
+/** @typedef {{pts_s: number, prob_fake: number|null}} Frame  in percent */
+
+const SETTLE_MS = 350;      // heat maps cost the service a judgement: none while the slider moves
+
+export class ClipLook {
+  /** @type {Clip|null} */
+  #clip = null;
+  /** @type {Map<number, ImageBitmap|string>} by frame: the heat map, or why there is none */
+  #heat = new Map();
+  #timer = 0;
+  #at = 0;
+
+  /**
+   * @param {Record<string, any>} parts of the result's block
+   * @param {import("./chart.js").Chart} chart
+   * @param {readonly Frame[]} frames
+   * @param {AbortSignal} signal
+   */
+  constructor(parts, chart, frames, signal) {
+    this.parts = parts;
+    this.chart = chart;
+    this.frames = frames;
+    this.signal = signal;
+  }
+
+  /** Never raises. Begins with the most suspicious frame. @param {File} file */
+  async open(file) {
+    const { parts, frames } = this;
+    parts.scrub.max = String(frames.length - 1);
+    parts.scrub.value = String(mostSuspicious(frames));
+    parts["scrub-field"].hidden = false;
+    parts.scrub.addEventListener("input", () => this.#moved());
+    parts["heat-on"].addEventListener("change", () => this.#showHeat());
+    this.#clip = await Clip.open(file).catch(() => null);
+    parts.pictures.hidden = !this.#clip;
+    await this.#moved();
+  }
+
+  close() {
+    clearTimeout(this.#timer);
+    this.#clip?.close();
+    for (const heat of this.#heat.values()) if (typeof heat !== "string") heat.close();
+  }
+
+  async #moved() {
+    this.#at = Number(this.parts.scrub.value);
+    const { pts_s, prob_fake } = this.frames[this.#at];
+    const said = prob_fake === null ? "no face to judge" : `${probability(prob_fake / 100)} fake`;
+    const words = `At ${secondsText(pts_s)}: ${said}`;
+    this.parts.scrub.setAttribute("aria-valuetext", words);
+    setText(this.parts["scrub-words"], this.#clip ? words : `${words}. This browser cannot show the frame.`);
+    this.chart.setCursor(pts_s);
+    clearTimeout(this.#timer);
+    if (this.#clip) await this.#showFrame(this.#clip, this.#at);
+  }
+
+  /** @param {Clip} clip @param {number} at */
+  async #showFrame(clip, at) {
+    const canvas = await clip.frameAt(this.frames[at].pts_s).catch(() => null);
+    if (!canvas || at !== this.#at) return;
+    paint(this.parts.picture, canvas);
+    this.#showHeat();
+    if (!this.#heat.has(at)) this.#timer = setTimeout(() => this.#fetchHeat(canvas, at), SETTLE_MS);
+  }
+
+  /** @param {HTMLCanvasElement} canvas @param {number} at */
+  async #fetchHeat(canvas, at) {
+    if (this.frames[at].prob_fake === null) {
+      this.#heat.set(at, "No heat map: there is no score to explain.");
+    } else {
+      const picture = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.95));
+      const heat = await heatMap(new File([picture], "frame.jpg"), this.signal).catch((error) => `No heat map: ${errorWords(error)}`);
+      this.#heat.set(at, heat);
+    }
+    if (at === this.#at) this.#showHeat();
+  }
+
+  #showHeat() {
+    const heat = this.#heat.get(this.#at);
+    const there = heat !== undefined && typeof heat !== "string";
+    this.parts.heat.hidden = !there || !this.parts["heat-on"].checked;
+    this.parts["heat-switch"].hidden = typeof heat === "string";
+    if (there) paint(this.parts.heat, heat);
+    const words = heat === undefined ? "The heat map is on its way…" : "Warmer where it speaks for a fake";
+    setText(this.parts["heat-caption"], typeof heat === "string" ? heat : words);
+  }
+}
+
+/** @param {readonly Frame[]} frames @returns {number} its place */
+function mostSuspicious(frames) {
+  return frames.reduce((best, frame, at) => ((frame.prob_fake ?? -1) > (frames[best].prob_fake ?? -1) ? at : best), 0);
+}
