@@ -23,23 +23,26 @@ def train(      # noqa: PLR0913 - a command's parameters are its options
     epochs: Annotated[int, typer.Option(help="passes over the pairs", min=1)] = 2,
     folds: Annotated[int, typer.Option(help="of the cross-validation on swapped clips", min=2)] = 5,
     exclude: Annotated[list[str] | None, typer.Option(help="group (person or clip) that must stay unseen")] = None,
+    hold_out: Annotated[str, typer.Option(help="family of pseudo-fakes that is judged but not trained on")] = "",
     seed: Annotated[int, typer.Option(help="of all random choices")] = 0,
+    smoke: Annotated[bool, typer.Option("--smoke", help="next to nothing of everything: do all parts work?")] = False,
     research: Annotated[bool, typer.Option(help="allow data that may not be shipped; not to be exported")] = False,
 ) -> None:
     """Train and evaluate one phase of the network. Needs the extra `train`; takes minutes to hours."""
     from api.terminal import run, step_progress
     from detector.errors import DetectorError
     from detector.training.config import Phase, TrainConfig
+    from detector.training.config import smoke as as_smoke
 
     def work() -> None:
         fit = with_extra("detector.training.fit")
         config = TrainConfig(
             data_dir=data, base_weights=base_weights, run_dir=run_dir, cache_dir=cache_dir, phase=Phase(phase),
             train_pairs=pairs, epochs=epochs, folds=folds, seed=seed, research=research,
-            exclude_groups=frozenset(exclude or ()),
+            exclude_groups=frozenset(exclude or ()), held_out_family=hold_out,
         )
         with step_progress() as tell:
-            finished = fit.train(config, tell)
+            finished = fit.train(as_smoke(config) if smoke else config, tell)
         typer.echo(str(finished))
 
     run(work, DetectorError, ValueError)

@@ -33,7 +33,8 @@ _ARRAYS_LIMIT_BYTES = 96 * 1024 * 1024
 class Manifest:
     """What is known of a model beside its arrays. `trained` is free-form provenance: data, settings, results.
 
-    `calibration` is None for weights that were brought along and not yet calibrated.
+    `calibration` is None for weights that were brought along and not yet calibrated. What is not trained is the mere
+    structure of a network, and is refused by whoever reads it.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Manifest:
     trained: dict[str, Any]
     evidence: EvidenceStats | None = None
     takes: NetworkInput = field(default_factory=NetworkInput)
+    is_trained: bool = True
 
     @property
     def info(self) -> ModelInfo:
@@ -67,6 +69,8 @@ def read_manifest(folder: Path) -> Manifest:
 def _parse(content: dict[str, Any]) -> Manifest:
     if content["format"] != FORMAT:
         raise WeightsRefused(f"{MANIFEST_FILE}: expected format {FORMAT!r}, got {content['format']!r}")
+    if content.get("untrained", False):
+        raise WeightsRefused(f"{MANIFEST_FILE}: a structure without training is no model")
     ((arrays_file, sha256),) = content["files"].items()
     if "/" in arrays_file or "\\" in arrays_file or not arrays_file.endswith(".npz"):
         raise WeightsRefused(f"{MANIFEST_FILE}: expected the name of an npz beside it, got {arrays_file!r}")
@@ -137,6 +141,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "frequency": None if manifest.frequency is None else asdict(manifest.frequency),
         "evidence": None if manifest.evidence is None else asdict(manifest.evidence),
         "trained": manifest.trained,
+        **({} if manifest.is_trained else {"untrained": True}),
     }
     (folder / MANIFEST_FILE).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -7,6 +7,7 @@ DetectorError
 ├── FaceNotCroppable   a box leaves nothing to crop
 ├── UnknownBlob        bytes are not the format an internal file should have
 └── TrainingRefused    the training data or settings cannot give an honest model
+    └── NoTrainingData  there is nothing to train on
 """
 
 
@@ -36,3 +37,7 @@ class UnknownBlob(DetectorError):
 
 class TrainingRefused(DetectorError):
     """Training cannot start or its result may not be exported."""
+
+
+class NoTrainingData(TrainingRefused):
+    """There is nothing to train on."""

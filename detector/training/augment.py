@@ -45,9 +45,13 @@ class Coding:
 
 @dataclass(frozen=True, slots=True)
 class Degradation:
-    """All of it is decided here; `apply` draws nothing. `box_jitter` is shift x, shift y (of the box) and scale."""
+    """All of it is decided here; `apply` draws nothing. `box_jitter` is shift x, shift y (of the box) and scale.
+
+    `smoothing` is what beauty filters and denoisers do: grey levels up to which differences are smoothed away, or 0.
+    """
 
     face_px: float
+    smoothing: float
     blur_sigma_px: float
     sharpen: float
     noise_sd: float
@@ -65,6 +69,7 @@ def draw(rng: np.random.Generator, native_face_px: float) -> Degradation:
     face_px = min(native_face_px, float(np.exp(rng.uniform(np.log(low), np.log(high)))))
     return Degradation(
         face_px=face_px,
+        smoothing=float(rng.uniform(8, 40)) if rng.random() < 0.2 else 0.0,
         blur_sigma_px=float(rng.uniform(0.3, 1.3)) if rng.random() < 0.35 else 0.0,
         sharpen=float(rng.uniform(0.1, 0.6)) if rng.random() < 0.25 else 0.0,
         noise_sd=float(rng.exponential(2.5)) if rng.random() < 0.5 else 0.0,
@@ -86,6 +91,8 @@ def apply(rgb: Picture, face: DetectedFace, call: Degradation) -> tuple[Picture,
     """The picture as the call would bring it, and where the face is on it."""
     factor = min(1.0, call.face_px / min(face.box.width, face.box.height))
     rgb, face = scaled(rgb, face, factor)
+    if call.smoothing:
+        rgb = smoothed(rgb, call.smoothing)
     if call.blur_sigma_px:
         rgb = blurred(rgb, call.blur_sigma_px)
     rgb = _light(rgb, call)
@@ -169,6 +176,11 @@ def _face_sharpness(rgb: Picture, face: DetectedFace) -> float:
 def blurred(rgb: Picture, sigma_px: float) -> Picture:
     """Gaussian blur."""
     return np.asarray(cv2.GaussianBlur(rgb, (0, 0), sigma_px), dtype=np.uint8)
+
+
+def smoothed(rgb: Picture, levels: float) -> Picture:
+    """Skin without its texture, edges kept: a bilateral filter."""
+    return np.asarray(cv2.bilateralFilter(rgb, 7, levels, 3.0), dtype=np.uint8)
 
 
 def unsharp(rgb: Picture, amount: float) -> Picture:

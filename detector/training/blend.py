@@ -17,6 +17,8 @@ import numpy as np
 from detector.training.augment import code_once, shift_colours, unsharp
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from detector.training.data import Face
@@ -71,10 +73,27 @@ def swap(rng: np.random.Generator, target: Face, source: Face) -> Pair:
     aligned = _through_swapper(rng, source, target)
     if rng.random() < 0.3:
         aligned = unsharp(aligned, rng.uniform(0.2, 0.8))
-    mask = face_mask(rng, target.face, rgb.shape[:2])
-    mask = soften(rng, _deform(rng, mask, target.face), target.face)
     # What the source picture does not cover stays the target's own.
-    mask *= _coverage(source, target)
+    covered = _coverage(source, target)
+    return paste(rng, replace(target, rgb=rgb), (aligned, covered * soft_face_mask(rng, target)), "swap")
+
+
+def lips(rng: np.random.Generator, target: Face, source: Face) -> Pair:
+    """Another person's mouth alone, as lip-syncing tools replace it."""
+    aligned = _through_swapper(rng, source, target)
+    mask = soften(rng, mouth_mask(rng, target.face, target.rgb.shape[:2]), target.face)
+    return paste(rng, target, (aligned, mask * _coverage(source, target)), "lips")
+
+
+def soft_face_mask(rng: np.random.Generator, target: Face) -> Mask:
+    """A mask of the face with a deformed, feathered border."""
+    mask = face_mask(rng, target.face, target.rgb.shape[:2])
+    return soften(rng, _deform(rng, mask, target.face), target.face)
+
+
+def paste(rng: np.random.Generator, target: Face, inside: tuple[Picture, Mask], kind: str) -> Pair:
+    """A picture that lies on the target's face, matched in colour and blended in one of three ways."""
+    (aligned, mask), rgb = inside, target.rgb
     aligned = match_colours(aligned, rgb, mask, float(rng.uniform(0.6, 1.0)))
     blend = rng.choice(("alpha", "poisson", "two-band"), p=(0.5, 0.2, 0.3))
     if blend == "poisson":
@@ -84,10 +103,10 @@ def swap(rng: np.random.Generator, target: Face, source: Face) -> Pair:
     else:
         mask *= np.float32(rng.choice(_SWAP_STRENGTHS))
         fake = alpha_blend(aligned, rgb, mask)
-    return Pair(rgb, fake, mask, target.face, "swap")
+    return Pair(rgb, fake, mask, target.face, kind)
 
 
-def nearest_source(rng: np.random.Generator, target: Face, others: list[Face], tries: int = 48) -> Face:
+def nearest_source(rng: np.random.Generator, target: Face, others: Sequence[Face], tries: int = 48) -> Face:
     """Of some random other people, the one whose landmarks and light come closest."""
     wanted = _likeness(target)
     picks = [others[index] for index in rng.integers(0, len(others), tries)]
@@ -110,9 +129,9 @@ def _likeness(item: Face) -> NDArray[np.float64]:
 
 def face_mask(rng: np.random.Generator, face: DetectedFace, shape: tuple[int, int]) -> Mask:
     """A hard mask from five points: two half super-ellipses, now and then only the mouth."""
-    eyes, mouth, across, down, span = _axes(face)
     if rng.random() < 0.1:
-        return _ellipse(mouth, across, (0.75 * span * rng.uniform(0.8, 1.2), 0.5 * span), shape)
+        return mouth_mask(rng, face, shape)
+    eyes, mouth, across, down, span = _axes(face)
     exponent = rng.uniform(2.0, 2.6)
     half_width = 1.07 * span * rng.uniform(0.95, 1.15)
     centre = eyes + 0.35 * span * down
@@ -129,6 +148,12 @@ def face_mask(rng: np.random.Generator, face: DetectedFace, shape: tuple[int, in
     mask = np.zeros(shape, dtype=np.float32)
     cv2.fillPoly(mask, [np.rint(polygon).astype(np.int32)], 1.0)
     return mask
+
+
+def mouth_mask(rng: np.random.Generator, face: DetectedFace, shape: tuple[int, int]) -> Mask:
+    """A hard ellipse about the mouth."""
+    _, mouth, across, _, span = _axes(face)
+    return _ellipse(mouth, across, (0.75 * span * rng.uniform(0.8, 1.2), 0.5 * span), shape)
 
 
 def _axes(face: DetectedFace) -> tuple[Points, Points, Points, Points, float]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from detector.build import build_finder
 from detector.config import DetectorConfig
-from detector.errors import TrainingRefused
+from detector.errors import NoTrainingData, TrainingRefused
 from detector.training import data, samples
+from detector.training.families import Factory, families
+from detector.training.swapper import DrawSettings, draw_patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     from detector.training.config import TrainConfig
     from detector.training.data import Clip, Face, Still
+    from detector.training.families import Family
     from detector.training.samples import Samples
 
     Progress = Callable[[str, float], None]
@@ -46,9 +50,11 @@ def collect(config: TrainConfig, progress: Progress) -> Collection:
     data.refuse_unshippable(stills, config.research)
     locator = data.Locator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
     by_split = {split: [still for still in stills if still.split == split] for split in ("train", "val")}
-    made = {
-        split: _pseudo(config, split, by_split[split], locator, progress) for split in ("train", "val")
-    }
+    found = {split: _faces(config, split, by_split[split], locator, progress) for split in ("train", "val")}
+    faces = {split: found[split][0] for split in found}
+    settings = DrawSettings(config.autoencoder_steps, config.seed, config.cache_dir)
+    kinds = families(draw_patches(faces["train"], faces["val"], settings, progress))
+    made = {split: _pseudo(config, split, found[split], kinds, progress) for split in ("train", "val")}
     return Collection(
         train=made["train"],
         val=made["val"],
@@ -60,13 +66,12 @@ def collect(config: TrainConfig, progress: Progress) -> Collection:
 
 def _sources(config: TrainConfig) -> tuple[list[Still], list[Clip], list[Clip]]:
     table, pair_table = config.data_dir / "stills.csv", config.data_dir / "video_pairs.csv"
+    stills = data.read_folders(config.data_dir)
     if table.is_file():
-        stills = data.read_stills(table)
-        stills = [still for still in stills if still.label == "real" and (config.research or still.use == data.SHIP)]
-    else:
-        stills = data.read_folders(config.data_dir)
+        listed = data.read_stills(table)
+        stills += [still for still in listed if still.label == "real" and (config.research or still.use == data.SHIP)]
     if not stills:
-        raise TrainingRefused(f"{config.data_dir}: expected stills.csv or {{train,val}}/{{real,fake}} with pictures")
+        raise NoTrainingData(f"{config.data_dir}: expected stills.csv or {{train,val}}/{{real,fake}} with pictures")
     pairs = data.read_pairs(pair_table) if pair_table.is_file() else []
     real_clips = [data.Clip(path, path.stem, "not trained on", paired=False) for path in real_footage(config)]
     kept = data.without(stills, config.exclude_groups, lambda still: still.group)
@@ -78,22 +83,45 @@ def real_footage(config: TrainConfig) -> list[Path]:
     return sorted(path for folder in _REAL_FOLDERS for path in (config.data_dir / folder).glob("*.mp4"))
 
 
-def _pseudo(config: TrainConfig, split: str, stills: list[Still], locator: data.Locator, progress: Progress) -> Samples:
+def _faces(
+    config: TrainConfig, split: str, stills: list[Still], locator: data.Locator, progress: Progress
+) -> tuple[list[Face], list[Face]]:
+    """Usable real faces and usable fake ones of a split; fakes only where folders had some."""
     progress(f"faces: {split}", 0.0)
-    faces = [face for face in data.still_faces(stills, locator) if samples.usable(face)]
-    if len(faces) < _MIN_FACES:
-        raise TrainingRefused(f"{split}: {len(faces)} usable faces of at least {samples.MIN_FACE_PX:.0f} px, too few")
-    count = config.train_pairs if split == "train" else config.val_pairs
-    seed = config.seed if split == "train" else config.seed + 1_000_003
-    recipe = samples.Recipe(split, count, seed, _digest(still.path for still in stills))
-    tasks = [partial(samples.pseudo_pair, faces, (seed, index)) for index in range(count)]
+    labelled = ([still for still in stills if still.label == label] for label in ("real", "fake"))
+    faces = (data.still_faces(rows, locator, config.clip_frames) for rows in labelled)
+    real, fake = ([face for face in some if samples.usable(face)] for some in faces)
+    if len(real) < _MIN_FACES:
+        raise TrainingRefused(f"{split}: {len(real)} usable faces of at least {samples.MIN_FACE_PX:.0f} px, too few")
+    return real, fake
+
+
+def _pseudo(
+    config: TrainConfig, split: str, found: tuple[list[Face], list[Face]], kinds: Sequence[Family], progress: Progress
+) -> Samples:
+    """Pseudo-fakes of all families but the one that training may not see, and as many pairs of the folders' own."""
+    faces, fakes = found
+    is_training = split == "train"
+    count = config.train_pairs if is_training else config.val_pairs
+    seed = config.seed if is_training else config.seed + 1_000_003
+    held_out = config.held_out_family if is_training else ""
+    try:
+        factory = Factory(faces, kinds, held_out)
+    except ValueError as error:
+        raise TrainingRefused(str(error)) from error
+    made_of = json.dumps([[kind.name for kind in kinds], held_out, config.autoencoder_steps])
+    recipe = samples.Recipe(split, count, seed, _digest(f.name for f in (*faces, *fakes)), families=made_of)
+    tasks = [partial(samples.pseudo_pair, factory, (seed, index)) for index in range(count)]
+    if fakes:
+        tasks += [partial(samples.loose_pair, faces, fakes, (seed, count + index)) for index in range(count)]
     return samples.make(config.cache_dir, recipe, tasks, progress)
 
 
 def _footage(
     config: TrainConfig, name: str, clips: Sequence[Clip], locator: data.Locator, progress: Progress
 ) -> Samples:
-    recipe = samples.Recipe(name, config.clip_frames, config.seed, _digest(c.path for c in clips), config.clip_variants)
+    names = _digest(clip.path.name for clip in clips)
+    recipe = samples.Recipe(name, config.clip_frames, config.seed, names, config.clip_variants)
     known = samples.cached(config.cache_dir, recipe)
     if known is not None:
         return known
@@ -107,8 +135,8 @@ def _footage(
     return samples.make(config.cache_dir, recipe, tasks, progress)
 
 
-def _digest(paths: Iterable[Path]) -> str:
-    return hashlib.sha256("\n".join(path.name for path in paths).encode()).hexdigest()[:16]
+def _digest(names: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
 def _licences(items: Sequence[Still | Clip]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,9 @@ class TrainConfig:
     `base_weights`: npz of ImageNet weights named as Keras names them, `/` written as `|`. `cache_dir` keeps samples and
     features between runs; `run_dir` gets the result, and an interrupted run goes on there. `research` allows rows that
     are not marked for shipping; its result cannot be exported. `exclude_groups` are people and clips that must stay
-    unseen. `epochs` of phase `top` are passes over the pseudo-fakes.
+    unseen. `epochs` of phase `top` are passes over the pseudo-fakes. `held_out_family` is a kind of pseudo-fakes that
+    is only judged, never trained on. `autoencoder_steps` train the network that draws the family `decoded` (0: there is
+    no such family); `mask_weight` is that of the auxiliary loss of phase `top`, which says where a face was replaced.
     """
 
     data_dir: Path
@@ -39,6 +41,9 @@ class TrainConfig:
     clip_variants: int = 3
     folds: int = 5
     epochs: int = 2
+    held_out_family: str = ""
+    autoencoder_steps: int = 600
+    mask_weight: float = 0.5
     seed: int = 0
     research: bool = False
     exclude_groups: frozenset[str] = frozenset()
@@ -47,5 +52,14 @@ class TrainConfig:
         for name in ("train_pairs", "val_pairs", "clip_frames", "clip_variants", "epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.autoencoder_steps < 0 or self.mask_weight < 0:
+            raise ValueError("autoencoder_steps, mask_weight: expected at least 0")
         if self.folds < 2:
             raise ValueError(f"folds: expected at least 2, got {self.folds}")
+
+
+def smoke(config: TrainConfig) -> TrainConfig:
+    """The same with so little of everything that a run ends in minutes: it shows that all parts work, no more."""
+    return replace(
+        config, train_pairs=8, val_pairs=8, clip_frames=2, clip_variants=2, folds=2, epochs=1, autoencoder_steps=3
+    )

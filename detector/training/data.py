@@ -27,12 +27,16 @@ if TYPE_CHECKING:
     from detector.protocols import FaceFinder
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm"})
 SHIP = "ship"
 
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """One photo. `label` is "real" or "fake", `split` "train" or "val", `use` "ship" or "research"."""
+    """One photo, or one video of one person.
+
+    `label` is "real" or "fake", `split` "train" or "val", `use` "ship" or "research".
+    """
 
     path: Path
     label: str
@@ -55,11 +59,12 @@ class Clip:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Face:
-    """One face and the picture that it is on: uint8 (h, w, 3) RGB."""
+    """One face and the picture that it is on: uint8 (h, w, 3) RGB. `name` tells pictures apart."""
 
     rgb: NDArray[np.uint8]
     face: DetectedFace
     group: str
+    name: str = ""
 
 
 def read_stills(table: Path) -> list[Still]:
@@ -94,13 +99,13 @@ def _rows(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
 
 
 def read_folders(root: Path) -> list[Still]:
-    """Pictures under `root/{train,val}/{real,fake}`; each file is its own group, and its use is the owner's to give."""
+    """Pictures and videos under `root/{train,val}/{real,fake}`; each file is its own group, and its use the owner's."""
     return [
         Still(path, label, f"{split}/{label}/{path.stem}", "folder", split, SHIP, "the owner's")
         for split in ("train", "val")
         for label in ("real", "fake")
         for path in sorted((root / split / label).rglob("*"))
-        if path.suffix.lower() in PICTURE_SUFFIXES
+        if path.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES
     ]
 
 
@@ -162,16 +167,24 @@ def _face(numbers: list[float]) -> DetectedFace:
     return DetectedFace(FaceBox(*numbers[:4]), numbers[4], landmarks)
 
 
-def still_faces(stills: Iterable[Still], locator: Locator) -> list[Face]:
-    """The largest face of each photo; photos without one are left out."""
+def still_faces(stills: Iterable[Still], locator: Locator, frames: int = 1) -> list[Face]:
+    """The largest face of each photo, and of `frames` frames of each video; those without one are left out."""
     found = []
-    for still in stills:
-        rgb = read_rgb(still.path)
-        face = locator.locate(_key(still.path), rgb)
+    for still, key, rgb in _pictures(stills, frames):
+        face = locator.locate(key, rgb)
         if face is not None:
-            found.append(Face(rgb, face, still.group))
+            found.append(Face(rgb, face, still.group, key))
     locator.save()
     return found
+
+
+def _pictures(stills: Iterable[Still], frames: int) -> Iterator[tuple[Still, str, NDArray[np.uint8]]]:
+    for still in stills:
+        if still.path.suffix.lower() in VIDEO_SUFFIXES:
+            for index, rgb in enumerate(sample_frames(still.path, frames)):
+                yield still, f"{_key(still.path)}#{index}/{frames}", rgb
+        else:
+            yield still, _key(still.path), read_rgb(still.path)
 
 
 def clip_faces(clip: Clip, locator: Locator, count: int) -> list[tuple[Face, Face | None]]:

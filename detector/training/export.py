@@ -47,7 +47,7 @@ def manifest_of(folder: Path, arrays_file: str, report: dict[str, Any], version:
         version=version,
         arrays_file=arrays_file,
         sha256=sha256_of(folder / arrays_file),
-        calibration=parse_calibration(report["calibration"]),
+        calibration=None if report["calibration"] is None else parse_calibration(report["calibration"]),
         frequency=parse_frequency(report["frequency"]),
         evidence=parse_evidence(report.get("evidence")),
         trained={key: report[key] for key in ("settings", "licences", "fit", "results")},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from detector.arrays import MappedArrays, write_arrays
 from detector.artefact import parse_calibration, write_manifest
 from detector.build import build_finder, build_scorer
 from detector.config import DetectorConfig
-from detector.errors import TrainingRefused
+from detector.errors import NoTrainingData, TrainingRefused
 from detector.fusion import log_likelihood_ratio
 from detector.training import head, top
 from detector.training.calibrate import group_weights
@@ -29,9 +29,10 @@ from detector.training.evidence import clip_means, measure, score_clip
 from detector.training.export import ARRAYS_FILE, REPORT_FILE, SERVED_FILE, manifest_of
 from detector.training.features import Extractor, Features
 from detector.training.judge import Judged, judge
+from detector.training.plots import curves_png, sheet_png
 from detector.training.ranges import quantized
 from detector.xception import fold
-from detector.xception_graph import HEAD_BIAS, HEAD_KERNEL
+from detector.xception_graph import FEATURES, HEAD_BIAS, HEAD_KERNEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating[Any]]
     Progress = Callable[[str, float], None]
 
-SETTINGS_FILE, TRAINED_FILE = "settings.json", "trained.npz"
+SETTINGS_FILE, TRAINED_FILE, CURVES_FILE, EXAMPLES_FILE = "settings.json", "trained.npz", "curves.png", "examples.png"
 EVIDENCE_RATE_HZ = 5.0
 # Of the loss, the part that swapped footage has when there is any; the rest is pseudo-fakes.
 _CLIP_SHARE = 0.5
@@ -63,11 +64,15 @@ class _Material:
 def train(config: TrainConfig, progress: Progress) -> Path:
     """Train and evaluate one phase; returns the run's folder with arrays and report.
 
-    `progress(what, share)` is called often. Blocks for minutes. Raises TrainingRefused.
+    `progress(what, share)` is called often. Blocks for minutes. With no data the folder gets a structure that nobody
+    takes for a model. Raises TrainingRefused.
     """
     started = time.process_time()
     _open_run(config)
-    material = _prepare(config, progress)
+    try:
+        material = _prepare(config, progress)
+    except NoTrainingData:
+        return write_untrained(config)
     fitted = _fit_head if config.phase is Phase.HEAD else _fit_top
     arrays, clip_logits, details = fitted(config, material, progress)
     write_arrays(config.run_dir / ARRAYS_FILE, arrays)
@@ -106,6 +111,16 @@ def _evidence(
     return asdict(measure(series, list(clip_means(llr, clips["group"][fakes]).values())))
 
 
+def write_untrained(config: TrainConfig) -> Path:
+    """The network's structure, with base weights and a head that says nothing; it is served by nobody."""
+    head_arrays = {HEAD_KERNEL: np.zeros((FEATURES, 1), np.float32), HEAD_BIAS: np.zeros(1, np.float32)}
+    write_arrays(config.run_dir / SERVED_FILE, {**_base(config), **head_arrays})
+    report = {"settings": _settings(config), "licences": {}, "fit": {}, "results": {}, "calibration": None}
+    manifest = manifest_of(config.run_dir, SERVED_FILE, {**report, "frequency": None}, version="untrained")
+    write_manifest(config.run_dir, replace(manifest, is_trained=False))
+    return config.run_dir
+
+
 def _open_run(config: TrainConfig) -> None:
     """Make the run's folder, or go on with what an interrupted run of the same settings left there."""
     config.run_dir.mkdir(parents=True, exist_ok=True)
@@ -122,11 +137,7 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
 
 
 def _prepare(config: TrainConfig, progress: Progress) -> _Material:
-    try:
-        with np.load(config.base_weights, allow_pickle=False) as released:
-            base = fold(released)
-    except (OSError, ValueError) as error:
-        raise TrainingRefused(f"{config.base_weights.name}: no readable npz of base weights: {error}") from error
+    base = _base(config)
     collection = collect(config, progress)
     extractor = Extractor(base)
     features = {
@@ -134,6 +145,14 @@ def _prepare(config: TrainConfig, progress: Progress) -> _Material:
         for name, samples in (("train", collection.train), ("clips", collection.clips))
     }
     return _Material(collection, features, base)
+
+
+def _base(config: TrainConfig) -> Arrays:
+    try:
+        with np.load(config.base_weights, allow_pickle=False) as released:
+            return fold(released)
+    except (OSError, ValueError) as error:
+        raise TrainingRefused(f"{config.base_weights.name}: no readable npz of base weights: {error}") from error
 
 
 def _head_data(material: _Material) -> tuple[head.HeadData, int]:
@@ -172,13 +191,17 @@ def _fit_top(config: TrainConfig, material: _Material, progress: Progress) -> tu
         told = partial(progress, f"top: fold {index + 1} of {config.folds}")
         rows, done = np.flatnonzero(fold_of == index), config.run_dir / f"fold-{index}.npy"
         if not done.is_file():
-            arrays = top.fit_top(base, _parts(material, fold_of != index), cv_steps, config.seed, told)
+            plan, keep = top.Plan(cv_steps, config.seed, config.mask_weight), config.run_dir / f"fold-{index}.ckpt.npz"
+            arrays = top.fit_top(base, _parts(material, fold_of != index), plan, told, keep)
+            write_arrays(config.run_dir / f"fold-{index}.npz", arrays)
             np.save(done, top.score_top(arrays, material.features["clips"].middle, rows))
         logits[rows] = np.load(done)
     path = config.run_dir / TRAINED_FILE
     if not path.is_file():
         parts = _parts(material, np.ones(len(clips), dtype=np.bool_))
-        write_arrays(path, top.fit_top(base, parts, steps, config.seed, partial(progress, "top")))
+        plan, keep = top.Plan(steps, config.seed, config.mask_weight), config.run_dir / "top.ckpt.npz"
+        write_arrays(path, top.fit_top(base, parts, plan, partial(progress, "top"), keep))
+    _draw(config, material)
     details = {"steps": steps, "cv_steps": cv_steps, "rate": top.LEARNING_RATE}
     return {**material.base, **MappedArrays(path).arrays}, logits, details
 
@@ -194,6 +217,23 @@ def _parts(material: _Material, clip_rows: NDArray[np.bool_]) -> list[top.TopPar
     pseudo, clips = material.collection.train.rows, material.collection.clips.rows
     used = np.flatnonzero(clip_rows[::2])
     return [
-        top.TopPart(material.features["train"].middle, np.arange(len(pseudo) // 2), pseudo["group"][::2]),
-        top.TopPart(material.features["clips"].middle, used, clips["group"][::2][used]),
+        top.TopPart(_pictures(material, "train"), np.arange(len(pseudo) // 2), pseudo["group"][::2]),
+        top.TopPart(_pictures(material, "clips"), used, clips["group"][::2][used]),
     ]
+
+
+def _pictures(material: _Material, name: str) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
+    samples = material.collection.train if name == "train" else material.collection.clips
+    return material.features[name].middle, samples.masks
+
+
+def _draw(config: TrainConfig, material: _Material) -> None:
+    """Curves of all fits, and what the families of fakes look like."""
+    kept = sorted(config.run_dir.glob("*.ckpt.npz"))
+    curves_png(config.run_dir / CURVES_FILE, {path.name.split(".")[0]: top.losses_of(path) for path in kept})
+    samples = material.collection.train
+    fakes = {str(kind): np.flatnonzero((samples.rows["kind"] == kind) & (samples.rows["label"] == 1))[:12]
+             for kind in np.unique(samples.rows["kind"])}
+    shown = {kind: samples.rgb[rows] for kind, rows in fakes.items()}
+    reals = np.flatnonzero(samples.rows["label"] == 0)[:12]
+    sheet_png(config.run_dir / EXAMPLES_FILE, {"real": samples.rgb[reals], **shown})

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from detector.errors import FaceNotCroppable
@@ -26,14 +27,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector.training.data import Face
+    from detector.training.families import Factory
     from detector.types import FaceCrop
 
 MIN_FACE_PX = 64.0
 # A crop that is mostly repeated border looks like no call.
 _MIN_INSIDE = 0.85
-_SWAP_SHARE = 0.45
 _MATCHED_SHARE = 0.5
-_CODE_VERSION = 3
+_CODE_VERSION = 4
+MASK_SIDE = 14
+UNKNOWN = 255
 
 ROW = np.dtype(
     [
@@ -51,10 +54,14 @@ ROW = np.dtype(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """`rgb` uint8 (n, 224, 224, 3) RGB, on disk; `rows` one record each, with the fields of `ROW`."""
+    """`rgb` uint8 (n, 224, 224, 3) RGB, on disk; `rows` one record each, with the fields of `ROW`.
+
+    `masks` uint8 (n, 14, 14): how much of each cell was replaced, in 0..254; 255 where that is not known.
+    """
 
     rgb: NDArray[np.uint8]
     rows: NDArray[Any]
+    masks: NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -68,17 +75,19 @@ class _Sample:
     kind: str
     group: str
     degraded: bool
+    mask: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What decides a file of samples; another recipe is another file."""
+    """What decides a file of samples; another recipe is another file. `families` says how pseudo-fakes are made."""
 
     name: str
     count: int
     seed: int
     sources: str
     variants: int = 1
+    families: str = ""
 
 
 def usable(face: Face) -> bool:
@@ -93,21 +102,37 @@ def usable(face: Face) -> bool:
     return bool(across * down >= _MIN_INSIDE * (2 * half) ** 2)
 
 
-def pseudo_pair(faces: Sequence[Face], seed: tuple[int, int]) -> list[_Sample]:
-    """The real and the fake crop of pair `seed[1]`: self-blends and swaps, about as many."""
+def pseudo_pair(factory: Factory, seed: tuple[int, int]) -> list[_Sample]:
+    """The real and the fake crop of pair `seed[1]`, degraded alike."""
     rng = np.random.default_rng(seed)
-    target = faces[int(rng.integers(len(faces)))]
-    if rng.random() < 0.5:
-        target = blend.mirrored(target)
-    if rng.random() < _SWAP_SHARE:
-        pair = blend.swap(rng, target, blend.nearest_source(rng, target, list(faces)))
-    else:
-        pair = blend.self_blend(rng, target)
+    pair, target = factory.pair(rng)
     call = augment.draw(rng, min(target.face.box.width, target.face.box.height))
+    made = []
+    for label, rgb in enumerate((pair.real, pair.fake)):
+        crop = crop_face(*augment.apply(rgb, pair.face, call))
+        mask = replaced_cells(pair, call) if label else np.zeros((MASK_SIDE, MASK_SIDE), np.uint8)
+        made.append(_Sample(crop, label, seed[1], pair.kind, target.group, degraded=True, mask=mask))
+    return made
+
+
+def loose_pair(reals: Sequence[Face], fakes: Sequence[Face], seed: tuple[int, int]) -> list[_Sample]:
+    """A real and a fake face that have nothing to do with each other, degraded alike."""
+    rng = np.random.default_rng(seed)
+    drawn = [faces[int(rng.integers(len(faces)))] for faces in (reals, fakes)]
+    call = augment.draw(rng, min(min(item.face.box.width, item.face.box.height) for item in drawn))
     return [
-        _Sample(crop_face(*augment.apply(rgb, pair.face, call)), label, seed[1], pair.kind, target.group, degraded=True)
-        for label, rgb in enumerate((pair.real, pair.fake))
+        _Sample(crop_face(*augment.apply(item.rgb, item.face, call)), label, seed[1], "folder", item.group, True)
+        for label, item in enumerate(drawn)
     ]
+
+
+def replaced_cells(pair: blend.Pair, call: augment.Degradation) -> NDArray[np.uint8]:
+    """(14, 14) in 0..254: the pair's mask where the crop of its degraded picture has it."""
+    levels = np.repeat(np.rint(pair.mask * (UNKNOWN - 1)).astype(np.uint8)[:, :, None], 3, axis=2)
+    factor = min(1.0, call.face_px / min(pair.face.box.width, pair.face.box.height))
+    small, face = augment.scaled(levels, pair.face, factor)
+    crop = crop_face(small, augment.jittered(face, call.box_jitter))
+    return np.asarray(cv2.resize(crop.rgb[:, :, 0], (MASK_SIDE, MASK_SIDE), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def footage(frame: tuple[Face, Face | None], pair: int, seed: int, variants: int) -> list[_Sample]:
@@ -136,7 +161,6 @@ def make(
     cache: Path, recipe: Recipe, tasks: Sequence[Callable[[], list[_Sample]]], progress: Callable[[str, float], None]
 ) -> Samples:
     """Run the tasks on threads (codecs and OpenCV let go of the interpreter) and keep what they give, in order."""
-    rgb_file, rows_file = cache / f"{recipe.name}.rgb.npy", cache / f"{recipe.name}.rows.npy"
     stamp_file = cache / f"{recipe.name}.json"
     known = cached(cache, recipe)
     if known is not None:
@@ -145,14 +169,26 @@ def make(
     cache.mkdir(parents=True, exist_ok=True)
     crops: list[NDArray[np.uint8]] = []
     rows: list[tuple[Any, ...]] = []
+    masks: list[NDArray[np.uint8]] = []
     for done, sample in _run(tasks):
         crops.append(sample.crop.rgb)
         rows.append(_row(sample))
+        masks.append(np.full((MASK_SIDE, MASK_SIDE), UNKNOWN, np.uint8) if sample.mask is None else sample.mask)
         progress(f"samples: {recipe.name}", done / len(tasks))
-    np.save(rgb_file, np.stack(crops) if crops else np.zeros((0, CROP_SIZE_PX, CROP_SIZE_PX, 3), np.uint8))
-    np.save(rows_file, np.array(rows, dtype=ROW))
+    np.save(cache / f"{recipe.name}.rgb.npy", _stacked(crops, (CROP_SIZE_PX, CROP_SIZE_PX, 3)))
+    np.save(cache / f"{recipe.name}.masks.npy", _stacked(masks, (MASK_SIDE, MASK_SIDE)))
+    np.save(cache / f"{recipe.name}.rows.npy", np.array(rows, dtype=ROW))
     stamp_file.write_text(_stamp(recipe))
-    return Samples(np.load(rgb_file, mmap_mode="r"), np.load(rows_file))
+    return _load(cache, recipe)
+
+
+def _stacked(pictures: list[NDArray[np.uint8]], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.stack(pictures) if pictures else np.zeros((0, *shape), np.uint8)
+
+
+def _load(cache: Path, recipe: Recipe) -> Samples:
+    parts = [cache / f"{recipe.name}.{part}.npy" for part in ("rgb", "rows", "masks")]
+    return Samples(np.load(parts[0], mmap_mode="r"), np.load(parts[1]), np.load(parts[2]))
 
 
 def cached(cache: Path, recipe: Recipe) -> Samples | None:
@@ -160,7 +196,7 @@ def cached(cache: Path, recipe: Recipe) -> Samples | None:
     stamp_file = cache / f"{recipe.name}.json"
     if not stamp_file.is_file() or stamp_file.read_text() != _stamp(recipe):
         return None
-    return Samples(np.load(cache / f"{recipe.name}.rgb.npy", mmap_mode="r"), np.load(cache / f"{recipe.name}.rows.npy"))
+    return _load(cache, recipe)
 
 
 def _stamp(recipe: Recipe) -> str:

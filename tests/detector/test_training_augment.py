@@ -12,8 +12,8 @@ from tests.detector.pictures import portrait
 
 PERSON = portrait(4)
 NOTHING = augment.Degradation(
-    face_px=128, blur_sigma_px=0, sharpen=0, noise_sd=0, noise_seed=0, gain=1, gamma=1, coding=None, jpeg_quality=None,
-    box_jitter=(0, 0, 1),
+    face_px=128, smoothing=0, blur_sigma_px=0, sharpen=0, noise_sd=0, noise_seed=0, gain=1, gamma=1, coding=None,
+    jpeg_quality=None, box_jitter=(0, 0, 1),
 )  # fmt: skip
 
 

@@ -8,18 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.training import augment, blend
-from detector.training.calibrate import logistic
-from detector.training.evaluate import auc
+from detector.training import blend
 from tests.detector.pictures import face_at, portrait
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from detector.training.blend import Pair
 
 PEOPLE = [portrait(seed) for seed in range(8)]
-_BLOCK_PX = 8
 
 
 def pairs(count: int, seed: int) -> list[Pair]:
@@ -41,46 +36,6 @@ def test_halves_are_bit_identical_outside_the_mask_and_differ_inside() -> None:
         assert np.array_equal(pair.real[outside], pair.fake[outside])
         assert (pair.real[~outside] != pair.fake[~outside]).mean() > 0.05
         assert 0 <= pair.mask.min() <= pair.mask.max() <= 1
-
-
-def block_features(rgb: NDArray[np.uint8], outside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Mean, spread, edge energy and DC-free energy of 8x8 blocks that lie wholly outside."""
-    grey = rgb.astype(np.float64).mean(axis=2)
-    rows = []
-    for top in range(0, grey.shape[0] - _BLOCK_PX, _BLOCK_PX):
-        for left in range(0, grey.shape[1] - _BLOCK_PX, _BLOCK_PX):
-            place = np.s_[top : top + _BLOCK_PX, left : left + _BLOCK_PX]
-            if outside[place].all():
-                block = grey[place]
-                rows.append([block.mean(), block.std(), np.abs(np.diff(block, axis=0)).mean(), np.ptp(block)])
-    return np.log(np.array(rows).reshape(-1, 4) + 1)
-
-
-@pytest.mark.slow
-def test_blocks_outside_the_mask_do_not_give_the_label_away() -> None:
-    """The leak test: after the whole degradation, a classifier on blocks outside the dilated mask is at chance."""
-    rng = np.random.default_rng(5)
-    tables: dict[int, list[NDArray[np.float64]]] = {0: [], 1: []}
-    for pair in pairs(40, seed=2):
-        call = augment.draw(rng, 128.0)
-        mask = cv2.dilate((pair.mask > 0).astype(np.uint8), np.ones((41, 41), np.uint8))
-        for label, half in enumerate((pair.real, pair.fake)):
-            degraded, _ = augment.apply(half, pair.face, call)
-            size = (degraded.shape[1], degraded.shape[0])
-            outside = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) == 0
-            tables[label].append(block_features(degraded, outside))
-    half_count = len(tables[0]) // 2
-    train_x, train_y = stacked(tables, slice(0, half_count))
-    test_x, test_y = stacked(tables, slice(half_count, None))
-    centre, spread = train_x.mean(axis=0), train_x.std(axis=0)
-    weights, _ = logistic((train_x - centre) / spread, train_y, np.ones(len(train_y)), ridge=1e-3)
-    assert len(test_y) > 2000
-    assert abs(auc(test_y, (test_x - centre) / spread @ weights) - 0.5) < 0.03
-
-
-def stacked(tables: dict[int, list[NDArray[np.float64]]], part: slice) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    rows = [np.concatenate(tables[label][part]) for label in (0, 1)]
-    return np.concatenate(rows), np.repeat([0, 1], [len(rows[0]), len(rows[1])])
 
 
 def test_the_mask_covers_eyes_and_mouth_or_the_mouth_alone() -> None:

@@ -5,27 +5,33 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import av
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from api.cli import app
 from detector.artefact import open_arrays, read_manifest
 from detector.config import DetectorConfig
 from detector.engine import OpenVinoScorer
-from detector.errors import TrainingRefused
+from detector.errors import TrainingRefused, WeightsRefused
 from detector.preprocess import crop_face
-from detector.training import export
+from detector.training import export, top
 from detector.training.config import Phase, TrainConfig
 from detector.training.data import read_rgb
 from detector.training.evaluate import auc
 from detector.training.export import ARRAYS_FILE, REPORT_FILE
 from detector.training.fit import train
 from detector.training.head import HeadData, fit_heads
-from detector.training.top import TopPart, build_top, fit_top, load_top, read_top, score_top
+from detector.training.top import Plan, TopPart, build_top, fit_top, load_top, losses_of, mask_loss, read_top, score_top
 from tests.detector.pictures import MEDIA, network_arrays, portrait, released_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 
 def make_folders(root: Path) -> Path:
@@ -48,33 +54,49 @@ def make_folders(root: Path) -> Path:
 def settings(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     root = tmp_path_factory.mktemp("training")
     np.savez(root / "base.npz", **released_weights())
-    return TrainConfig(
-        data_dir=make_folders(root / "data"),
-        base_weights=root / "base.npz",
-        run_dir=root / "run",
-        cache_dir=root / "cache",
-        train_pairs=12,
-        val_pairs=12,
-        folds=2,
-        epochs=1,
-    )
+    return TrainConfig(make_folders(root / "data"), root / "base.npz", root / "run", root / "cache")
+
+
+def add_pair(root: Path) -> None:
+    """A clip of a face beside the same face with another mouth, listed as swapped footage is."""
+    rgb = read_rgb(MEDIA / "obama.jpg")
+    half = cv2.resize(rgb, (240, 300), interpolation=cv2.INTER_AREA)
+    swapped = half.copy()
+    swapped[140:230, 70:170] = cv2.GaussianBlur(half, (0, 0), 3)[140:230, 70:170]
+    encode(root / "pair.mp4", [np.concatenate([half, swapped], axis=1)] * 6)
+    (root / "video_pairs.csv").write_text("path,group,licence\npair.mp4,somebody,CC0-1.0\n")
+
+
+def encode(path: Path, frames: list[NDArray[np.uint8]]) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = frames[0].shape[1], frames[0].shape[0], "yuv420p"
+        for rgb in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        container.mux(stream.encode(None))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("phase", list(Phase))
-def test_from_pictures_to_a_served_model(settings: TrainConfig, phase: Phase, tmp_path: Path) -> None:
-    told: list[str] = []
-    config = TrainConfig(**{**{name: getattr(settings, name) for name in settings.__slots__}, "phase": phase,
-                            "run_dir": tmp_path / "run"})
-    run = train(config, lambda what, share: told.append(what))
-    report = json.loads((run / REPORT_FILE).read_text())
+def test_smoke_from_twenty_pictures_and_a_pair_to_a_served_model(
+    settings: TrainConfig, phase: Phase, tmp_path: Path
+) -> None:
+    add_pair(settings.data_dir)
+    done = CliRunner().invoke(app, [
+        "train", "--smoke", str(settings.data_dir), "--base-weights", str(settings.base_weights),
+        "--run-dir", str(tmp_path / "run"), "--cache-dir", str(settings.cache_dir), "--phase", phase,
+    ])  # fmt: skip
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "run" / REPORT_FILE).read_text())
     assert report["settings"]["phase"] == phase
-    assert "the owner's" in report["licences"]
+    assert report["licences"]["CC0-1.0"] == 1
+    assert report["licences"]["the owner's"] == 10, "the other ten are for judging"
     assert {row["name"] for row in report["results"]["pseudo_fakes"]} == {"network", "untrained head", "softness"}
-    assert told
+    assert (tmp_path / "run" / "curves.png").is_file() == (phase is Phase.TOP)
 
-    manifest = export.export(run, tmp_path / "weights", "9.9.9")
+    manifest = export.export(tmp_path / "run", tmp_path / "weights", "9.9.9")
     assert read_manifest(tmp_path / "weights") == manifest
     person = portrait(1)
     score = OpenVinoScorer(DetectorConfig(weights_dir=tmp_path / "weights")).score([crop_face(person.rgb, person.face)])
@@ -109,10 +131,13 @@ def test_a_later_phase_ships_only_if_it_is_clearly_better(tmp_path: Path, gain: 
     assert export.choose([tmp_path / "head", tmp_path / "top"]).name == chosen
 
 
-def test_without_pictures_there_is_no_training(settings: TrainConfig, tmp_path: Path) -> None:
+def test_without_pictures_there_is_a_structure_that_is_no_model(settings: TrainConfig, tmp_path: Path) -> None:
     config = TrainConfig(tmp_path, settings.base_weights, tmp_path / "run", tmp_path / "cache")
-    with pytest.raises(TrainingRefused, match=r"stills\.csv"):
-        train(config, lambda what, share: None)
+    run = train(config, lambda what, share: None)
+    with pytest.raises(WeightsRefused, match="no model"):
+        OpenVinoScorer(DetectorConfig(weights_dir=run))
+    with pytest.raises(TrainingRefused, match="no finished"):
+        export.export(run, tmp_path / "weights", "1")
 
 
 def test_base_weights_that_are_none_are_refused(settings: TrainConfig, tmp_path: Path) -> None:
@@ -142,8 +167,9 @@ def test_the_top_learns_and_its_arrays_go_both_ways() -> None:
     middle = rng.normal(0, 1, (64, 14, 14, 728)).astype(np.float16)
     middle[1::2, 2:12, 2:12, :200] += np.float16(2)
     base = network_arrays()
-    part = TopPart(middle, np.arange(24), np.repeat(["a", "b", "c"], 8))
-    trained = fit_top(base, [part], steps=30, seed=0, progress=lambda share: None)
+    masks = np.full((64, 14, 14), 255, np.uint8)
+    part = TopPart((middle, masks), np.arange(24), np.repeat(["a", "b", "c"], 8))
+    trained = fit_top(base, [part], Plan(30, seed=0), lambda share: None)
     logits = score_top(trained, middle, np.arange(48, 64))
     assert auc(np.tile([0, 1], 8), logits) > 0.9
 
@@ -151,3 +177,44 @@ def test_the_top_learns_and_its_arrays_go_both_ways() -> None:
     load_top(model, trained)
     again = read_top(model)
     assert all(np.array_equal(again[name], array) for name, array in trained.items())
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_killed_run_goes_on_to_the_same_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(top, "CHECKPOINT_STEPS", 2)
+    monkeypatch.setattr(top, "BATCH_PAIRS", 4)
+    rng = np.random.default_rng(2)
+    middle = rng.normal(0, 1, (32, 14, 14, 728)).astype(np.float16)
+    masks = rng.integers(0, 256, (32, 14, 14), dtype=np.uint8)
+    part = TopPart((middle, masks), np.arange(16), np.repeat(["a", "b"], 8))
+    plan = Plan(5, seed=4, mask_weight=0.5)
+
+    def killed_at(step: int) -> Callable[[float], None]:
+        def progress(share: float) -> None:
+            if round(share * plan.steps) == step:
+                raise Killed
+
+        return progress
+
+    whole = fit_top(network_arrays(), [part], plan, killed_at(99), tmp_path / "whole.npz")
+    with pytest.raises(Killed):
+        fit_top(network_arrays(), [part], plan, killed_at(3), tmp_path / "cut.npz")
+    assert len(losses_of(tmp_path / "cut.npz")) == 2
+    resumed = fit_top(network_arrays(), [part], plan, killed_at(99), tmp_path / "cut.npz")
+    assert losses_of(tmp_path / "cut.npz") == pytest.approx(losses_of(tmp_path / "whole.npz"), rel=1e-3)
+    assert len(set(losses_of(tmp_path / "whole.npz"))) == 5
+    for name, array in whole.items():
+        assert np.allclose(resumed[name].astype(np.float32), array.astype(np.float32), atol=2e-3), name
+
+
+def test_cells_that_are_not_known_cost_nothing() -> None:
+    wanted = np.array([[254, 0], [255, 255]], np.uint8).reshape(1, 2, 2, 1)
+    logits = np.array([[9.0, -9.0], [50.0, -50.0]], np.float32).reshape(1, 2, 2, 1)
+    assert float(mask_loss(wanted, logits)) < 1e-3
+    assert float(mask_loss(np.full_like(wanted, 255), logits)) == 0.0
+    assert float(mask_loss(wanted, -logits)) > 8

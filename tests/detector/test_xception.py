@@ -13,6 +13,7 @@ from detector.build import build_finder
 from detector.config import DetectorConfig, Precision, default_weights_dir
 from detector.engine import compile_cpu
 from detector.errors import UnknownBlob
+from detector.explain import LAYER_NAME, heat_maps
 from detector.preprocess import crop_face, scale_pixels
 from detector.training.data import read_rgb
 from detector.xception import build_keras, fold, layer_pairs
@@ -114,3 +115,24 @@ def run(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     answer = compile_cpu(build_graph(arrays, cut, rounds=precision is not Precision.FLOAT32), 1, precision)([pixels])
     return answer[0], answer[1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_the_map_of_the_forward_pass_is_grad_cam(pixels: NDArray[np.uint8]) -> None:
+    """Gradients of the logit at `block14_sepconv2_act`, averaged over each map, weigh the maps (Selvaraju 2017)."""
+    import keras
+    import tensorflow as tf
+
+    arrays, crops = network_arrays(), pixels[:3]
+    model = build_keras(arrays)
+    both = keras.Model(model.input, [model.get_layer(LAYER_NAME).output, model.output])
+    with tf.GradientTape() as tape:
+        maps, logits = both(scale_pixels(crops))
+        gradients = tape.gradient(logits, maps)
+    weighted = tf.reduce_sum(maps * tf.reduce_mean(gradients, axis=(1, 2), keepdims=True), axis=-1)
+    expected = heat_maps(weighted.numpy())
+    ours = heat_maps(run(arrays, crops, Precision.FLOAT32)[1])
+    assert expected.max(axis=(1, 2)).tolist() == [1.0, 1.0, 1.0]
+    assert np.ptp(expected, axis=(1, 2)).min() > 0.5, "a flat map proves nothing"
+    assert np.abs(ours - expected).max() <= 1e-3
