@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,11 @@ from api.judging import Judging
 from api.limits import Limiter
 from api.peers import Peers, PeersConfig
 from api.problems import install_error_handlers
+from api.pull.dial import Dialer
+from api.pull.policy import PullPolicy
+from api.pull.puller import PullConfig
+from api.pull.pulls import Pulls, PullsConfig
+from api.rtc_hardening import Network
 from api.settings import Settings
 from api.sources import Sources, SourcesConfig
 from api.uploads import FORM_OVERHEAD_BYTES, Spool
@@ -114,6 +119,8 @@ async def running_context(settings: Settings, bus: Bus, service: StreamService) 
         stack.push_async_callback(peers.close)
         sources = Sources(sources_config(settings), service)
         stack.push_async_callback(sources.close)
+        pulls = Pulls(pulls_config(settings), service)
+        stack.push_async_callback(pulls.close)
         incidents = await stack.enter_async_context(running_incidents(incident_config(settings), bus))
         await stack.enter_async_context(kept_alarms(service, incidents.desk, bus))
         judging = Judging(service, VerdictCache(), files_at_once(settings))
@@ -130,6 +137,7 @@ async def running_context(settings: Settings, bus: Bus, service: StreamService) 
             bus=bus,
             peers=peers,
             sources=sources,
+            pulls=pulls,
             auth=KeyRing(key.get_secret_value() for key in settings.api_keys),
             limiter=Limiter(settings.upload_rate_per_min, settings.offer_rate_per_min),
             spool=spool,
@@ -160,6 +168,17 @@ def sources_config(settings: Settings) -> SourcesConfig:
     """The part of the settings that concerns streams that come in by themselves."""
     host = "127.0.0.1" if settings.host == "localhost" else settings.host
     return SourcesConfig(host, settings.is_loopback, settings.udp_ports, settings.max_streams)
+
+
+def pulls_config(settings: Settings) -> PullsConfig:
+    """The part of the settings that concerns streams that are fetched."""
+    networks = tuple(ip_network(network) for network in settings.pull_networks)
+    policy = PullPolicy(frozenset(settings.pull_schemes), settings.pull_hosts, networks)
+    loopback = any(network.is_loopback for network in networks)
+    return PullsConfig(
+        settings.max_streams, Dialer(policy), PullConfig(retry_s=settings.pull_retry_s),
+        Network(loopback, settings.udp_ports),
+    )
 
 
 def ice_servers(settings: Settings) -> IceServers:

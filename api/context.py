@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from api.limits import Limiter
     from api.live import Watcher
     from api.peers import Peers
+    from api.pull.pulls import Pulls
     from api.settings import Settings
     from api.sources import Sources
     from api.uploads import Spool
@@ -33,6 +34,7 @@ class AppContext:
     bus: Bus
     peers: Peers
     sources: Sources
+    pulls: Pulls
     auth: KeyRing
     limiter: Limiter
     spool: Spool

@@ -7,18 +7,16 @@ the first that sends where only this machine can.
 from __future__ import annotations
 
 import asyncio
-import struct
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import structlog
-from aiortc.codecs.h264 import h264_depayload
-from aiortc.codecs.vpx import vp8_depayload
-from aiortc.rtp import RTCP_PSFB_PLI, RtcpByePacket, RtcpPacket, RtcpPsfbPacket, RtpPacket, is_rtcp
+from aiortc.rtp import RtpPacket, is_rtcp
 
 from api.live_source import LiveSource
-from stream.sources.webrtc import Fragment, VideoTrack, layer_of
-from stream.types import Codec, EndReason
+from api.rtp_wire import BROKEN, fragment_of, is_latch, picture_loss, says_goodbye
+from stream.sources.webrtc import VideoTrack
+from stream.types import EndReason
 
 if TYPE_CHECKING:
     from api.live_source import Owner
@@ -26,9 +24,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_DEPAYLOAD = {Codec.H264: h264_depayload, Codec.VP8: vp8_depayload}
 _ASK_EVERY_S = 0.5
-_OUR_SSRC = 1
 
 
 class RtpOrder(NamedTuple):
@@ -84,13 +80,14 @@ class RtpSource(LiveSource, asyncio.DatagramProtocol):
             return
         try:
             if is_rtcp(data):
-                self._control(RtcpPacket.parse(data))
+                if says_goodbye(data, self._track.ssrc):
+                    self.end_soon(EndReason.PUBLISHER_LEFT)
                 self._listener = address
-            elif _is_latch(packet := RtpPacket.parse(data)):
+            elif is_latch(packet := RtpPacket.parse(data)):
                 self._listener = address
             elif self._media(packet):
                 self._sender = address
-        except (ValueError, IndexError, struct.error):
+        except BROKEN:
             return      # no RTP
 
     def ask_keyframe(self, ssrc: int) -> None:
@@ -98,9 +95,8 @@ class RtpSource(LiveSource, asyncio.DatagramProtocol):
         now_s = time.monotonic()
         if self._transport is not None and self._sender is not None and now_s - self._asked_s >= _ASK_EVERY_S:
             self._asked_s = now_s
-            packet = RtcpPsfbPacket(fmt=RTCP_PSFB_PLI, ssrc=_OUR_SSRC, media_ssrc=ssrc)
             listens = self._listener is not None and self._listener[0] == self._sender[0]
-            self._transport.sendto(bytes(packet), self._listener if listens else self._sender)
+            self._transport.sendto(picture_loss(ssrc), self._listener if listens else self._sender)
 
     def request_keyframe(self) -> None:
         if self._track.ssrc is not None:
@@ -118,24 +114,11 @@ class RtpSource(LiveSource, asyncio.DatagramProtocol):
         log.info("rtp over", stream=self.stream, reason=reason.value, frames=self._track.frames_whole)
 
     def _media(self, packet: RtpPacket) -> bool:
-        """Whether it is media of this stream."""
-        codec, wanted = self.order.spec.codec, self.order.payload_type
-        if wanted is not None and packet.payload_type != wanted:
+        """Whether it is media of this stream. Raises BROKEN."""
+        now_s = time.monotonic()
+        fragment = fragment_of(packet, self.order.spec.codec, self.order.payload_type, now_s)
+        if fragment is None:
             return False
-        data = _DEPAYLOAD[codec](packet.payload) if packet.payload else b""
-        self._heard_s, self.is_heard = time.monotonic(), True
-        self._track.take(Fragment(
-            packet.ssrc, packet.sequence_number, packet.timestamp, bool(packet.marker), data, self._heard_s,
-            layer_of(codec, packet.payload),
-        ))
+        self._heard_s, self.is_heard = now_s, True
+        self._track.take(fragment)
         return True
-
-    def _control(self, packets: list[Any]) -> None:
-        for packet in packets:
-            if isinstance(packet, RtcpByePacket) and self._track.ssrc in packet.sources:
-                self.end_soon(EndReason.PUBLISHER_LEFT)
-
-
-def _is_latch(packet: RtpPacket) -> bool:
-    """Janus shows with a bare header, from the port that it takes RTCP on, where feedback is to go."""
-    return not packet.payload and not packet.ssrc and not packet.padding_size

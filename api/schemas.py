@@ -180,10 +180,32 @@ class PolicyAnswer(_Shape):
     evidence: dict[str, float] | None
 
 
+class SourceProblem(_Shape):
+    """Why the last attempt failed."""
+
+    code: str
+    message: str
+
+
+class SourceAnswer(_Shape):
+    """What is being fetched, or failed in the last minute."""
+
+    stream: str
+    source: Literal["rtsp", "rtmp", "hls", "http", "whep"]
+    host: str
+    call_id: str
+    participant_id: str
+    state: Literal["connecting", "receiving", "retrying", "failed"]
+    attempts: int
+    retry_in_s: float | None
+    problem: SourceProblem | None
+
+
 class StreamList(_Shape):
-    """Running streams, then those that ended lately; each as `StreamInfo`."""
+    """Running streams, then those that ended lately, each as `StreamInfo`; and the sources that are fetched."""
 
     streams: list[dict[str, Any]]
+    sources: list[SourceAnswer]
 
 
 class LiveAnswer(_Shape):

@@ -19,6 +19,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from api.errors import SettingsRefused
 from api.incident_settings import IncidentSettings
+from api.pull_settings import PullSettings
 from api.rtc_settings import RtcSettings
 from api.setting_field import setting as _setting
 from api.setting_field import split
@@ -49,7 +50,7 @@ class Place(StrEnum):
     KAFKA = "kafka"
 
 
-class Settings(IncidentSettings, RtcSettings):
+class Settings(IncidentSettings, PullSettings, RtcSettings):
     """The settings of one process. Field order is that of the table, where those of incidents and WebRTC come last."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, protected_namespaces=())

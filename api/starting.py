@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from api.auth import Caller
-from api.context import context_of
+from api.context import AppContext, context_of
+from api.errors import OfferRefused
 from api.limits import limit
+from api.pull.errors import PullRefused
+from api.pull.pulls import Who
 from api.rtp_source import RtpOrder
 from api.schemas import ErrorAnswer
 from api.whip import ID_PATTERN, LABEL_PATTERN
@@ -40,19 +43,49 @@ class StreamStart(BaseModel):
     stream: str = Field(pattern=ID_PATTERN)
     call_id: str = Field("", pattern=LABEL_PATTERN)
     participant_id: str = Field("", pattern=LABEL_PATTERN)
-    rtp: RtpIn
+    rtp: RtpIn | None = None
+    url: str | None = Field(None, min_length=1, max_length=2048)
+    whep: str | None = Field(None, min_length=1, max_length=2048)
+    token: SecretStr | None = Field(None, max_length=4096)
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> StreamStart:
+        if sum(source is not None for source in (self.rtp, self.url, self.whep)) != 1:
+            raise ValueError("expected exactly one of rtp, url and whep")
+        if self.token is not None and self.whep is None:
+            raise ValueError("a token goes with whep")
+        return self
 
 
 @router.post("", status_code=201, responses={409: {"model": ErrorAnswer}, 503: {"model": ErrorAnswer}})
 async def start_stream(
     request: Request, start: StreamStart, _: Annotated[Caller, Depends(limit("offer"))]
 ) -> Response:
-    """Open a port for plain RTP. The stream begins with its first key frame; `DELETE` on `Location` ends it."""
+    """Open a port for plain RTP, or fetch a stream by its URL or from an SFU. It begins with its first key frame;
+    `DELETE` on `Location` ends it."""
+    context = context_of(request)
+    told = await _listen(context, start, start.rtp) if start.rtp is not None else await _pull(context, start)
+    body = {"stream": start.stream, "state": "waiting", **told}
+    return JSONResponse(body, 201, headers={"Location": f"/v1/streams/{start.stream}", "Cache-Control": "no-store"})
+
+
+async def _listen(context: AppContext, start: StreamStart, rtp: RtpIn) -> dict[str, Any]:
     spec = StreamSpec(
-        stream=start.stream, source="rtp", codec=Codec(start.rtp.codec), call_id=start.call_id,
+        stream=start.stream, source="rtp", codec=Codec(rtp.codec), call_id=start.call_id,
         participant_id=start.participant_id,
     )
-    order = RtpOrder(spec, str(start.rtp.sender or ""), start.rtp.payload_type)
-    port = await context_of(request).sources.listen(order, start.rtp.port)
-    body = {"stream": start.stream, "state": "waiting", "rtp": {"port": port, "codec": start.rtp.codec}}
-    return JSONResponse(body, 201, headers={"Location": f"/v1/streams/{start.stream}", "Cache-Control": "no-store"})
+    order = RtpOrder(spec, str(rtp.sender or ""), rtp.payload_type)
+    return {"rtp": {"port": await context.sources.listen(order, rtp.port), "codec": rtp.codec}}
+
+
+async def _pull(context: AppContext, start: StreamStart) -> dict[str, Any]:
+    who = Who(start.stream, start.call_id, start.participant_id)
+    try:
+        if start.url is not None:
+            order = await context.pulls.pull(who, start.url)
+        else:
+            token = start.token.get_secret_value() if start.token is not None else ""
+            order = await context.pulls.whep(who, start.whep or "", token)
+    except PullRefused as refused:
+        raise OfferRefused(422, refused.code, refused.message) from None
+    return {"source": order.source, "host": order.host}

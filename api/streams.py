@@ -26,7 +26,10 @@ router = APIRouter(prefix="/v1/streams", tags=["streams"], dependencies=[Depends
 async def list_streams(request: Request, call_id: Annotated[str | None, Query(max_length=200)] = None) -> Response:
     """Running streams in the order they started, then those that ended in the last minute; of one call, if named."""
     found = (info for info in context_of(request).service.list() if call_id is None or info.call_id == call_id)
-    return _no_store({"streams": [_plain(info) for info in found]})
+    sources = (source for source in context_of(request).pulls.list() if call_id is None or source.call_id == call_id)
+    return _no_store({
+        "streams": [_plain(info) for info in found], "sources": [source._asdict() for source in sources],
+    })
 
 
 @router.get("/{stream_id}", responses=_UNKNOWN)
@@ -41,6 +44,8 @@ async def stop_stream(request: Request, stream_id: StreamId) -> Response:
     context = context_of(request)
     if stream_id in context.sources:
         await context.sources.stop(stream_id)
+    elif stream_id in context.pulls:
+        await context.pulls.stop(stream_id)
     else:
         await context.service.stop(stream_id, EndReason.STOPPED)
     return Response(status_code=204)

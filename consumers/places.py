@@ -51,7 +51,7 @@ class AllowList:
 
     def check_address(self, address: str) -> None:
         """Raises ContractBroken (refused_reference) for addresses that a stranger must not have us talk to."""
-        if not self.private and not _is_public(ip_address(address.partition("%")[0])):
+        if not self.private and not is_public(ip_address(address.partition("%")[0])):
             raise ContractBroken("refused_reference", "the reference leads to a private address")
 
 
@@ -90,11 +90,12 @@ def _covers(prefix: Target, target: Target) -> bool:
     return target.host == prefix.host
 
 
-def _is_public(address: IPv4Address | IPv6Address) -> bool:
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Whether it is of the public internet, also where it stands for another address."""
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
         if address in _NAT64:
             inner = IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
-            return _is_public(inner)
+            return is_public(inner)
     return address.is_global and not address.is_multicast

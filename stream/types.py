@@ -32,6 +32,7 @@ class DropCause(StrEnum):
     SUPERSEDED = "superseded"           # a newer sample of the stream took its place
     WORKER_LOST = "worker_lost"         # in the hands of a worker that died
     SCORER_FAILED = "scorer_failed"
+    SOURCE_LOST = "source_lost"         # the connection to a pulled source broke off
 
 
 class EndReason(StrEnum):

@@ -1,0 +1,1 @@
+"""Streams that the service fetches by itself: from cameras, servers and SFUs."""
