@@ -337,6 +337,8 @@ def _row(field: FieldInfo) -> SettingRow:
         default = ""
     elif isinstance(value, bool):
         default = str(value).lower()
+    elif isinstance(value, tuple):
+        default = ",".join(value)
     else:
         default = f"{value:g}" if isinstance(value, float) else str(value)
     return SettingRow(_name(field), default, field.description or "", _allowed(field))
