@@ -112,3 +112,23 @@ def test_alarms_that_wait_are_there_for_who_comes_later(browser: Browser, rig: R
         page.keyboard.press("Escape")
         expect(page.locator("#incident-dialog")).to_be_hidden()
         watch.assert_quiet("Failed to load resource", "WebSocket connection")
+
+
+def test_a_call_is_locked_without_a_key_and_its_alarms_outlive_it(browser: Browser, rig: Rig) -> None:
+    case = alarmed(rig, "long-over")
+    with opened(browser, rig.url) as watch:
+        page = watch.page
+        page.evaluate("location.hash = '#/calls/long-over'")
+        page.get_by_role("button", name="Not now").click()
+        expect(page.locator("#call-locked")).to_be_visible()
+        expect(page.locator("#call-body")).to_be_hidden()
+        page.locator("#call-key").click()
+        unlocked(page)
+        expect(page.locator("#call-unknown")).to_contain_text("Nothing is remembered of this call")
+        page.locator("#call-alarms").get_by_role("button", name="Look at the alarm of somebody").click()
+        rules = case.rules.decision
+        expect(page.locator("#incident-statement")).to_contain_text(f"budget of {rules.false_alarms_per_hour:g} false")
+        page.get_by_role("button", name="Dismiss").click()
+        expect(page.locator("#call-alarm-list")).to_contain_text("dismissed")
+        expect(page.locator("#call-alarms")).to_be_focused()
+        watch.assert_quiet("Failed to load resource", "WebSocket connection")

@@ -239,3 +239,136 @@ def test_charts_break_at_gaps(page: Page) -> None:
     runs = module(page, "chart", "m.runs(a, 2).map(run => run.map(point => point.x))", points)
     assert runs == [[0, 1, 2], [5, 6], [12, 13]]
     assert module(page, "chart", "m.gaps(a, {from: 0, to: 13, maxStep: 2})", points) == [[2, 5], [6, 12]]
+
+
+@pytest.mark.parametrize(
+    ("fragment", "route"),
+    [
+        ("", {"page": "wall"}), ("#webcam", {"page": "wall"}), ("#/calls/", {"page": "wall"}),
+        ("#/calls/%", {"page": "wall"}), ("#/calls/a", {"page": "call", "stream": "a", "epoch": None}),
+        ("#/calls/a%2Fb%3F?epoch=7", {"page": "call", "stream": "a/b?", "epoch": 7}),
+        ("#/calls/a?epoch=x", {"page": "call", "stream": "a", "epoch": None}),
+    ],
+)
+def test_addresses_lead_where_they_say(page: Page, fragment: str, route: dict[str, Any]) -> None:
+    assert module(page, "router", "m.routeOf(a)", fragment) == route
+
+
+@pytest.mark.parametrize(("stream", "epoch"), [("plain", None), ("a/b ?#%ä", 5), ("?epoch=9", None)])
+def test_addresses_of_calls_come_back(page: Page, stream: str, epoch: int | None) -> None:
+    route = module(page, "router", "m.routeOf(m.callHref(...a))", [stream, epoch])
+    assert route == {"page": "call", "stream": stream, "epoch": epoch}
+
+
+def timeline(**fields: Any) -> dict[str, Any]:
+    known = {"stream": "a", "epoch": 1, "state": "live", "ended": None, "verdict": None, "buckets": [], "marks": []}
+    return {**known, **fields}
+
+
+def judged(sequence: int, **fields: Any) -> dict[str, Any]:
+    quality = {"face_px": 150, "weight": 0.8}
+    face = {"track": 1, "box": [0, 0, 1, 1], "label": "UNCERTAIN", "suspicion": 0.25, "quality": quality}
+    usual: dict[str, Any] = {"coverage": 0.9, "age_ms": 100, "rate_hz": 2, "alarm": False, "frames": {"dropped": {}}}
+    return verdict(sequence, **{**usual, "faces": [face], "decision": {"limit": 12.5}, **fields})
+
+
+def follow(page: Page, start: dict[str, Any], *happened: dict[str, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = module(page, "callmodel", "a[1].reduce(m.followed, a[0])", [start, list(happened)])
+    return told
+
+
+def test_a_timeline_goes_on_with_what_happens(page: Page) -> None:
+    late = judged(2, frames={"dropped": {"queue_full": 3}})
+    more = judged(3, frames={"dropped": {"queue_full": 5, "superseded": 1}}, faces=[], prob_fake=None)
+    opened = {"type": "incident.opened", "stream": "a", "epoch": 1, "id": "inc_1", "pts_s": 1.5}
+    strangers = judged(9, epoch=2), judged(9, stream="b")
+    after = follow(page, timeline(), judged(1), late, late, *strangers, more, opened, ENDED)
+    assert [bucket["end_s"] for bucket in after["buckets"]] == [0.5, 1, 1.5]
+    dropped = [bucket["dropped"] for bucket in after["buckets"]]
+    assert dropped == [{}, {"queue_full": 3}, {"queue_full": 2, "superseded": 1}]
+    assert [bucket["prob_fake"] for bucket in after["buckets"]] == [[0.1, 0.1, 0.1, 1], [0.1, 0.1, 0.1, 1], None]
+    assert after["buckets"][2]["quality"] is None
+    assert after["marks"] == [{"kind": "alarm_opened", "at_s": 1.5, "incident": "inc_1", "why": ""}]
+    assert (after["state"], after["ended"]["reason"]) == ("ended", "stopped")
+
+
+def test_lines_join_neighbours_and_silence_shows(page: Page) -> None:
+    spans = [{"start_s": start, "end_s": end} for start, end in ((3, 4), (4, 5), (7, 8), (20, 28), (28, 28.5))]
+    runs = module(page, "callmodel", "m.stretches(a).map(run => run.map(bucket => bucket.end_s))", spans)
+    assert runs == [[4, 5, 8], [28, 28.5]]
+    assert module(page, "callmodel", "m.silences(a)", spans) == [[0, 3], [8, 20]]
+    assert module(page, "callmodel", "m.stretches(a, b => b.end_s !== 5).map(run => run.length)", spans) == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("key", "at_s", "there"),
+    [
+        ("ArrowLeft", 2, 1), ("ArrowLeft", 1, 1), ("ArrowRight", 1, 2), ("ArrowRight", 3, None), ("Home", 3, 1),
+        ("End", 1, None), ("PageUp", 3, 2.2), ("PageUp", 2.2, 0.7), ("PageUp", 0.7, "stay"), ("PageDown", 0, 0.7),
+        ("PageDown", 2.2, "stay"), ("x", 1, "stay"),
+    ],
+)
+def test_keys_step_along_the_call(page: Page, key: str, at_s: float, there: float | str | None) -> None:
+    buckets, frames = [{"end_s": end} for end in (1, 2, 3)], [{"pts_s": at} for at in (0.7, 2.2)]
+    step = "(next => next === undefined ? 'stay' : next)(m.stepped(a[0], a[1], {buckets: a[2]}, a[3]))"
+    assert module(page, "callmodel", step, [key, at_s, buckets, frames]) == there
+
+
+POLICY = {"false_alarms_per_hour": 0.01, "limit": 12.49, "expected_delay_s": 17.9}
+
+
+@pytest.mark.parametrize(
+    ("policy", "marks", "words"),
+    [
+        (POLICY, [], ["budget of 0.01 false alarms per hour", "12.5 nats", "at 25 % of it", "No alarm so far", "18 s"]),
+        ({**POLICY, "expected_delay_s": None}, [], ["This model cannot reach it"]),
+        ({**POLICY, "limit": None}, [], ["no alarm can be raised"]),
+        (POLICY, [{"kind": "alarm_opened", "at_s": 72, "incident": "i", "why": ""}], ["It was reached at 1:12"]),
+    ],
+)
+def test_a_call_says_where_it_stands(
+    page: Page, policy: dict[str, Any], marks: list[dict[str, Any]], words: list[str]
+) -> None:
+    told = module(page, "callmodel", "m.statement(...a)", [policy, timeline(verdict=judged(1), marks=marks)])
+    assert all(word in told.replace("\u202f", " ") for word in words), told
+
+
+def test_trouble_is_told_and_rest_is_not(page: Page) -> None:
+    def trouble(**fields: Any) -> str:
+        known = follow(page, timeline(marks=fields.pop("marks", [])), judged(2, **fields))
+        return str(module(page, "callmodel", "m.troubleOf(a)", known))
+
+    assert trouble() == ""
+    assert "Only 20" in trouble(coverage=0.2)
+    assert "sampled 0.5 times a second" in trouble(rate_hz=0.5)
+    stalled = {"kind": "stalled", "at_s": 1.0, "incident": "", "why": ""}
+    assert "Nothing has come from the sender since 0:01" in trouble(marks=[stalled])
+    assert module(page, "callmodel", "m.markWords(a)", stalled) == "Nothing came for a while at 0:01"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0, "0:00"), (59.999, "0:59"), (60, "1:00"), (3599, "59:59"), (36_061, "10:01:01")]
+)
+def test_media_time_reads_like_a_clock(page: Page, seconds: float, words: str) -> None:
+    assert module(page, "callmodel", "m.clock(a)", seconds) == words
+
+
+def test_a_spectrum_is_held_against_real_faces(page: Page) -> None:
+    real = {"low": [0] * 32, "middle": [1] * 32, "high": [2] * 32, "faces": 594}
+    coarse = [1] * 20
+    spectra = {"usual": [1] * 32, "strong": [*coarse, *[3] * 12], "weak": [*coarse, *[-1] * 12], "none": []}
+    told = {
+        name: module(page, "callmodel", "m.spectrumWords(...a)", [spectrum, real]).replace("\u202f", " ")
+        for name, spectrum in spectra.items()
+    }
+    assert told["usual"].startswith("32 of 32 bands lie where 90 % of 594 real faces lie. A hint")
+    assert "20 of 32" in told["strong"]
+    assert "stronger" in told["strong"]
+    assert "weaker" in told["weak"]
+    assert "at least 96 px" in told["none"]
+
+
+def test_heat_lies_on_the_square_that_the_model_saw(page: Page) -> None:
+    square = module(page, "heat", "m.squareOf([0.4, 0.2, 0.2, 0.5], {width: 640, height: 360})")
+    assert square == pytest.approx({"left": 320 - 117, "top": 162 - 117, "side": 234})
+    assert module(page, "heat", "[0, 0.5, 2].map(m.warmth)") == [[0, 0, 4], [188, 55, 84], [252, 255, 164]]
