@@ -7,17 +7,24 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 PIP    := $(PY) -m pip --disable-pip-version-check
 CHROMIUM_PACKAGES := chromium
 PEER_PACKAGES := gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice python3-gst-1.0 \
-    gir1.2-gst-plugins-bad-1.0 coturn
+    gir1.2-gst-plugins-bad-1.0 coturn janus
 KAFKA_PACKAGES := default-jre-headless maven
 POSTGRES_PACKAGES := postgresql
+GO_PACKAGES := golang-go
 KAFKA := build/kafka/.fetched
+LIVEKIT_VERSION := v1.13.5
+LIVEKIT := build/livekit/livekit-server-$(LIVEKIT_VERSION)
+
+# One at a time, also where make does several things at once.
+INSTALL := flock Makefile sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$$@"' -
 
 # On CI a test that fails is tried once more, and told of as such: ADR 14.
 AGAIN := $(if $(CI),--reruns 1,)
 # The fast tests wait more than they compute: two at a time.
 FAST := -n 2 --dist loadfile -m "not slow and not e2e and not bench and not soak"
 
-.PHONY: run test test-fast test-peers peers lint bench soak broker lock clean browser postgres kafka help
+.PHONY: run test test-fast test-peers test-tools peers lint bench soak broker lock clean browser postgres kafka go \
+    livekit help
 
 help:               ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -25,13 +32,16 @@ help:               ## this list
 run: $(VENV)/.serve ## set up, start the service, publish the sample call, open the dashboard
 	$(VENV)/bin/deepguard demo
 
-test: $(VENV)/.test browser postgres kafka peers ## set up and run every test
+test:               ## set up and run every test
+	$(MAKE) -j3 $(VENV)/.test test-tools
 	$(PY) -m pytest $(AGAIN) $(FAST)
 	$(PY) -m pytest $(AGAIN) -m "(slow or e2e) and not bench and not soak"
 
-test-peers: $(VENV)/.test browser peers ## calls from other people's WebRTC: Chromium, FFmpeg, GStreamer
-	$(PY) -m pytest tests/e2e/test_browser.py tests/e2e/test_whip_aiortc.py tests/e2e/test_whip_ffmpeg.py \
-	    tests/e2e/test_whip_gstreamer.py
+test-tools: livekit browser peers postgres kafka
+
+test-peers:         ## calls of other people's WebRTC: Chromium, FFmpeg, GStreamer, libwebrtc, Janus, LiveKit
+	$(MAKE) -j3 $(VENV)/.test livekit browser peers
+	$(PY) -m pytest $(AGAIN) tests/e2e/test_peers.py
 
 test-fast: $(VENV)/.test ## the tests that need no more than a few seconds each
 	$(PY) -m pytest $(FAST)
@@ -75,23 +85,38 @@ $(VENV)/.test: requirements-test.lock pyproject.toml | $(PY)
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $(VENV)/.serve $@
 
+go:
+	@command -v go >/dev/null 2>&1 || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	    $(INSTALL) $(GO_PACKAGES); \
+	  else echo "The tests with LiveKit need Go 1.21 or newer: install it (https://go.dev/dl) and run again."; exit 1; fi; }
+
+livekit: $(LIVEKIT)
+
+$(LIVEKIT): | go
+	@echo "building LiveKit's server (minutes, once)"
+	@GOTOOLCHAIN=auto GOBIN=$(CURDIR)/build/livekit CGO_ENABLED=0 \
+	    go install -ldflags='-s -w' github.com/livekit/livekit-server/cmd/server@$(LIVEKIT_VERSION) || { \
+	  echo "LiveKit's server could not be built: Go 1.26, or 1.21 and its module proxy to fetch that, is needed"; exit 1; }
+	@mv build/livekit/server $@
+
 browser:
 	@command -v chromium >/dev/null 2>&1 || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(CHROMIUM_PACKAGES); \
+	    $(INSTALL) $(CHROMIUM_PACKAGES); \
 	  else echo "The browser tests need Chromium: install the package 'chromium' (Debian, Ubuntu) and run again."; exit 1; fi; }
 
 peers:
-	@{ command -v turnserver && /usr/bin/python3 -c 'import gi; gi.require_version("GstWebRTC", "1.0")'; } >/dev/null 2>&1 || { \
+	@{ command -v turnserver && command -v janus && /usr/bin/python3 -c 'import gi; gi.require_version("GstWebRTC", "1.0")'; } >/dev/null 2>&1 || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PEER_PACKAGES); \
-	  else echo "The tests with GStreamer and coturn need '$(PEER_PACKAGES)' (Debian, Ubuntu); install them and run again."; \
+	    $(INSTALL) $(PEER_PACKAGES); \
+	  else echo "The tests with GStreamer, Janus and coturn need '$(PEER_PACKAGES)' (Debian, Ubuntu); install them and run again."; \
 	    exit 1; fi; }
 
 postgres:
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null 2>&1 || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(POSTGRES_PACKAGES); \
+	    $(INSTALL) $(POSTGRES_PACKAGES); \
 	  else echo "The tests on PostgreSQL need '$(POSTGRES_PACKAGES)' (Debian, Ubuntu); install it and run again."; \
 	    exit 1; fi; }
 
@@ -100,7 +125,7 @@ kafka: $(KAFKA)
 $(KAFKA): tests/kafka/pom.xml
 	@{ command -v java && command -v mvn; } >/dev/null 2>&1 || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(KAFKA_PACKAGES); \
+	    $(INSTALL) $(KAFKA_PACKAGES); \
 	  else echo "The Kafka tests need Java 17 and Maven: install '$(KAFKA_PACKAGES)' (Debian, Ubuntu) and run again."; \
 	    exit 1; fi; }
 	mvn -q -B -f tests/kafka/pom.xml dependency:copy-dependencies \

@@ -15,7 +15,7 @@ from api.errors import PublishFailed
 from api.publish import PublishOptions, PublishStats, publish
 from tests.api.offers import BROWSER
 from tests.api.rig import Rig, running_rig
-from tests.e2e.whip_support import SAMPLE, transcode, wait_for
+from tests.e2e.whip_support import SAMPLE, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,17 +82,6 @@ def test_the_sample_call_is_judged_from_its_first_second(rig: Rig) -> None:
     assert stats[0].frames - ended["frames"]["received"] <= 5
     assert stats[0].connected_s < 5
     assert rig.call(lambda: rig.context.peers.status.sessions) == 0
-
-
-def test_a_vp8_call_is_judged(rig: Rig, tmp_path: Path) -> None:
-    fast = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}
-    clip = transcode(tmp_path / "call.webm", "libvpx", 3, **fast)
-    with rig.client() as client, published(f"{rig.url}/whip/vp8", clip):
-        info = wait_for(client, "vp8", lambda info: info["verdict"] is not None and info["verdict"]["samples"] >= 8)
-        assert len(info["verdict"]["faces"]) == 1
-        assert (info["width_px"], info["height_px"]) == (640, 360)
-        assert info["frames"]["dropped"] == {}
-        assert not info["sample"]
 
 
 def test_a_call_can_be_stopped_by_the_moderator(rig: Rig) -> None:

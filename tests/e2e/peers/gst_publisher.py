@@ -1,6 +1,6 @@
 """GStreamer's webrtcbin as a WHIP publisher: a third implementation of WebRTC, in a process of its own.
 
-    /usr/bin/python3 tests/e2e/gst_publisher.py URL FILE SECONDS
+    /usr/bin/python3 tests/e2e/peers/gst_publisher.py URL FILE SECONDS [KEY]
 
 Runs in the system's Python, which has GStreamer's bindings, and shares nothing with us. FILE is an MP4 of H.264 without
 B-frames, sent as it is; SECONDS is how long, from the connection on.
@@ -28,8 +28,9 @@ CONNECT_S = 20
 
 
 class Publisher:
-    def __init__(self, url: str, source: str, seconds: float) -> None:
+    def __init__(self, url: str, source: str, seconds: float, key: str = "") -> None:
         self.url = url
+        self.authorization = {"Authorization": f"Bearer {key}"} if key else {}
         self.seconds = seconds
         self.session = ""
         self.status = 1
@@ -48,7 +49,8 @@ class Publisher:
         self.loop.run()
         self.pipeline.set_state(Gst.State.NULL)
         if self.session:
-            urllib.request.urlopen(urllib.request.Request(self.session, method="DELETE"), timeout=20).close()
+            request = urllib.request.Request(self.session, headers=self.authorization, method="DELETE")
+            urllib.request.urlopen(request, timeout=20).close()
         return self.status
 
     def offer(self, peer: object) -> None:
@@ -64,7 +66,7 @@ class Publisher:
 
     def post(self) -> None:
         offer = self.peer.get_property("local-description").sdp.as_text()
-        headers = {"Content-Type": "application/sdp"}
+        headers = {"Content-Type": "application/sdp"} | self.authorization
         request = urllib.request.Request(self.url, data=offer.encode(), headers=headers, method="POST")
         with urllib.request.urlopen(request, timeout=20) as reply:
             self.session = urllib.request.urljoin(self.url, reply.headers["Location"])
@@ -81,4 +83,4 @@ class Publisher:
 
 if __name__ == "__main__":
     Gst.init(None)
-    sys.exit(Publisher(sys.argv[1], sys.argv[2], float(sys.argv[3])).run())
+    sys.exit(Publisher(sys.argv[1], sys.argv[2], float(sys.argv[3]), *sys.argv[4:5]).run())

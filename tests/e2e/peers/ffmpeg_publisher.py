@@ -1,6 +1,6 @@
 """FFmpeg's own WHIP muxer as a publisher: a client that shares no WebRTC code with us.
 
-    python -m tests.e2e.ffmpeg_publisher URL FILE SECONDS [KEY]
+    python -m tests.e2e.peers.ffmpeg_publisher URL FILE SECONDS [KEY]
 
 Its own certificate would be of a curve that OpenSSL refuses here, so it gets one.
 """
