@@ -79,6 +79,7 @@ async def readyz(request: Request) -> Response:
         workers_ready=status.workers_ready,
         workers_wanted=status.workers_wanted,
         streams=status.streams,
+        overloaded=status.overloaded,
     )
     return _no_store(answer, 503 if reasons else 200)
 

@@ -216,7 +216,8 @@ class LiveAnswer(_Shape):
 
 
 class ReadyAnswer(_Shape):
-    """`reasons` are empty if and only if the service can judge now."""
+    """`reasons` are empty if and only if the service can judge now. `overloaded`: streams are looked at less often than
+    they should be."""
 
     status: Literal["ready", "not_ready"]
     reasons: list[str]
@@ -225,3 +226,4 @@ class ReadyAnswer(_Shape):
     workers_ready: int
     workers_wanted: int
     streams: int
+    overloaded: bool

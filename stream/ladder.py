@@ -52,7 +52,7 @@ class Ladder:
         self._config = config or LadderConfig()
         self._paces: dict[str, Pace] = {}
         self._moved_s = -math.inf
-        self._full = self._pressed = False
+        self._full = self._pressed = self._reduced = False
 
     @property
     def full(self) -> bool:
@@ -63,6 +63,11 @@ class Ladder:
     def pressed(self) -> bool:
         """Whether somebody gets fewer samples than wished for."""
         return self._pressed
+
+    @property
+    def reduced(self) -> bool:
+        """Whether somebody gets fewer samples than the base rate, and would not if verdicts came in time."""
+        return self._reduced
 
     def plan(self, loads: Sequence[StreamLoad], now_s: float) -> Mapping[str, Pace]:
         """The pace of every stream from now on. `now_s` is monotonic."""
@@ -78,6 +83,7 @@ class Ladder:
         if now_s - self._moved_s >= self._config.settle_s:
             self._move(loads, wishes, age_ms, now_s)
         self._pressed = any(pace > wishes[stream] for stream, pace in self._paces.items())
+        self._reduced = any(pace > max(wishes[stream], Pace.BASE) for stream, pace in self._paces.items())
         return dict(self._paces)
 
     def _move(

@@ -72,7 +72,8 @@ class _Ended(NamedTuple):
 
 
 class ServiceStatus(NamedTuple):
-    """`ready`: at least one worker is warm. `problem` says why there is no model, or is empty."""
+    """`ready`: at least one worker is warm. `problem` says why there is no model, or is empty. `overloaded`: some
+    stream is sampled less often than it should be, because verdicts would come late."""
 
     ready: bool
     model: ModelRef | None
@@ -80,6 +81,7 @@ class ServiceStatus(NamedTuple):
     streams: int
     workers_ready: int
     workers_wanted: int
+    overloaded: bool = False
 
 
 class StreamService:
@@ -132,6 +134,7 @@ class StreamService:
             streams=len(self._live),
             workers_ready=pool.ready,
             workers_wanted=pool.wanted,
+            overloaded=self._ladder.reduced or self._ladder.full,
         )
 
     def open(self, spec: StreamSpec, control: SourceControl) -> Session:

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING
 import av
 import cv2
 
-from stream.events import Decision, FaceVerdict, Label, Reason, StreamEnded, StreamStarted, TrackSums, Verdict
+from stream.events import (
+    Decision,
+    FaceVerdict,
+    Label,
+    Reason,
+    StreamEnded,
+    StreamStalled,
+    StreamStarted,
+    TrackSums,
+    Verdict,
+)
 from stream.session import StreamSpec
 from stream.types import Codec, EndReason, FrameCounts, Quality
 from tests.api.calls import Peer, admitted
@@ -125,6 +135,9 @@ class Stage:
     def say(self, name: str, line: Line, times: int = 1) -> None:
         for _ in range(times):
             self.publish(self.actors[name].verdict(line))
+
+    def stall(self, name: str) -> None:
+        self.publish(StreamStalled(stream=name, epoch=self.actors[name].epoch, silent_s=5.0, from_s=0.0))
 
     def leave(self, name: str) -> None:
         actor = self.actors[name]

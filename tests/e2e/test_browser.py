@@ -326,12 +326,12 @@ def test_without_a_model_the_page_says_so(browser: Browser, folder: Path) -> Non
         published(service, SAMPLE),
         opened(browser, service.url) as watch,
     ):
-        expect(watch.page.locator("#notice-model")).to_contain_text("No detection model is loaded.")
+        expect(watch.page.locator("#notice-health")).to_contain_text("No detection model is loaded.")
         card = card_of(watch.page, SAMPLE)
         expect(part(card, "label")).to_have_text("Uncertain", timeout=FIRST_VERDICT_MS)
         expect(part(card, "reason")).to_have_text("No detection model is loaded")
         expect(part(card, "prob")).to_have_text(NO_VALUE)
-        watch.assert_quiet()
+        watch.assert_quiet("503 (Service Unavailable)")      # Chromium's own line about /readyz
 
 
 def test_a_missing_camera_is_told_in_words(playwright: Playwright, service: Service) -> None:

@@ -33,6 +33,14 @@ def test_without_adaption_only_overload_moves_a_pace() -> None:
     assert set(settle(ladder, [load(0, suspicion=0.9), load(1, clear=True)]).values()) == {Pace.BASE}
 
 
+def test_overload_is_said_of_streams_below_their_due_alone() -> None:
+    ladder = Ladder()
+    settle(ladder, [load(0, suspicion=0.6), load(1, clear=True), load(2)])
+    assert not ladder.reduced, "the clear stream is slow because nobody needs more of it"
+    ladder.plan([load(n, age_ms=900.0) for n in range(8)], 50.0)
+    assert ladder.reduced
+
+
 def test_under_load_the_least_suspicious_give_up_samples_first() -> None:
     loads = [load(n, suspicion=n / 100, age_ms=900.0) for n in range(8)]
     paces = dict(Ladder().plan(loads, 0.0))

@@ -128,7 +128,7 @@ export class Card {
     this.article.toggleAttribute("data-alarm", !ended && this.view.verdict?.alarm === true);
     if (ended) this.#note(endText(ended));
     else if (this.view.stalled) this.#note("Its source sends nothing");
-    else if (this.article.hasAttribute("data-framed")) this.#note("");
+    else this.#note(this.article.hasAttribute("data-framed") ? "" : "Waiting for the first frame");
   }
 
   /** @param {import("./types.js").Verdict} verdict */
@@ -167,8 +167,8 @@ export class Card {
     }
     for (const face of faces) {
       const box = this.#boxes.get(face.track) ?? this.#addBox(face.track);
-      const [x, y, width, height] = face.box.map((share) => `${(share * 100).toFixed(2)}%`);
-      Object.assign(box.style, { left: x, top: y, width, height });
+      const [x, y, width, height] = face.box.map((share) => (share * 100).toFixed(2));
+      Object.assign(box.style, { translate: `${x}cqw ${y}cqh`, width: `${width}%`, height: `${height}%` });
       box.dataset.label = face.label;
       box.toggleAttribute("data-low", face.box[1] < 0.12);
       setText(/** @type {Element} */ (box.firstElementChild), faceTag(face));

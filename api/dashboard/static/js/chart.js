@@ -93,6 +93,11 @@ function across(x, scale) {
   return ((x - scale.from) / (scale.to - scale.from || 1)) * WIDTH;
 }
 
+/** @param {number} x @param {Scale} scale @returns {number} of the plot's width, by which things are moved without a layout */
+function percent(x, scale) {
+  return across(x, scale) / (WIDTH / 100);
+}
+
 /** @param {number} p @param {Scale} scale @returns {number} */
 function down(p, scale) {
   return (1 - AXES[scale.axis].place(p)) * HEIGHT;
@@ -186,7 +191,7 @@ export class Chart {
   /** A place that something else on the page is about. Call it after `draw`. @param {number} x */
   setCursor(x) {
     this.cursor.hidden = false;
-    this.cursor.style.left = `${across(x, this.#scale) / (WIDTH / 100)}%`;
+    this.cursor.style.translate = `${percent(x, this.#scale).toFixed(2)}%`;
   }
 
   /** @param {readonly Point[]} points @param {Omit<Scale, "axis">} range */
@@ -215,7 +220,7 @@ export class Chart {
     while (this.marks.children.length > found.length) this.marks.lastChild?.remove();
     found.forEach(({ x, kind }, index) => {
       const mark = /** @type {HTMLElement} */ (this.marks.children[index] ?? this.marks.appendChild(document.createElement("i")));
-      mark.style.left = `${across(x, scale) / (WIDTH / 100)}%`;
+      mark.style.translate = `${percent(x, scale).toFixed(2)}%`;
       mark.dataset.kind = kind;
     });
   }
@@ -225,8 +230,7 @@ export class Chart {
     while (this.gaps.children.length > found.length) this.gaps.lastChild?.remove();
     found.forEach(([start, end], index) => {
       const bar = /** @type {HTMLElement} */ (this.gaps.children[index] ?? this.gaps.appendChild(document.createElement("i")));
-      bar.style.left = `${across(start, scale) / (WIDTH / 100)}%`;
-      bar.style.width = `${across(end, scale) / (WIDTH / 100) - across(start, scale) / (WIDTH / 100)}%`;
+      bar.style.clipPath = `inset(0 ${(100 - percent(end, scale)).toFixed(2)}% 0 ${percent(start, scale).toFixed(2)}%)`;
     });
   }
 }

@@ -1,7 +1,7 @@
 /** Puts the page together: socket → store → wall, and the tools beside it. */
 
 import { CallPage } from "./call.js";
-import { byId, bringTo } from "./dom.js";
+import { byId, bringTo, setText } from "./dom.js";
 import { apiKey, keyRefused, requestJson } from "./http.js";
 import { AlarmPanel } from "./incidents.js";
 import { Router } from "./router.js";
@@ -87,6 +87,7 @@ async function readLimits() {
   const limits = await requestJson("v1/limits", { cache: "no-store" });
   uploads.setLimits({ maxBytes: limits.max_upload_bytes, extensions: limits.upload_extensions });
   wall.setBand(limits.undecided ?? null);
+  setText(byId("version"), `DeepGuard ${limits.version}`);
   sources.form.setKeyed(limits.auth_required);
   byId("key-button").hidden = !limits.auth_required;
   return Boolean(limits.auth_required);

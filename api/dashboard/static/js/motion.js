@@ -1,6 +1,6 @@
 /** Moves elements of the page without a jump: they glide from where they were, and keep the focus they have. */
 
-const GLIDE_MS = 320;
+export const GLIDE_MS = 320;
 const EASING = "cubic-bezier(0.2, 0, 0, 1)";
 
 /** @returns {boolean} whether the reader wants no motion */
@@ -9,19 +9,23 @@ export function isCalm() {
 }
 
 /**
- * Makes a change to the document and lets these elements glide to where it puts them.
+ * Makes a change to the document and lets these elements glide to where it puts them. In the frame of the change a
+ * plain transform holds each where it was, which is what keeps browsers from counting it as a shift of the layout; an
+ * animation from the start would not. Not for use while a glide is under way: see GLIDE_MS.
  * @param {Iterable<HTMLElement>} elements
  * @param {() => void} change
  */
 export function glide(elements, change) {
   if (isCalm()) return change();
   const places = [...elements].map((element) => ({ element, from: element.getBoundingClientRect() }));
-  for (const { element } of places) element.getAnimations().forEach((animation) => animation.cancel());
   change();
   const moves = places.map(({ element, from }) => ({ element, from, to: element.getBoundingClientRect() }));
-  for (const { element, from, to } of moves) {
-    if (isMove(from, to)) start(element, from.left - to.left, from.top - to.top);
+  const seen = moves.filter(({ from, to }) => isMove(from, to));
+  for (const { element, from, to } of seen) {
+    element.style.transition = "none";
+    element.style.transform = `translate(${from.left - to.left}px, ${from.top - to.top}px)`;
   }
+  if (seen.length) requestAnimationFrame(() => requestAnimationFrame(() => release(seen.map(({ element }) => element))));
 }
 
 /** @param {DOMRect} from @param {DOMRect} to @returns {boolean} whether anybody sees it move */
@@ -30,9 +34,12 @@ function isMove(from, to) {
   return [from, to].some((box) => box.bottom > 0 && box.top < innerHeight);
 }
 
-/** @param {HTMLElement} element @param {number} x @param {number} y */
-function start(element, x, y) {
-  element.animate([{ transform: `translate(${x}px, ${y}px)` }, { transform: "none" }], { duration: GLIDE_MS, easing: EASING });
+/** @param {HTMLElement[]} elements */
+function release(elements) {
+  for (const { style } of elements) {
+    style.transition = `transform ${GLIDE_MS}ms ${EASING}`;
+    style.transform = "";
+  }
 }
 
 /**

@@ -1,11 +1,12 @@
 /** Connection pill, notices above the wall, and the dialog for the API key. */
 
 import { bringTo, byId, setText } from "./dom.js";
-import { apiKey, keyRefused, requestJson, setApiKey } from "./http.js";
+import { apiKey, keyRefused, setApiKey, urlOf } from "./http.js";
 
 /** @typedef {import("./store.js").Connection} Connection */
 
 const HEALTH_EVERY_MS = 15_000;
+const TROUBLE_EVERY_MS = 3_000;
 
 const PILL = { connecting: "Connecting", live: "Connected", reconnecting: "Reconnecting", refused: "Key needed" };
 
@@ -35,26 +36,50 @@ export class ConnectionNotice {
   }
 }
 
-/** Asks the service how it is, now and then, and says so when it cannot judge. */
+/**
+ * What keeps the service from judging as it should, the worst first. Keys are the `reasons` of /readyz, and `overloaded`.
+ * @type {Record<string, {title: string, text: string}>}
+ */
+export const TROUBLES = {
+  draining: { title: "The service is shutting down.", text: "Calls that run are judged to their end; new ones are refused." },
+  no_worker: { title: "Nothing can judge at the moment.", text: "The workers are starting, or starting again. Calls are shown; their verdicts come once a worker is ready." },
+  no_model: { title: "No detection model is loaded.", text: "Calls are shown, but none can be judged until it is there." },
+  no_broker: { title: "Kafka does not answer.", text: "Verdicts come from there: what you see may be out of date." },
+  overloaded: { title: "The service has more calls than it can judge in full.", text: "Calls are looked at less often, the least suspicious first. None is dropped." },
+};
+
+/** Asks the service how it is, now and then, and says so when it cannot judge as it should. */
 export class HealthNotice {
+  #lastMs = -Infinity;
+
+  /** Often while something is wrong, so that it is soon said to be over. */
   constructor() {
-    setInterval(() => document.hidden || this.check(), HEALTH_EVERY_MS);
+    setInterval(() => {
+      const isDue = performance.now() - this.#lastMs >= HEALTH_EVERY_MS || !byId("notice-health").hidden;
+      if (isDue && !document.hidden) this.check();
+    }, TROUBLE_EVERY_MS);
   }
 
   async check() {
+    this.#lastMs = performance.now();
     try {
-      this.#show(await requestJson("health", { cache: "no-store" }));
+      const response = await fetch(urlOf("readyz"), { cache: "no-store" });       // its 503 has a body as well
+      this.#show(await response.json());
     } catch {
       // the connection notice already tells that the service is away
     }
   }
 
-  /** @param {{model_loaded: boolean, version?: string, problem?: string}} health */
-  #show(health) {
-    byId("notice-model").hidden = health.model_loaded;
-    const cause = health.problem ? `${health.problem.replace(/[.\s]*$/, "")}. ` : "";
-    setText(byId("notice-model-text"), `${cause}Calls are shown, but none can be judged until it is there.`);
-    if (health.version) setText(byId("version"), `DeepGuard ${health.version}`);
+  /** @param {{reasons: string[], problem: string, overloaded: boolean}} ready */
+  #show({ reasons, problem, overloaded }) {
+    const there = overloaded ? [...reasons, "overloaded"] : reasons;
+    const worst = Object.keys(TROUBLES).find((reason) => there.includes(reason));
+    byId("notice-health").hidden = !worst;
+    if (!worst) return;
+    const cause = worst === "no_model" && problem ? `${problem.replace(/[.\s]*$/, "")}. ` : "";
+    byId("notice-health").dataset.reason = worst;
+    setText(byId("notice-health-title"), TROUBLES[worst].title);
+    setText(byId("notice-health-text"), cause + TROUBLES[worst].text);
   }
 }
 

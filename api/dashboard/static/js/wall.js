@@ -6,7 +6,7 @@ import { bringTo, byId, setText } from "./dom.js";
 import { plural } from "./format.js";
 import { FilterBar } from "./filter.js";
 import { FrameLoader } from "./frames.js";
-import { arrange, glide } from "./motion.js";
+import { GLIDE_MS, arrange, glide } from "./motion.js";
 import { grouped, matches, tally } from "./order.js";
 
 /**
@@ -15,6 +15,7 @@ import { grouped, matches, tally } from "./order.js";
  * @typedef {import("./order.js").Group} Group
  */
 
+const ARRANGE_EVERY_MS = GLIDE_MS + 180;      // what has just moved rests before it moves again
 const BUDGET_MS = 6;        // per frame, so that scrolling and typing stay smooth however much comes in
 
 export class Wall {
@@ -29,6 +30,7 @@ export class Wall {
   /** @type {ReadonlyMap<string, StreamView>} */
   #told = new Map();
   #plan = "";
+  #arrangedMs = -Infinity;
   #scheduled = false;
   #announcer = new Announcer();
 
@@ -104,6 +106,8 @@ export class Wall {
     const shown = groups.map(({ members }) => members.filter((view) => matches(view, this.filters.filter)));
     const plan = JSON.stringify(groups.map(({ members }, n) => [members.map((view) => view.id), shown[n].map((view) => view.id)]));
     if (plan !== this.#plan) {
+      if (performance.now() - this.#arrangedMs < ARRANGE_EVERY_MS) return this.#schedule();
+      this.#arrangedMs = performance.now();
       this.#plan = plan;
       glide([...this.#cards.values()].map((card) => card.root), () => this.#place(groups, shown));
       byId("unmatched").hidden = groups.length === 0 || shown.some((views) => views.length);
