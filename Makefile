@@ -23,8 +23,8 @@ AGAIN := $(if $(CI),--reruns 1,)
 # The fast tests wait more than they compute: two at a time.
 FAST := -n 2 --dist loadfile -m "not slow and not e2e and not bench and not soak"
 
-.PHONY: run test test-fast test-peers test-tools peers lint bench soak broker lock clean browser postgres kafka go \
-    livekit help
+.PHONY: run test test-fast test-peers test-tools peers screenshots lint bench soak broker lock clean browser postgres \
+    kafka go livekit help
 
 help:               ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -45,6 +45,9 @@ test-peers:         ## calls of other people's WebRTC: Chromium, FFmpeg, GStream
 
 test-fast: $(VENV)/.test ## the tests that need no more than a few seconds each
 	$(PY) -m pytest $(FAST)
+
+screenshots: $(VENV)/.test browser ## take the dashboard's pictures in docs/ again
+	DEEPGUARD_SCREENSHOTS=1 $(PY) -m pytest tests/e2e/test_chain.py tests/e2e/test_browser.py -k "seen or screenshots"
 
 lint: $(VENV)/.test ## ruff and mypy
 	$(VENV)/bin/ruff check .

@@ -15,6 +15,7 @@ from playwright.sync_api import expect, sync_playwright
 from api.replaying import replay_incident
 from stream.pictures import jpeg_of
 from stream.types import Pictures
+from tests.api.calls import running_call
 from tests.api.conftest import KEY
 from tests.api.rig import Rig, running_rig
 from tests.e2e.browser_support import PORTRAIT, opened, running_chromium
@@ -131,4 +132,24 @@ def test_a_call_is_locked_without_a_key_and_its_alarms_outlive_it(browser: Brows
         page.get_by_role("button", name="Dismiss").click()
         expect(page.locator("#call-alarm-list")).to_contain_text("dismissed")
         expect(page.locator("#call-alarms")).to_be_focused()
+        watch.assert_quiet("Failed to load resource", "WebSocket connection")
+
+
+def test_a_call_before_its_first_verdict_shows_who_else_is_in_it(browser: Browser, rig: Rig) -> None:
+    with opened(browser, rig.url) as watch:
+        page = watch.page
+        unlocked(page)
+        with running_call(rig, "ann"), running_call(rig, "bob"):
+            page.evaluate("location.hash = '#/calls/ann'")
+            expect(page.locator("#call-state")).to_have_text("Live")
+            expect(page.locator("#call-trouble")).to_have_text("Waiting for the first verdict.")
+            expect(page.locator("#call-label")).to_have_text("Waiting")
+            expect(page.locator("#call-count")).to_have_text("No evidence frames")
+            expect(page.locator("#call-alarm-status")).to_have_text("None so far.")
+            others = page.get_by_role("navigation", name="Others in this call")
+            expect(others.get_by_role("link")).to_have_attribute("href", "#/calls/bob")
+            others.get_by_role("link").click()
+            expect(page.locator("#call-source")).to_contain_text("bob")
+        expect(page.locator("#call-state")).to_have_text("Ended: stopped by an operator")
+        expect(page.locator("#call-trouble")).to_contain_text("The call is over")
         watch.assert_quiet("Failed to load resource", "WebSocket connection")

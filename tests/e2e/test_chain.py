@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.e2e.browser_support import Service
 
 ALARM_MS = 90_000
-DESKTOP = {"width": 1440, "height": 1000}
+DESKTOP = {"width": 1240, "height": 900}
 NOTE = "the mouth does not fit the voice"
 PICTURE_IS_THERE = "document.querySelector('#call-picture').naturalWidth === 640"
 CURSOR_PX = "document.querySelector('.lane-cursor').getBoundingClientRect().x"
@@ -257,6 +257,7 @@ def test_a_cut_network_loses_nothing(browser: Browser, service: Service) -> None
         cable.cut()
         expect(page.locator("#connection-text")).to_have_text("Reconnecting")
         expect(page.locator("#notice-connection")).to_contain_text("The connection was lost")
+        expect(page.locator("#call")).to_have_attribute("data-stale", "")
         cut_at = max((offset for offset, _ in heard.events), default=0)
 
         stream = start_webcam(Watch(other, service.url))

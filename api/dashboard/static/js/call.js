@@ -79,14 +79,19 @@ export class CallPage {
     byId("call").focus({ preventScroll: true });
   }
 
-  /** The feed is there (again): what happened meanwhile is in the timeline. */
-  connected() {
-    if (this.#stream) this.#load();
+  /**
+   * How the feed is. When it is there (again), what happened meanwhile is in the timeline.
+   * @param {"connecting"|"live"|"reconnecting"|"refused"} state
+   */
+  connection(state) {
+    byId("call").toggleAttribute("data-stale", state !== "live");
+    if (state === "live") this.reload();
+    if (this.#stream && state === "refused") this.#state("refused");
   }
 
-  /** The key was refused. */
-  refused() {
-    if (this.#stream) this.#state("refused");
+  /** Something changed that the feed does not tell. */
+  reload() {
+    if (this.#stream) this.#load();
   }
 
   /** @param {any} event of any stream */

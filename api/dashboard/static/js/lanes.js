@@ -12,6 +12,7 @@ import { bucketAt, bucketWords, clock, extentOf, markWords, silences, stretches 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 1000;
 const HEIGHT = 100;
+const EDGE = 3;             // so that a line at the top or at the bottom is drawn whole
 const CEILING = 1.5;        // the highest alarm level that the decision keeps
 const CLOSES = 0.25;        // the level at which an open alarm is over
 const LABEL_HEIGHTS = /** @type {Record<string, number>} */ ({ FAKE: 100, UNCERTAIN: 62, REAL: 36, NO_FACE: 14 });
@@ -206,7 +207,7 @@ export class Lanes {
 
 /** @param {number} share of the height, 0 at the bottom @returns {number} */
 function y(share) {
-  return Math.round((1 - Math.max(0, Math.min(1, share))) * HEIGHT * 100) / 100;
+  return Math.round((EDGE + (1 - Math.max(0, Math.min(1, share))) * (HEIGHT - 2 * EDGE)) * 100) / 100;
 }
 
 /** @param {Timeline} timeline @returns {string[]} */

@@ -22,7 +22,7 @@ const health = new HealthNotice();
 const keyDialog = new KeyDialog(() => client.restart());
 const askKey = () => keyDialog.open();
 const notice = new ConnectionNotice(() => client.retryNow());
-const alarms = new AlarmPanel({ onDecided: () => call.connected() });
+const alarms = new AlarmPanel({ onDecided: () => call.reload() });
 const call = new CallPage({ onLook: (incident) => alarms.open(incident), onKey: () => keyDialog.open() });
 const router = new Router((route) => call.show(route));
 const sources = new SourcePanel({ onRefused: askKey });
@@ -54,16 +54,13 @@ store.subscribe((state, before) => {
   }
   if (state.connection === before.connection) return;
   notice.show(state.connection, Date.now());
+  if (state.connection.state !== before.connection.state) call.connection(state.connection.state);
   if (state.connection.state === "live" && before.connection.state !== "live") {
     health.check();
     alarms.refresh();
     sources.refresh();
-    call.connected();
   }
-  if (state.connection.state === "refused") {
-    call.refused();
-    askKey();
-  }
+  if (state.connection.state === "refused") askKey();
 });
 
 setInterval(() => {
