@@ -122,12 +122,14 @@ class Stage:
         return actor
 
     def enter_shown(self, name: str, jpeg: bytes, call_id: str = "", participant_id: str = "") -> Actor:
-        """A stream of the service, of which a worker has seen this one picture."""
+        """A stream of the service, of which a worker has seen this one picture; returns when it can be fetched."""
         spec = StreamSpec(
             stream=name, source="whip", codec=Codec.JPEG, call_id=call_id, participant_id=participant_id
         )
         session = admitted(self.rig, spec, Peer()).session
         self.rig.call(session.feed, jpeg, 0.0, True, time.time())
+        while self.rig.call(self.rig.context.service.preview, name) is None:
+            time.sleep(0.05)
         actor = Actor(name, session.epoch, call_id, participant_id, session=session)
         self.actors[name] = actor
         return actor
