@@ -103,7 +103,7 @@ def expect_drawn(page: Page) -> None:
     """The page knows the call, and has evidence frames of it."""
     expect(page.locator("#call")).to_have_attribute("data-state", re.compile("live|ended"))
     expect(page.locator(".lane.prob .lane-line").first).to_have_attribute("d", re.compile("^M"))
-    expect(page.locator(".lane-pin[data-kind='shot']").nth(1)).to_be_attached(timeout=ALARM_MS)
+    expect(page.locator("#call-lanes .lane-pin[data-kind='shot']").nth(1)).to_be_attached(timeout=ALARM_MS)
 
 
 def test_webcam_verdict_alarm_incident_review_zip_replay(on_air: OnAir, folder: Path) -> None:
@@ -153,7 +153,7 @@ def test_the_whole_call_can_be_looked_through_by_keyboard(browser: Browser, serv
         expect_drawn(page)
         stated = re.compile(r"budget of 0\.01 .* It was reached at \d+:\d\d")
         expect(page.locator("#call-statement")).to_contain_text(stated)
-        expect(page.locator(".lane-pin[data-kind='alarm_opened']").first).to_be_attached()
+        expect(page.locator("#call-lanes .lane-pin[data-kind='alarm_opened']").first).to_be_attached()
         expect(page.locator("#call-title")).to_have_text(on_air.stream)
 
         slider = page.get_by_role("slider", name="Time in the call")
@@ -272,7 +272,7 @@ def test_a_cut_network_loses_nothing(browser: Browser, service: Service) -> None
         expect(page.locator("#connection-text")).to_have_text("Connected", timeout=60_000)
         expect(page.locator("#call")).to_have_attribute("data-state", "ended")
         expect(page.locator("#call-label")).to_have_text("Likely fake")
-        expect(page.locator(".lane-pin[data-kind='alarm_opened']")).not_to_have_count(0)
+        expect(page.locator("#call-lanes .lane-pin[data-kind='alarm_opened']")).not_to_have_count(0)
         page.get_by_role("link", name="All calls").click()
         expect(page.locator("#alarm-status")).to_contain_text("to decide on")
         missed = known.changes(cut_at)

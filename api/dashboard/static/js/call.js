@@ -1,10 +1,11 @@
 /** The page of one call: loads what the service remembers of it, and follows what happens from there. */
 
-import { bucketAt, clock, followed, frameAt, restOf, statement, stepped, troubleOf, united, spectrumWords } from "./callmodel.js";
+import { loadCall } from "./calldata.js";
+import { bucketAt, clock, followed, frameAt, restOf, spectrumWords, statement, stepped, troubleOf } from "./callmodel.js";
 import { CallScreen } from "./callframe.js";
 import { byId, setIcon, setText } from "./dom.js";
 import { endText, labelOf, percent, plural, probability, reasonText, sentence, sourceText } from "./format.js";
-import { ApiError, errorWords, requestJson, urlOf } from "./http.js";
+import { ApiError, errorWords, requestJson } from "./http.js";
 import { alarmItem } from "./incidents.js";
 import { Lanes } from "./lanes.js";
 import { callHref } from "./router.js";
@@ -29,8 +30,6 @@ export class CallPage {
   #timeline = null;
   /** @type {EvidenceFrame[]} */
   #frames = [];
-  /** @type {Map<string, EvidenceFrame[]>} by incident */
-  #kept = new Map();
   /** @type {number|null} where one looks, in media time; null is now */
   #at = null;
   /** @type {any} */
@@ -64,7 +63,6 @@ export class CallPage {
     this.#stream = isCall ? route.stream : "";
     this.#timeline = null;
     this.#frames = [];
-    this.#kept.clear();
     this.#at = null;
     if (!isCall) return;
     this.#epoch = route.epoch;
@@ -138,55 +136,34 @@ export class CallPage {
     this.#timer = 0;
     this.#soonMs = -1;
     const turn = ++this.#turn;
-    const base = `v1/streams/${encodeURIComponent(this.#stream)}`;
-    const query = this.#epoch === null ? "" : `?epoch=${this.#epoch}`;
-    const alarms = this.#loadAlarms(turn);
     try {
-      const [timeline, evidence] = await Promise.all([`${base}/timeline${query}`, `${base}/evidence${query}`].map((path) => requestJson(path, { cache: "no-store" })));
+      const data = await loadCall(this.#stream, this.#epoch);
       this.#policy ??= await requestJson("v1/policy").catch(() => null);
       this.#real ??= await requestJson("v1/spectrum").catch(() => null);
-      await alarms;
-      if (turn !== this.#turn) return;
-      this.#timeline = timeline;
-      this.#frames = united([evidence.frames, ...[...this.#kept.values()]]);
-      this.#state(timeline.state);
-      this.screen.want();
-      this.#draw();
-      this.#soon(RELOAD_MS);
+      if (turn === this.#turn) this.#loaded(data);
     } catch (error) {
       if (turn === this.#turn) this.#failed(error);
     }
   }
 
+  /** @param {import("./calldata.js").CallData} data */
+  #loaded({ timeline, frames, incidents, problem }) {
+    this.#timeline = timeline;
+    this.#frames = frames;
+    this.#state(timeline?.state ?? "unknown");
+    const words = incidents.length ? `${plural(incidents.length, "alarm")}.` : "None so far.";
+    setText(byId("call-alarm-status"), problem ? `The alarms cannot be read. ${problem}` : words);
+    byId("call-alarm-list").replaceChildren(...incidents.map((incident) => alarmItem(incident, this.handlers.onLook)));
+    if (timeline?.state === "live") this.screen.want();
+    this.#draw();
+    if (timeline) this.#soon(RELOAD_MS);
+  }
+
   /** @param {unknown} error */
   #failed(error) {
     if (error instanceof ApiError && error.status === 401) return void this.#state("refused");
-    if (error instanceof ApiError && error.status === 404) return void this.#state("unknown");
     this.#trouble(errorWords(error), "");
     this.#soon(RETRY_MS);
-  }
-
-  /** @param {number} turn */
-  async #loadAlarms(turn) {
-    try {
-      const path = `v1/incidents?stream=${encodeURIComponent(this.#stream)}&limit=20`;
-      const { incidents } = await requestJson(path, { cache: "no-store" });
-      const ours = incidents.filter((/** @type {any} */ incident) => incident.epoch === this.#timeline?.epoch || !this.#timeline);
-      await Promise.all(ours.map((/** @type {any} */ incident) => this.#loadKept(incident.id)));
-      if (turn !== this.#turn) return;
-      setText(byId("call-alarm-status"), incidents.length ? `${plural(incidents.length, "alarm")}.` : "None so far.");
-      byId("call-alarm-list").replaceChildren(...incidents.map((/** @type {any} */ incident) => alarmItem(incident, this.handlers.onLook)));
-    } catch (error) {
-      if (turn === this.#turn) setText(byId("call-alarm-status"), `The alarms cannot be read. ${errorWords(error)}`);
-    }
-  }
-
-  /** The frames that an incident keeps, which may be more than the stream itself still has. @param {string} id */
-  async #loadKept(id) {
-    const details = await requestJson(`v1/incidents/${id}`, { cache: "no-store" });
-    const urls = new Map(details.evidence.map((/** @type {any} */ file) => [file.name, file.url]));
-    const frames = await (await fetch(urlOf(String(urls.get("pictures.json")).slice(1)))).json();
-    this.#kept.set(id, frames.map((/** @type {any} */ frame) => ({ ...frame, url: urls.get(frame.frame) })));
   }
 
   /** @param {string} key @returns {boolean} whether it does something here */
@@ -256,8 +233,8 @@ export class CallPage {
     setText(byId("call-label"), label === "WAITING" ? "Waiting" : words);
     setText(byId("call-prob"), probability(past ? past.prob_fake?.[1] : timeline.verdict?.prob_fake));
     setText(byId("call-reason"), past ? `As it was at ${clock(past.end_s)}` : timeline.verdict ? reasonText(timeline.verdict.reason) : "No verdict yet");
-    setText(byId("call-verdict-title"), past ? `Verdict at ${clock(past.end_s)}` : timeline.state === "ended" ? "Last verdict" : "Verdict now");
-    setText(byId("call-at"), past ? `Looking at ${clock(past.end_s)}` : timeline.state === "ended" ? "" : "Following the call");
+    setText(byId("call-verdict-title"), past ? `Verdict at ${clock(past.end_s)}` : timeline.state !== "live" ? "Last verdict" : "Verdict now");
+    setText(byId("call-at"), past ? `Looking at ${clock(past.end_s)}` : timeline.state !== "live" ? "" : "Following the call");
   }
 
   /** @param {Timeline} timeline */
@@ -305,7 +282,7 @@ export class CallPage {
     setText(byId("call-count"), this.#frames.length ? (place < 0 ? count : `${place + 1} of ${count}`) : "No evidence frames");
   }
 
-  /** @param {"connecting"|"live"|"ended"|"unknown"|"refused"} state */
+  /** @param {"connecting"|"live"|"ended"|"kept"|"unknown"|"refused"} state */
   #state(state) {
     byId("call").dataset.state = state;
     byId("call-body").hidden = state === "unknown" || state === "refused";
@@ -313,7 +290,8 @@ export class CallPage {
     byId("call-locked").hidden = state !== "refused";
     byId("call-alarms").hidden = state === "refused";
     byId("call-state").dataset.kind = state === "live" ? "live" : "ended";
-    setText(byId("call-state"), sentence(state === "refused" ? "locked" : state));
+    const words = /** @type {Record<string, string>} */ ({ refused: "locked", kept: "over" });
+    setText(byId("call-state"), sentence(words[state] ?? state));
   }
 }
 

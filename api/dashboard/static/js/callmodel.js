@@ -10,8 +10,8 @@
  * @property {boolean} alarm
  * @property {Spread|null} prob_fake
  * @property {number|null} suspicion
- * @property {Spread} coverage
- * @property {Spread} age_ms
+ * @property {Spread|null} coverage
+ * @property {Spread|null} age_ms
  * @property {number} rate_hz
  * @property {number} faces
  * @property {Spread|null} quality
@@ -30,7 +30,7 @@
  * @property {string} call_id
  * @property {string} participant_id
  * @property {number} started_s
- * @property {"live"|"ended"} state
+ * @property {"live"|"ended"|"kept"} state   kept: only what alarms kept of it is there
  * @property {{reason: string, message: string}|null} ended
  * @property {import("./types.js").Verdict|null} verdict
  * @property {readonly Bucket[]} buckets
@@ -210,7 +210,7 @@ export function bucketWords(bucket) {
     bucket.prob_fake && `probability of a fake ${probability(bucket.prob_fake[1])}`,
     bucket.suspicion !== null && `alarm level ${percent(bucket.suspicion)}`,
     bucket.alarm && "alarm open",
-    bucket.coverage[1] < 1 && `coverage ${percent(bucket.coverage[1])}`,
+    bucket.coverage && bucket.coverage[1] < 1 && `coverage ${percent(bucket.coverage[1])}`,
     drops > 0 && `${plural(drops, "drop")}`,
   ].filter(Boolean).join(", ");
 }
@@ -269,11 +269,11 @@ export function spectrumWords(spectrum, real) {
  */
 export function troubleOf(timeline) {
   const last = timeline.buckets.at(-1);
-  if (timeline.state === "ended" || !last) return "";
+  if (timeline.state !== "live" || !last) return "";
   const words = [];
   const stalled = timeline.marks.findLast((mark) => mark.kind === "stalled");
   if (stalled && stalled.at_s >= last.end_s - 5) words.push(`Nothing has come from the sender since ${clock(stalled.at_s)}.`);
-  if (last.coverage[1] < 0.5) words.push(`Only ${percent(last.coverage[1])} of the wanted frames could be examined.`);
+  if (last.coverage && last.coverage[1] < 0.5) words.push(`Only ${percent(last.coverage[1])} of the wanted frames could be examined.`);
   if (last.rate_hz < 2) words.push(`The service is busy: this call is sampled ${last.rate_hz} times a second instead of 2.`);
   return words.join(" ");
 }
@@ -284,6 +284,35 @@ export function troubleOf(timeline) {
  * @returns {string}
  */
 export function restOf(timeline) {
+  if (timeline.state === "kept") return "The call itself is forgotten; this is what its alarm kept: the samples before it.";
   if (timeline.state === "ended") return "The call is over; what is remembered of it stays for a quarter of an hour.";
   return timeline.verdict ? "The call comes in and is judged as it should be." : "Waiting for the first verdict.";
+}
+
+/**
+ * A call of which only alarms kept something: their samples, each as a bucket.
+ * @param {{incident: any, samples: any[]}[]} kept  one at least, of one epoch
+ * @returns {Timeline}
+ */
+export function keptTimeline(kept) {
+  const { stream, epoch, source, call_id, participant_id } = kept[0].incident;
+  const bySequence = new Map(kept.flatMap(({ samples }) => samples.map((sample) => [sample.sequence, sample])));
+  const samples = [...bySequence.values()].sort((a, b) => a.pts_s - b.pts_s);
+  const marks = kept.map(({ incident }) => ({ kind: "alarm_opened", at_s: incident.pts_s, incident: incident.id, why: "" }));
+  const began = Math.min(...kept.map(({ incident }) => incident.opened_s - incident.pts_s));
+  return {
+    stream, epoch, epochs: [epoch], source, call_id, participant_id, started_s: began, state: "kept", ended: null, verdict: null,
+    buckets: samples.map((sample, index) => sampleBucket(sample, samples[index - 1])), marks: marks.sort((a, b) => a.at_s - b.at_s),
+  };
+}
+
+/** @param {any} sample @param {any} before @returns {Bucket} */
+function sampleBucket(sample, before) {
+  const worst = Math.max(...sample.faces.map((/** @type {any} */ face) => face.prob_fake ?? -1));
+  const weights = sample.faces.map((/** @type {any} */ face) => face.quality.weight);
+  return {
+    start_s: Math.max(before?.pts_s ?? 0, sample.pts_s - HOP_S), end_s: sample.pts_s, label: sample.faces.length ? "UNCERTAIN" : "NO_FACE",
+    alarm: false, prob_fake: worst < 0 ? null : one(worst), suspicion: null, coverage: null, age_ms: null, rate_hz: 0,
+    faces: sample.faces.length, quality: weights.length ? one(Math.max(...weights)) : null, dropped: {},
+  };
 }

@@ -37,9 +37,10 @@ function lanesOf(most) {
     { name: "Alarm level", kind: "level", scale: "alarm 100 %, over 25 %", rules: [1 / CEILING, CLOSES / CEILING],
       spread: (b) => (b.suspicion === null ? null : flat(Math.min(1, b.suspicion / CEILING))), words: (b) => percent(b.suspicion) },
     { name: "Coverage", kind: "coverage", scale: "0 to 100 %",
-      spread: (b) => [b.coverage[0], b.coverage[1], b.coverage[2]], words: (b) => percent(b.coverage[1]) },
+      spread: (b) => b.coverage && [b.coverage[0], b.coverage[1], b.coverage[2]], words: (b) => percent(b.coverage?.[1]) },
     { name: "Verdict age", kind: "age", scale: `0 to ${ageText(most)}`,
-      spread: (b) => [b.age_ms[0] / most, b.age_ms[1] / most, b.age_ms[2] / most], words: (b) => ageText(b.age_ms[1]) },
+      spread: (b) => b.age_ms && [b.age_ms[0] / most, b.age_ms[1] / most, b.age_ms[2] / most],
+      words: (b) => (b.age_ms ? ageText(b.age_ms[1]) : "–") },
     { name: "Face quality", kind: "quality", scale: "0 to 100 %",
       spread: (b) => b.quality && [b.quality[0], b.quality[1], b.quality[2]], words: (b) => percent(b.quality?.[1]) },
   ];
@@ -84,7 +85,7 @@ export class Lanes {
   draw(timeline, frames, atS) {
     this.#timeline = timeline;
     this.#extentS = extentOf(timeline);
-    const most = Math.max(1000, ...timeline.buckets.map((bucket) => bucket.age_ms[2]));
+    const most = Math.max(1000, ...timeline.buckets.map((bucket) => bucket.age_ms?.[2] ?? 0));
     lanesOf(most).forEach((lane, index) => this.#drawLane(lane, index));
     this.#drawLabels(timeline.buckets);
     this.#drawDrops(timeline.buckets);
