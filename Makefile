@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 PIP    := $(PY) -m pip --disable-pip-version-check
 CHROMIUM_PACKAGES := chromium
 PEER_PACKAGES := gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice python3-gst-1.0 \
-    gir1.2-gst-plugins-bad-1.0 coturn janus
+    gir1.2-gst-plugins-bad-1.0 gir1.2-gst-rtsp-server-1.0 nginx libnginx-mod-rtmp nftables iproute2 coturn janus
 KAFKA_PACKAGES := default-jre-headless maven
 POSTGRES_PACKAGES := postgresql
 GO_PACKAGES := golang-go
@@ -110,10 +110,12 @@ browser:
 	  else echo "The browser tests need Chromium: install the package 'chromium' (Debian, Ubuntu) and run again."; exit 1; fi; }
 
 peers:
-	@{ command -v turnserver && command -v janus && /usr/bin/python3 -c 'import gi; gi.require_version("GstWebRTC", "1.0")'; } >/dev/null 2>&1 || { \
+	@{ command -v turnserver && command -v janus && command -v nginx && command -v nft && command -v ip && \
+	  ls /usr/lib/nginx/modules/ngx_rtmp_module.so && /usr/bin/python3 -c \
+	    'import gi; [gi.require_version(name, "1.0") for name in ("GstWebRTC", "GstRtspServer")]'; } >/dev/null 2>&1 || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 	    $(INSTALL) $(PEER_PACKAGES); \
-	  else echo "The tests with GStreamer, Janus and coturn need '$(PEER_PACKAGES)' (Debian, Ubuntu); install them and run again."; \
+	  else echo "The tests with other people's servers need '$(PEER_PACKAGES)' (Debian, Ubuntu); install them and run again."; \
 	    exit 1; fi; }
 
 postgres:

@@ -14,9 +14,9 @@ _ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
 _NUMBER_AT, _ARCHITECTURE_AT = 0, 4
 _X32_CALLS = 0x40000000
 
-# socket, connect, bind, open, openat, openat2, execve, execveat, fork, vfork, ptrace, io_uring_setup, process_vm_writev
+# socket, connect, bind, open, openat, openat2, execve, execveat, ptrace, io_uring_setup, process_vm_writev
 _CALLS = {
-    "x86_64": (0xC000003E, (41, 42, 49, 2, 257, 437, 59, 322, 57, 58, 101, 425, 311)),
+    "x86_64": (0xC000003E, (41, 42, 49, 2, 257, 437, 59, 322, 101, 425, 311)),
     "aarch64": (0xC00000B7, (198, 203, 200, 56, 437, 221, 281, 117, 425, 271)),
 }
 

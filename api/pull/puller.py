@@ -43,6 +43,14 @@ class PullState(StrEnum):
     FAILED = "failed"
 
 
+class Problem(NamedTuple):
+    """Why the last attempt failed; without the traceback, which would hold everything that the attempt had."""
+
+    code: str
+    message: str
+    is_final: bool = False
+
+
 class PullOrder(NamedTuple):
     """What to fetch, without where. `source` is rtsp, rtmp, hls, http or whep; `host` is for people."""
 
@@ -102,7 +110,7 @@ class Pull(LiveSource):
         super().__init__(order.stream, owner)
         self.order = order
         self.state = PullState.CONNECTING
-        self.problem: PullFailed | None = None
+        self.problem: Problem | None = None
         self.attempts = 0
         self.next_s: float | None = None
         self._attempt = attempt
@@ -172,7 +180,7 @@ class Pull(LiveSource):
             await asyncio.sleep(wait_s)
             self.state, self.next_s = PullState.CONNECTING, None
 
-    async def _try(self) -> PullFailed | None:
+    async def _try(self) -> Problem | None:
         """One attempt; None when the source came to its end."""
         self.attempts += 1
         self._needs_keyframe = True
@@ -182,13 +190,13 @@ class Pull(LiveSource):
         try:
             await asyncio.wait((watch, attempt), return_when=asyncio.FIRST_COMPLETED)
             if not attempt.done():
-                return PullFailed("timeout", f"no media for {self._config.silence_s:g} s")
+                return Problem("timeout", f"no media for {self._config.silence_s:g} s")
             attempt.result()
         except PullFailed as failed:
-            return failed
+            return Problem(failed.code, failed.message, failed.is_final)
         except Exception as error:      # outermost frame of an attempt: a source must not end the service
             log.exception("a source failed", stream=self.stream)
-            return PullFailed("protocol_error", f"the source was not understood ({type(error).__name__})")
+            return Problem("protocol_error", f"the source was not understood ({type(error).__name__})")
         finally:
             watch.cancel()
             attempt.cancel()
