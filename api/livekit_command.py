@@ -43,7 +43,7 @@ async def _moderate(url: str, room: str, service: str, token: str | None) -> str
         raise SettingsRefused("LIVEKIT_API_KEY and LIVEKIT_API_SECRET have to be set")
     calls, rooms = with_extra("api.livekit_calls", "livekit"), with_extra("consumers.livekit", "livekit")
     rate_hz = calls.pictures_per_s(settings.sample_rate_hz)
-    logging.getLogger("livekit").setLevel(logging.ERROR)    # its engine warns of what is its own affair
+    logging.getLogger("livekit").setLevel(logging.CRITICAL)     # its engine's log has tokens; what it means, we tell
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import datetime
 import random
+import re
 import secrets
 import time
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -29,6 +31,9 @@ log = structlog.get_logger(__name__)
 _TOKEN_LIFE = datetime.timedelta(hours=1)   # the server renews it for who is in the room
 _LONGEST_PAUSE_S = 30.0
 _STEADY_S = 10.0
+_LOOK_EVERY_S = 3.0
+_TOKEN = re.compile(r"eyJ[A-Za-z0-9._-]+")
+_REFUSED = re.compile(r"client error: 40[013]|parse the url")
 _QUARTER_TURNS: dict[object, int] = {
     rtc.VideoRotation.VIDEO_ROTATION_0: 0, rtc.VideoRotation.VIDEO_ROTATION_90: 1,
     rtc.VideoRotation.VIDEO_ROTATION_180: 2, rtc.VideoRotation.VIDEO_ROTATION_270: 3,
@@ -111,15 +116,17 @@ class Moderate(Protocol):
 
 
 def join_token(order: RoomOrder) -> str:
-    """Lets its bearer subscribe in this room, unseen, and nothing else."""
+    """Lets its bearer subscribe in this room, unseen, and nothing else. As an agent it does not keep the room open."""
     now = datetime.datetime.now(datetime.UTC)
     grants = {
         "room": order.room, "roomJoin": True, "hidden": True, "canSubscribe": True, "canPublish": False,
         "canPublishData": False, "canUpdateOwnMetadata": False,
     }
     life = {"nbf": now - datetime.timedelta(minutes=1), "exp": now + _TOKEN_LIFE}
-    claims = {"iss": order.api_key, "sub": order.identity, "video": grants, **life}
-    return jwt.encode(claims, order.api_secret, algorithm="HS256")
+    claims = {"iss": order.api_key, "sub": order.identity, "kind": "agent", "video": grants, **life}
+    with warnings.catch_warnings():     # `livekit-server --dev` has the secret "secret"
+        warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
+        return jwt.encode(claims, order.api_secret, algorithm="HS256")
 
 
 async def watch_room(order: RoomOrder, moderate: Moderate, tell: Callable[[str], None], stop: asyncio.Event) -> str:
@@ -132,7 +139,7 @@ async def watch_room(order: RoomOrder, moderate: Moderate, tell: Callable[[str],
         try:
             reason = await visit.stay(stop)
         except rtc.ConnectError as error:
-            reason = _explain(error)
+            reason = explain(error)
         if stop.is_set() or reason in _OVER.values():
             return reason
         pause_s = 1.0 if time.monotonic() - began_s > _STEADY_S else pause_s
@@ -142,11 +149,11 @@ async def watch_room(order: RoomOrder, moderate: Moderate, tell: Callable[[str],
     return "stopped"
 
 
-def _explain(error: rtc.ConnectError) -> str:
-    """What is worth trying again. Raises RoomRefused for what is not."""
-    text = str(error)
-    if "401" in text or "403" in text or "unauthorized" in text.lower():
-        raise RoomRefused(f"the LiveKit server refuses key, secret or room: {text}") from None
+def explain(error: Exception) -> str:
+    """What is worth trying again, without the token, which servers send back. Raises RoomRefused for what is not."""
+    text = _TOKEN.sub("(token)", str(error))
+    if _REFUSED.search(text):
+        raise RoomRefused(f"the LiveKit server does not let us in: {text}") from None
     return f"the LiveKit server cannot be reached: {text}"
 
 
@@ -158,6 +165,7 @@ class _Visit:
         self._moderate = moderate
         self._tell = tell
         self._tracks: dict[str, RoomTrack] = {}
+        self._locked: set[str] = set()
         self._gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def stay(self, stop: asyncio.Event) -> str:
@@ -175,10 +183,9 @@ class _Visit:
         try:
             await room.connect(self._order.url, join_token(self._order), rtc.RoomOptions(auto_subscribe=False))
             self._tell(f"in room {self._order.room}")
-            for participant in room.remote_participants.values():
-                for publication in participant.track_publications.values():
-                    self._want(publication, participant)
-            await _either(stop.wait(), asyncio.shield(self._gone))
+            while not stop.is_set() and not self._gone.done():
+                self._want_all(room)
+                await _either(stop.wait(), asyncio.shield(self._gone), asyncio.sleep(_LOOK_EVERY_S))
         finally:
             for track in self._tracks.values():
                 track.end()
@@ -203,11 +210,18 @@ class _Visit:
         room.on("participant_disconnected", self._left)
         room.on("disconnected", disconnected)
 
+    def _want_all(self, room: rtc.Room) -> None:
+        """Who was there when we joined, or joined again, is not always announced."""
+        for participant in room.remote_participants.values():
+            for publication in participant.track_publications.values():
+                self._want(publication, participant)
+
     def _want(self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant) -> None:
         """Subscribes to video. Whoever could hear would cost the server and us, and change nothing."""
-        if publication.kind != rtc.TrackKind.KIND_VIDEO:
+        if publication.kind != rtc.TrackKind.KIND_VIDEO or publication.subscribed or publication.sid in self._locked:
             return
         if publication.encryption_type != rtc.EncryptionType.NONE:
+            self._locked.add(publication.sid)
             self._tell(f"{participant.identity} is end-to-end encrypted and cannot be judged")
             return
         publication.set_subscribed(True)

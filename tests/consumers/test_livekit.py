@@ -7,7 +7,8 @@ import asyncio
 import jwt
 import pytest
 
-from consumers.livekit import Picture, RoomOrder, RoomTrack, TrackOver, join_token
+from consumers.errors import RoomRefused
+from consumers.livekit import Picture, RoomOrder, RoomTrack, TrackOver, explain, join_token
 from stream.encode import Planes
 
 ORDER = RoomOrder("wss://sfu.example.com", "standup", "key", "a-secret-that-is-long-enough-for-hs256")
@@ -19,7 +20,7 @@ def picture(at_s: float) -> Picture:
 
 def test_the_token_lets_its_bearer_look_unseen_and_nothing_else() -> None:
     claims = jwt.decode(join_token(ORDER), ORDER.api_secret, algorithms=["HS256"], issuer="key")
-    assert claims["sub"] == ORDER.identity
+    assert (claims["sub"], claims["kind"]) == (ORDER.identity, "agent")
     assert claims["video"] == {
         "room": "standup", "roomJoin": True, "hidden": True, "canSubscribe": True, "canPublish": False,
         "canPublishData": False, "canUpdateOwnMetadata": False,
@@ -53,3 +54,22 @@ async def test_who_waits_is_told_of_the_end() -> None:
     track.put(picture(1.0))
     with pytest.raises(TrackOver):
         await track.take()
+
+
+@pytest.mark.parametrize("text", [
+    f"engine: signal failure: client error: 401 Unauthorized - invalid token: {join_token(ORDER)}, error: bad",
+    "engine: signal failure: client error: 403 Forbidden",
+    "engine: signal failure: failed to parse the url: relative URL without a base",
+])
+def test_what_trying_again_does_not_mend_is_refused_without_the_token(text: str) -> None:
+    with pytest.raises(RoomRefused) as refused:
+        explain(OSError(text))
+    assert "eyJ" not in str(refused.value)
+
+
+def test_a_server_that_is_away_is_worth_another_try() -> None:
+    assert "refused" in explain(OSError("IO error: Connection refused (os error 111)"))
+
+
+def test_a_short_secret_is_no_affair_of_ours() -> None:
+    assert join_token(RoomOrder("", "r", "devkey", "secret"))       # warnings are errors here

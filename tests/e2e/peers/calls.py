@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import httpx
 
     from tests.api.rig import Rig
+    from tests.e2e.peers.livekit_room import LiveKit
 
 KEY = "a-key-that-peers-are-given-0123456789"
 JUDGED_S = 20.0
@@ -77,6 +78,7 @@ class Calls:
     rig: Rig
     client: httpx.Client
     folder: Path
+    livekit: LiveKit
     children: dict[str, Child]
     chromium_has: list[str]
     seen: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
@@ -135,14 +137,14 @@ def everybody(rig: Rig, folder: Path) -> Iterator[Calls]:
         client = stack.enter_context(rig.client(KEY))
         janus = stack.enter_context(running_janus(folder / "janus"))
         livekit = stack.enter_context(running_livekit(folder))
-        commands = _commands(rig.url, livekit, vp8, high) | _janus(client, janus, vp8)
+        commands = _commands(rig.url, livekit.url, vp8, high) | _janus(client, janus, vp8)
         secrets = {"LIVEKIT_API_KEY": API_KEY, "LIVEKIT_API_SECRET": API_SECRET}
         children = {name: Child(command, folder / f"{name}.log", secrets) for name, command in commands.items()}
         for child in children.values():
             stack.callback(child.end)
             child.tend()
         has = stack.enter_context(_chromium(rig, folder))
-        yield Calls(rig, client, folder, children, has)
+        yield Calls(rig, client, folder, livekit, children, has)
 
 
 def _commands(service: str, livekit: str, vp8: Path, high: Path) -> dict[str, list[str]]:

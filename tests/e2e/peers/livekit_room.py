@@ -6,6 +6,7 @@ import datetime
 import subprocess
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
@@ -30,28 +31,53 @@ rtc:
   enable_loopback_candidate: true
   interfaces: {{ includes: [lo] }}
 keys: {{ {key}: {secret} }}
+room: {{ departure_timeout: 2 }}
 logging: {{ level: warn }}
 """
 
 
+@dataclass
+class LiveKit:
+    """The server's process, and where it answers."""
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Fails the test if it was not built, or does not start."""
+        servers = sorted((ROOT / "build" / "livekit").glob("livekit-server-*"))
+        if not servers:
+            pytest.fail("these tests need LiveKit's server: make livekit")
+        log = self.folder / "livekit-server.log"
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [servers[-1], "--config", self.folder / "livekit.yaml"], stdout=output, stderr=output
+            )
+        wait_for_http(f"http://127.0.0.1:{self.port}/", self.process, log)
+
+    def kill(self) -> None:
+        """As a crash would end it."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
 @contextmanager
-def running_livekit(folder: Path) -> Iterator[str]:
-    """The server's address. Fails the test if it was not built, or does not start."""
-    servers = sorted((ROOT / "build" / "livekit").glob("livekit-server-*"))
-    if not servers:
-        pytest.fail("these tests need LiveKit's server: make livekit")
-    http = free_port()
-    (folder / "livekit.yaml").write_text(CONFIG.format(http=http, udp=free_port(), key=API_KEY, secret=API_SECRET))
-    with (folder / "livekit.log").open("wb") as log:
-        server = subprocess.Popen(
-            [servers[-1], "--config", folder / "livekit.yaml"], stdout=log, stderr=log,
-        )
+def running_livekit(folder: Path) -> Iterator[LiveKit]:
+    """On ports of its own; a room closes soon after its last participant left."""
+    server = LiveKit(folder, free_port())
+    config = CONFIG.format(http=server.port, udp=free_port(), key=API_KEY, secret=API_SECRET)
+    (folder / "livekit.yaml").write_text(config)
     try:
-        wait_for_http(f"http://127.0.0.1:{http}/", server, folder / "livekit.log")
-        yield f"ws://127.0.0.1:{http}"
+        server.start()
+        yield server
     finally:
-        server.terminate()
-        server.wait(20)
+        server.kill()
 
 
 def wait_for_http(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
