@@ -66,6 +66,12 @@ def test_calls_and_participants_have_their_names(calls: Calls) -> None:
     assert (names["room.ann"], names["room.bob"]) == (("room", "ann"), ("room", "bob"))
 
 
+def test_a_forward_of_janus_begins_with_the_key_frame_that_we_ask_for(calls: Calls) -> None:
+    """Left alone, its publisher sends one at its start and none for a long time, and the room asks for none."""
+    forwarded_s = float(calls.said("janus").splitlines()[-1])
+    assert 0 < calls.infos["janus"]["started_s"] - forwarded_s < 30
+
+
 def test_a_clip_says_the_same_by_livekit(calls: Calls) -> None:
     """The same VP8 bytes by WHIP and by LiveKit, where our side encodes once more."""
     evidence = {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from typing import Any
 
 import httpx
@@ -58,6 +59,8 @@ async def publish(url: str, room: int, source: str, rtp_port: int, stop: asyncio
         answer = await handle.ask({"request": "configure", "audio": False, "video": True}, offer)
         await connection.setRemoteDescription(RTCSessionDescription(answer["jsep"]["sdp"], "answer"))
         await asyncio.sleep(LATE_S)
+        sys.stdout.write(f"{time.time()}\n")        # when the forward began
+        sys.stdout.flush()
         await handle.ask({
             "request": "rtp_forward", "room": room, "publisher_id": joined["id"], "host": "127.0.0.1",
             "streams": [{"mid": "0", "host": "127.0.0.1", "port": rtp_port, "rtcp_port": rtp_port, "pt": 96}],
