@@ -11,7 +11,7 @@ import os
 import random
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -165,7 +165,8 @@ async def test_the_usual_way_loses_verdicts(
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(publish(course, over_s=CONTROL_S))
             tasks.create_task(kill_all(group, CONTROL_S))
-        await course.until_ended(STREAMS, 120)
+        with suppress(TimeoutError):        # the end of a stream may be among what is lost
+            await course.until_ended(STREAMS, 60)
     seen = once(await course.verdicts())
     lost = missing(expected, seen)
     print(f"{len(lost)} of {len(expected)} lost, {gaps(seen)} gaps")
