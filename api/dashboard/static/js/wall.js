@@ -125,6 +125,8 @@ export class Wall {
       this.#cards.delete(id);
     }
     const visible = new Set(shown.flat());
+    this.list.dataset.density = views.length < 3 ? "few" : views.length < 9 ? "some" : "many";
+    this.list.toggleAttribute("data-calls", groups.some(({ members }) => members.length > 1));
     arrange(this.list, views.map((view) => {
       const card = this.#cards.get(view.id) ?? this.#add(view);
       card.root.hidden = !visible.has(view);
