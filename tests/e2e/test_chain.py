@@ -24,6 +24,7 @@ from tests.e2e.browser_support import (
 )
 from tests.e2e.fake_face import make_fake_camera
 from tests.e2e.tcp_relay import TcpRelay
+from tests.e2e.test_panels import expect_accessible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -311,4 +312,5 @@ def test_the_call_is_fit_to_be_seen(browser: Browser, service: Service, on_air: 
         page.screenshot(path=target / "call-phone.png", full_page=True)
         assert all((target / f"call{part}.png").stat().st_size > 20_000 for part in ("", "-dark", "-phone"))
         assert page.evaluate(SHIFT_OVER_VERDICTS) == []
+        expect_accessible(page, [("light", {"width": 360, "height": 740}), ("dark", DESKTOP)])
         watch.assert_quiet()
