@@ -109,6 +109,35 @@ class RoomTrack:
         return picture
 
 
+class RoomTracks:
+    """The tracks that are in sight."""
+
+    def __init__(self) -> None:
+        self._tracks: dict[str, RoomTrack] = {}
+
+    def add(self, identity: str, sid: str) -> RoomTrack:
+        """With the lowest number that the participant has not in use."""
+        self.end(sid)
+        taken = {track.number for track in self._tracks.values() if track.identity == identity}
+        track = RoomTrack(identity, min(set(range(1, len(taken) + 2)) - taken), sid)
+        self._tracks[sid] = track
+        return track
+
+    def end(self, sid: str) -> None:
+        track = self._tracks.pop(sid, None)
+        if track is not None:
+            track.end()
+
+    def left(self, identity: str) -> None:
+        for track in tuple(self._tracks.values()):
+            if track.identity == identity:
+                self.end(track.sid)
+
+    def end_all(self) -> None:
+        for sid in tuple(self._tracks):
+            self.end(sid)
+
+
 class Moderate(Protocol):
     """What is done with each track, for as long as it is there; has to return soon after its end."""
 
@@ -164,7 +193,7 @@ class _Visit:
         self._order = order
         self._moderate = moderate
         self._tell = tell
-        self._tracks: dict[str, RoomTrack] = {}
+        self._tracks = RoomTracks()
         self._locked: set[str] = set()
         self._gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -176,7 +205,7 @@ class _Visit:
                 self._listen(room, group)
                 await self._watch(room, stop)
         except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
+            raise _first_of(failed) from None
         return "stopped" if stop.is_set() else self._gone.result()
 
     async def _watch(self, room: rtc.Room, stop: asyncio.Event) -> None:
@@ -187,8 +216,7 @@ class _Visit:
                 self._want_all(room)
                 await _either(stop.wait(), asyncio.shield(self._gone), asyncio.sleep(_LOOK_EVERY_S))
         finally:
-            for track in self._tracks.values():
-                track.end()
+            self._tracks.end_all()
             await room.disconnect()
 
     def _listen(self, room: rtc.Room, group: asyncio.TaskGroup) -> None:
@@ -196,7 +224,7 @@ class _Visit:
             media: rtc.Track, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
         ) -> None:
             if media.kind == rtc.TrackKind.KIND_VIDEO:
-                track = self._add(participant.identity, publication.sid)
+                track = self._tracks.add(participant.identity, publication.sid)
                 group.create_task(self._follow(track, media))
 
         def disconnected(reason: rtc.DisconnectReason.ValueType) -> None:
@@ -205,9 +233,9 @@ class _Visit:
 
         room.on("track_published", self._want)
         room.on("track_subscribed", subscribed)
-        room.on("track_unsubscribed", lambda _, publication, __: self._end(publication.sid))
-        room.on("track_unpublished", lambda publication, _: self._end(publication.sid))
-        room.on("participant_disconnected", self._left)
+        room.on("track_unsubscribed", lambda _, publication, __: self._tracks.end(publication.sid))
+        room.on("track_unpublished", lambda publication, _: self._tracks.end(publication.sid))
+        room.on("participant_disconnected", lambda participant: self._tracks.left(participant.identity))
         room.on("disconnected", disconnected)
 
     def _want_all(self, room: rtc.Room) -> None:
@@ -226,23 +254,6 @@ class _Visit:
             return
         publication.set_subscribed(True)
 
-    def _add(self, identity: str, sid: str) -> RoomTrack:
-        self._end(sid)
-        taken = {track.number for track in self._tracks.values() if track.identity == identity}
-        track = RoomTrack(identity, min(set(range(1, len(taken) + 2)) - taken), sid)
-        self._tracks[sid] = track
-        return track
-
-    def _end(self, sid: str) -> None:
-        track = self._tracks.pop(sid, None)
-        if track is not None:
-            track.end()
-
-    def _left(self, participant: rtc.RemoteParticipant) -> None:
-        for track in tuple(self._tracks.values()):
-            if track.identity == participant.identity:
-                self._end(track.sid)
-
     async def _follow(self, track: RoomTrack, media: rtc.Track) -> None:
         """Has the track's pictures moderated until it is over."""
         pictures = rtc.VideoStream(media, capacity=1, format=rtc.VideoBufferType.I420)
@@ -253,6 +264,11 @@ class _Visit:
                 pump.cancel()       # the SDK's iterator does not end with its track
         finally:
             await pictures.aclose()
+
+
+def _first_of(failed: ExceptionGroup[Exception]) -> Exception:
+    first = failed.exceptions[0]
+    return _first_of(first) if isinstance(first, ExceptionGroup) else first
 
 
 async def _pump(pictures: rtc.VideoStream, track: RoomTrack, rate_hz: float) -> None:

@@ -8,7 +8,7 @@ import jwt
 import pytest
 
 from consumers.errors import RoomRefused
-from consumers.livekit import Picture, RoomOrder, RoomTrack, TrackOver, explain, join_token
+from consumers.livekit import Picture, RoomOrder, RoomTrack, RoomTracks, TrackOver, explain, join_token
 from stream.encode import Planes
 
 ORDER = RoomOrder("wss://sfu.example.com", "standup", "key", "a-secret-that-is-long-enough-for-hs256")
@@ -54,6 +54,29 @@ async def test_who_waits_is_told_of_the_end() -> None:
     track.put(picture(1.0))
     with pytest.raises(TrackOver):
         await track.take()
+
+
+async def test_tracks_of_a_participant_are_numbered_and_the_lowest_free_number_comes_again() -> None:
+    tracks = RoomTracks()
+    camera, screen, bob = tracks.add("ann", "TR_1"), tracks.add("ann", "TR_2"), tracks.add("bob", "TR_3")
+    assert (camera.number, screen.number, bob.number) == (1, 2, 1)
+    tracks.end("TR_1")
+    assert camera.over.is_set()
+    assert tracks.add("ann", "TR_4").number == 1
+    assert tracks.add("ann", "TR_5").number == 3
+    again = tracks.add("ann", "TR_2")       # as after a reconnection
+    assert screen.over.is_set()
+    assert again.number == 2
+
+
+async def test_who_leaves_takes_all_tracks_along() -> None:
+    tracks = RoomTracks()
+    camera, screen, bob = tracks.add("ann", "TR_1"), tracks.add("ann", "TR_2"), tracks.add("bob", "TR_3")
+    tracks.left("ann")
+    tracks.end("TR_unknown")
+    assert (camera.over.is_set(), screen.over.is_set(), bob.over.is_set()) == (True, True, False)
+    tracks.end_all()
+    assert bob.over.is_set()
 
 
 @pytest.mark.parametrize("text", [
