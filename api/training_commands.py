@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api.extras import with_extra
+
+if TYPE_CHECKING:
+    from detector.training.config import TrainConfig
 
 models = typer.Typer(rich_markup_mode=None)
 
@@ -91,3 +94,79 @@ def import_weights(     # noqa: PLR0913 - a command's parameters are its options
         typer.echo(f"{out}: {manifest.name} {manifest.version}, sha256 {manifest.sha256}, not calibrated")
 
     run(work, DetectorError, ValueError)
+
+
+@models.command()
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="folder of a model, as `import-weights` makes it")],
+    data: Annotated[Path, typer.Argument(help="as for `train`: faces that the model has not seen")],
+    cache_dir: Annotated[Path, typer.Option(help="keeps found faces and coded clips")] = Path(".cache/training"),
+    frames: Annotated[int, typer.Option(help="of every clip", min=2)] = 8,
+    pairs: Annotated[int, typer.Option(help="pseudo-fakes", min=1)] = 200,
+    exclude: Annotated[list[str] | None, typer.Option(help="group (person or clip) that is left out")] = None,
+) -> None:
+    """Turn a model's scores into probabilities; they are written into its manifest, with what they were made of.
+
+    A model that `train` made is calibrated already, on folds that it had not seen, and is refused.
+    """
+    from api.terminal import run, step_progress
+    from detector.errors import DetectorError
+    from detector.training import recalibrate
+
+    def work() -> None:
+        config = _trial_config(data, cache_dir, (frames, pairs), exclude)
+        with step_progress() as tell:
+            manifest = recalibrate.recalibrate(model, config, tell)
+        told = "measured" if manifest.evidence is not None else "not measured: no real footage, or no swapped clips"
+        typer.echo(f"{model}: {manifest.name} {manifest.version} is calibrated; evidence in streams {told}")
+
+    run(work, DetectorError, ValueError)
+
+
+@models.command()
+def evaluate(       # noqa: PLR0913 - a command's parameters are its options
+    model: Annotated[Path, typer.Argument(help="a finished training run, or the folder of a model")],
+    data: Annotated[Path, typer.Argument(help="as for `train`")],
+    out: Annotated[Path, typer.Option(help="gets results.json, report.md and conditions.png")],
+    card: Annotated[Path | None, typer.Option(help="write the model card of a model's folder there")] = None,
+    cache_dir: Annotated[Path, typer.Option(help="keeps found faces and coded clips")] = Path(".cache/training"),
+    frames: Annotated[int, typer.Option(help="of every clip", min=2)] = 8,
+    pairs: Annotated[int, typer.Option(help="pseudo-fakes", min=1)] = 200,
+    levels: Annotated[str, typer.Option(help="of the corruptions, 1 to 5; empty: as they came alone")] = "1,3,5",
+    exclude: Annotated[list[str] | None, typer.Option(help="group (person or clip) that is left out")] = None,
+) -> None:
+    """Measure a model: per family, per corruption and level, beside a random head and plain softness."""
+    from api.terminal import run, step_progress
+    from detector.artefact import read_manifest
+    from detector.errors import DetectorError
+    from detector.training import appraise, report
+    from detector.training.card import card as card_of
+
+    def work() -> None:
+        config = _trial_config(data, cache_dir, (frames, pairs), exclude)
+        manifest = read_manifest(model) if card is not None else None
+        with step_progress() as tell:
+            results = appraise.evaluate(appraise.open_model(model), config, _levels(levels), tell)
+        report.write(out, results)
+        if card is not None and manifest is not None:
+            card.write_text(card_of(manifest, results), encoding="utf-8")
+        typer.echo(str(out / report.MARKDOWN_FILE))
+
+    run(work, DetectorError, ValueError)
+
+
+def _trial_config(data: Path, cache_dir: Path, counts: tuple[int, int], exclude: list[str] | None) -> TrainConfig:
+    """Settings of which only data, cache and the counts of frames and pairs matter."""
+    from detector.training.config import TrainConfig
+
+    return TrainConfig(
+        data_dir=data, base_weights=data, run_dir=cache_dir, cache_dir=cache_dir, clip_frames=counts[0],
+        val_pairs=counts[1], autoencoder_steps=0, exclude_groups=frozenset(exclude or ()),
+    )
+
+
+def _levels(text: str) -> tuple[int, ...]:
+    levels = tuple(int(part) for part in text.split(",") if part.strip())
+    if not set(levels) <= {1, 2, 3, 4, 5}:
+        raise ValueError(f"levels: expected numbers from 1 to 5 with commas between them, got {text!r}")
+    return levels

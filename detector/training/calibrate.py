@@ -93,7 +93,7 @@ def fit_fusion(held: Held, folds: int, seed: int, gain: float) -> FusionReport:
     """b0 and b1 by logistic regression; b2 only if adding it lowers the held-out loss with 95 % confidence."""
     both = np.column_stack([held.logits, np.nan_to_num(held.frequency)])
     fold = grouped_folds(held.groups, folds, seed)
-    losses = [_held_out_losses(both[:, :columns], held, fold) for columns in (1, 2)]
+    losses = [held_out_losses(both[:, :columns], held, fold) for columns in (1, 2)]
     weights = held.weights
     delta = bootstrap(
         lambda rows: float(np.average(losses[1][rows] - losses[0][rows], weights=weights[rows])), held.groups, seed
@@ -110,7 +110,8 @@ def fit_fusion(held: Held, folds: int, seed: int, gain: float) -> FusionReport:
     return FusionReport(calibration, delta, used)
 
 
-def _held_out_losses(features: Floats, held: Held, fold: NDArray[np.intp]) -> Floats:
+def held_out_losses(features: Floats, held: Held, fold: NDArray[np.intp]) -> Floats:
+    """Loss of every row, nats, under the regression that was fitted on the other folds."""
     losses = np.zeros(len(fold))
     weights = held.weights
     for index in np.unique(fold):

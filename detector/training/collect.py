@@ -46,11 +46,11 @@ class Collection:
 
 def collect(config: TrainConfig, progress: Progress) -> Collection:
     """Find the faces and make every crop; what is cached is not made again. Raises TrainingRefused."""
-    stills, pairs, real_clips = _sources(config)
+    stills, pairs, real_clips = sources(config)
     data.refuse_unshippable(stills, config.research)
     locator = data.Locator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
     by_split = {split: [still for still in stills if still.split == split] for split in ("train", "val")}
-    found = {split: _faces(config, split, by_split[split], locator, progress) for split in ("train", "val")}
+    found = {split: faces_of(config, split, by_split[split], locator, progress) for split in ("train", "val")}
     faces = {split: found[split][0] for split in found}
     settings = DrawSettings(config.autoencoder_steps, config.seed, config.cache_dir)
     kinds = families(draw_patches(faces["train"], faces["val"], settings, progress))
@@ -64,7 +64,7 @@ def collect(config: TrainConfig, progress: Progress) -> Collection:
     )
 
 
-def _sources(config: TrainConfig) -> tuple[list[Still], list[Clip], list[Clip]]:
+def sources(config: TrainConfig) -> tuple[list[Still], list[Clip], list[Clip]]:
     table, pair_table = config.data_dir / "stills.csv", config.data_dir / "video_pairs.csv"
     stills = data.read_folders(config.data_dir)
     if table.is_file():
@@ -83,7 +83,7 @@ def real_footage(config: TrainConfig) -> list[Path]:
     return sorted(path for folder in _REAL_FOLDERS for path in (config.data_dir / folder).glob("*.mp4"))
 
 
-def _faces(
+def faces_of(
     config: TrainConfig, split: str, stills: list[Still], locator: data.Locator, progress: Progress
 ) -> tuple[list[Face], list[Face]]:
     """Usable real faces and usable fake ones of a split; fakes only where folders had some."""

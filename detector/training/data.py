@@ -59,12 +59,16 @@ class Clip:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Face:
-    """One face and the picture that it is on: uint8 (h, w, 3) RGB. `name` tells pictures apart."""
+    """One face and the picture that it is on: uint8 (h, w, 3) RGB.
+
+    `name` tells pictures apart; `place` is the number of the frame in its clip.
+    """
 
     rgb: NDArray[np.uint8]
     face: DetectedFace
     group: str
     name: str = ""
+    place: int = 0
 
 
 def read_stills(table: Path) -> list[Still]:
@@ -124,16 +128,21 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     return np.ascontiguousarray(bgr[:, :, ::-1])
 
 
-def sample_frames(path: Path, count: int) -> Iterator[NDArray[np.uint8]]:
-    """Up to `count` frames, evenly spread over the clip: uint8 (h, w, 3) RGB."""
+def sample_frames(path: Path, count: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Up to `count` frames, evenly spread over the clip: their numbers, and uint8 (h, w, 3) RGB."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         total = stream.frames or sum(1 for _ in container.decode(stream))
-        container.seek(0)
-        wanted = {round(place) for place in np.linspace(0, total - 1, min(count, total))}
-        for index, frame in enumerate(container.decode(stream)):
+    yield from frames_at(path, [round(place) for place in np.linspace(0, total - 1, min(count, total))])
+
+
+def frames_at(path: Path, places: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """The frames of these numbers, with their numbers: uint8 (h, w, 3) RGB."""
+    wanted = set(places)
+    with av.open(str(path)) as container:
+        for index, frame in enumerate(container.decode(video=0)):
             if index in wanted:
-                yield np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+                yield index, np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
 
 
 class Locator:
@@ -181,7 +190,7 @@ def still_faces(stills: Iterable[Still], locator: Locator, frames: int = 1) -> l
 def _pictures(stills: Iterable[Still], frames: int) -> Iterator[tuple[Still, str, NDArray[np.uint8]]]:
     for still in stills:
         if still.path.suffix.lower() in VIDEO_SUFFIXES:
-            for index, rgb in enumerate(sample_frames(still.path, frames)):
+            for index, (_, rgb) in enumerate(sample_frames(still.path, frames)):
                 yield still, f"{_key(still.path)}#{index}/{frames}", rgb
         else:
             yield still, _key(still.path), read_rgb(still.path)
@@ -190,13 +199,14 @@ def _pictures(stills: Iterable[Still], frames: int) -> Iterator[tuple[Still, str
 def clip_faces(clip: Clip, locator: Locator, count: int) -> list[tuple[Face, Face | None]]:
     """Sampled frames with a face: (real, its swap under the same box) for a pair, (real, None) otherwise."""
     found = []
-    for index, rgb in enumerate(sample_frames(clip.path, count)):
+    for index, (place, rgb) in enumerate(sample_frames(clip.path, count)):
         middle = rgb.shape[1] // 2
         left = np.ascontiguousarray(rgb[:, :middle]) if clip.paired else rgb
         face = locator.locate(f"{_key(clip.path)}#{index}/{count}", left)
         if face is not None:
             right = np.ascontiguousarray(rgb[:, middle : 2 * middle])
-            found.append((Face(left, face, clip.group), Face(right, face, clip.group) if clip.paired else None))
+            real, swapped = (Face(half, face, clip.group, place=place) for half in (left, right))
+            found.append((real, swapped if clip.paired else None))
     locator.save()
     return found
 

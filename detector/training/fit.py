@@ -21,6 +21,7 @@ from detector.config import DetectorConfig
 from detector.errors import NoTrainingData, TrainingRefused
 from detector.fusion import log_likelihood_ratio
 from detector.training import head, top
+from detector.training.appraise import FOLDS_FILE, START_FILE
 from detector.training.calibrate import group_weights
 from detector.training.collect import Collection, collect, real_footage
 from detector.training.config import Phase, TrainConfig
@@ -186,6 +187,10 @@ def _fit_top(config: TrainConfig, material: _Material, progress: Progress) -> tu
     steps = max(1, config.epochs * config.train_pairs * parts_per_batch // top.BATCH_PAIRS)
     cv_steps = max(1, round(steps * _CV_STEPS_SHARE))
     fold_of = grouped_folds(clips["group"], config.folds, config.seed)
+    named = {str(group): int(fold) for group, fold in zip(clips["group"], fold_of, strict=True)}
+    (config.run_dir / FOLDS_FILE).write_text(json.dumps(named, indent=1), encoding="utf-8")
+    trained = {name: array for name, array in base.items() if name.split("|")[0] in top.TOP_LAYERS}
+    write_arrays(config.run_dir / START_FILE, trained)
     logits = np.zeros(len(clips), dtype=np.float32)
     for index in range(config.folds if len(clips) else 0):
         told = partial(progress, f"top: fold {index + 1} of {config.folds}")

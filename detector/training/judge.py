@@ -133,7 +133,7 @@ def _held(
     )
     # Real calls have no fakes of their own: they are judged with the clips.
     kind = np.where(rows["kind"] == "call", "clip", rows["kind"])
-    kind = np.where((kind == "self") | (kind == "swap"), "photo", kind)
+    kind = np.where(kind == "clip", kind, "photo")
     return held, np.char.add(kind, np.where(rows["degraded"], "/degraded", "/as it came"))
 
 
@@ -161,7 +161,7 @@ def _pseudo_table(val: Samples, scorers: Mapping[str, Floats]) -> list[dict[str,
             "sharpness_rho": evaluate.rank_correlation(scores[rows & reals], val.rows["sharpness"][rows & reals]),
         }
         for name, scores in everyone.items()
-        for kind, rows in (("self", val.rows["kind"] == "self"), ("swap", val.rows["kind"] == "swap"))
+        for kind, rows in ((str(kind), val.rows["kind"] == kind) for kind in np.unique(val.rows["kind"]))
     ]
 
 

@@ -57,6 +57,24 @@ def _write(canvas: NDArray[np.uint8], text: str, place: tuple[int, int], colour:
     cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
 
 
+def bars_png(path: Path, bars: Mapping[str, tuple[float, float, float]]) -> None:
+    """A bar from 0.5 to each value in 0..1, with its interval (value, low, high); one line per name."""
+    row_px, left, width = 22, 190, 600
+    canvas = np.full((row_px * (len(bars) + 2), left + width + 80, 3), 255, np.uint8)
+
+    def across(value: float) -> int:
+        return left + round(float(np.clip(value, 0.0, 1.0)) * width)
+
+    for place, (name, (value, low, high)) in enumerate(bars.items()):
+        top = row_px * (place + 1)
+        _write(canvas, name, (6, top + 12), _INK)
+        cv2.rectangle(canvas, (across(0.5), top + 3), (across(value), top + 14), _COLOURS[0], -1)
+        cv2.line(canvas, (across(low), top + 9), (across(high), top + 9), _INK, 1)
+        _write(canvas, f"{value:.2f}", (left + width + 12, top + 12), _INK)
+    cv2.line(canvas, (across(0.5), 0), (across(0.5), canvas.shape[0]), _INK, 1)
+    cv2.imwrite(str(path), canvas)
+
+
 def sheet_png(path: Path, rows: Mapping[str, NDArray[np.uint8]], side_px: int = 112) -> None:
     """One line of uint8 (n, h, w, 3) RGB pictures per name, of up to twelve each."""
     lines = []

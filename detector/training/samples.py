@@ -68,7 +68,9 @@ class Samples:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Sample:
+class Sample:
+    """One crop with what is known of it."""
+
     crop: FaceCrop
     label: int
     pair: int
@@ -102,7 +104,7 @@ def usable(face: Face) -> bool:
     return bool(across * down >= _MIN_INSIDE * (2 * half) ** 2)
 
 
-def pseudo_pair(factory: Factory, seed: tuple[int, int]) -> list[_Sample]:
+def pseudo_pair(factory: Factory, seed: tuple[int, int]) -> list[Sample]:
     """The real and the fake crop of pair `seed[1]`, degraded alike."""
     rng = np.random.default_rng(seed)
     pair, target = factory.pair(rng)
@@ -111,17 +113,17 @@ def pseudo_pair(factory: Factory, seed: tuple[int, int]) -> list[_Sample]:
     for label, rgb in enumerate((pair.real, pair.fake)):
         crop = crop_face(*augment.apply(rgb, pair.face, call))
         mask = replaced_cells(pair, call) if label else np.zeros((MASK_SIDE, MASK_SIDE), np.uint8)
-        made.append(_Sample(crop, label, seed[1], pair.kind, target.group, degraded=True, mask=mask))
+        made.append(Sample(crop, label, seed[1], pair.kind, target.group, degraded=True, mask=mask))
     return made
 
 
-def loose_pair(reals: Sequence[Face], fakes: Sequence[Face], seed: tuple[int, int]) -> list[_Sample]:
+def loose_pair(reals: Sequence[Face], fakes: Sequence[Face], seed: tuple[int, int]) -> list[Sample]:
     """A real and a fake face that have nothing to do with each other, degraded alike."""
     rng = np.random.default_rng(seed)
     drawn = [faces[int(rng.integers(len(faces)))] for faces in (reals, fakes)]
     call = augment.draw(rng, min(min(item.face.box.width, item.face.box.height) for item in drawn))
     return [
-        _Sample(crop_face(*augment.apply(item.rgb, item.face, call)), label, seed[1], "folder", item.group, True)
+        Sample(crop_face(*augment.apply(item.rgb, item.face, call)), label, seed[1], "folder", item.group, True)
         for label, item in enumerate(drawn)
     ]
 
@@ -135,7 +137,7 @@ def replaced_cells(pair: blend.Pair, call: augment.Degradation) -> NDArray[np.ui
     return np.asarray(cv2.resize(crop.rgb[:, :, 0], (MASK_SIDE, MASK_SIDE), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def footage(frame: tuple[Face, Face | None], pair: int, seed: int, variants: int) -> list[_Sample]:
+def footage(frame: tuple[Face, Face | None], pair: int, seed: int, variants: int) -> list[Sample]:
     """Crops of one frame of footage: as it came, then `variants - 1` degraded ones.
 
     Halves of a pair are degraded alike, but for this: real-time swaps are softer than what they replace, and softness
@@ -144,7 +146,7 @@ def footage(frame: tuple[Face, Face | None], pair: int, seed: int, variants: int
     real, fake = frame
     kind = "clip" if fake is not None else "call"
     halves = [(0, real)] if fake is None else [(0, real), (1, fake)]
-    made = [_Sample(crop_face(face.rgb, face.face), label, pair, kind, real.group, False) for label, face in halves]
+    made = [Sample(crop_face(face.rgb, face.face), label, pair, kind, real.group, False) for label, face in halves]
     for variant in range(1, variants):
         rng = np.random.default_rng((seed, pair, variant))
         mirror = rng.random() < 0.5
@@ -153,12 +155,12 @@ def footage(frame: tuple[Face, Face | None], pair: int, seed: int, variants: int
         for label, face in views:
             view = blend.mirrored(face) if mirror else face
             crop = crop_face(*augment.apply(view.rgb, view.face, call))
-            made.append(_Sample(crop, label, pair, kind, real.group, True))
+            made.append(Sample(crop, label, pair, kind, real.group, True))
     return made
 
 
 def make(
-    cache: Path, recipe: Recipe, tasks: Sequence[Callable[[], list[_Sample]]], progress: Callable[[str, float], None]
+    cache: Path, recipe: Recipe, tasks: Sequence[Callable[[], list[Sample]]], progress: Callable[[str, float], None]
 ) -> Samples:
     """Run the tasks on threads (codecs and OpenCV let go of the interpreter) and keep what they give, in order."""
     stamp_file = cache / f"{recipe.name}.json"
@@ -203,14 +205,14 @@ def _stamp(recipe: Recipe) -> str:
     return json.dumps({**asdict(recipe), "code": _CODE_VERSION}, sort_keys=True)
 
 
-def _run(tasks: Iterable[Callable[[], list[_Sample]]], num_threads: int = 2) -> Iterator[tuple[int, _Sample]]:
+def _run(tasks: Iterable[Callable[[], list[Sample]]], num_threads: int = 2) -> Iterator[tuple[int, Sample]]:
     with ThreadPoolExecutor(num_threads) as pool:
         for done, made in enumerate(pool.map(_attempt, tasks), 1):
             for sample in made:
                 yield done, sample
 
 
-def _attempt(task: Callable[[], list[_Sample]]) -> list[_Sample]:
+def _attempt(task: Callable[[], list[Sample]]) -> list[Sample]:
     """A pair whose landmarks do not fit, or whose face is off the frame, is left out whole."""
     try:
         return task()
@@ -218,7 +220,7 @@ def _attempt(task: Callable[[], list[_Sample]]) -> list[_Sample]:
         return []
 
 
-def _row(sample: _Sample) -> tuple[Any, ...]:
+def _row(sample: Sample) -> tuple[Any, ...]:
     crop = sample.crop
     features = frequency_features(crop.native_rgb, crop.face_px)
     return (

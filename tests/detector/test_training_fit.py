@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import av
-import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -17,37 +15,19 @@ from detector.config import DetectorConfig
 from detector.engine import OpenVinoScorer
 from detector.errors import TrainingRefused, WeightsRefused
 from detector.preprocess import crop_face
-from detector.training import export, top
+from detector.training import evaluate, export, top
 from detector.training.config import Phase, TrainConfig
-from detector.training.data import read_rgb
 from detector.training.evaluate import auc
 from detector.training.export import ARRAYS_FILE, REPORT_FILE
 from detector.training.fit import train
 from detector.training.head import HeadData, fit_heads
 from detector.training.top import Plan, TopPart, build_top, fit_top, load_top, losses_of, mask_loss, read_top, score_top
-from tests.detector.pictures import MEDIA, network_arrays, portrait, released_weights
+from tests.detector.pictures import network_arrays, portrait, released_weights
+from tests.detector.training_data import make_folders, make_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from numpy.typing import NDArray
-
-
-def make_folders(root: Path) -> Path:
-    """Two portraits in several lights and cuts, as if they were many people."""
-    rng = np.random.default_rng(0)
-    for split, name in (("train", "obama"), ("val", "biden")):
-        rgb = read_rgb(MEDIA / f"{name}.jpg")
-        folder = root / split / "real"
-        folder.mkdir(parents=True)
-        factor = 420 / rgb.shape[1]
-        small = cv2.resize(rgb, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        for index in range(10):
-            left, light = int(rng.integers(0, 20)), rng.uniform(0.7, 1.2)
-            view = np.rint(small[:, left:] * light).clip(0, 255).astype(np.uint8)
-            cv2.imwrite(str(folder / f"{name}-{index}.png"), view[:, :, ::-1])
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -57,33 +37,14 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     return TrainConfig(make_folders(root / "data"), root / "base.npz", root / "run", root / "cache")
 
 
-def add_pair(root: Path) -> None:
-    """A clip of a face beside the same face with another mouth, listed as swapped footage is."""
-    rgb = read_rgb(MEDIA / "obama.jpg")
-    half = cv2.resize(rgb, (240, 300), interpolation=cv2.INTER_AREA)
-    swapped = half.copy()
-    swapped[140:230, 70:170] = cv2.GaussianBlur(half, (0, 0), 3)[140:230, 70:170]
-    encode(root / "pair.mp4", [np.concatenate([half, swapped], axis=1)] * 6)
-    (root / "video_pairs.csv").write_text("path,group,licence\npair.mp4,somebody,CC0-1.0\n")
-
-
-def encode(path: Path, frames: list[NDArray[np.uint8]]) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = frames[0].shape[1], frames[0].shape[0], "yuv420p"
-        for rgb in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
-        container.mux(stream.encode(None))
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("phase", list(Phase))
 def test_smoke_from_twenty_pictures_and_a_pair_to_a_served_model(
-    settings: TrainConfig, phase: Phase, tmp_path: Path
+    settings: TrainConfig, phase: Phase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add_pair(settings.data_dir)
+    monkeypatch.setattr(evaluate, "BOOTSTRAPS", 20)
+    make_pairs(settings.data_dir, 1)
     done = CliRunner().invoke(app, [
         "train", "--smoke", str(settings.data_dir), "--base-weights", str(settings.base_weights),
         "--run-dir", str(tmp_path / "run"), "--cache-dir", str(settings.cache_dir), "--phase", phase,

@@ -1,0 +1,80 @@
+"""Figures of `appraise.evaluate` as Markdown and pictures, and the model card, of which nothing is typed by hand."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from detector.training.plots import bars_png
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    Figures = dict[str, Any]
+
+RESULTS_FILE, MARKDOWN_FILE, BARS_FILE = "results.json", "report.md", "conditions.png"
+_HEAD = (
+    "| {first} | frames | clip AUC | frame AUC | of like sharpness | right order | EER | TPR at 1 % | nats | ECE "
+    "| abstains | rho(sharpness) |"
+)
+_CALLED = (
+    "Called fake: the evidence of all frames of a clip, discounted for their likeness, passes Wald's bound for one "
+    "false alarm in a hundred. The alarm of a live call is stricter."
+)
+_SEEN = (
+    "**This model may have been trained on the swapped footage below: those rows say nothing of its worth.** "
+    "What it reached on clips that were kept from it is in the table of cross-validation."
+)
+
+
+def write(out: Path, results: dict[str, Any]) -> None:
+    """`results.json`, `report.md` and `conditions.png` in a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / RESULTS_FILE).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    bars_png(out / BARS_FILE, {
+        name: (auc["value"], auc["low"], auc["high"])
+        for name, found in results["conditions"].items() if found and (auc := found["clip_auc"])
+    })
+    title = f"# Evaluation of {results['model']['name']}\n\n"
+    (out / MARKDOWN_FILE).write_text(title + tables(results) + f"\n![clip AUC by condition]({BARS_FILE})\n", "utf-8")
+
+
+def tables(results: dict[str, Any]) -> str:
+    """All tables, each under its own heading."""
+    parts = [] if results["unseen"] else [_SEEN, ""]
+    parts += ["Intervals: 95 %, bootstrap over groups. A clip is one half of one recording, with one face on it.", ""]
+    headings = (
+        ("Swapped footage", "scorer", "footage"), ("Swapped footage, by condition", "condition", "conditions"),
+        ("Pseudo-fakes of other people, by family", "family", "families"),
+        ("Swapped footage, by size of the face", "face", "face_sizes"),
+    )  # fmt: skip
+    for heading, first, key in headings:
+        parts += [f"## {heading}", "", *_table(first, results[key]), ""]
+    return "\n".join([*parts, *_positives(results["false_positives"])])
+
+
+def _table(first: str, rows: dict[str, Figures | None]) -> list[str]:
+    head = _HEAD.format(first=first)
+    return [head, "|---" * (head.count("|") - 1) + "|", *(_row(name, found) for name, found in rows.items() if found)]
+
+
+def _row(name: str, found: Figures) -> str:
+    calibrated = name not in ("random head", "softness", "contrast")
+    cells = [
+        name, str(found["rows"]), _estimate(found["clip_auc"]), _estimate(found["frame_auc"]),
+        f"{found['matched_auc']:.3f}", _estimate(found["paired"]), f"{found['equal_error']:.2f}",
+        f"{found['tpr_at_1']:.2f}", *(f"{found[key]:.3f}" if calibrated else "" for key in ("nats", "ece", "abstains")),
+        f"{found['sharpness_rho']:+.2f}",
+    ]  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+def _estimate(found: Figures | None) -> str:
+    return "" if found is None else f"{found['value']:.3f} [{found['low']:.2f}, {found['high']:.2f}]"
+
+
+def _positives(found: dict[str, dict[str, float]]) -> list[str]:
+    lines = ["## Real clips", "", "| condition | clips | called fake | frames above .9 |", "|---|---|---|---|"]
+    for name, row in found.items():
+        lines.append(f"| {name} | {row['clips']:.0f} | {row['called_fake']:.3f} | {row['frames']:.3f} |")
+    return [*lines, "", _CALLED, ""]

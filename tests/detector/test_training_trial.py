@@ -1,0 +1,97 @@
+"""`deepguard calibrate` and `deepguard evaluate` on a model that was brought along, with data of a few portraits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from api.cli import app
+from detector.artefact import read_manifest, write_manifest
+from detector.config import default_weights_dir
+from detector.training import appraise, evaluate, trial
+from detector.types import NetworkInput
+from tests.detector.pictures import network_arrays, write_artefact
+from tests.detector.training_data import make_folders, make_pairs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Data of four swapped clips and ten people, and a model with random weights that says it was imported."""
+    root = tmp_path_factory.mktemp("trial")
+    make_pairs(make_folders(root / "data"), 4)
+    (root / "model").mkdir()
+    manifest = write_artefact(root / "model")
+    write_manifest(root / "model", replace(manifest, calibration=None, frequency=None, trained={"imported": {}}))
+    return {name: root / name for name in ("data", "model", "cache", "out")}
+
+
+def command(name: str, places: dict[str, Path], *options: str) -> str:
+    done = CliRunner().invoke(app, [
+        name, str(places["model"]), str(places["data"]), "--cache-dir", str(places["cache"]), "--frames", "2", *options,
+    ])  # fmt: skip
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_model_is_calibrated_and_evaluated(places: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "BOOTSTRAPS", 20)
+    monkeypatch.setattr(appraise, "BITRATES_KBPS", (150,))
+    assert not read_manifest(places["model"]).info.is_calibrated
+    assert "is calibrated" in command("calibrate", places, "--pairs", "8")
+    manifest = read_manifest(places["model"])
+    assert manifest.info.is_calibrated
+    told = manifest.trained["calibrated"]
+    assert set(told["delta_nats"]) == {"frequency", "contrast", "quality"}
+    assert manifest.evidence is None, "there is no real footage here to measure it on"
+
+    card = places["out"] / "CARD.md"
+    command("evaluate", places, "--out", str(places["out"]), "--card", str(card), "--levels", "3", "--pairs", "6")
+    results = json.loads((places["out"] / "results.json").read_text())
+    assert set(results["footage"]) == {"network", "random head", "softness", "contrast"}
+    assert {"as it came", "blur 3", "beauty 3", "h264 150 kb/s", "vp8 150 kb/s"} <= set(results["conditions"])
+    assert results["families"]
+    assert results["false_positives"]["as it came"]["clips"] == 4
+    assert results["footage"]["network"]["groups"] == 4
+    assert (places["out"] / "conditions.png").stat().st_size > 1000
+    assert "as it came" in (places["out"] / "report.md").read_text()
+    text = card.read_text()
+    assert text.count(manifest.sha256) == 1
+    assert text.index("## Limits") < text.index("## What it is")
+
+
+def test_levels_that_there_are_not_are_refused(places: dict[str, Path]) -> None:
+    done = CliRunner().invoke(
+        app, ["evaluate", str(places["model"]), str(places["data"]), "--out", str(places["out"]), "--levels", "9"]
+    )
+    assert done.exit_code == 2
+    assert "levels" in done.output
+
+
+def test_a_model_of_ours_is_not_calibrated_on_what_it_was_trained_on(places: dict[str, Path]) -> None:
+    done = CliRunner().invoke(app, ["calibrate", str(default_weights_dir()), str(places["data"])])
+    assert done.exit_code == 2
+    assert "trained here" in done.output
+
+
+def test_every_group_is_judged_by_the_fold_that_never_saw_it() -> None:
+    whole, folds = network_arrays(0), ({"fold": np.zeros(1)}, {"fold": np.ones(1)})
+    networks = trial.Networks(whole, folds, {"anna": 1, "bert": 0}, NetworkInput(), whole)
+    groups = np.array(["anna", "stranger", "bert", "anna"])
+    judged = {int(row): arrays for arrays, rows in networks.pieces(groups) for row in rows}
+    assert judged[0] is judged[3] is folds[1]
+    assert judged[1] is whole
+    assert judged[2] is folds[0]
+
+
+def test_the_shipped_model_says_that_it_may_have_seen_the_data() -> None:
+    assert not appraise.open_model(default_weights_dir()).unseen
