@@ -15,8 +15,11 @@ from typing import Literal, NamedTuple
 import aioice.ice
 import av
 
+from api.compose import consume_config, kafka_config
 from api.errors import SettingsRefused
 from api.settings import Settings, require_safe_exposure
+from consumers.errors import BrokerRefused, BrokerUnreachable
+from consumers.kafka_topics import look_at
 from detector.artefact import open_arrays, read_manifest
 from detector.config import default_weights_dir
 from detector.errors import DetectorError
@@ -97,11 +100,22 @@ def check_ports(settings: Settings) -> Finding:
     return Finding("ok", "ports", f"UDP {low}-{high}: {free} free")
 
 
-async def check_brokers(settings: Settings) -> list[Finding]:
-    """Whether something listens where the Kafka brokers should be."""
+async def check_brokers(settings: Settings) -> Finding:
+    """Whether the Kafka cluster lets us in, tells its metadata, and has our topics."""
     if not settings.kafka_bootstrap:
-        return [Finding("ok", "broker", "none is set")]
-    return list(await asyncio.gather(*(_check_broker(address) for address in settings.kafka_bootstrap)))
+        return Finding("ok", "broker", "none is set")
+    shown = f"{', '.join(settings.kafka_bootstrap)} ({settings.kafka_security})"
+    if not any(await asyncio.gather(*(_listens(address) for address in settings.kafka_bootstrap))):
+        remedy = "start the broker, or mend KAFKA_BOOTSTRAP_SERVERS"
+        return Finding("fail", "broker", f"{shown}: nothing listens", remedy)
+    try:
+        found = await look_at(kafka_config(settings), consume_config(settings).topics, BROKER_S)
+    except (SettingsRefused, BrokerUnreachable, BrokerRefused) as error:
+        return _no_cluster(shown, error)
+    if found.missing:
+        said = f"{shown}: {found.brokers} brokers, without the topics {', '.join(found.missing)}"
+        return Finding("warn", "broker", said, "make them with `deepguard topics`")
+    return Finding("ok", "broker", f"{shown}: {found.brokers} brokers, all topics")
 
 
 def worst_of(findings: Iterable[Finding]) -> Level:
@@ -109,16 +123,27 @@ def worst_of(findings: Iterable[Finding]) -> Level:
     return "fail" if "fail" in levels else "warn" if "warn" in levels else "ok"
 
 
-async def _check_broker(address: str) -> Finding:
+def _no_cluster(shown: str, error: Exception) -> Finding:
+    """Something listens, and yet this came of it."""
+    if isinstance(error, SettingsRefused):
+        return Finding("fail", "broker", f"{shown}: {error}", "mend the settings of Kafka")
+    if isinstance(error, BrokerRefused):
+        remedy = "mend the login or the certificates, or give this user rights"
+        return Finding("fail", "broker", f"{shown}: {error}", remedy)
+    said = f"{shown}: something listens, but does not talk to us as a Kafka broker"
+    remedy = "mend DEEPGUARD_KAFKA_SECURITY, login, certificates; see that the advertised listeners can be reached"
+    return Finding("fail", "broker", said, remedy)
+
+
+async def _listens(address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
         async with asyncio.timeout(BROKER_S):
             _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-    except (OSError, TimeoutError) as error:
-        remedy = "start the broker, or mend KAFKA_BOOTSTRAP_SERVERS"
-        return Finding("fail", "broker", f"{address}: {error or 'no answer'}", remedy)
+    except (OSError, TimeoutError):
+        return False
     writer.close()
-    return Finding("ok", "broker", f"{address} listens")
+    return True
 
 
 def _is_free(port: int) -> bool:

@@ -47,7 +47,7 @@ async def _examine(settings: Settings, url: str | None, key: str) -> list[Findin
     findings = [check_exposure(settings), check_model(settings), check_codecs(), check_addresses(settings)]
     findings.append(check_ports(settings))
     findings += await check_ice_servers(ice_servers(settings))
-    findings += await check_brokers(settings)
+    findings.append(await check_brokers(settings))
     if url is not None:
         findings += await check_service(url)
         if findings[-1].level == "ok":

@@ -49,7 +49,7 @@ class RequestLog:
         except Exception as error:      # noqa: BLE001 - the outermost frame of a request
             problem = problem_of(error)
             if status == 0:
-                await error_response(problem)(scope, receive, watched)
+                await error_response(problem, accept=_accept_of(scope))(scope, receive, watched)
         finally:
             took_ms = round((time.monotonic() - started_s) * 1000, 1)
             log.info("request", method=scope["method"], route=route_of(scope), status=status, took_ms=took_ms)
@@ -72,7 +72,7 @@ class HostAndOrigin:
             try:
                 self._check(scope)
             except OriginRefused as error:
-                await error_response(problem_of(error))(scope, receive, send)
+                await error_response(problem_of(error), accept=_accept_of(scope))(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -146,7 +146,11 @@ class BodyLimit:
         except ApiError as error:
             if started:
                 raise
-            await error_response(problem_of(error))(scope, receive, send)
+            await error_response(problem_of(error), accept=_accept_of(scope))(scope, receive, send)
+
+
+def _accept_of(scope: Scope) -> str:
+    return Headers(scope=scope).get("accept", "")
 
 
 def too_large(limit_bytes: int) -> UploadRefused:

@@ -1,4 +1,5 @@
-"""The one place where errors become answers: `{"error": {"code": ..., "message": ...}}`, never a traceback."""
+"""The one place where errors become answers: `{"error": {"code": ..., "message": ...}}`, never a traceback. Who accepts
+`application/problem+json` gets that (RFC 9457), with the same code and message."""
 
 from __future__ import annotations
 
@@ -27,6 +28,7 @@ from stream.errors import (
 
 log = structlog.get_logger(__name__)
 
+PROBLEM_TYPE = "application/problem+json"
 _DRAIN_RETRY_S = 10
 _WORKER_RETRY_S = 2
 _STREAM_CODES: dict[type[StreamError], tuple[int, str]] = {
@@ -46,6 +48,12 @@ class Problem(NamedTuple):
     @property
     def body(self) -> dict[str, object]:
         return {"error": {"code": self.code, "message": self.message}}
+
+    @property
+    def details(self) -> dict[str, object]:
+        """As RFC 9457 has it: the status says what kind of problem it is, `code` which one."""
+        title = HTTPStatus(self.status).phrase
+        return {"type": "about:blank", "title": title, "status": self.status, "detail": self.message, "code": self.code}
 
     @property
     def headers(self) -> dict[str, str]:
@@ -76,16 +84,20 @@ def problem_of(error: Exception) -> Problem:
     return Problem(500, "internal_error", f"something went wrong here; it is logged as {incident}")
 
 
-def error_response(problem: Problem, extra_headers: Mapping[str, str] | None = None) -> JSONResponse:
-    return JSONResponse(problem.body, problem.status, headers={**problem.headers, **(extra_headers or {})})
+def error_response(problem: Problem, extra_headers: Mapping[str, str] | None = None, accept: str = "") -> JSONResponse:
+    """`accept` is what the client wrote in `Accept`."""
+    headers = {**problem.headers, **(extra_headers or {}), "Vary": "Accept"}
+    if PROBLEM_TYPE in accept.lower():
+        return JSONResponse(problem.details, problem.status, headers=headers, media_type=PROBLEM_TYPE)
+    return JSONResponse(problem.body, problem.status, headers=headers)
 
 
 def install_error_handlers(app: FastAPI) -> None:
     """Makes every expected error of a route a JSON answer; what is left reaches `guard.RequestLog`."""
 
-    async def answer(_: Request, error: Exception) -> Response:
+    async def answer(request: Request, error: Exception) -> Response:
         kept = error.headers if isinstance(error, HTTPException) else None
-        return error_response(problem_of(error), kept)
+        return error_response(problem_of(error), kept, request.headers.get("accept", ""))
 
     for kind in (ApiError, StreamError, HTTPException, RequestValidationError, ClientDisconnect):
         app.add_exception_handler(kind, answer)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -29,6 +30,30 @@ def planned(topics: Topics, record_bytes: int) -> dict[str, dict[str, str]]:
         topics.states: {"cleanup.policy": "compact,delete", "retention.ms": str(7 * 24 * _HOUR_MS)},
         topics.dead_letters: {"retention.ms": str(7 * 24 * _HOUR_MS), "max.message.bytes": larger},
     }
+
+
+class ClusterLook(NamedTuple):
+    """What a cluster says of itself to us. `missing` are those of the wanted topics that it does not have."""
+
+    brokers: int
+    missing: tuple[str, ...]
+
+
+async def look_at(config: KafkaConfig, topics: Topics, limit_s: float) -> ClusterLook:
+    """Connects as our clients do, with login and certificates, and asks for metadata.
+
+    Raises BrokerUnreachable, BrokerRefused.
+    """
+    admin = AIOKafkaAdminClient(**connection_options(config), request_timeout_ms=round(limit_s * 1000))
+    try:
+        with translated():
+            async with asyncio.timeout(2 * limit_s):
+                await admin.start()
+                brokers = len((await admin.describe_cluster())["brokers"])
+                known = set(await admin.list_topics())
+    finally:
+        await admin.close()
+    return ClusterLook(brokers, tuple(name for name in planned(topics, config.record_bytes) if name not in known))
 
 
 async def create_topics(config: KafkaConfig, topics: Topics, partitions: int, replication: int = 0) -> dict[str, bool]:

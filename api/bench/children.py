@@ -46,7 +46,8 @@ class Service(NamedTuple):
 
 @asynccontextmanager
 async def serving(**settings: str) -> AsyncIterator[Service]:
-    """The service on a free loopback port, ready, with room for any number of calls. Raises BenchFailed."""
+    """The service, ready, on a free port of loopback or of the `HOST` that is given, with room for any number of calls.
+    Raises BenchFailed."""
     with tempfile.TemporaryDirectory() as folder:
         settings = {"DEEPGUARD_DATABASE_URL": f"sqlite:///{folder}/incidents.sqlite", **settings}
         async with _serving(settings) as service:
@@ -56,14 +57,15 @@ async def serving(**settings: str) -> AsyncIterator[Service]:
 @asynccontextmanager
 async def _serving(settings: dict[str, str]) -> AsyncIterator[Service]:
     port = _free_port()
-    environment = child_environment(
-        HOST="127.0.0.1", PORT=str(port), LOG_DIR="", LOG_LEVEL="WARNING", DEEPGUARD_API_KEYS="",
-        DEEPGUARD_OFFER_RATE="100000", DEEPGUARD_MAX_STREAMS="1000", **settings,
-    )
+    values = {
+        "HOST": "127.0.0.1", "PORT": str(port), "LOG_DIR": "", "LOG_LEVEL": "WARNING", "DEEPGUARD_API_KEYS": "",
+        "DEEPGUARD_OFFER_RATE": "100000", "DEEPGUARD_MAX_STREAMS": "1000", **settings,
+    }
+    environment = child_environment(**values)
     with tempfile.TemporaryFile() as log:
         process = await _spawn("api.cli", "serve", env=environment, stderr=log, stdout=log)
         try:
-            url = f"http://127.0.0.1:{port}"
+            url = f"http://{values['HOST']}:{port}"
             await _until_ready(url, process, log)
             yield Service(process.pid, url)
         finally:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 from fastapi.exceptions import RequestValidationError
@@ -10,6 +11,9 @@ from starlette.requests import ClientDisconnect
 from api.errors import ApiError, Busy, RateLimited, Unauthorized, UploadRefused
 from api.problems import error_response, problem_of
 from stream.errors import MediaRefused, ServiceFull, StreamError
+
+if TYPE_CHECKING:
+    import httpx
 
 
 def leaves(base: type[Exception]) -> list[type[Exception]]:
@@ -72,3 +76,19 @@ def test_retry_after_is_a_header(error: Exception) -> None:
 
 def test_401_says_how_to_authenticate() -> None:
     assert error_response(problem_of(Unauthorized("u", "no"))).headers["www-authenticate"].startswith("Bearer")
+
+
+def test_problem_details_for_those_who_accept_them(client: httpx.Client) -> None:
+    plain = client.get("/v1/streams/nobody")
+    assert plain.headers["content-type"] == "application/json"
+    assert plain.json()["error"]["code"] == "stream_unknown"
+    for accept in ("application/problem+json", "application/json;q=0.5, Application/Problem+JSON"):
+        told = client.get("/v1/streams/nobody", headers={"Accept": accept})
+        assert told.headers["content-type"] == "application/problem+json"
+        assert told.json() == {
+            "type": "about:blank", "title": "Not Found", "status": 404, "detail": plain.json()["error"]["message"],
+            "code": "stream_unknown",
+        }
+    foreign = {"Accept": "application/problem+json", "Origin": "https://x.test"}
+    refused = client.post("/v1/streams", json={}, headers=foreign)
+    assert (refused.status_code, refused.json()["code"]) == (403, "origin_refused")

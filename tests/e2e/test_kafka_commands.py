@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource
 
+from tests.kafka.node import PASSWORD, USER
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.kafka.cluster import Cluster
+    from tests.kafka.cluster import Cluster, LocalCluster
 
 
 def deepguard(kafka: Cluster, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -29,10 +31,13 @@ def test_topics_are_made_once_as_they_are_needed(kafka: Cluster) -> None:
     mark = secrets.token_hex(4)
     names = {kind: f"{kind}-{mark}" for kind in ("media", "verdicts", "state", "dlq")}
     settings = {f"DEEPGUARD_KAFKA_{kind.upper()}_TOPIC": name for kind, name in names.items()}
+    assert "without the topics" in deepguard(kafka, "doctor", **settings).stdout
     first = deepguard(kafka, "topics", "--partitions", "4", **settings)
     assert first.stdout.splitlines() == [f"{name}: made" for name in names.values()], first.stderr
     again = deepguard(kafka, "topics", "--partitions", "9", **settings)
     assert again.stdout.splitlines() == [f"{name}: exists" for name in names.values()]
+    healthy = deepguard(kafka, "doctor", **settings)
+    assert (healthy.returncode, "all topics" in healthy.stdout) == (0, True), healthy.stdout
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     listed = admin.list_topics(timeout=20).topics
     assert {len(listed[name].partitions) for name in names.values()} == {4}
@@ -40,6 +45,20 @@ def test_topics_are_made_once_as_they_are_needed(kafka: Cluster) -> None:
     assert found.result(20)["cleanup.policy"].value == "compact,delete"
     (found,) = admin.describe_configs([ConfigResource("topic", names["media"])]).values()
     assert int(found.result(20)["max.message.bytes"].value) > 8 * 2**20
+
+
+def test_a_wrong_password_for_the_broker_is_found_out(own_kafka: LocalCluster) -> None:
+    login = {
+        "KAFKA_BOOTSTRAP_SERVERS": own_kafka.secure, "DEEPGUARD_KAFKA_SECURITY": "SASL_SSL",
+        "DEEPGUARD_KAFKA_CA_FILE": str(own_kafka.ca_file), "DEEPGUARD_KAFKA_USERNAME": USER,
+    }
+    right = deepguard(own_kafka, "doctor", **login, DEEPGUARD_KAFKA_PASSWORD=PASSWORD)
+    assert right.returncode == 0, right.stdout
+    wrong = deepguard(own_kafka, "doctor", **login, DEEPGUARD_KAFKA_PASSWORD="wrong-one")
+    assert wrong.returncode == 1
+    assert "something listens" in wrong.stdout
+    assert "login" in wrong.stdout
+    assert "wrong-one" not in wrong.stdout + wrong.stderr
 
 
 @pytest.mark.timeout(240)
