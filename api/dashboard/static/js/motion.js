@@ -1,6 +1,6 @@
 /** Moves elements of the page without a jump: they glide from where they were, and keep the focus they have. */
 
-export const GLIDE_MS = 320;
+const GLIDE_MS = 320;
 const EASING = "cubic-bezier(0.2, 0, 0, 1)";
 
 /** @returns {boolean} whether the reader wants no motion */
@@ -9,37 +9,56 @@ export function isCalm() {
 }
 
 /**
- * Makes a change to the document and lets these elements glide to where it puts them. In the frame of the change a
- * plain transform holds each where it was, which is what keeps browsers from counting it as a shift of the layout; an
- * animation from the start would not. Not for use while a glide is under way: see GLIDE_MS.
- * @param {Iterable<HTMLElement>} elements
- * @param {() => void} change
+ * Lets elements glide. In the frame of a change a plain transform holds each where it was, which is what keeps browsers
+ * from counting it as a shift of the layout; something that is being animated then would be counted. So there is one
+ * glide at a time.
  */
-export function glide(elements, change) {
-  if (isCalm()) return change();
-  const places = [...elements].map((element) => ({ element, from: element.getBoundingClientRect() }));
-  change();
-  const moves = places.map(({ element, from }) => ({ element, from, to: element.getBoundingClientRect() }));
-  const seen = moves.filter(({ from, to }) => isMove(from, to));
-  for (const { element, from, to } of seen) {
-    element.style.transition = "none";
-    element.style.transform = `translate(${from.left - to.left}px, ${from.top - to.top}px)`;
+export class Glider {
+  /** @type {HTMLElement[]} */
+  #moving = [];
+  #held = false;
+
+  /** Whether something moves, or did when this was asked last (and so in the frame that is on screen). @returns {boolean} */
+  isBusy() {
+    if (this.#held) return true;
+    const wasMoving = this.#moving.length > 0;
+    this.#moving = this.#moving.filter((element) => element.getAnimations().length > 0);
+    return wasMoving;
   }
-  if (seen.length) requestAnimationFrame(() => requestAnimationFrame(() => release(seen.map(({ element }) => element))));
+
+  /**
+   * Makes a change to the document and lets these elements glide to where it puts them. Not while it is busy.
+   * @param {Iterable<HTMLElement>} elements
+   * @param {() => void} change
+   */
+  glide(elements, change) {
+    if (isCalm()) return change();
+    const places = [...elements].map((element) => ({ element, from: element.getBoundingClientRect() }));
+    change();
+    const moves = places.map(({ element, from }) => ({ element, from, to: element.getBoundingClientRect() }));
+    const seen = moves.filter(({ from, to }) => isMove(from, to));
+    for (const { element, from, to } of seen) {
+      element.style.transition = "none";
+      element.style.transform = `translate(${from.left - to.left}px, ${from.top - to.top}px)`;
+    }
+    this.#moving = seen.map(({ element }) => element);
+    this.#held = seen.length > 0;
+    if (this.#held) requestAnimationFrame(() => requestAnimationFrame(() => this.#release()));
+  }
+
+  #release() {
+    this.#held = false;
+    for (const { style } of this.#moving) {
+      style.transition = `transform ${GLIDE_MS}ms ${EASING}`;
+      style.transform = "";
+    }
+  }
 }
 
 /** @param {DOMRect} from @param {DOMRect} to @returns {boolean} whether anybody sees it move */
 function isMove(from, to) {
   if (!from.width || !to.width || (from.left === to.left && from.top === to.top)) return false;
   return [from, to].some((box) => box.bottom > 0 && box.top < innerHeight);
-}
-
-/** @param {HTMLElement[]} elements */
-function release(elements) {
-  for (const { style } of elements) {
-    style.transition = `transform ${GLIDE_MS}ms ${EASING}`;
-    style.transform = "";
-  }
 }
 
 /**

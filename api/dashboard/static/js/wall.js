@@ -6,7 +6,7 @@ import { bringTo, byId, setText } from "./dom.js";
 import { plural } from "./format.js";
 import { FilterBar } from "./filter.js";
 import { FrameLoader } from "./frames.js";
-import { GLIDE_MS, arrange, glide } from "./motion.js";
+import { Glider, arrange } from "./motion.js";
 import { grouped, matches, tally } from "./order.js";
 
 /**
@@ -15,7 +15,7 @@ import { grouped, matches, tally } from "./order.js";
  * @typedef {import("./order.js").Group} Group
  */
 
-const ARRANGE_EVERY_MS = GLIDE_MS + 180;      // what has just moved rests before it moves again
+const ARRANGE_EVERY_MS = 500;       // what has just moved rests before it moves again
 const BUDGET_MS = 6;        // per frame, so that scrolling and typing stay smooth however much comes in
 
 export class Wall {
@@ -32,6 +32,7 @@ export class Wall {
   #plan = "";
   #arrangedMs = -Infinity;
   #scheduled = false;
+  #glider = new Glider();
   #announcer = new Announcer();
 
   constructor() {
@@ -106,10 +107,10 @@ export class Wall {
     const shown = groups.map(({ members }) => members.filter((view) => matches(view, this.filters.filter)));
     const plan = JSON.stringify(groups.map(({ members }, n) => [members.map((view) => view.id), shown[n].map((view) => view.id)]));
     if (plan !== this.#plan) {
-      if (performance.now() - this.#arrangedMs < ARRANGE_EVERY_MS) return this.#schedule();
+      if (this.#glider.isBusy() || performance.now() - this.#arrangedMs < ARRANGE_EVERY_MS) return this.#schedule();
       this.#arrangedMs = performance.now();
       this.#plan = plan;
-      glide([...this.#cards.values()].map((card) => card.root), () => this.#place(groups, shown));
+      this.#glider.glide([...this.#cards.values()].map((card) => card.root), () => this.#place(groups, shown));
       byId("unmatched").hidden = groups.length === 0 || shown.some((views) => views.length);
     }
     groups.forEach((group, n) => shown[n].forEach((view, place) => this.#cards.get(view.id)?.setGroup(group, place, shown[n].length)));
