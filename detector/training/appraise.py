@@ -97,7 +97,7 @@ def evaluate(model: Model, config: TrainConfig, levels: tuple[int, ...], progres
             for kind in np.unique(parts[1]["family"])
         },
         "conditions": _by_condition(table, model.calibration, icc),
-        "false_positives": _false_positives(table, model.calibration, icc),
+        "false_positives": _false_positives(_never_trained_on(table, model), model.calibration, icc),
         "face_sizes": _by_size(rows, model.calibration, icc),
     }
 
@@ -156,10 +156,16 @@ def _by_condition(table: Rows, calibration: Calibration | None, icc: float) -> d
     return {name: _figures(pairs[pairs["condition"] == name], calibration, icc) for name in names}
 
 
-def _false_positives(table: Rows, calibration: Calibration | None, icc: float) -> dict[str, dict[str, float]]:
+def _never_trained_on(table: Rows, model: Model) -> Rows:
+    """Real footage, and the real halves of pairs that the model has not seen."""
+    families = (trial.PAIRS, trial.CALLS) if model.unseen else (trial.CALLS,)
+    kept: Rows = table[(table["label"] == 0) & np.isin(table["family"], families)]
+    return kept
+
+
+def _false_positives(reals: Rows, calibration: Calibration | None, icc: float) -> dict[str, dict[str, float]]:
     """Per condition, of real clips: how many the evidence would call fake by Wald's bound, and frames above .9."""
     found = {}
-    reals = table[(table["label"] == 0) & np.isin(table["family"], (trial.PAIRS, trial.CALLS))]
     for name in dict.fromkeys(reals["condition"].tolist()):
         rows = reals[reals["condition"] == name]
         llr = llr_of(rows, calibration)

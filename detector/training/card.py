@@ -59,7 +59,8 @@ def _data(manifest: Manifest) -> str:
     if not licences:
         return ""
     lines = ["## Data", "", "| licence or source | files |", "|---|---|"]
-    return "\n".join([*lines, *(f"| {name} | {count} |" for name, count in licences.items())])
+    rows = [f"| {name} | {count} |" for name, count in licences.items()]
+    return "\n".join([*lines, *rows, "", "Nobody in these pictures was asked for this use by us."])
 
 
 def _cross_validation(manifest: Manifest) -> str:
@@ -70,6 +71,7 @@ def _cross_validation(manifest: Manifest) -> str:
     folds = manifest.trained["settings"]["folds"]
     lines = [
         f"## Cross-validation over {folds} folds of groups of clips", "",
+        "By networks that never saw the group, before their rounding to eight bits.", "",
         "| condition | scorer | clip AUC | frame AUC | right order | rho(sharpness) |", "|---|---|---|---|---|---|",
     ]  # fmt: skip
     for row in rows:
@@ -85,7 +87,7 @@ def _decision(manifest: Manifest) -> str:
     if stats is None or manifest.calibration is None:
         return "## Verdicts\n\nNot calibrated: verdicts say `uncalibrated` and carry no label."
     shares = ", ".join(
-        f"{100 * stats.detectable * p / (stats.detectable * p + 0.05 * (1 - p)):.0f} if one call in {1 / p:.0f} is fake"
+        f"{100 * stats.detectable * p / (stats.detectable * p + 0.05 * (1 - p)):.1f} if one call in {1 / p:.0f} is fake"
         for p in _PREVALENCES
     )
     within = f"standard deviation {stats.sd:.2f} nats, correlation time {stats.correlation_s:.2f} s"
@@ -100,4 +102,19 @@ def _decision(manifest: Manifest) -> str:
         "False-alarm rates are promises of a model fitted to few clips; no hours of real calls were counted. Half of",
         f"the real clips average below {stats.real_middle:.2f} nats, nine fakes in ten above {stats.fake_low:.2f};",
         "where these lie closer than frames spread, nobody is called real.",
+        *_fusion(manifest.trained.get("results", {})),
     ])
+
+
+def _fusion(results: dict[str, Any]) -> list[str]:
+    """What calibration and frequency score are worth, by the training's own measure."""
+    if "fusion" not in results or "calibration" not in results:
+        return []
+    delta, held = results["fusion"]["delta_nll"], results["calibration"]
+    used = "and has a weight" if results["fusion"]["frequency_used"] else "so it has no weight in the decision"
+    return [
+        "",
+        f"Held out, calibration is off by {held['ece']:.3f} (ECE) and costs {held['nats']:.3f} nats (.693 is knowing",
+        f"nothing). Adding the frequency score changed that by {delta['value']:+.4f} nats [{delta['low']:+.4f},",
+        f"{delta['high']:+.4f}], {used}.",
+    ]
