@@ -27,7 +27,6 @@ Epoch = Annotated[int | None, Query(ge=0, le=2**53)]
 Number = Annotated[int, Path(ge=0, le=2**53)]
 
 _UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer}}
-_DIGITS = 4
 
 router = APIRouter(prefix="/v1", tags=["streams"])
 keyed = [Depends(require_key)]
@@ -47,7 +46,7 @@ async def get_timeline(request: Request, stream_id: StreamId, epoch: Epoch = Non
     """The whole call so far, coarser with age; the newest epoch unless one is named. Stays a while after the end."""
     records, now_s = context_of(request).service.records, time.monotonic()
     record = records.get(stream_id, epoch, now_s)
-    return _no_store(_plain(record, records.epochs(stream_id, now_s)))
+    return _no_store(_told(record, records.epochs(stream_id, now_s)))
 
 
 @router.get(
@@ -86,16 +85,16 @@ async def get_spectrum() -> Response:
     return JSONResponse(asdict(shipped_real_spectrum()), headers={"Cache-Control": "private, max-age=3600"})
 
 
-def _plain(record: CallRecord, epochs: tuple[int, ...]) -> dict[str, Any]:
-    started, ended = msgspec.to_builtins(record.started), record.ended
+def _told(record: CallRecord, epochs: tuple[int, ...]) -> dict[str, Any]:
+    started, ended = msgspec.structs.asdict(record.started), record.ended
     return {
-        **{name: value for name, value in started.items() if name not in ("type", "v")},
-        "epochs": list(epochs),
+        **{name: value for name, value in started.items() if name != "v"},
+        "epochs": epochs,
         "state": "live" if ended is None else "ended",
-        "ended": None if ended is None else {"reason": ended.reason.value, "message": ended.message},
-        "verdict": msgspec.to_builtins(record.verdict),
-        "buckets": _rounded(msgspec.to_builtins(record.rollup.buckets)),
-        "marks": msgspec.to_builtins(record.marks),
+        "ended": None if ended is None else {"reason": ended.reason, "message": ended.message},
+        "verdict": record.verdict,
+        "buckets": record.rollup.buckets,
+        "marks": record.marks,
     }
 
 
@@ -105,14 +104,6 @@ def _frame(context: AppContext, record: CallRecord, seen: Observation) -> dict[s
     return {**plain, "frame": f"{seen.sequence}.jpg", "url": context.incidents.urls.url(path, time.time())}
 
 
-def _rounded(value: Any) -> Any:
-    """A long call is many numbers, none of which anybody needs to the last digit."""
-    if isinstance(value, float):
-        return round(value, _DIGITS)
-    if isinstance(value, dict):
-        return {name: _rounded(each) for name, each in value.items()}
-    return [_rounded(each) for each in value] if isinstance(value, list | tuple) else value
-
-
 def _no_store(body: dict[str, Any]) -> Response:
-    return JSONResponse(body, headers={"Cache-Control": "no-store"})
+    """A long call is many numbers: they are encoded a dozen times faster so."""
+    return Response(msgspec.json.encode(body), media_type="application/json", headers={"Cache-Control": "no-store"})

@@ -5,6 +5,7 @@ Only what speaks for an alarm is ever pictured (`stream.pictures`): of a call wi
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,11 +20,13 @@ KEPT = 16
 
 class Gallery:
     """Overflow policy: the picture whose neighbours are closest to each other in time leaves, so that they stay spread
-    over the call. The first, the newest and the most suspicious of all stay."""
+    over the call. The first, the newest and the most suspicious of all stay. What left is found for a while (as many
+    again), because somebody may just have been told of it."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept
         self._pictured: list[Observation] = []
+        self._left: deque[Observation] = deque(maxlen=kept)
 
     @property
     def pictured(self) -> tuple[Observation, ...]:
@@ -36,10 +39,11 @@ class Gallery:
             return
         self._pictured.append(_light(observation, observation.pictures))
         if len(self._pictured) > self._kept:
-            self._pictured.pop(self._least_missed())
+            self._left.append(self._pictured.pop(self._least_missed()))
 
     def find(self, sequence: int) -> Observation | None:
-        return next((seen for seen in self._pictured if seen.sequence == sequence), None)
+        """The picture of this sample, also if it left lately."""
+        return next((seen for seen in (*self._pictured, *self._left) if seen.sequence == sequence), None)
 
     def _least_missed(self) -> int:
         seen = self._pictured

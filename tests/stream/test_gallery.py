@@ -56,3 +56,15 @@ def test_what_was_not_pictured_is_not_kept_nor_is_the_crop() -> None:
     assert kept.pictures.faces[0].spectrum
     assert gallery.find(3) is kept
     assert gallery.find(4) is None
+
+
+def test_what_left_lately_is_still_found() -> None:
+    gallery = Gallery()
+    for number in range(KEPT + 1):
+        gallery.add(seen(number, 1.0))
+    (left,) = set(range(KEPT + 1)) - {one.sequence for one in gallery.pictured}
+    assert gallery.find(left) is not None
+    for number in range(KEPT + 1, 10 * KEPT):
+        gallery.add(seen(number, 1.0))
+    assert gallery.find(left) is None
+    assert sum(gallery.find(number) is not None for number in range(10 * KEPT)) == 2 * KEPT

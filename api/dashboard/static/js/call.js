@@ -15,7 +15,8 @@ import { SpectrumChart } from "./spectrum.js";
 /** @typedef {import("./callmodel.js").EvidenceFrame} EvidenceFrame */
 
 const RELOAD_MS = 60_000;       // what follows live is as fine as it comes; the service makes it coarser with age
-const SOON_MS = 1_500;          // after an event that brings new evidence
+const SOON_MS = 1_500;          // after an alarm, which brings new evidence
+const SUSPICIOUS_MS = 5_000;    // while there may be new evidence
 const RETRY_MS = 3_000;
 const FAR_S = 3;                // an evidence frame further away than this is not of this moment
 const NO_FRAME = "No frame of this call is kept: only suspicious ones are.";
@@ -37,12 +38,13 @@ export class CallPage {
   /** @type {any} */
   #real = null;
   #timer = 0;
+  #dueMs = 0;
   #drawing = false;
 
   /** @param {{onLook: (incident: string) => void, onKey: () => void}} handlers */
   constructor(handlers) {
     this.handlers = handlers;
-    this.screen = new CallScreen(() => this.#soon());
+    this.screen = new CallScreen(() => this.#soon(SOON_MS));
     this.lanes = new Lanes(byId("call-lanes"), { onSeek: (atS) => this.#seek(atS), onKey: (key) => this.#key(key) });
     this.chart = new SpectrumChart(byId("call-spectrum"));
     byId("call-previous").addEventListener("click", () => this.#key("PageUp"));
@@ -59,6 +61,7 @@ export class CallPage {
     byId("home").hidden = isCall;
     this.#turn += 1;
     clearTimeout(this.#timer);
+    this.#timer = 0;
     this.screen.follow(isCall ? route.stream : null);
     this.#stream = isCall ? route.stream : "";
     this.#timeline = null;
@@ -101,7 +104,8 @@ export class CallPage {
     this.#timeline = followed(before, event);
     if (this.#timeline === before) return;
     if (event.type === "verdict") this.screen.want();
-    if (event.type.startsWith("incident.") || (event.type === "verdict" && event.prob_fake > 0.5)) this.#soon();
+    if (event.type.startsWith("incident.")) this.#soon(SOON_MS);
+    if (event.type === "verdict" && event.prob_fake > 0.5) this.#soon(SUSPICIOUS_MS);
     this.#draw();
   }
 
@@ -121,20 +125,18 @@ export class CallPage {
     }));
   }
 
-  /** Asks again before long; one wish at a time. @param {number} [ms] */
-  #soon(ms = SOON_MS) {
-    if (this.#timer && ms > 0 && this.#soonMs === ms) return;
+  /** Asks again then, or sooner if that was wished before. @param {number} ms */
+  #soon(ms) {
+    const dueMs = performance.now() + ms;
+    if (this.#timer && this.#dueMs <= dueMs) return;
     clearTimeout(this.#timer);
-    this.#soonMs = ms;
+    this.#dueMs = dueMs;
     this.#timer = setTimeout(() => this.#load(), ms);
   }
-
-  #soonMs = -1;
 
   async #load() {
     clearTimeout(this.#timer);
     this.#timer = 0;
-    this.#soonMs = -1;
     const turn = ++this.#turn;
     try {
       const data = await loadCall(this.#stream, this.#epoch);
