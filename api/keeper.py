@@ -52,9 +52,11 @@ class Keeper(Generic[Source]):
         if stream in self._kept:
             raise StreamExists(f"stream {stream!r} has a source")
 
-    def check_admission(self, stream: str, arriving: int) -> None:
-        """As the service's. Raises StreamExists, ServiceFull, ServiceDraining."""
-        self._streams.check_admission(stream, arriving)
+    def check_admission(self, stream: str) -> None:
+        """As the service's, which knows nothing yet of those that are arriving. Raises StreamExists, ServiceFull,
+        ServiceDraining."""
+        now_s = time.monotonic()
+        self._streams.check_admission(stream, sum(source.is_arriving(now_s) for source in self))
 
     def keep(self, source: Source) -> None:
         """Takes the stream id, and watches the deadlines from here on."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_ARRIVING_S = 3.0
+
 
 class MediaSession(Protocol):
     """What a source's frames go into: `stream.session.Session`."""
@@ -93,6 +95,10 @@ class LiveSource(ABC):
     def is_open(self) -> bool:
         """There was a frame."""
         return self._session is not None
+
+    def is_arriving(self, now_s: float) -> bool:
+        """Let in a moment ago, and no frame yet. Who takes longer may never come."""
+        return not self.is_open and not self.is_over and now_s - self.created_s < _ARRIVING_S
 
     def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer = BASE) -> None:
         """One whole frame that can be decoded after the ones before it; it came `age_s` ago."""

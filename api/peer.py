@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _ASK_EVERY_S = 0.5
-_ARRIVING_S = 3.0
 _ICE_TICK_S = 0.05      # within this, aiortc's task that was still connecting sees that there is no more to connect
 
 
@@ -74,10 +73,6 @@ class Peer(LiveSource):
     def is_pending(self) -> bool:
         """Not connected yet."""
         return self._connected_s is None
-
-    def is_arriving(self, now_s: float) -> bool:
-        """Let in a moment ago, and no frame yet. Who takes longer may never come."""
-        return not self.is_open and not self.is_over and now_s - self.created_s < _ARRIVING_S
 
     async def answer(self) -> str:
         """Negotiates. Raises OfferRefused, or Busy if no port could be had; the peer has to be closed then."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -125,8 +124,7 @@ class Peers(Keeper[Peer]):
     def _admit(self, offer: Offer) -> None:
         config = self._config
         self.check(offer.stream)
-        now_s = time.monotonic()
-        self.check_admission(offer.stream, sum(peer.is_arriving(now_s) for peer in self))
+        self.check_admission(offer.stream)
         identity = offer.caller.identity
         own = sum(peer.offer.caller.identity == identity for peer in self)
         if len(self) >= config.max_sessions or own >= config.max_sessions_per_caller:

@@ -60,7 +60,7 @@ class Sources(Keeper[RtpSource]):
         self.check(order.spec.stream)
         if not order.sender and not self._config.is_loopback:
             raise OfferRefused(422, "sender_missing", "say in `from` which address sends: RTP does not prove it")
-        self.check_admission(order.spec.stream, sum(not source.is_heard for source in self))
+        self.check_admission(order.spec.stream)
         if len(self) >= self._config.max_sources:
             raise Busy("sources_full", "the limit of sources at the same time is reached", _RETRY_AFTER_S)
 

@@ -53,6 +53,7 @@ _OPTIONS = {
     "analyzeduration": "3000000",
     "max_streams": "64",
     "http_persistent": "0",
+    "max_reload": "1000",       # of a live playlist that has nothing new; the parent knows how long that may take
 }
 _BEST_HEIGHT_PX = 720
 _MAX_ENCRYPTED_BYTES = 64 * 2**20

@@ -13,6 +13,7 @@ import structlog
 
 from api.live_source import LiveSource
 from api.pull.errors import PullFailed
+from stream.layers import BASE
 from stream.session import StreamSpec
 from stream.types import Codec, DropCause, EndReason
 
@@ -150,14 +151,14 @@ class Pull(LiveSource):
         self.announce(codec)
         self.frame(payload, pts_s, keyframe, 0.0)
 
-    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer | None = None) -> None:
+    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer = BASE) -> None:
         self._heard_s = time.monotonic()
         if self.state is not PullState.RECEIVING:
             self.state, self.problem, self._first_s = PullState.RECEIVING, None, self._heard_s
         if self._needs_keyframe and not keyframe:
             return
         self._needs_keyframe = False
-        super().frame(payload, pts_s, keyframe, age_s, *(() if layer is None else (layer,)))
+        super().frame(payload, pts_s, keyframe, age_s, layer)
 
     async def _run(self) -> None:
         """Attempts until the source ends, or is given up."""
@@ -209,6 +210,12 @@ class Pull(LiveSource):
         while left_s > 0:
             await asyncio.sleep(left_s)
             left_s = max(self._heard_s, self._attempt_s) + self._config.silence_s - time.monotonic()
+
+    async def finish(self, reason: EndReason, message: str = "") -> None:
+        """As any source. What this service itself refused is told of in the list, too."""
+        if reason is EndReason.FAILED and self.state is not PullState.FAILED and not self.is_over:
+            self.state, self.problem = PullState.FAILED, Problem("not_admitted", message)
+        await super().finish(reason, message)
 
     async def _hang_up(self, reason: EndReason) -> None:
         log.info("source over", stream=self.stream, reason=reason.value, attempts=self.attempts)

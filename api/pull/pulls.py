@@ -113,7 +113,7 @@ class Pulls(Keeper[Pull]):
 
     def _check_room(self, who: Who) -> None:
         self.check(who.stream)
-        self.check_admission(who.stream, sum(not source.is_open for source in self))
+        self.check_admission(who.stream)
         if len(self) >= self._config.max_sources:
             raise Busy("sources_full", "the limit of sources at the same time is reached", _RETRY_AFTER_S)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 _MAX_REDIRECTS = 3
 _INTERLEAVED = b"$"
-_MEDIA, _CONTROL = 0, 1
 _SPS = 7
 _DEFAULT_TIMEOUT_S = 60
 _ANSWER_S = 10.0
@@ -81,6 +81,7 @@ class _Session:
         self._video: OfferedVideo | None = None
         self._track: VideoTrack | None = None
         self._frames: Frames | None = None
+        self._media, self._control = 0, 1       # the channels
 
     async def describe(self) -> str | None:
         """Learns what there is; the URL to ask instead, if there is one. Raises PullFailed."""
@@ -99,9 +100,10 @@ class _Session:
             return
         frames.announce(video.codec)
         self._frames, self._track = frames, VideoTrack(video.codec, self)
-        wanted = {"Transport": f"RTP/AVP/TCP;unicast;interleaved={_MEDIA}-{_CONTROL}"}
+        wanted = {"Transport": f"RTP/AVP/TCP;unicast;interleaved={self._media}-{self._control}"}
         setup = await self._ask("SETUP", video.control, wanted)
         _require(setup)
+        self._media, self._control = _channels(setup.headers.get("transport", ""))
         session, _, rest = setup.headers.get("session", "").partition(";")
         if session:
             self._headers["Session"] = session.strip()
@@ -127,7 +129,7 @@ class _Session:
     def ask_keyframe(self, ssrc: int) -> None:
         if not self._writer.is_closing():
             packet = picture_loss(ssrc)
-            self._writer.write(_INTERLEAVED + bytes((_CONTROL,)) + len(packet).to_bytes(2, "big") + packet)
+            self._writer.write(_INTERLEAVED + bytes((self._control,)) + len(packet).to_bytes(2, "big") + packet)
 
     def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer) -> None:
         video = self._video
@@ -175,12 +177,12 @@ class _Session:
             return True
         channel, packet = data
         try:
-            if channel == _CONTROL:
+            if channel == self._control:
                 return not says_goodbye(packet, track.ssrc)
             fragment = fragment_of(RtpPacket.parse(packet), video.codec, video.payload_type, time.monotonic())
         except BROKEN:
             return True
-        if fragment is not None and channel == _MEDIA:
+        if fragment is not None and channel == self._media:
             track.take(fragment)
         return True
 
@@ -230,6 +232,13 @@ class _Session:
 def _require(answer: Answer) -> None:
     if answer.status != 200:
         raise failed_status(answer.status)
+
+
+def _channels(transport: str) -> tuple[int, int]:
+    """Those of media and RTCP; the source may take others than it was asked for."""
+    found = re.search(r"interleaved=(\d{1,3})-(\d{1,3})", transport, re.ASCII)
+    media, control = (int(found[1]), int(found[2])) if found else (0, 1)
+    return (media, control) if media < 256 and control < 256 else (0, 1)
 
 
 def _timeout_s(parameters: str) -> int:

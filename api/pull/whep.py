@@ -15,6 +15,7 @@ from aiortc import RTCSessionDescription
 from api.candidates import is_usable, read_candidate
 from api.pull.dial import Request
 from api.pull.errors import PullFailed, PullRefused
+from api.pull.policy import place_of
 from api.rtc_hardening import Network, ask_keyframe, listening_on, new_connection, tap_video
 from stream.sources.webrtc import Fragment, VideoTrack
 from stream.types import Codec
@@ -118,7 +119,9 @@ class WhepAttempt:
         if not location:
             return
         with suppress(PullFailed, TimeoutError):
-            async with asyncio.timeout(_CLOSE_S), self._dialer.fetch(Request("DELETE", location, self._headers)):
+            is_same = place_of(location)[:3] == place_of(self._url)[:3]     # the token is for nobody else
+            request = Request("DELETE", location, self._headers if is_same else {})
+            async with asyncio.timeout(_CLOSE_S), self._dialer.fetch(request):
                 pass
 
 
@@ -165,7 +168,8 @@ class _Session:
                 await self._connection.close()
         except TimeoutError:
             log.error("a connection did not close in time")
-        self.ended.cancel()
+        if not self.ended.cancel() and not self.ended.cancelled():
+            self.ended.exception()      # has been seen
 
     def packet(self, fragment: Fragment) -> None:
         if self._track is not None:
