@@ -47,7 +47,7 @@ test-fast: $(VENV)/.test ## the tests that need no more than a few seconds each
 	$(PY) -m pytest $(FAST)
 
 screenshots: $(VENV)/.test browser ## take the dashboard's pictures in docs/ again
-	DEEPGUARD_SCREENSHOTS=1 $(PY) -m pytest tests/e2e/test_chain.py tests/e2e/test_browser.py -k "seen or screenshots"
+	DEEPGUARD_SCREENSHOTS=1 $(PY) -m pytest tests/bench/test_pictures.py tests/e2e/test_chain.py -k "pictures or seen"
 
 lint: $(VENV)/.test ## ruff and mypy
 	$(VENV)/bin/ruff check .

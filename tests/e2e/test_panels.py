@@ -99,7 +99,7 @@ def test_checked_files_are_accessible(browser: Browser, rig: Rig, tmp_path: Path
         files = [str(SAMPLE_CALL), str(PORTRAIT), str(tmp_path / "letter.txt")]
         watch.page.locator("#upload-input").set_input_files(files)
         expect(watch.page.locator("#upload-count")).to_have_text("3 of 3 files done", timeout=120_000)
-        expect(watch.page.locator("#upload-status")).to_have_text(re.compile(r"^obama.jpg: \w+"))
+        expect(watch.page.locator("#upload-spoken")).to_have_text(re.compile(r"^obama.jpg: \w+"))
         expect_accessible(watch.page, LOOKS, "#upload")
         watch.page.get_by_role("button", name="Clear what is done").click()
         expect(watch.page.locator(".job")).to_have_count(0)
@@ -114,6 +114,7 @@ def test_a_queue_of_files_is_bounded_and_can_be_left(browser: Browser, rig: Rig,
         page.context.set_offline(True)
         page.locator("#upload-input").set_input_files([str(name) for name in names])
         expect(page.locator("#upload-count")).to_have_text("50 of 50 files done")
+        expect(page.locator("#upload-status")).to_contain_text("10 files left out")
         assert page.locator(".job").count() == 50
         last = page.locator(".job").filter(has_text="00.jpg")
         expect(last).to_contain_text("cannot be reached")

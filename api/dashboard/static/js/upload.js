@@ -76,7 +76,7 @@ export class UploadPanel {
     const error = await job.run();
     this.#busy = false;
     if (error instanceof ApiError && error.status === 401) this.handlers.onRefused();
-    setText(byId("upload-status"), job.spoken);
+    setText(byId("upload-spoken"), job.spoken);
     this.#showTools();
     this.#next();
   }
