@@ -60,6 +60,9 @@ def check_model(settings: Settings) -> Finding:
     except (DetectorError, OSError) as error:
         remedy = "unset MODEL_PATH for the model that is shipped, or name a folder that `deepguard export` made"
         return Finding("fail", "model", f"{folder}: {error}", remedy)
+    if manifest.calibration is None:
+        said = f"{manifest.name} {manifest.version} is not calibrated: no verdict will have a label"
+        return Finding("warn", "model", said, "run `deepguard calibrate` on it")
     return Finding("ok", "model", f"{manifest.name} {manifest.version}")
 
 

@@ -15,6 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from api.cli import app
+from api.doctor import check_model
+from api.settings import load_settings
 from detector.artefact import read_manifest
 from detector.config import DetectorConfig, Precision
 from detector.engine import OpenVinoScorer, compile_cpu
@@ -183,6 +185,8 @@ def test_an_imported_model_is_served_and_says_that_it_is_not_calibrated(tmp_path
     manifest = read_manifest(tmp_path / "model")
     assert manifest.takes == NetworkInput(128, Padding.BOTH)
     assert manifest.trained["imported"]["mean"] == [0.5, 0.5, 0.5]
+    found = check_model(load_settings(model_path=tmp_path / "model"))
+    assert (found.level, "not calibrated" in found.said) == ("warn", True)
     scorer = OpenVinoScorer(DetectorConfig(weights_dir=tmp_path / "model", precision=Precision.FLOAT32))
     assert not scorer.info.is_calibrated
     person = portrait(1)
