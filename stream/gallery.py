@@ -23,10 +23,9 @@ class Gallery:
     over the call. The first, the newest and the most suspicious of all stay. What left is found for a while (as many
     again), because somebody may just have been told of it."""
 
-    def __init__(self, kept: int = KEPT) -> None:
-        self._kept = kept
+    def __init__(self) -> None:
         self._pictured: list[Observation] = []
-        self._left: deque[Observation] = deque(maxlen=kept)
+        self._left: deque[Observation] = deque(maxlen=KEPT)
 
     @property
     def pictured(self) -> tuple[Observation, ...]:
@@ -38,7 +37,7 @@ class Gallery:
         if observation.pictures is None:
             return
         self._pictured.append(_light(observation, observation.pictures))
-        if len(self._pictured) > self._kept:
+        if len(self._pictured) > KEPT:
             self._left.append(self._pictured.pop(self._least_missed()))
 
     def find(self, sequence: int) -> Observation | None:

@@ -239,24 +239,30 @@ export class CallPage {
     setText(byId("call-at"), past ? `Looking at ${clock(past.end_s)}` : timeline.state !== "live" ? "" : "Following the call");
   }
 
-  /** @param {Timeline} timeline */
+  /** The latest frame while the call is followed, else the evidence frame that is closest. @param {Timeline} timeline */
   #drawScreen(timeline) {
-    const frame = this.#at === null && timeline.state === "live" ? null : frameAt(this.#frames, this.#at ?? Infinity) ?? null;
-    const last = this.#at === null ? this.#frames.at(-1) : frame;
-    if (this.#at === null && timeline.state === "live") {
+    const following = this.#at === null && timeline.state === "live";
+    const frame = following ? null : this.#at === null ? this.#frames.at(-1) : frameAt(this.#frames, this.#at);
+    if (following) {
       this.screen.showLive(timeline.verdict?.faces ?? [], "Waiting for the first frame");
       this.#drawFaces(timeline.verdict?.faces ?? [], "Alarm level");
-    } else if (last) {
-      const far = this.#at !== null && Math.abs(last.pts_s - this.#at) > FAR_S;
-      this.screen.showEvidence(last, far ? `The kept frame that is closest to ${clock(this.#at ?? 0)}` : "");
-      this.#drawFaces(last.faces, "Evidence");
+    } else if (frame) {
+      const far = this.#at !== null && Math.abs(frame.pts_s - this.#at) > FAR_S;
+      this.screen.showEvidence(frame, far ? `The kept frame that is closest to ${clock(this.#at ?? 0)}` : "");
+      this.#drawFaces(frame.faces, "Evidence");
     } else {
       this.screen.showNothing(NO_FRAME);
       this.#drawFaces([], "Alarm level");
     }
-    const worst = [...(last?.faces ?? this.#frames.at(-1)?.faces ?? [])].sort((a, b) => (b.llr ?? 0) - (a.llr ?? 0)).find((face) => face.spectrum.length);
-    this.chart.draw(worst?.spectrum ?? [], this.#real);
-    setText(byId("call-spectrum-words"), spectrumWords(worst?.spectrum ?? [], this.#real));
+    this.#drawSpectrum(frame ?? this.#frames.at(-1));
+  }
+
+  /** Of the most suspicious face that is large enough. @param {EvidenceFrame|undefined} frame */
+  #drawSpectrum(frame) {
+    const faces = (frame?.faces ?? []).filter((face) => face.spectrum.length).sort((a, b) => (b.llr ?? 0) - (a.llr ?? 0));
+    const spectrum = faces[0]?.spectrum ?? [];
+    this.chart.draw(spectrum, this.#real);
+    setText(byId("call-spectrum-words"), spectrumWords(spectrum, this.#real));
   }
 
   /** @param {any[]} faces @param {string} last what the last column has */
