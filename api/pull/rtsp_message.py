@@ -6,7 +6,6 @@ import hashlib
 import re
 import secrets
 from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -137,6 +136,6 @@ def _parameter_sets(section: str, payload_type: str) -> bytes:
     found = re.search(rf"^a=fmtp:{payload_type} .*sprop-parameter-sets=([^;\s]+)", section, re.MULTILINE)
     try:
         parts = [b64decode(part) for part in found[1].split(",") if part] if found else []
-    except Base64Error:
+    except ValueError:      # no Base64
         return b""
     return b"".join(_START_CODE + part for part in parts)
