@@ -46,6 +46,8 @@ def train(      # noqa: PLR0913 - a command's parameters are its options
         )
         with step_progress() as tell:
             finished = fit.train(as_smoke(config) if smoke else config, tell)
+        if not (finished / "report.json").is_file():
+            typer.echo("no data: this is a structure without training, which nobody takes for a model", err=True)
         typer.echo(str(finished))
 
     run(work, DetectorError, ValueError)

@@ -93,8 +93,13 @@ def test_a_later_phase_ships_only_if_it_is_clearly_better(tmp_path: Path, gain: 
 
 
 def test_without_pictures_there_is_a_structure_that_is_no_model(settings: TrainConfig, tmp_path: Path) -> None:
-    config = TrainConfig(tmp_path, settings.base_weights, tmp_path / "run", tmp_path / "cache")
-    run = train(config, lambda what, share: None)
+    run = tmp_path / "run"
+    done = CliRunner().invoke(app, [
+        "train", str(tmp_path), "--base-weights", str(settings.base_weights), "--run-dir", str(run),
+        "--cache-dir", str(tmp_path / "cache"),
+    ])  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "no data" in done.output
     with pytest.raises(WeightsRefused, match="no model"):
         OpenVinoScorer(DetectorConfig(weights_dir=run))
     with pytest.raises(TrainingRefused, match="no finished"):
