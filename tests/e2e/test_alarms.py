@@ -130,6 +130,8 @@ def test_a_call_is_locked_without_a_key_and_its_alarms_outlive_it(browser: Brows
         expect(page.locator("#call-count")).to_have_text(f"{kept} evidence frames")
         expect(page.locator(".lane.prob .lane-line").first).to_have_attribute("d", re.compile("^M.*L"))
         expect(page.locator("#call-lanes .lane-pin[data-kind='alarm_opened']")).to_have_count(1)
+        expect(page.locator("#call-label")).to_have_text("Likely fake")
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         page.get_by_role("slider", name="Time in the call").press("PageUp")
         expect(page.locator("#call-count")).to_have_text(f"{kept} of {kept} evidence frames")
         page.locator("#call-alarms").get_by_role("button", name="Look at the alarm of somebody").click()

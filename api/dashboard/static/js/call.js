@@ -235,7 +235,7 @@ export class CallPage {
     setText(byId("call-label"), label === "WAITING" ? "Waiting" : words);
     setText(byId("call-prob"), probability(past ? past.prob_fake?.[1] : timeline.verdict?.prob_fake));
     setText(byId("call-reason"), past ? `As it was at ${clock(past.end_s)}` : timeline.verdict ? reasonText(timeline.verdict.reason) : "No verdict yet");
-    setText(byId("call-verdict-title"), past ? `Verdict at ${clock(past.end_s)}` : timeline.state !== "live" ? "Last verdict" : "Verdict now");
+    setText(byId("call-verdict-title"), past ? `Verdict at ${clock(past.end_s)}` : timeline.state === "kept" ? "Verdict of the alarm" : timeline.state === "ended" ? "Last verdict" : "Verdict now");
     setText(byId("call-at"), past ? `Looking at ${clock(past.end_s)}` : timeline.state !== "live" ? "" : "Following the call");
   }
 

@@ -66,9 +66,9 @@ async function keptBy(incident) {
   try {
     const details = await requestJson(`v1/incidents/${incident.id}`, FRESH);
     const urls = new Map(details.evidence.map((/** @type {any} */ file) => [file.name, file.url]));
-    const [frames, samples] = await Promise.all(["pictures.json", "samples.json"].map(async (name) =>
+    const [frames, samples, { verdict }] = await Promise.all(["pictures.json", "samples.json", "case.json"].map(async (name) =>
       (await fetch(urlOf(String(urls.get(name)).slice(1)))).json()));
-    return { incident, samples, frames: frames.map((/** @type {any} */ frame) => ({ ...frame, url: urls.get(frame.frame) })) };
+    return { incident, verdict, samples, frames: frames.map((/** @type {any} */ frame) => ({ ...frame, url: urls.get(frame.frame) })) };
   } catch {
     return null;
   }

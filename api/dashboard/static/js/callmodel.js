@@ -133,9 +133,9 @@ export function silences(buckets) {
   return found;
 }
 
-/** Where the timeline ends: at the last verdict, but never before a minute. @param {Timeline} timeline @returns {number} s */
+/** Where the timeline ends: at the last that is known; a running call has a minute at least. @param {Timeline} timeline @returns {number} s */
 export function extentOf(timeline) {
-  return Math.max(timeline.state === "live" ? 60 : 4, timeline.buckets.at(-1)?.end_s ?? 0);
+  return Math.max(timeline.state === "live" ? 60 : 4, timeline.buckets.at(-1)?.end_s ?? 0, timeline.marks.at(-1)?.at_s ?? 0);
 }
 
 /** @param {readonly Bucket[]} buckets @param {number} atS @returns {Bucket|null} that holds or is closest to the time */
@@ -234,7 +234,8 @@ export function statement(policy, timeline) {
   const budget = `At your budget of ${policy.false_alarms_per_hour} false alarms per hour`;
   if (policy.limit === null) return `${budget} no alarm can be raised: there is no model, or its evidence was not measured.`;
   const opened = timeline.marks.filter((mark) => mark.kind === "alarm_opened");
-  const needs = `an alarm needs evidence of ${policy.limit.toFixed(1)} nats`;
+  const limit = timeline.verdict?.decision?.limit ?? policy.limit;
+  const needs = `an alarm needs evidence of ${limit.toFixed(1)} nats`;
   const level = timeline.verdict?.decision ? Math.max(0, ...timeline.verdict.faces.map((face) => face.suspicion ?? 0)) : null;
   const stands = level === null ? "" : ` The most suspicious face stands at ${percent(level)} of it.`;
   if (opened.length) {
@@ -291,7 +292,7 @@ export function restOf(timeline) {
 
 /**
  * A call of which only alarms kept something: their samples, each as a bucket.
- * @param {{incident: any, samples: any[]}[]} kept  one at least, of one epoch
+ * @param {{incident: any, verdict: any, samples: any[]}[]} kept  one at least, of one epoch, newest first
  * @returns {Timeline}
  */
 export function keptTimeline(kept) {
@@ -301,7 +302,7 @@ export function keptTimeline(kept) {
   const marks = kept.map(({ incident }) => ({ kind: "alarm_opened", at_s: incident.pts_s, incident: incident.id, why: "" }));
   const began = Math.min(...kept.map(({ incident }) => incident.opened_s - incident.pts_s));
   return {
-    stream, epoch, epochs: [epoch], source, call_id, participant_id, started_s: began, state: "kept", ended: null, verdict: null,
+    stream, epoch, epochs: [epoch], source, call_id, participant_id, started_s: began, state: "kept", ended: null, verdict: kept[0].verdict,
     buckets: samples.map((sample, index) => sampleBucket(sample, samples[index - 1])), marks: marks.sort((a, b) => a.at_s - b.at_s),
   };
 }

@@ -173,7 +173,7 @@ export class Lanes {
     const pin = element("i", "lane-pin");
     pin.dataset.kind = kind;
     pin.title = words;
-    pin.style.left = `${(atS / this.#extentS) * 100}%`;
+    pin.style.left = `${Math.min(100, (atS / this.#extentS) * 100)}%`;
     return pin;
   }
 

@@ -29,7 +29,7 @@
  * @property {{dropped: Record<string, number>}} frames
  * @property {number} age_ms
  * @property {boolean} [alarm]  whether an alarm is open
- * @property {object|null} [decision]  there if sums over the whole call decide, not the window alone
+ * @property {{limit: number}|null} [decision]  there if sums over the whole call decide, not the window alone
  *
  * @typedef {Object} StreamStarted
  * @property {"stream.started"} type
