@@ -117,7 +117,7 @@ def test_a_broadcast_is_judged(rig: Rig, tmp_path: Path) -> None:
 
 
 def test_a_playlist_is_judged(rig: Rig, tmp_path: Path) -> None:
-    remux(tmp_path / "call.m3u8", 12, hls_time="2", hls_list_size="0")
+    remux(tmp_path / "call.m3u8", 40, hls_time="2", hls_list_size="0")
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, rig.client() as client:
         threading.Thread(target=server.serve_forever).start()

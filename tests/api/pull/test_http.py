@@ -236,7 +236,7 @@ async def test_a_source_is_given_up_and_silence_is_an_end_of_an_attempt() -> Non
         await hold.wait()
 
     async with serving(silent) as url:      # type: ignore[arg-type]
-        async with pulls_of(service, pull=replace(QUICK, silence_s=0.5, retry_s=1.5)) as pulls:
+        async with pulls_of(service, pull=replace(QUICK, silence_s=0.3, retry_s=3.0)) as pulls:
             await pulls.pull(Who("cam"), f"{url}/x.mp4")
             await until(lambda: not len(pulls))
             (status,) = pulls.list()
