@@ -167,6 +167,10 @@ def test_secrets_of_a_source_do_not_outlive_the_dialog(browser: Browser, rig: Ri
         page.get_by_label("Address", exact=True).last.fill("rtsp://203.0.113.9/main")
         page.get_by_label("Password").fill("s3cret-word")
         assert page.get_by_label("Password").get_attribute("type") == "password"
+        page.get_by_label("Name of the stream").fill("gate-9")
+        page.get_by_role("button", name="Add", exact=True).click()
+        expect(page.locator("#source-error")).to_contain_text(re.compile("address|not allowed|public", re.IGNORECASE))
+        expect(page.locator("#source-url")).to_be_focused()
         page.get_by_role("radio", name="WHEP").check()
         assert page.get_by_label("Token").get_attribute("type") == "password"
         page.get_by_role("button", name="Cancel").click()
