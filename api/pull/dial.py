@@ -5,7 +5,6 @@ to be allowed, and the connection goes to the very address that was checked.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from base64 import b64encode
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ import httpx
 
 from api.pull.errors import PullFailed, PullRefused, failed_status
 from api.pull.policy import SECURE, Place, PullPolicy
+from consumers.claims import resolve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
 _HTTP = ("http", "https")
 _MAX_REDIRECTS = 3
 _STREAM_BYTES = 2**20
-
-
-async def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a name. Raises OSError."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(entry[4][0]) for entry in found]
 
 
 class Fetched(NamedTuple):
