@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -55,6 +56,14 @@ def test_reasons_have_the_words_of_the_service(page: Page) -> None:
     ends = {reason.value for reason in EndReason} | {"lost"}
     assert set(module(page, "format", "Object.keys(m.END_REASONS)")) == ends
     assert module(page, "format", "Object.keys(m.CLOSE_REASONS)") == [reason.value for reason in CloseReason]
+
+
+def test_whatever_keeps_the_service_from_judging_has_words(page: Page) -> None:
+    contract = (ROOT / "docs" / "contracts" / "rest.md").read_text()
+    for trouble in module(page, "status", "Object.keys(m.TROUBLES)"):
+        assert f"`{trouble}`" in contract
+    reasons = set(re.findall(r'reasons\.append\("(\w+)"\)', (ROOT / "api" / "health.py").read_text()))
+    assert set(module(page, "status", "Object.keys(m.TROUBLES)")) == reasons | {"overloaded"}
 
 
 @pytest.mark.parametrize("key", ["plain-key-0123456789", "with+/=~._-0123456789"])

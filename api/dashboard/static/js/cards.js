@@ -125,7 +125,6 @@ export class Card {
     this.parts.state.dataset.kind = ended ? "ended" : "live";
     setText(this.parts.state, ended ? "Ended" : "Live");
     this.article.toggleAttribute("data-ended", Boolean(ended));
-    this.article.toggleAttribute("data-alarm", !ended && this.view.verdict?.alarm === true);
     if (ended) this.#note(endText(ended));
     else if (this.view.stalled) this.#note("Its source sends nothing");
     else this.#note(this.article.hasAttribute("data-framed") ? "" : "Waiting for the first frame");
