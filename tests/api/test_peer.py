@@ -34,7 +34,7 @@ async def test_the_stream_opens_with_the_first_frame_and_not_before() -> None:
         steps = [b.pts_s - a.pts_s for a, b in pairwise(session.units)]
         assert steps == pytest.approx([1 / 30] * len(steps), abs=1e-4)
         assert session.units[0].pts_s == 0
-        assert 0 <= time.time() - session.units[-1].capture_s < 1
+        assert 0 <= time.time() - session.units[-1].capture_s < 5
 
 
 async def test_who_is_seen_can_be_said_by_path_query_or_header() -> None:
