@@ -50,7 +50,7 @@ def basic_login(place: Place) -> str:
 
 def _client(timeout_s: float) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        timeout=timeout_s, trust_env=False, follow_redirects=False,
+        timeout=timeout_s, trust_env=False, follow_redirects=False, verify=ssl.create_default_context(),
         headers={"Accept-Encoding": "identity", "User-Agent": "deepguard"},
     )
 

@@ -47,14 +47,14 @@ async def pulls_of(
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[str]:
-    """The base URL of a server of this loop."""
+async def serving(app: ASGIApp, certificate: Path | None = None) -> AsyncIterator[str]:
+    """The base URL of a server of this loop; with TLS, if there is a PEM of certificate and key."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", ssl_certfile=certificate))
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             await until(lambda: server.started)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield f"http{'s' if certificate else ''}://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
             await task
@@ -68,7 +68,7 @@ class Site(NamedTuple):
 
 
 @asynccontextmanager
-async def site_of(folder: Path) -> AsyncIterator[Site]:
+async def site_of(folder: Path, certificate: Path | None = None) -> AsyncIterator[Site]:
     asked: list[str] = []
     files = StaticFiles(directory=folder)
 
@@ -81,7 +81,7 @@ async def site_of(folder: Path) -> AsyncIterator[Site]:
         asked.append(scope["path"])
         await app(scope, receive, send)
 
-    async with serving(counted) as url:
+    async with serving(counted, certificate) as url:
         yield Site(url, asked)
 
 

@@ -15,6 +15,7 @@ from stream.types import Codec, DropCause, EndReason
 from tests.api.guards import nothing_left
 from tests.api.pull.support import LOOPBACK, QUICK, canary, pulls_of, remux, serving, site_of
 from tests.api.whip_rig import CollectingService, until
+from tests.kafka.certificates import write_certificate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,6 +171,29 @@ async def test_hosts_and_schemes_can_be_limited() -> None:
             with pytest.raises(PullRefused) as refused:
                 await pulls.pull(Who("cam"), url)
             assert refused.value.code == code
+
+
+async def test_a_server_with_tls_has_to_show_who_it_is(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The certificate is for 127.0.0.1, and of an authority that only `SSL_CERT_FILE` makes known."""
+    trusted, shown = write_certificate(tmp_path)
+
+    async def resolve(host: str, _: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    service = CollectingService()
+    async with site_of(folder, shown) as site, pulls_of(service, resolve=resolve) as pulls:
+        await _fails(pulls, f"{site.url}/call.m3u8", "unreachable", is_final=False)
+        monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+        other = site.url.replace("127.0.0.1", "site.test")
+        await _fails(pulls, f"{other}/call.m3u8", "unreachable", is_final=False)
+        await _fails(pulls, f"{site.url.replace('https', 'rtsps')}/call", "protocol_error", is_final=False)
+        await _fails(pulls, f"{other.replace('https', 'rtsps')}/call", "unreachable", is_final=False)
+        assert site.asked == []
+        await pulls.pull(Who("cam"), f"{site.url}/call.m3u8")
+        await ended(service)
+    assert service.sessions[0].ended is EndReason.END_OF_MEDIA
 
 
 async def test_redirects_are_checked_and_names_are_looked_up_once(folder: Path) -> None:
