@@ -19,7 +19,7 @@ LIVEKIT := build/livekit/livekit-server-$(LIVEKIT_VERSION)
 INSTALL := flock Makefile sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$$@"' -
 
 # On CI a test that fails is tried once more, and told of as such: ADR 14.
-AGAIN := $(if $(CI),--reruns 1,)
+AGAIN := $(if $(CI),--reruns 1 --rerun-show-tracebacks,)
 # The fast tests wait more than they compute: two at a time.
 FAST := -n 2 --dist loadfile -m "not slow and not e2e and not bench and not soak"
 

@@ -13,6 +13,7 @@ from consumers.errors import GenerationLost
 from consumers.kafka_config import connection_options, fetch_options
 from consumers.kafka_errors import translated
 from consumers.kafka_records import places_of, records_of, take
+from consumers.kafka_stop import stop
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -44,7 +45,7 @@ class KafkaMember:
                 await consumer.start()
                 consumer.subscribe(topics=list(topics), listener=relay)
         except BaseException:
-            await consumer.stop()
+            await stop(consumer)
             raise
         return cls(consumer, relay, config)
 
@@ -82,7 +83,7 @@ class KafkaMember:
 
     async def close(self) -> None:
         with translated():
-            await self._consumer.stop()
+            await stop(self._consumer)
 
 
 class _Relay(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from consumers.kafka_config import connection_options, fetch_options
 from consumers.kafka_errors import translated
 from consumers.kafka_records import places_of, records_of, take
+from consumers.kafka_stop import stop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +37,7 @@ class KafkaReader:
             with translated(", ".join(topics)):
                 await consumer.start()
         except BaseException:
-            await consumer.stop()
+            await stop(consumer)
             raise
         partitions = frozenset(consumer.assignment())
         consumer.unsubscribe()      # a subscription starts anew whenever the partitions change
@@ -68,4 +69,4 @@ class KafkaReader:
 
     async def close(self) -> None:
         with translated():
-            await self._consumer.stop()
+            await stop(self._consumer)

@@ -91,6 +91,22 @@ async def test_a_killed_broker_loses_nothing_and_its_clients_find_it_again(own_k
         assert (await taken(again, 1))[0].offset == 5
 
 
+@pytest.mark.parametrize("kind", ["reader", "member"])
+async def test_a_fetch_that_waits_to_be_tried_again_does_not_break_the_closing(
+    own_kafka: LocalCluster, kind: str
+) -> None:
+    """The guard for tasks that are left running looks at the rest."""
+    topic = own_kafka.topic("closing")
+    broker = KafkaBroker(own_kafka.config())
+    client = await (broker.reader([topic]) if kind == "reader" else broker.member("closing", [topic], Told()))
+    assert await client.take(1, 0.5) is not None
+    waiting = asyncio.create_task(asyncio.sleep(3600))
+    client._consumer._fetcher._pending_tasks.add(waiting)
+    await asyncio.sleep(0)
+    await client.close()
+    assert waiting.cancelled()
+
+
 async def test_three_nodes_go_on_without_one(tmp_path: Path) -> None:
     cluster = LocalCluster(tmp_path, size=3)
     try:
