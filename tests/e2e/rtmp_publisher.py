@@ -6,23 +6,16 @@
 from __future__ import annotations
 
 import sys
-import time
-from typing import Any
 
 import av
+
+from tests.e2e.remux import remux_in_real_time
 
 
 def publish(url: str, source: str) -> None:
     """Until the file is over."""
-    with av.open(source) as clip, av.open(url, "w", format="flv") as out:
-        stream: Any = out.add_stream_from_template(clip.streams.video[0])
-        start_s = time.monotonic()
-        for packet in clip.demux(video=0):
-            if packet.pts is None or packet.time_base is None:
-                continue
-            time.sleep(max(0.0, start_s + float(packet.pts * packet.time_base) - time.monotonic()))
-            packet.stream = stream
-            out.mux(packet)
+    with av.open(url, "w", format="flv") as out:
+        remux_in_real_time(source, out)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ from __future__ import annotations
 import datetime
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import av
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.e2e.remux import remux_in_real_time
 
 
 def write_certificate(folder: Path) -> dict[str, str]:
@@ -38,24 +39,10 @@ def write_certificate(folder: Path) -> dict[str, str]:
 
 def publish(url: str, source: str, seconds: float, key: str = "") -> int:
     """Remuxes in real time; the packets sent."""
-    with tempfile.TemporaryDirectory() as folder, av.open(source) as clip:
+    with tempfile.TemporaryDirectory() as folder:
         options = write_certificate(Path(folder)) | ({"authorization": key} if key else {})
-        video = clip.streams.video[0]
-        sent = 0
         with av.open(url, "w", format="whip", options=options) as out:
-            stream = out.add_stream_from_template(video)
-            start_s = time.monotonic()
-            for packet in clip.demux(video):
-                if packet.pts is None or packet.time_base is None:
-                    continue
-                media_s = float(packet.pts * packet.time_base)
-                if media_s > seconds:
-                    break
-                time.sleep(max(0.0, start_s + media_s - time.monotonic()))
-                packet.stream = stream
-                out.mux(packet)
-                sent += 1
-    return sent
+            return remux_in_real_time(source, out, seconds)
 
 
 if __name__ == "__main__":
