@@ -10,11 +10,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_AT_LEAST_ONE = (
+    "train_pairs", "val_pairs", "clip_frames", "clip_variants", "epochs", "pretrain_steps", "tune_steps",
+)  # fmt: skip
+
+
 class Phase(StrEnum):
-    """`head`: one dense unit on frozen features. `top`: blocks 13 and 14 with it, blocks 1 to 12 frozen."""
+    """`head`: one dense unit on frozen features. `top`: blocks 13 and 14 with it, blocks 1 to 12 frozen. `deep`: blocks
+    4 to 14, first on pseudo-fakes alone."""
 
     HEAD = "head"
     TOP = "top"
+    DEEP = "deep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +34,8 @@ class TrainConfig:
     are not marked for shipping; its result cannot be exported. `exclude_groups` are people and clips that must stay
     unseen. `epochs` of phase `top` are passes over the pseudo-fakes. `held_out_family` is a kind of pseudo-fakes that
     is only judged, never trained on. `autoencoder_steps` train the network that draws the family `decoded` (0: there is
-    no such family); `mask_weight` is that of the auxiliary loss of phase `top`, which says where a face was replaced.
+    no such family); `mask_weight` is that of the auxiliary loss, which says where a face was replaced. Phase `deep`
+    takes `pretrain_steps` without the family `pretrain_without`, then `tune_steps` with everything.
     """
 
     data_dir: Path
@@ -44,12 +52,15 @@ class TrainConfig:
     held_out_family: str = ""
     autoencoder_steps: int = 600
     mask_weight: float = 0.5
+    pretrain_steps: int = 1200
+    tune_steps: int = 300
+    pretrain_without: str = "decoded"
     seed: int = 0
     research: bool = False
     exclude_groups: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        for name in ("train_pairs", "val_pairs", "clip_frames", "clip_variants", "epochs"):
+        for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.autoencoder_steps < 0 or self.mask_weight < 0:
@@ -61,5 +72,6 @@ class TrainConfig:
 def smoke(config: TrainConfig) -> TrainConfig:
     """The same with so little of everything that a run ends in minutes: it shows that all parts work, no more."""
     return replace(
-        config, train_pairs=8, val_pairs=8, clip_frames=2, clip_variants=2, folds=2, epochs=1, autoencoder_steps=3
+        config, train_pairs=8, val_pairs=8, clip_frames=2, clip_variants=2, folds=2, epochs=1, autoencoder_steps=3,
+        pretrain_steps=1, tune_steps=1,
     )

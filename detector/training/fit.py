@@ -20,11 +20,12 @@ from detector.build import build_finder, build_scorer
 from detector.config import DetectorConfig
 from detector.errors import NoTrainingData, TrainingRefused
 from detector.fusion import log_likelihood_ratio
-from detector.training import head, top
+from detector.training import head, loop, top
 from detector.training.appraise import FOLDS_FILE, START_FILE
 from detector.training.calibrate import group_weights
 from detector.training.collect import Collection, collect, real_footage
 from detector.training.config import Phase, TrainConfig
+from detector.training.deep_run import DeepRun
 from detector.training.evaluate import grouped_folds
 from detector.training.evidence import clip_means, measure, score_clip
 from detector.training.export import ARRAYS_FILE, REPORT_FILE, SERVED_FILE, manifest_of
@@ -55,11 +56,17 @@ _WARM_PENALTY = 0.1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Material:
-    """Samples of one run with their features, by name: train, val, clips, calls."""
+    """Samples of one run, and what the frozen network makes of them."""
 
+    config: TrainConfig
     collection: Collection
-    features: dict[str, Features]
     base: Arrays
+    progress: Progress
+
+    def features(self, name: str) -> Features:
+        """Of `train` or `clips`; computed when first asked for, and kept on disk."""
+        samples = self.collection.train if name == "train" else self.collection.clips
+        return Extractor(self.base).extract(self.config.cache_dir, name, samples, self.progress)
 
 
 def train(config: TrainConfig, progress: Progress) -> Path:
@@ -74,12 +81,11 @@ def train(config: TrainConfig, progress: Progress) -> Path:
         material = _prepare(config, progress)
     except NoTrainingData:
         return write_untrained(config)
-    fitted = _fit_head if config.phase is Phase.HEAD else _fit_top
-    arrays, clip_logits, details = fitted(config, material, progress)
+    arrays, clip_logits, details = _FITS[config.phase](config, material, progress)
     write_arrays(config.run_dir / ARRAYS_FILE, arrays)
     served, rounding = quantized(arrays, material.collection.train.rgb, config.seed, progress)
     write_arrays(config.run_dir / SERVED_FILE, served)
-    pooled = material.features["clips"].pooled
+    pooled = material.features("clips").pooled
     judged = Judged(material.base, served, material.collection, clip_logits, pooled)
     report = {
         "settings": _settings(config),
@@ -115,7 +121,7 @@ def _evidence(
 def write_untrained(config: TrainConfig) -> Path:
     """The network's structure, with base weights and a head that says nothing; it is served by nobody."""
     head_arrays = {HEAD_KERNEL: np.zeros((FEATURES, 1), np.float32), HEAD_BIAS: np.zeros(1, np.float32)}
-    write_arrays(config.run_dir / SERVED_FILE, {**_base(config), **head_arrays})
+    write_arrays(config.run_dir / SERVED_FILE, {**fold(_released(config)), **head_arrays})
     report = {"settings": _settings(config), "licences": {}, "fit": {}, "results": {}, "calibration": None}
     manifest = manifest_of(config.run_dir, SERVED_FILE, {**report, "frequency": None}, version="untrained")
     write_manifest(config.run_dir, replace(manifest, is_trained=False))
@@ -138,20 +144,13 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
 
 
 def _prepare(config: TrainConfig, progress: Progress) -> _Material:
-    base = _base(config)
-    collection = collect(config, progress)
-    extractor = Extractor(base)
-    features = {
-        name: extractor.extract(config.cache_dir, name, samples, progress)
-        for name, samples in (("train", collection.train), ("clips", collection.clips))
-    }
-    return _Material(collection, features, base)
+    return _Material(config, collect(config, progress), fold(_released(config)), progress)
 
 
-def _base(config: TrainConfig) -> Arrays:
+def _released(config: TrainConfig) -> Arrays:
     try:
         with np.load(config.base_weights, allow_pickle=False) as released:
-            return fold(released)
+            return dict(released)
     except (OSError, ValueError) as error:
         raise TrainingRefused(f"{config.base_weights.name}: no readable npz of base weights: {error}") from error
 
@@ -165,7 +164,7 @@ def _head_data(material: _Material) -> tuple[head.HeadData, int]:
     if len(clips):
         balanced = group_weights(clips["label"].astype(np.int64), clips["group"])
         weights[len(pseudo) :] = balanced * _CLIP_SHARE / (1 - _CLIP_SHARE) * len(pseudo) / len(clips)
-    pooled = np.concatenate([material.features[name].pooled for name in ("train", "clips")])
+    pooled = np.concatenate([material.features(name).pooled for name in ("train", "clips")])
     return head.HeadData(pooled, labels, weights / weights.mean(), groups), len(pseudo)
 
 
@@ -196,19 +195,28 @@ def _fit_top(config: TrainConfig, material: _Material, progress: Progress) -> tu
         told = partial(progress, f"top: fold {index + 1} of {config.folds}")
         rows, done = np.flatnonzero(fold_of == index), config.run_dir / f"fold-{index}.npy"
         if not done.is_file():
-            plan, keep = top.Plan(cv_steps, config.seed, config.mask_weight), config.run_dir / f"fold-{index}.ckpt.npz"
+            plan, keep = loop.Plan(cv_steps, config.seed, config.mask_weight), config.run_dir / f"fold-{index}.ckpt.npz"
             arrays = top.fit_top(base, _parts(material, fold_of != index), plan, told, keep)
             write_arrays(config.run_dir / f"fold-{index}.npz", arrays)
-            np.save(done, top.score_top(arrays, material.features["clips"].middle, rows))
+            np.save(done, top.score_top(arrays, material.features("clips").middle, rows))
         logits[rows] = np.load(done)
     path = config.run_dir / TRAINED_FILE
     if not path.is_file():
         parts = _parts(material, np.ones(len(clips), dtype=np.bool_))
-        plan, keep = top.Plan(steps, config.seed, config.mask_weight), config.run_dir / "top.ckpt.npz"
+        plan, keep = loop.Plan(steps, config.seed, config.mask_weight), config.run_dir / "top.ckpt.npz"
         write_arrays(path, top.fit_top(base, parts, plan, partial(progress, "top"), keep))
     _draw(config, material)
     details = {"steps": steps, "cv_steps": cv_steps, "rate": top.LEARNING_RATE}
     return {**material.base, **MappedArrays(path).arrays}, logits, details
+
+
+def _fit_deep(config: TrainConfig, material: _Material, progress: Progress) -> tuple[Arrays, Floats, dict[str, Any]]:
+    fitted = DeepRun(config, material.collection, _released(config), progress).fit()
+    _draw(config, material)
+    return fitted
+
+
+_FITS = {Phase.HEAD: _fit_head, Phase.TOP: _fit_top, Phase.DEEP: _fit_deep}
 
 
 def _warm_start(config: TrainConfig, material: _Material) -> Arrays:
@@ -229,13 +237,13 @@ def _parts(material: _Material, clip_rows: NDArray[np.bool_]) -> list[top.TopPar
 
 def _pictures(material: _Material, name: str) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
     samples = material.collection.train if name == "train" else material.collection.clips
-    return material.features[name].middle, samples.masks
+    return material.features(name).middle, samples.masks
 
 
 def _draw(config: TrainConfig, material: _Material) -> None:
     """Curves of all fits, and what the families of fakes look like."""
     kept = sorted(config.run_dir.glob("*.ckpt.npz"))
-    curves_png(config.run_dir / CURVES_FILE, {path.name.split(".")[0]: top.losses_of(path) for path in kept})
+    curves_png(config.run_dir / CURVES_FILE, {path.name.split(".")[0]: loop.losses_of(path) for path in kept})
     samples = material.collection.train
     fakes = {str(kind): np.flatnonzero((samples.rows["kind"] == kind) & (samples.rows["label"] == 1))[:12]
              for kind in np.unique(samples.rows["kind"])}

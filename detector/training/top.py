@@ -5,14 +5,12 @@ Normalisation is already folded into the weights, so the layers here carry a bia
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detector.arrays import write_arrays
 from detector.errors import TrainingRefused
-from detector.training.samples import UNKNOWN
+from detector.training import loop
 from detector.xception_graph import FEATURES, HEAD_BIAS, HEAD_KERNEL, MIDDLE_SHAPE
 
 if TYPE_CHECKING:
@@ -21,29 +19,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from detector.training.loop import Plan
+
     Floats = NDArray[np.float32]
 
 BATCH_PAIRS = 16
 # At twice this rate one run in four died: all features of block 14 went to zero and stayed there.
 LEARNING_RATE = 1e-4
-_WARM_UP_SHARE = 0.1
 _LEAST_SPREAD = 1e-2
 _SCORE_BATCH = 64
-CHECKPOINT_STEPS = 25
 TOP_LAYERS = ("block13_shortcut", "block13_sepconv1", "block13_sepconv2", "block14_sepconv1", "block14_sepconv2")
 _WIDTHS = {"block13_sepconv1": 728, "block13_sepconv2": 1024, "block14_sepconv1": 1536, "block14_sepconv2": FEATURES}
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How long and from which seed; fixed in advance, and nothing that is measured meanwhile ends it earlier.
-
-    `mask_weight` is the share of the auxiliary loss: where a face was replaced, told at the 14 x 14 cells of block 13.
-    """
-
-    steps: int
-    seed: int
-    mask_weight: float = 0.0
 
 
 def build_top(dropout: float = 0.0, with_mask: bool = False) -> Any:
@@ -114,7 +100,7 @@ class PairBatches:
         self._pairs = pairs
         self._seed = seed
 
-    def batch(self, step: int) -> tuple[Floats, Floats, NDArray[np.uint8]]:
+    def batch(self, step: int) -> loop.Batch:
         """Middle, labels (n, 1) and masks (n, 14, 14) of one step; the same whatever was drawn before."""
         rng = np.random.default_rng((self._seed, step))
         labels = np.tile(np.array([[0.0], [1.0]], dtype=np.float32), (self._pairs, 1))
@@ -122,7 +108,7 @@ class PairBatches:
         counts = [share] * (len(self._parts) - 1) + [self._pairs - share * (len(self._parts) - 1)]
         drawn = [part.draw(rng, count) for part, count in zip(self._parts, counts, strict=True)]
         middle, masks = (np.concatenate(pieces) for pieces in zip(*drawn, strict=True))
-        return middle, labels, masks
+        return loop.Batch(middle, labels, masks)
 
 
 class TopPart:
@@ -155,21 +141,11 @@ def fit_top(
 ) -> dict[str, NDArray[Any]]:
     """Train blocks 13, 14 and the head from `base`; the moving average of the weights is what comes back.
 
-    With a `checkpoint` a run that was killed goes on there, to the same curve; the loss of every step is in it, too.
-    Raises TrainingRefused if what comes back is dead.
+    With a `checkpoint` a run that was killed goes on there, to the same curve. Raises TrainingRefused if what comes
+    back is dead.
     """
-    import keras
-
-    keras.utils.set_random_seed(plan.seed)
-    model = _compiled(base, plan)
-    batches, losses = PairBatches(parts, BATCH_PAIRS, plan.seed), _resume(model, checkpoint)
-    for step in range(len(losses) + 1, plan.steps + 1):
-        middle, labels, masks = batches.batch(step)
-        losses.append(_step(model, middle, labels, masks if plan.mask_weight else None))
-        if checkpoint is not None and (step % CHECKPOINT_STEPS == 0 or step == plan.steps):
-            _keep(model, checkpoint, losses)
-        progress(step / plan.steps)
-    model.optimizer.finalize_variable_values(model.trainable_variables)
+    batches = PairBatches(parts, BATCH_PAIRS, plan.seed)
+    model = loop.fit(lambda: _start(base, plan), batches.batch, plan, progress, checkpoint)
     trained = read_top(model)
     rows = batches.batch(plan.steps)[0]
     if np.std(_logits(trained, rows)) < _LEAST_SPREAD:
@@ -177,74 +153,10 @@ def fit_top(
     return trained
 
 
-def _compiled(base: Mapping[str, NDArray[Any]], plan: Plan) -> Any:
-    import keras
-
-    before = keras.mixed_precision.dtype_policy()
-    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = build_top(dropout=0.2, with_mask=bool(plan.mask_weight))
-    finally:
-        keras.mixed_precision.set_dtype_policy(before)
+def _start(base: Mapping[str, NDArray[Any]], plan: Plan) -> Any:
+    model = build_top(dropout=0.2, with_mask=bool(plan.mask_weight))
     load_top(model, base)
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, plan.steps, warmup_target=LEARNING_RATE, warmup_steps=round(plan.steps * _WARM_UP_SHARE)
-    )
-    optimiser = keras.optimizers.AdamW(rate, weight_decay=0.02, global_clipnorm=1.0, use_ema=True, ema_momentum=0.99)
-    loss: Any = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.02)
-    if plan.mask_weight:
-        weights = {"head": 1.0, "mask": plan.mask_weight}
-        model.compile(optimiser, {"head": loss, "mask": mask_loss}, loss_weights=weights)
-    else:
-        model.compile(optimiser, loss)
-    optimiser.build(model.trainable_variables)
     return model
-
-
-def mask_loss(wanted: Any, logits: Any) -> Any:
-    """Cross-entropy of every cell; those of 255 are not known and cost nothing."""
-    import keras
-
-    known = keras.ops.cast(wanted < UNKNOWN, "float32")
-    share = keras.ops.cast(wanted, "float32") / (UNKNOWN - 1)
-    cell = keras.ops.softplus(logits) - share * logits
-    return keras.ops.sum(known * cell) / keras.ops.maximum(keras.ops.sum(known), 1.0)
-
-
-def _step(model: Any, middle: Floats, labels: Floats, masks: NDArray[np.uint8] | None) -> float:
-    wanted = labels if masks is None else {"head": labels, "mask": masks[:, :, :, None]}
-    told = model.train_on_batch(middle, wanted, return_dict=True)
-    model.reset_metrics()
-    return float(told["loss"])
-
-
-def _variables(model: Any) -> list[Any]:
-    """Weights, states of random generators, and what the optimiser remembers."""
-    return [*model.variables, *model.optimizer.variables]
-
-
-def _keep(model: Any, checkpoint: Path, losses: Sequence[float]) -> None:
-    arrays = {f"v{place}": np.asarray(variable) for place, variable in enumerate(_variables(model))}
-    wide = {name: array if array.dtype.kind in "fiu" else array.astype(np.float32) for name, array in arrays.items()}
-    draft = checkpoint.with_suffix(".draft")
-    write_arrays(draft, {**wide, "losses": np.array(losses, dtype=np.float64)})
-    draft.replace(checkpoint)
-
-
-def _resume(model: Any, checkpoint: Path | None) -> list[float]:
-    """Losses up to the checkpoint, whose state the model then has; none where there is none."""
-    if checkpoint is None or not checkpoint.is_file():
-        return []
-    with np.load(checkpoint, allow_pickle=False) as kept:
-        for place, variable in enumerate(_variables(model)):
-            variable.assign(kept[f"v{place}"])
-        return [float(loss) for loss in kept["losses"]]
-
-
-def losses_of(checkpoint: Path) -> list[float]:
-    """The loss of every step that a checkpoint knows of."""
-    with np.load(checkpoint, allow_pickle=False) as kept:
-        return [float(loss) for loss in kept["losses"]]
 
 
 def _logits(arrays: Mapping[str, NDArray[Any]], middle: NDArray[Any]) -> Floats:
