@@ -101,7 +101,7 @@ class View:
             _, content = cv2.imencode(".jpg", square, [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality])
             square = np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR), np.uint8)
         lit = square.astype(np.float32) * np.float32(self.gain) + np.float32(self.offset)
-        made = np.rint(lit).clip(0, 255).astype(np.uint8)
+        made: Pictures = np.rint(lit).clip(0, 255).astype(np.uint8)
         if self.hidden is not None:
             left, top, right, bottom = (round(share * size_px) for share in self.hidden)
             made[top:bottom, left:right] = 128
