@@ -183,7 +183,6 @@ def _network(weights: Weights) -> Any:
     import keras
     from keras import layers
 
-    keras.backend.clear_session()   # the shortcuts' running numbers start anew
     pixels = layers.Input((None, None, 3), dtype="uint8")
     node = layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")(pixels)
     backbone = keras.applications.Xception(weights=None, include_top=False, pooling="avg", input_tensor=node)

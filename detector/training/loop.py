@@ -59,6 +59,8 @@ def fit(
     """
     import keras
 
+    # Names of layers that carry running numbers start anew. It forgets the policy of types, too: not within `build`.
+    keras.backend.clear_session()
     keras.utils.set_random_seed(plan.seed)
     model = _compiled(build, plan)
     losses = _resume(model, checkpoint)
