@@ -11,7 +11,7 @@ from api.settings import Settings
 from detector.artefact import read_manifest
 from detector.config import default_weights_dir
 from detector.errors import WeightsRefused
-from stream.cusum import Budget, EvidenceModel
+from stream.cusum import Budget, EvidenceModel, evidence_model
 from stream.simulate import World, simulate
 
 
@@ -32,7 +32,4 @@ def evidence_of(settings: Settings) -> EvidenceModel:
         raise SettingsRefused(f"MODEL_PATH: {error}") from error
     if stats is None:
         raise SettingsRefused("MODEL_PATH: this model's evidence was not measured, so there is nothing to simulate")
-    return EvidenceModel(
-        stats.mean_real, stats.mean_fake, stats.sd, stats.correlation_s, real_middle=stats.real_middle,
-        fake_low=stats.fake_low,
-    )
+    return evidence_model(stats)

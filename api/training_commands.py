@@ -135,10 +135,12 @@ def evaluate(       # noqa: PLR0913 - a command's parameters are its options
     frames: Annotated[int, typer.Option(help="of every clip", min=2)] = 8,
     pairs: Annotated[int, typer.Option(help="pseudo-fakes", min=1)] = 200,
     levels: Annotated[str, typer.Option(help="of the corruptions, 1 to 5; empty: as they came alone")] = "1,3,5",
+    rate: Annotated[float, typer.Option(help="frames/s judged in windows of 10 s; 0: no windows", min=0, max=30)] = 2.0,
     exclude: Annotated[list[str] | None, typer.Option(help="group (person or clip) that is left out")] = None,
 ) -> None:
     """Measure a model: per family, per corruption and level, beside a random head and plain softness."""
     from api.terminal import run, step_progress
+    from api.window_rule import plan_of
     from detector.artefact import read_manifest
     from detector.errors import DetectorError
     from detector.training import appraise, report
@@ -147,8 +149,9 @@ def evaluate(       # noqa: PLR0913 - a command's parameters are its options
     def work() -> None:
         config = _trial_config(data, cache_dir, (frames, pairs), exclude)
         manifest = read_manifest(model) if card is not None else None
+        opened, wanted = appraise.open_model(model), _levels(levels)
         with step_progress() as tell:
-            results = appraise.evaluate(appraise.open_model(model), config, _levels(levels), tell)
+            results = appraise.evaluate(opened, config, wanted, plan_of(opened, rate), tell)
         report.write(out, results)
         if card is not None and manifest is not None:
             card.write_text(card_of(manifest, results), encoding="utf-8")

@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    from detector.types import EvidenceStats
 
 
 class EvidenceModel(msgspec.Struct, frozen=True):
@@ -75,6 +79,14 @@ class EvidenceModel(msgspec.Struct, frozen=True):
     @property
     def _fake(self) -> float:
         return self.mean_fake if self.fake_low is None else self.fake_low
+
+
+def evidence_model(stats: EvidenceStats) -> EvidenceModel:
+    """How evidence behaves, as it was measured on a model."""
+    return EvidenceModel(
+        stats.mean_real, stats.mean_fake, stats.sd, stats.correlation_s, real_middle=stats.real_middle,
+        fake_low=stats.fake_low,
+    )
 
 
 def independence(interval_s: float, correlation_s: float) -> float:

@@ -25,7 +25,7 @@ from detector.errors import DetectorError
 from detector.tracks import preload
 from stream.analyse import Analyser
 from stream.channel import WorkerChannel
-from stream.cusum import EvidenceModel
+from stream.cusum import evidence_model
 from stream.decode import check_libraries
 from stream.inbox import Inbox
 from stream.inhand import InHand
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from detector.protocols import FaceFinder, FaceScorer
-    from detector.types import EvidenceStats
 
 _Part = TypeVar("_Part")
 _log = logging.getLogger("stream.worker")
@@ -84,16 +83,8 @@ def _load(settings: WorkerSettings) -> tuple[Analyser, Hello]:
         return analyser, Hello(pid=os.getpid(), model=None, problem=problem)
     info = scorer.info
     model = ModelRef(name=info.name, version=info.version, sha256=info.sha256, calibrated=info.is_calibrated)
-    return analyser, Hello(pid=os.getpid(), model=model, problem=problem, evidence=_evidence(info.evidence))
-
-
-def _evidence(stats: EvidenceStats | None) -> EvidenceModel | None:
-    if stats is None:
-        return None
-    return EvidenceModel(
-        stats.mean_real, stats.mean_fake, stats.sd, stats.correlation_s, real_middle=stats.real_middle,
-        fake_low=stats.fake_low,
-    )
+    evidence = None if info.evidence is None else evidence_model(info.evidence)
+    return analyser, Hello(pid=os.getpid(), model=model, problem=problem, evidence=evidence)
 
 
 def _built(build: Callable[[DetectorConfig], _Part], config: DetectorConfig) -> tuple[_Part | None, str]:

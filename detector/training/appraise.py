@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detector.arrays import MappedArrays
-from detector.artefact import open_arrays, parse_calibration, read_manifest
+from detector.artefact import open_arrays, parse_calibration, parse_evidence, parse_frequency, read_manifest
 from detector.errors import TrainingRefused, UnknownBlob
 from detector.fusion import UNCALIBRATED, Calibration, log_likelihood_ratio
-from detector.training import trial
-from detector.training.corruptions import BITRATES_KBPS, CODECS, Corruption, all_corruptions
+from detector.training import trial, window_trial
+from detector.training.corruptions import Corruption, all_codings, all_corruptions
 from detector.training.export import ARRAYS_FILE, REPORT_FILE, SERVED_FILE, read_report
 from detector.training.metrics import UPPER_NATS, Scored, figures, intraclass
 from detector.types import NetworkInput
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from detector.frequency import FrequencyModel
     from detector.training.config import TrainConfig
+    from detector.types import EvidenceStats
 
     Rows = NDArray[Any]
     Progress = Callable[[str, float], None]
@@ -44,6 +46,8 @@ class Model:
     calibration: Calibration | None
     trained: dict[str, Any]
     unseen: bool
+    evidence: EvidenceStats | None = None
+    frequency: FrequencyModel | None = None
     sha256: str = ""
 
 
@@ -59,7 +63,8 @@ def _open_artefact(path: Path) -> Model:
     # Only of weights that were brought along nobody has told us that they were trained on what lies here.
     unseen = "imported" in manifest.trained
     name = f"{manifest.name} {manifest.version}"
-    return Model(name, networks, manifest.calibration, manifest.trained, unseen, manifest.sha256)
+    known = (manifest.evidence, manifest.frequency, manifest.sha256)
+    return Model(name, networks, manifest.calibration, manifest.trained, unseen, *known)
 
 
 def _open_run(path: Path) -> Model:
@@ -74,11 +79,14 @@ def _open_run(path: Path) -> Model:
         raise TrainingRefused(f"{path.name}: no networks of its folds (phase top keeps them): {error}") from error
     folds = tuple({**whole, **part} for part in parts)
     networks = trial.Networks(served, folds, fold_of, NetworkInput(), {**whole, **start})
-    return Model(path.name, networks, parse_calibration(report["calibration"]), report, unseen=True)
+    known = (parse_evidence(report.get("evidence")), parse_frequency(report.get("frequency")))
+    return Model(path.name, networks, parse_calibration(report["calibration"]), report, True, *known)
 
 
-def evaluate(model: Model, config: TrainConfig, levels: tuple[int, ...], progress: Progress) -> dict[str, Any]:
-    """All figures. Blocks for minutes. Raises TrainingRefused."""
+def evaluate(
+    model: Model, config: TrainConfig, levels: tuple[int, ...], plan: window_trial.Plan | None, progress: Progress
+) -> dict[str, Any]:
+    """All figures; those of windows only with a plan. Blocks for minutes. Raises TrainingRefused."""
     views, made = trial.gather(config, progress)
     rows = trial.judge_views(model.networks, views, Corruption())
     untrained = trial.judge_untrained(model.networks, views)
@@ -99,6 +107,7 @@ def evaluate(model: Model, config: TrainConfig, levels: tuple[int, ...], progres
         "conditions": _by_condition(table, model.calibration, icc),
         "false_positives": _false_positives(_never_trained_on(table, model), model.calibration, icc),
         "face_sizes": _by_size(rows, model.calibration, icc),
+        "windows": window_trial.measure(model, config, levels, plan, progress),
     }
 
 
@@ -110,10 +119,9 @@ def _corrupted(
     for index, corruption in enumerate(kinds):
         progress("corruptions", index / max(1, len(kinds)))
         yield trial.judge_views(model.networks, views, corruption)
-    for codec in CODECS if levels else ():
-        for kbps in BITRATES_KBPS:
-            progress(f"codecs: {codec} {kbps} kb/s", 0.0)
-            yield trial.judge_recoded(model.networks, views, (codec, kbps), config.cache_dir / "recoded")
+    for codec, kbps in all_codings(levels):
+        progress(f"codecs: {codec} {kbps} kb/s", 0.0)
+        yield trial.judge_recoded(model.networks, views, (codec, kbps), config.cache_dir / "recoded")
 
 
 def llr_of(rows: Rows, calibration: Calibration | None) -> NDArray[np.float64]:

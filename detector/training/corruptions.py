@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from detector.training.data import Clip
+
     Picture = NDArray[np.uint8]
 
 LEVELS = (1, 2, 3, 4, 5)
@@ -50,6 +52,11 @@ class Corruption:
 def all_corruptions(levels: tuple[int, ...] = LEVELS) -> tuple[Corruption, ...]:
     """Every kind at every one of the levels."""
     return tuple(Corruption(name, level) for name in _KINDS for level in levels)
+
+
+def all_codings(levels: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
+    """Every codec at every bitrate, kb/s; none where no level is asked for."""
+    return tuple((codec, kbps) for codec in (CODECS if levels else ()) for kbps in BITRATES_KBPS)
 
 
 def _mixed(rgb: Picture, other: NDArray[np.float32], share: float) -> Picture:
@@ -114,6 +121,21 @@ _KINDS: dict[str, Callable[[Picture, int], Picture]] = {
     "saturation": _saturation, "contrast": _contrast, "blocks": _blocks, "noise": _noise, "blur": _blur,
     "rescale": _rescale, "compression": _compression, "low light": _low_light, "beauty": _beauty,
 }  # fmt: skip
+
+
+def recoded_file(clip: Clip, how: tuple[str, int], folder: Path) -> Path:
+    """The clip after a codec at a bitrate in kb/s, made once, with as many frames in the same places.
+
+    Both halves of a pair share the stream, so it has twice the rate.
+    """
+    codec, kbps = how
+    target = folder / f"{clip.path.stem}-{codec}-{kbps}.mkv"
+    if not target.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = target.with_suffix(".draft")
+        recode(clip.path, draft, codec, (2 if clip.paired else 1) * kbps)
+        draft.replace(target)
+    return target
 
 
 def recode(path: Path, target: Path, codec: str, kbps: int) -> None:

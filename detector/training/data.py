@@ -145,6 +145,14 @@ def frames_at(path: Path, places: Collection[int]) -> Iterator[tuple[int, NDArra
                 yield index, np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
 
 
+def halves_of(clip: Clip, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+    """A frame of the clip: the whole, or of a pair its left (real) and right (fake) half."""
+    if not clip.paired:
+        return (rgb,)
+    middle = rgb.shape[1] // 2
+    return np.ascontiguousarray(rgb[:, :middle]), np.ascontiguousarray(rgb[:, middle : 2 * middle])
+
+
 class Locator:
     """Finds the one face of a picture, once: answers are kept in a JSON file."""
 
@@ -200,15 +208,18 @@ def clip_faces(clip: Clip, locator: Locator, count: int) -> list[tuple[Face, Fac
     """Sampled frames with a face: (real, its swap under the same box) for a pair, (real, None) otherwise."""
     found = []
     for index, (place, rgb) in enumerate(sample_frames(clip.path, count)):
-        middle = rgb.shape[1] // 2
-        left = np.ascontiguousarray(rgb[:, :middle]) if clip.paired else rgb
-        face = locator.locate(f"{_key(clip.path)}#{index}/{count}", left)
+        halves = halves_of(clip, rgb)
+        face = locator.locate(f"{_key(clip.path)}#{index}/{count}", halves[0])
         if face is not None:
-            right = np.ascontiguousarray(rgb[:, middle : 2 * middle])
-            real, swapped = (Face(half, face, clip.group, place=place) for half in (left, right))
-            found.append((real, swapped if clip.paired else None))
+            real, *swapped = (Face(half, face, clip.group, place=place) for half in halves)
+            found.append((real, swapped[0] if swapped else None))
     locator.save()
     return found
+
+
+def frame_key(path: Path, place: int) -> str:
+    """Names frame number `place` of a file for a `Locator`."""
+    return f"{_key(path)}@{place}"
 
 
 def _key(path: Path) -> str:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from detector.training.plots import bars_png
+from detector.training.window_report import window_tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +55,7 @@ def tables(results: dict[str, Any]) -> str:
         if key in _OF_PAIRS and not results["unseen"]:
             continue
         parts += [f"## {heading}", "", *_table(first, results[key]), ""]
-    return "\n".join([*parts, *_positives(results["false_positives"])])
+    return "\n".join([*parts, *_positives(results["false_positives"]), *window_tables(results["windows"])])
 
 
 def _table(first: str, rows: dict[str, Figures | None]) -> list[str]:

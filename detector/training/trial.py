@@ -18,7 +18,7 @@ from detector.errors import FaceNotCroppable
 from detector.frequency import FEATURE_COUNT, frequency_features
 from detector.preprocess import crop_face, quality_of, stack_crops
 from detector.training import collect, data, families, samples
-from detector.training.corruptions import Corruption, recode
+from detector.training.corruptions import Corruption, recoded_file
 from detector.xception_graph import HEAD_BIAS, HEAD_KERNEL, build_graph
 
 if TYPE_CHECKING:
@@ -126,21 +126,12 @@ def judge_made(networks: Networks, made: Sequence[Sample]) -> NDArray[Any]:
 
 
 def judge_recoded(networks: Networks, views: Sequence[View], how: tuple[str, int], folder: Path) -> NDArray[Any]:
-    """Rows of `RESULT` of the clips' same faces after a codec at a bitrate.
-
-    Both halves of a pair share the stream, so it has twice the rate.
-    """
+    """Rows of `RESULT` of the clips' same faces after a codec at a bitrate."""
     codec, kbps = how
     told: list[tuple[int, str, str, str]] = []
     crops: list[FaceCrop] = []
     for clip, members in _by_clip(views).items():
-        target = folder / f"{clip.path.stem}-{codec}-{kbps}.mkv"
-        if not target.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            draft = target.with_suffix(".draft")
-            recode(clip.path, draft, codec, (2 if clip.paired else 1) * kbps)
-            draft.replace(target)
-        for view, rgb in _same_frames(clip, target, members):
+        for view, rgb in _same_frames(clip, recoded_file(clip, how, folder), members):
             crops.append(crop_face(rgb, view.face.face))
             told.append((view.label, view.face.group, view.family, f"{codec} {kbps} kb/s"))
     return _rows(networks, told, crops)
@@ -157,12 +148,8 @@ def _same_frames(clip: Clip, target: Path, views: Sequence[View]) -> Iterator[tu
     """The views with the pixels that the other file has in their place."""
     places = sorted({view.face.place for view in views})
     for place, rgb in data.frames_at(target, places):
-        middle = rgb.shape[1] // 2
-        for view in views:
-            if view.face.place != place:
-                continue
-            half = rgb if not clip.paired else rgb[:, middle : 2 * middle] if view.label else rgb[:, :middle]
-            yield view, np.ascontiguousarray(half)
+        halves = data.halves_of(clip, rgb)
+        yield from ((view, halves[view.label]) for view in views if view.face.place == place)
 
 
 def _rows(networks: Networks, told: Sequence[tuple[Any, ...]], crops: Sequence[FaceCrop]) -> NDArray[Any]:
@@ -174,11 +161,11 @@ def _rows(networks: Networks, told: Sequence[tuple[Any, ...]], crops: Sequence[F
             label, group, family, condition, 0, 0, crop.face_px, quality.sharpness, quality.luminance, known,
         )  # fmt: skip
     for arrays, places in networks.pieces(rows["group"]):
-        evidence = _evidence(arrays, networks.takes, [crops[place] for place in places])
-        bias = float(np.asarray(arrays[HEAD_BIAS]).ravel()[0])
+        network = Compiled(arrays, networks.takes)
+        evidence = network.evidence([crops[place] for place in places])
         inner = evidence[:, _RING:-_RING, _RING:-_RING]
         ring = (evidence.sum(axis=(1, 2)) - inner.sum(axis=(1, 2))) / (evidence[0].size - inner[0].size)
-        rows["logit"][places] = evidence.mean(axis=(1, 2)) + bias
+        rows["logit"][places] = evidence.mean(axis=(1, 2)) + network.bias
         rows["contrast"][places] = inner.mean(axis=(1, 2)) - ring
     return rows
 
@@ -188,16 +175,25 @@ def judge_untrained(networks: Networks, views: Sequence[View], seed: int = 0) ->
     kernel = np.random.default_rng(seed).normal(0, 0.02, np.asarray(networks.whole[HEAD_KERNEL]).shape)
     arrays = {**networks.start, HEAD_KERNEL: kernel.astype(np.float32)}
     crops = [crop_face(view.face.rgb, view.face.face) for view in views]
-    return np.asarray(_evidence(arrays, networks.takes, crops).mean(axis=(1, 2)), np.float32)
+    return np.asarray(Compiled(arrays, networks.takes).evidence(crops).mean(axis=(1, 2)), np.float32)
 
 
-def _evidence(arrays: Arrays, takes: NetworkInput, crops: Sequence[FaceCrop]) -> NDArray[np.float32]:
-    """(n, s, s) evidence maps by the graph that serves."""
-    if not crops:
-        return np.zeros((0, 1, 1), np.float32)
-    request = compile_cpu(build_graph(arrays, takes=takes), 2, Precision.AUTO).create_infer_request()
-    maps = []
-    for start in range(0, len(crops), _BATCH):
-        request.infer([stack_crops(crops[start : start + _BATCH], takes.size_px)])
-        maps.append(request.get_output_tensor(1).data.copy())
-    return np.concatenate(maps)
+class Compiled:
+    """One network in the graph that serves; making it takes seconds."""
+
+    def __init__(self, arrays: Arrays, takes: NetworkInput) -> None:
+        self.bias = float(np.asarray(arrays[HEAD_BIAS]).ravel()[0])
+        self._size_px = takes.size_px
+        self._request = compile_cpu(build_graph(arrays, takes=takes), 2, Precision.AUTO).create_infer_request()
+
+    def evidence(self, crops: Sequence[FaceCrop]) -> NDArray[np.float32]:
+        """(n, s, s) evidence maps."""
+        maps = [np.zeros((0, 1, 1), np.float32)] if not crops else []
+        for start in range(0, len(crops), _BATCH):
+            self._request.infer([stack_crops(crops[start : start + _BATCH], self._size_px)])
+            maps.append(self._request.get_output_tensor(1).data.copy())
+        return np.concatenate(maps)
+
+    def logits(self, crops: Sequence[FaceCrop]) -> NDArray[np.float32]:
+        """(n,) the network's raw output."""
+        return np.asarray(self.evidence(crops).mean(axis=(1, 2)) + self.bias, np.float32)

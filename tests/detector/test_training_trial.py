@@ -13,13 +13,21 @@ from typer.testing import CliRunner
 from api.cli import app
 from detector.artefact import read_manifest, write_manifest
 from detector.config import default_weights_dir
-from detector.training import appraise, evaluate, trial
-from detector.types import NetworkInput
+from detector.fusion import Calibration
+from detector.training import appraise, corruptions, evaluate, trial, window_trial
+from detector.training.config import TrainConfig
+from detector.training.windows import ALL
+from detector.types import EvidenceStats, NetworkInput
+from detector.xception_graph import HEAD_BIAS
 from tests.detector.pictures import network_arrays, write_artefact
 from tests.detector.training_data import make_folders, make_pairs
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+EVIDENCE = EvidenceStats(
+    mean_real=-1.0, mean_fake=1.0, sd=1.4, correlation_s=0.72, detectable=1.0, real_middle=-1.0, fake_low=1.0
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +49,15 @@ def command(name: str, places: dict[str, Path], *options: str) -> str:
     return done.output
 
 
+def config_of(places: dict[str, Path]) -> TrainConfig:
+    return TrainConfig(places["data"], places["data"], run_dir=places["out"], cache_dir=places["cache"])
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_model_is_calibrated_and_evaluated(places: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluate, "BOOTSTRAPS", 20)
-    monkeypatch.setattr(appraise, "BITRATES_KBPS", (150,))
+    monkeypatch.setattr(corruptions, "BITRATES_KBPS", (150,))
     assert not read_manifest(places["model"]).info.is_calibrated
     assert "is calibrated" in command("calibrate", places, "--pairs", "8")
     manifest = read_manifest(places["model"])
@@ -54,6 +66,7 @@ def test_a_model_is_calibrated_and_evaluated(places: dict[str, Path], monkeypatc
     assert set(told["delta_nats"]) == {"frequency", "contrast", "quality"}
     assert manifest.evidence is None, "there is no real footage here to measure it on"
 
+    write_manifest(places["model"], replace(manifest, evidence=EVIDENCE))
     card = places["out"] / "CARD.md"
     command("evaluate", places, "--out", str(places["out"]), "--card", str(card), "--levels", "3", "--pairs", "6")
     results = json.loads((places["out"] / "results.json").read_text())
@@ -63,10 +76,36 @@ def test_a_model_is_calibrated_and_evaluated(places: dict[str, Path], monkeypatc
     assert results["false_positives"]["as it came"]["clips"] == 4
     assert results["footage"]["network"]["groups"] == 4
     assert (places["out"] / "conditions.png").stat().st_size > 1000
-    assert "as it came" in (places["out"] / "report.md").read_text()
+    windows = results["windows"]["conditions"]
+    assert list(windows) == [ALL, *results["conditions"]]
+    assert windows["as it came"]["real"]["clips"] == windows["as it came"]["fake"]["windows"] == 4
+    assert results["windows"]["sizes"]["64 to 96 px"]["windows"] == 8
+    report = (places["out"] / "report.md").read_text()
+    assert report.index("| h264 150 kb/s | 4 | 4 |") < report.index("| 64 to 96 px | 8 |")
     text = card.read_text()
     assert text.count(manifest.sha256) == 1
     assert text.index("## Limits") < text.index("## What it is")
+
+
+def test_a_window_is_judged_by_the_network_that_never_saw_it(places: dict[str, Path]) -> None:
+    arrays = network_arrays(0)
+    folds = tuple({**arrays, HEAD_BIAS: np.full(1, bias, np.float32)} for bias in (-50.0, 50.0))
+    fold_of = {f"somebody-{number}": number % 2 for number in range(4)}
+    networks = trial.Networks(arrays, folds, fold_of, NetworkInput(), arrays)
+    model = appraise.Model("folds", networks, Calibration(0.0, 1.0), {}, unseen=True, evidence=EVIDENCE)
+    config = replace(config_of(places), exclude_groups=frozenset({"pair-3"}))
+    plan = window_trial.Plan(lambda _times, llr, _weights: "FAKE" if llr.mean() > 0 else "REAL")
+    found = window_trial.measure(model, config, (), plan, lambda _step, _share: None)
+    for half in found["conditions"]["as it came"].values():
+        assert (half["windows"], half["fake"]["value"], half["alarmed"]) == (3, 1 / 3, 1)
+    assert found["sizes"]["under 64 px"]["clips"] == 3
+
+
+def test_without_a_rule_windows_are_left_out(places: dict[str, Path]) -> None:
+    ours = appraise.open_model(default_weights_dir())
+    for model, why in ((ours, "asked for"), (replace(ours, evidence=None), "no statistics")):
+        found = window_trial.measure(model, config_of(places), (), None, lambda _step, _share: None)
+        assert why in found["left_out"]
 
 
 def test_levels_that_there_are_not_are_refused(places: dict[str, Path]) -> None:

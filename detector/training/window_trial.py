@@ -1,0 +1,127 @@
+"""Footage sampled like a call, under every condition, judged in windows by networks that never saw its group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from detector.build import build_finder
+from detector.config import DetectorConfig
+from detector.frequency import frequency_features, frequency_score
+from detector.fusion import log_likelihood_ratio
+from detector.preprocess import crop_face, size_weight
+from detector.training import collect, data, footage, windows
+from detector.training.corruptions import Corruption
+from detector.training.trial import Compiled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from detector.frequency import FrequencyModel
+    from detector.fusion import Calibration
+    from detector.training.appraise import Model
+    from detector.training.config import TrainConfig
+    from detector.types import FaceCrop
+
+    Progress = Callable[[str, float], None]
+
+_UNJUDGED = (
+    "the model has no calibration, or no statistics of how its evidence behaves in real streams; a live call is "
+    "`UNCERTAIN` throughout"
+)
+_UNASKED = "none were asked for"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`rule` judges one face's samples, which come at `rate_hz`."""
+
+    rule: windows.Rule
+    rate_hz: float = 2.0
+
+
+class _Scorer(NamedTuple):
+    network: Compiled
+    calibration: Calibration
+    frequency: FrequencyModel | None
+
+    def track(self, shown: footage.Footage, label: int) -> windows.Track:
+        """What the service would add up of one half of a clip."""
+        crops = [crop_face(shot.halves[label], shot.face) for shot in shown.shots]
+        face_px = np.array([crop.face_px for crop in crops], np.float64)
+        return windows.Track(
+            times_s=np.array([shot.time_s for shot in shown.shots], np.float64),
+            llr=self._llr(crops),
+            weights=np.array([size_weight(size) for size in face_px], np.float64),
+            face_px=face_px,
+            length_s=shown.length_s,
+        )
+
+    def _llr(self, crops: Sequence[FaceCrop]) -> NDArray[np.float64]:
+        logits = self.network.logits(crops)
+        spectra = [self._spectrum(crop) for crop in crops]
+        told = zip(logits, spectra, strict=True)
+        return np.array([log_likelihood_ratio(float(logit), share, self.calibration) for logit, share in told])
+
+    def _spectrum(self, crop: FaceCrop) -> float | None:
+        if not self.calibration.frequency_weight or self.frequency is None:
+            return None
+        return frequency_score(frequency_features(crop.native_rgb, crop.face_px), self.frequency)
+
+
+def measure(
+    model: Model, config: TrainConfig, levels: tuple[int, ...], plan: Plan | None, progress: Progress
+) -> dict[str, Any]:
+    """Tables `conditions` and `sizes`, or `left_out`: why there are none. Blocks for minutes."""
+    if plan is None or model.calibration is None:
+        known = model.calibration is not None and model.evidence is not None
+        return {"left_out": _UNASKED if known else _UNJUDGED}
+    _, pairs, calls = collect.sources(config)
+    clips = [*(pairs if model.unseen else ()), *calls]
+    names = footage.conditions(levels, config.cache_dir / "recoded")
+    locator = data.Locator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
+    reader = _Reader(locator, plan, (*names, *footage.sizes()))
+    judged = list(_judge(model, model.calibration, clips, reader, progress))
+    listed = {condition.name for condition in names}
+    resized = {str(Corruption()), *(condition.name for condition in footage.sizes())}
+    return {
+        "window_s": windows.WINDOW_S,
+        "rate_hz": plan.rate_hz,
+        "longest_s": footage.LONGEST_S,
+        "conditions": windows.by_condition(row for row in judged if row.source.condition in listed),
+        "sizes": windows.by_size(row for row in judged if row.source.condition in resized),
+    }
+
+
+class _Reader(NamedTuple):
+    """How clips are read and judged, whoever scores them."""
+
+    locator: data.Locator
+    plan: Plan
+    conditions: tuple[footage.Condition, ...]
+
+    def judge(self, clip: data.Clip, scorer: _Scorer) -> Iterator[windows.Judged]:
+        came = footage.read_footage(clip, self.locator, self.plan.rate_hz)
+        for condition in self.conditions if came.shots else ():
+            shown = condition.made(came)
+            if shown is None:
+                continue
+            for label in range(2 if clip.paired else 1):
+                source = windows.Source(label, clip.group, str(clip.path), condition.name)
+                yield from windows.judge(scorer.track(shown, label), source, self.plan.rule)
+
+
+def _judge(
+    model: Model, calibration: Calibration, clips: Sequence[data.Clip], reader: _Reader, progress: Progress
+) -> Iterator[windows.Judged]:
+    """Network by network, so that each is compiled once."""
+    parts = list(model.networks.pieces(np.array([clip.group for clip in clips], str)))
+    for number, (arrays, places) in enumerate(parts, 1):
+        scorer = _Scorer(Compiled(arrays, model.networks.takes), calibration, model.frequency)
+        for done, place in enumerate(places):
+            progress(f"windows: network {number} of {len(parts)}", done / len(places))
+            yield from reader.judge(clips[place], scorer)
