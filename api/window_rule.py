@@ -1,4 +1,4 @@
-"""The rule of live calls, as `deepguard evaluate` asks it: of the samples of one face, from the first to the last."""
+"""The rules of the service, as `deepguard evaluate` asks them: of the samples of one face, from first to last."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from stream.cusum import evidence_model
 from stream.decision import Decider
 from stream.events import Label
 from stream.sampler import Pace, rate_hz_of
+from stream.sequential import combine, decide
 from stream.types import FaceObservation, Observation, Quality
 
 if TYPE_CHECKING:
@@ -24,7 +25,14 @@ def plan_of(model: Model, rate_hz: float) -> Plan | None:
     """None where no rule can judge: `rate_hz` is 0, or the model's evidence was not measured."""
     if model.evidence is None or model.calibration is None or not rate_hz:
         return None
-    return Plan(live_rule(model.evidence), rate_hz)
+    return Plan({"live calls": live_rule(model.evidence), "files": file_rule}, rate_hz)
+
+
+def file_rule(_times_s: Floats, llr: Floats, weights: Floats) -> str:
+    """The decision on a file of these samples at the settings that ship."""
+    config = DecisionConfig()
+    evidence = combine(llr.tolist(), weights.tolist(), config.correlation)
+    return decide(evidence, config, config.min_samples)[0].value
 
 
 def live_rule(stats: EvidenceStats) -> Rule:

@@ -17,7 +17,7 @@ from detector.training.corruptions import Corruption
 from detector.training.trial import Compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -38,9 +38,9 @@ _UNASKED = "none were asked for"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`rule` judges one face's samples, which come at `rate_hz`."""
+    """`rules`, by what they are the rule of, judge one face's samples, which come at `rate_hz`."""
 
-    rule: windows.Rule
+    rules: Mapping[str, windows.Rule]
     rate_hz: float = 2.0
 
 
@@ -76,7 +76,7 @@ class _Scorer(NamedTuple):
 def measure(
     model: Model, config: TrainConfig, levels: tuple[int, ...], plan: Plan | None, progress: Progress
 ) -> dict[str, Any]:
-    """Tables `conditions` and `sizes`, or `left_out`: why there are none. Blocks for minutes."""
+    """Per rule, tables by condition and by size; or `left_out`: why there are none. Blocks for minutes."""
     if plan is None or model.calibration is None:
         known = model.calibration is not None and model.evidence is not None
         return {"left_out": _UNASKED if known else _UNJUDGED}
@@ -86,14 +86,19 @@ def measure(
     locator = data.Locator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
     reader = _Reader(locator, plan, (*names, *footage.sizes()))
     judged = list(_judge(model, model.calibration, clips, reader, progress))
-    listed = {condition.name for condition in names}
-    resized = {str(Corruption()), *(condition.name for condition in footage.sizes())}
     return {
         "window_s": windows.WINDOW_S,
         "rate_hz": plan.rate_hz,
         "longest_s": footage.LONGEST_S,
-        "conditions": windows.by_condition(row for row in judged if row.source.condition in listed),
-        "sizes": windows.by_size(row for row in judged if row.source.condition in resized),
+        "rules": {name: _tables([row for row in judged if row.rule == name]) for name in plan.rules},
+    }
+
+
+def _tables(judged: Sequence[windows.Judged]) -> dict[str, Any]:
+    resized = {condition.name for condition in footage.sizes()}
+    return {
+        "conditions": windows.by_condition(row for row in judged if row.source.condition not in resized),
+        "sizes": windows.by_size(row for row in judged if row.source.condition in {str(Corruption()), *resized}),
     }
 
 
@@ -112,7 +117,7 @@ class _Reader(NamedTuple):
                 continue
             for label in range(2 if clip.paired else 1):
                 source = windows.Source(label, clip.group, str(clip.path), condition.name)
-                yield from windows.judge(scorer.track(shown, label), source, self.plan.rule)
+                yield from windows.judge(scorer.track(shown, label), source, self.plan.rules)
 
 
 def _judge(

@@ -1,4 +1,4 @@
-"""Ten seconds of a face at a time, each judged alone by the rule that ships; and how often it says what. Pure."""
+"""Ten seconds of a face at a time, each judged alone by the rules that ship; and how often they say what. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from detector.training.evaluate import bootstrap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Floats = NDArray[np.float64]
 # Media times in seconds, LLRs and weights in 0..1 of one face's samples, in order; gives FAKE, REAL or UNCERTAIN.
@@ -59,9 +59,10 @@ class Source(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What the rule says of one window, or of the whole track with its sums carried on; `face_px` is the median."""
+    """What a rule says of one window, or of the whole track with its sums carried on; `face_px` is the median."""
 
     source: Source
+    rule: str
     face_px: float
     says: str
     is_whole: bool = False
@@ -78,16 +79,13 @@ def cut(track: Track, window_s: float = WINDOW_S) -> list[Track]:
     return [part for part in parts if len(part.times_s)]
 
 
-def judge(track: Track, source: Source, rule: Rule) -> Iterator[Judged]:
-    """Every window by itself, and the whole track; nothing where the face was never seen."""
-    for part in cut(track):
-        yield _judged(part, source, rule)
-    if len(track.times_s):
-        yield _judged(track, source, rule)._replace(is_whole=True)
-
-
-def _judged(track: Track, source: Source, rule: Rule) -> Judged:
-    return Judged(source, float(np.median(track.face_px)), rule(track.times_s, track.llr, track.weights))
+def judge(track: Track, source: Source, rules: Mapping[str, Rule]) -> Iterator[Judged]:
+    """Every window by itself, and the whole track, by every rule; nothing where the face was never seen."""
+    wholes = [track] if len(track.times_s) else []
+    for part in (*cut(track), *wholes):
+        face_px = float(np.median(part.face_px))
+        for name, rule in rules.items():
+            yield Judged(source, name, face_px, rule(part.times_s, part.llr, part.weights), part is track)
 
 
 def by_condition(judged: Iterable[Judged]) -> dict[str, dict[str, Any]]:
@@ -107,7 +105,7 @@ def shares(judged: Sequence[Judged]) -> dict[str, Any] | None:
     """Shares of the windows that are called FAKE (with a 95 % interval over groups), UNCERTAIN and REAL.
 
     `fake_at_most` is the interval's upper end; where no window is called FAKE, the rule of three with clips as units.
-    `alarmed` counts tracks in which the alarm rang at any time. None without windows.
+    `alarmed` counts the `tracks` that are called FAKE as a whole. None without windows.
     """
     windows = [row for row in judged if not row.is_whole]
     if not windows:

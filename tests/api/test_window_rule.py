@@ -6,14 +6,16 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
-from api.window_rule import live_rule, plan_of
+from api.window_rule import file_rule, live_rule, plan_of
 from detector.config import default_weights_dir
 from detector.training.appraise import open_model
 from detector.types import EvidenceStats
-from stream.config import StreamConfig
+from stream.config import DecisionConfig, StreamConfig
 from stream.cusum import evidence_model
 from stream.monitor import Monitor
+from stream.tracks import judge_faces
 from tests.stream.observations import CLEAR, EVIDENCE, TINY, face, moment, observation
 
 STATS = EvidenceStats(
@@ -48,6 +50,17 @@ def test_it_says_what_a_stream_says(llrs: list[float], expected: str) -> None:
     assert live(llrs) == expected
 
 
+@pytest.mark.parametrize(("llr", "weight", "count", "expected"), [
+    (1.0, 1.0, 20, "FAKE"), (1.0, 0.5, 20, "UNCERTAIN"), (-1.0, 1.0, 20, "REAL"), (4.0, 1.0, 2, "UNCERTAIN"),
+    (3.0, 0.0, 20, "UNCERTAIN"),
+])  # fmt: skip
+def test_it_says_what_a_file_would(llr: float, weight: float, count: int, expected: str) -> None:
+    seen = [([face(1, llr, structs.replace(CLEAR, weight=weight))], "")] * count
+    config = DecisionConfig()
+    (verdict,) = judge_faces(seen, config, config.min_samples)
+    assert file_rule(times(count), np.full(count, llr), np.full(count, weight)) == verdict.label.value == expected
+
+
 def test_weights_count() -> None:
     llr = np.full(60, 3.0)
     rule = live_rule(STATS)
@@ -68,6 +81,7 @@ def test_there_is_no_plan_without_a_rule() -> None:
     plan = plan_of(model, 2.0)
     assert plan is not None
     assert plan.rate_hz == 2.0
+    assert set(plan.rules) == {"live calls", "files"}
     assert plan_of(model, 0.0) is None
     assert plan_of(replace(model, evidence=None), 2.0) is None
     assert plan_of(replace(model, calibration=None), 2.0) is None

@@ -76,12 +76,15 @@ def test_a_model_is_calibrated_and_evaluated(places: dict[str, Path], monkeypatc
     assert results["false_positives"]["as it came"]["clips"] == 4
     assert results["footage"]["network"]["groups"] == 4
     assert (places["out"] / "conditions.png").stat().st_size > 1000
-    windows = results["windows"]["conditions"]
-    assert list(windows) == [ALL, *results["conditions"]]
-    assert windows["as it came"]["real"]["clips"] == windows["as it came"]["fake"]["windows"] == 4
-    assert results["windows"]["sizes"]["64 to 96 px"]["windows"] == 8
+    rules = results["windows"]["rules"]
+    assert set(rules) == {"live calls", "files"}
+    for judged in rules.values():
+        assert list(judged["conditions"]) == [ALL, *results["conditions"]]
+        came = judged["conditions"]["as it came"]
+        assert came["real"]["clips"] == came["fake"]["windows"] == 4
+        assert judged["sizes"]["64 to 96 px"]["windows"] == 8
     report = (places["out"] / "report.md").read_text()
-    assert report.index("| h264 150 kb/s | 4 | 4 |") < report.index("| 64 to 96 px | 8 |")
+    assert report.index("| h264 150 kb/s | 4 | 4 |") < report.index("| files | 64 to 96 px | 8 |")
     text = card.read_text()
     assert text.count(manifest.sha256) == 1
     assert text.index("## Limits") < text.index("## What it is")
@@ -94,8 +97,8 @@ def test_a_window_is_judged_by_the_network_that_never_saw_it(places: dict[str, P
     networks = trial.Networks(arrays, folds, fold_of, NetworkInput(), arrays)
     model = appraise.Model("folds", networks, Calibration(0.0, 1.0), {}, unseen=True, evidence=EVIDENCE)
     config = replace(config_of(places), exclude_groups=frozenset({"pair-3"}))
-    plan = window_trial.Plan(lambda _times, llr, _weights: "FAKE" if llr.mean() > 0 else "REAL")
-    found = window_trial.measure(model, config, (), plan, lambda _step, _share: None)
+    plan = window_trial.Plan({"test": lambda _times, llr, _weights: "FAKE" if llr.mean() > 0 else "REAL"})
+    found = window_trial.measure(model, config, (), plan, lambda _step, _share: None)["rules"]["test"]
     for half in found["conditions"]["as it came"].values():
         assert (half["windows"], half["fake"]["value"], half["alarmed"]) == (3, 1 / 3, 1)
     assert found["sizes"]["under 64 px"]["clips"] == 3

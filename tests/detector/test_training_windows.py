@@ -23,7 +23,7 @@ def steady(length_s: float) -> Track:
 def said(words: list[str], label: int, condition: str = "as it came", face_px: float = 120.0) -> list[Judged]:
     """A window and a whole track per word, each of a clip of its own."""
     sources = [Source(label, f"group-{place}", f"clip-{place}", condition) for place in range(len(words))]
-    rows = [Judged(source, face_px, word) for source, word in zip(sources, words, strict=True)]
+    rows = [Judged(source, "test", face_px, word) for source, word in zip(sources, words, strict=True)]
     return [*rows, *(row._replace(is_whole=True) for row in rows)]
 
 
@@ -44,12 +44,15 @@ def test_a_window_without_the_face_is_not_judged_and_a_gap_within_one_is_no_matt
     parts = windows.cut(track([1.0, 8.5, 21.0], 30.0))
     assert [part.times_s.tolist() for part in parts] == [[1.0, 8.5], [21.0]]
     assert windows.cut(track([], 30.0)) == []
-    assert list(windows.judge(track([], 30.0), Source(0, "a", "a", ""), lambda *_: FAKE)) == []
+    assert list(windows.judge(track([], 30.0), Source(0, "a", "a", ""), {"": lambda *_: FAKE})) == []
 
 
 def test_windows_are_judged_alone_and_the_track_as_a_whole() -> None:
-    judged = list(windows.judge(steady(20.0), Source(1, "a", "a", ""), lambda t, _x, _w: FAKE if len(t) > 20 else REAL))
-    assert [(row.says, row.is_whole) for row in judged] == [(REAL, False), (REAL, False), (FAKE, True)]
+    rules = {"long": lambda times_s, _x, _w: FAKE if len(times_s) > 20 else REAL, "never": lambda *_: UNCERTAIN}
+    judged = list(windows.judge(steady(20.0), Source(1, "a", "a", ""), rules))
+    told = [(row.says, row.is_whole) for row in judged if row.rule == "long"]
+    assert told == [(REAL, False), (REAL, False), (FAKE, True)]
+    assert [row.says for row in judged if row.rule == "never"] == [UNCERTAIN] * 3
     assert {row.face_px for row in judged} == {120.0}
 
 
@@ -94,18 +97,19 @@ def test_sizes_tell_errors_from_silence() -> None:
 
 
 def tables(rows: list[Judged]) -> str:
-    found = {"conditions": windows.by_condition(rows), "sizes": windows.by_size(rows)}
-    return "\n".join(window_tables({"window_s": 10.0, "rate_hz": 2.0, "longest_s": 60.0, **found}))
+    rules = {"dice": {"conditions": windows.by_condition(rows), "sizes": windows.by_size(rows)}}
+    return "\n".join(window_tables({"window_s": 10.0, "rate_hz": 2.0, "longest_s": 60.0, "rules": rules}))
 
 
 def test_tables_show_what_was_counted() -> None:
     reals = said([REAL, UNCERTAIN, UNCERTAIN, UNCERTAIN], 0)
     text = tables([*reals, *said([FAKE, UNCERTAIN], 1)])
     assert "| as it came | 4 | 4 | 0.0 % [0.0, 0.0] | 75.0 % | 75.0 % | 25.0 % | 0 of 4 | 2 | 50.0 % [0.0, " in text
-    assert "| 96 to 128 px | 6 | 4 | 33.3 % | 0.0 % | 66.7 % | 0 | 0 |" in text
+    assert text.index("### By the rule of dice") < text.index("| as it came")
+    assert "| dice | 96 to 128 px | 6 | 4 | 33.3 % | 0.0 % | 66.7 % | 0 | 0 |" in text
     heads = [line for line in text.splitlines() if line.startswith(("|", "!"))]
     assert {line.count("|") for line in heads[:3]} == {14}
-    assert {line.count("|") for line in heads[3:]} == {9}
+    assert {line.count("|") for line in heads[3:]} == {10}
     assert "windows of swaps" not in tables(reals)
 
 
