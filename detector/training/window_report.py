@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from detector.training.windows import FAKE
+
 Figures = dict[str, Any]
 
 _HEADING = "## Windows of 10 s"
@@ -39,9 +41,19 @@ def window_tables(found: Figures) -> list[str]:
         return [_HEADING, "", f"Not judged: {found['left_out']}.", ""]
     lines = [_HEADING, _WINDOWS.format(**found)]
     for name, tables in found["rules"].items():
-        lines += [f"### By the rule of {name}", "", *_by_condition(tables["conditions"]), ""]
+        lines += [f"### By the rule of {name}", "", _reach(found, tables["of_most"]), ""]
+        lines += [*_by_condition(tables["conditions"]), ""]
     lines += [_BOUND.strip(), _SIZES]
-    return [*lines, *(line for name, tables in found["rules"].items() for line in _by_size(name, tables["sizes"])), ""]
+    return [*lines, *(row for name, tables in found["rules"].items() for row in _by_size(name, tables["sizes"])), ""]
+
+
+def _reach(found: Figures, of_most: str) -> str:
+    """Whether a window can be FAKE at all."""
+    told = (
+        f"A window of the strongest evidence that the calibration allows ({found['most_nats']:.1f} nats in each frame) "
+        f"is called `{of_most}`"
+    )
+    return f"{told}." if of_most == FAKE else f"{told}: none can be `FAKE`, and only whole clips can tell."
 
 
 def _by_condition(rows: dict[str, dict[str, Figures | None]]) -> list[str]:

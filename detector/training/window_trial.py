@@ -76,7 +76,10 @@ class _Scorer(NamedTuple):
 def measure(
     model: Model, config: TrainConfig, levels: tuple[int, ...], plan: Plan | None, progress: Progress
 ) -> dict[str, Any]:
-    """Per rule, tables by condition and by size; or `left_out`: why there are none. Blocks for minutes."""
+    """Per rule, tables by condition and by size; or `left_out`: why there are none. Blocks for minutes.
+
+    `most_nats` is the highest LLR that the calibration lets a frame have, `of_most` what a rule says of a window of it.
+    """
     if plan is None or model.calibration is None:
         known = model.calibration is not None and model.evidence is not None
         return {"left_out": _UNASKED if known else _UNJUDGED}
@@ -86,11 +89,19 @@ def measure(
     locator = data.Locator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
     reader = _Reader(locator, plan, (*names, *footage.sizes()))
     judged = list(_judge(model, model.calibration, clips, reader, progress))
+    most = model.calibration.gain * model.calibration.limit
     return {
         "window_s": windows.WINDOW_S,
         "rate_hz": plan.rate_hz,
         "longest_s": footage.LONGEST_S,
-        "rules": {name: _tables([row for row in judged if row.rule == name]) for name in plan.rules},
+        "most_nats": most,
+        "rules": {
+            name: {
+                "of_most": windows.says(rule, windows.constant(most, plan.rate_hz)),
+                **_tables([row for row in judged if row.rule == name]),
+            }
+            for name, rule in plan.rules.items()
+        },
     }
 
 

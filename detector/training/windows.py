@@ -49,6 +49,13 @@ class Track:
         return Track(*parts, end_s - start_s)
 
 
+def constant(llr: float, rate_hz: float, length_s: float = WINDOW_S) -> Track:
+    """A large face that says the same all the time."""
+    times_s = np.arange(round(length_s * rate_hz)) / rate_hz
+    same = np.ones(len(times_s))
+    return Track(times_s, llr * same, same, _SIZES_PX[-2] * same, length_s)
+
+
 class Source(NamedTuple):
     """Where a track is from: `label` 0 (real) or 1 (fake)."""
 
@@ -85,7 +92,12 @@ def judge(track: Track, source: Source, rules: Mapping[str, Rule]) -> Iterator[J
     for part in (*cut(track), *wholes):
         face_px = float(np.median(part.face_px))
         for name, rule in rules.items():
-            yield Judged(source, name, face_px, rule(part.times_s, part.llr, part.weights), part is track)
+            yield Judged(source, name, face_px, says(rule, part), part is track)
+
+
+def says(rule: Rule, track: Track) -> str:
+    """The rule's word on all samples of the track."""
+    return rule(track.times_s, track.llr, track.weights)
 
 
 def by_condition(judged: Iterable[Judged]) -> dict[str, dict[str, Any]]:

@@ -102,6 +102,7 @@ def test_a_window_is_judged_by_the_network_that_never_saw_it(places: dict[str, P
     for half in found["conditions"]["as it came"].values():
         assert (half["windows"], half["fake"]["value"], half["alarmed"]) == (3, 1 / 3, 1)
     assert found["sizes"]["under 64 px"]["clips"] == 3
+    assert found["of_most"] == "FAKE"
 
 
 def test_without_a_rule_windows_are_left_out(places: dict[str, Path]) -> None:

@@ -97,8 +97,10 @@ def test_sizes_tell_errors_from_silence() -> None:
 
 
 def tables(rows: list[Judged]) -> str:
-    rules = {"dice": {"conditions": windows.by_condition(rows), "sizes": windows.by_size(rows)}}
-    return "\n".join(window_tables({"window_s": 10.0, "rate_hz": 2.0, "longest_s": 60.0, "rules": rules}))
+    made = {"conditions": windows.by_condition(rows), "sizes": windows.by_size(rows)}
+    rules = {"dice": {"of_most": FAKE, **made}, "silence": {"of_most": UNCERTAIN, **made}}
+    plan = {"window_s": 10.0, "rate_hz": 2.0, "longest_s": 60.0, "most_nats": 3.3}
+    return "\n".join(window_tables({**plan, "rules": rules}))
 
 
 def test_tables_show_what_was_counted() -> None:
@@ -108,9 +110,17 @@ def test_tables_show_what_was_counted() -> None:
     assert text.index("### By the rule of dice") < text.index("| as it came")
     assert "| dice | 96 to 128 px | 6 | 4 | 33.3 % | 0.0 % | 66.7 % | 0 | 0 |" in text
     heads = [line for line in text.splitlines() if line.startswith(("|", "!"))]
-    assert {line.count("|") for line in heads[:3]} == {14}
-    assert {line.count("|") for line in heads[3:]} == {10}
+    assert {line.count("|") for line in heads[:6]} == {14}
+    assert {line.count("|") for line in heads[6:]} == {10}
     assert "windows of swaps" not in tables(reals)
+
+
+def test_a_rule_that_can_call_nothing_fake_in_a_window_is_not_praised_for_it() -> None:
+    dice, silence = tables(said([REAL], 0)).split("### By the rule of silence")
+    assert "(3.3 nats in each frame) is called `FAKE`." in dice
+    assert "is called `UNCERTAIN`: none can be `FAKE`" in silence
+    same = windows.constant(3.0, 2.0)
+    assert (len(same.times_s), same.times_s[-1], set(same.llr), set(same.weights)) == (20, 9.5, {3.0}, {1.0})
 
 
 def test_a_table_that_is_not_there_says_why() -> None:
