@@ -10,6 +10,8 @@ import av
 import cv2
 import numpy as np
 
+from detector.errors import FaceNotCroppable
+from detector.preprocess import crop_face
 from detector.training import data
 from detector.training.corruptions import Corruption, all_codings, all_corruptions, recoded_file
 from detector.types import DetectedFace, FaceBox
@@ -67,10 +69,18 @@ def read_footage(clip: data.Clip, locator: data.Locator, rate_hz: float, longest
         cell = _cell(time_s, rate_hz)
         halves = data.halves_of(clip, rgb)
         face = locator.locate(data.frame_key(clip.path, place), halves[0])
-        if face is not None:
+        if face is not None and _is_croppable(halves[0], face):
             shots.append(Shot(place, time_s, face, halves))
     locator.save()
     return Footage(clip, tuple(shots), (cell + 1) / rate_hz)
+
+
+def _is_croppable(rgb: Picture, face: DetectedFace) -> bool:
+    try:
+        crop_face(rgb, face)
+    except FaceNotCroppable:
+        return False
+    return True
 
 
 def steady_frames(path: Path, rate_hz: float, longest_s: float) -> Iterator[tuple[int, float, Picture]]:

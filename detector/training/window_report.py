@@ -13,8 +13,9 @@ _WINDOWS = """
 Footage at {rate_hz:g} frames per second, of each clip the first {longest_s:.0f} s; the largest face of a frame stands
 for the clip. Each window of {window_s:.0f} s is judged alone, at the settings that ship: by the rule of live calls it
 is `FAKE` where the alarm rings in it, else what is said at its end; by the rule of files as if it were one. A clip
-that is shorter is one window; what is left behind the last whole one is not judged, nor is a window without a face.
-"Whole clips" are those that are called `FAKE` from beginning to end: the sums of a live call run on.
+that is shorter is one window; what is left behind the last whole one is not judged, nor is a window without a face
+that is large enough to count. "Whole clips" are those that are called `FAKE` from beginning to end: the sums of a
+live call run on.
 """
 _BOUND = """
 Intervals of `FAKE`: 95 %, bootstrap over groups. "At most" is the upper end of that; where no window of real people

@@ -34,6 +34,7 @@ _UNJUDGED = (
     "`UNCERTAIN` throughout"
 )
 _UNASKED = "none were asked for"
+_NO_FOOTAGE = "there is no footage of faces that was kept from the model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,8 @@ def measure(
     locator = data.Locator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
     reader = _Reader(locator, plan, (*names, *footage.sizes()))
     judged = list(_judge(model, model.calibration, clips, reader, progress))
+    if not judged:
+        return {"left_out": _NO_FOOTAGE}
     most = model.calibration.gain * model.calibration.limit
     return {
         "window_s": windows.WINDOW_S,

@@ -66,13 +66,17 @@ class Source(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What a rule says of one window, or of the whole track with its sums carried on; `face_px` is the median."""
+    """What a rule says of one window, or of the whole track with its sums carried on; `face_px` is the median.
+
+    `is_usable`: whether any sample has weight. Without, there is nothing to be wrong about.
+    """
 
     source: Source
     rule: str
     face_px: float
     says: str
     is_whole: bool = False
+    is_usable: bool = True
 
 
 def cut(track: Track, window_s: float = WINDOW_S) -> list[Track]:
@@ -90,9 +94,9 @@ def judge(track: Track, source: Source, rules: Mapping[str, Rule]) -> Iterator[J
     """Every window by itself, and the whole track, by every rule; nothing where the face was never seen."""
     wholes = [track] if len(track.times_s) else []
     for part in (*cut(track), *wholes):
-        face_px = float(np.median(part.face_px))
+        face_px, is_usable = float(np.median(part.face_px)), bool(part.weights.any())
         for name, rule in rules.items():
-            yield Judged(source, name, face_px, says(rule, part), part is track)
+            yield Judged(source, name, face_px, says(rule, part), part is track, is_usable)
 
 
 def says(rule: Rule, track: Track) -> str:
@@ -101,8 +105,11 @@ def says(rule: Rule, track: Track) -> str:
 
 
 def by_condition(judged: Iterable[Judged]) -> dict[str, dict[str, Any]]:
-    """Per condition and for all together: `real` and `fake`, each figures of `shares` or None."""
-    rows = list(judged)
+    """Per condition and for all together: `real` and `fake`, each figures of `shares` or None.
+
+    Only what is usable: faces too small to count would make false alarms look rarer.
+    """
+    rows = [row for row in judged if row.is_usable]
     names = dict.fromkeys(row.source.condition for row in rows)
     parts = {name: [row for row in rows if row.source.condition == name] for name in names}
     together = {ALL: rows} if len(parts) > 1 else {}
@@ -143,7 +150,7 @@ def _share(windows: Sequence[Judged], word: str) -> float:
 
 
 def by_size(judged: Iterable[Judged]) -> dict[str, dict[str, float]]:
-    """Per size of the face: how many windows are judged right, wrong, and not at all."""
+    """Per size of the face: how many windows are judged right, wrong, and not at all, usable or not."""
     windows = [row for row in judged if not row.is_whole]
     found = {}
     for low, high in pairwise(_SIZES_PX):

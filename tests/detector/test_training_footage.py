@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 import pytest
 
+from detector.build import build_finder
+from detector.config import DetectorConfig
 from detector.training import footage
-from detector.training.data import Clip, halves_of
+from detector.training.data import Clip, Locator, frame_key, halves_of
 from detector.training.footage import Footage, Shot
 from detector.types import DetectedFace, FaceBox
 
@@ -48,6 +51,18 @@ def test_the_first_frame_of_every_interval_is_taken_and_a_hole_is_not_made_up_fo
     taken = [(place, round(time_s, 2)) for place, time_s, _ in footage.steady_frames(clip.path, 2.0, 60.0)]
     assert taken == [(0, 0.0), (13, 0.52), (25, 3.0), (38, 3.52), (50, 4.0), (63, 4.52)]
     assert [place for place, *_ in footage.steady_frames(clip.path, 2.0, 3.0)] == [0, 13]
+
+
+def test_a_clip_is_read_with_the_faces_that_were_found(clip: Clip, tmp_path: Path) -> None:
+    known = {
+        13: [4.0, 8.0, 44.0, 58.0, 0.99, *[20.0] * 10], 25: None, 38: [900.0, 8.0, 944.0, 58.0, 0.99, *[20.0] * 10],
+    }  # fmt: skip
+    faces = {frame_key(clip.path, place): known.get(place) for place in (0, 13, 25, 38, 50, 63)}
+    (tmp_path / "faces.json").write_text(json.dumps(faces))
+    read = footage.read_footage(clip, Locator(build_finder(DetectorConfig()), tmp_path / "faces.json"), 2.0)
+    assert [(shot.place, shot.time_s) for shot in read.shots] == [(13, pytest.approx(0.52))]
+    assert read.length_s == 5.0
+    assert read.face_px == 40.0
 
 
 def test_halves_of_a_pair(clip: Clip) -> None:

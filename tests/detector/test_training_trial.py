@@ -110,6 +110,9 @@ def test_without_a_rule_windows_are_left_out(places: dict[str, Path]) -> None:
     for model, why in ((ours, "asked for"), (replace(ours, evidence=None), "no statistics")):
         found = window_trial.measure(model, config_of(places), (), None, lambda _step, _share: None)
         assert why in found["left_out"]
+    plan = window_trial.Plan({"test": lambda *_: "FAKE"})
+    found = window_trial.measure(ours, config_of(places), (), plan, lambda _step, _share: None)
+    assert "no footage" in found["left_out"]
 
 
 def test_levels_that_there_are_not_are_refused(places: dict[str, Path]) -> None:

@@ -56,6 +56,15 @@ def test_windows_are_judged_alone_and_the_track_as_a_whole() -> None:
     assert {row.face_px for row in judged} == {120.0}
 
 
+def test_faces_too_small_to_count_do_not_make_false_alarms_rare() -> None:
+    tiny = Track(*(np.array([value]) for value in (1.0, 3.0, 0.0, 40.0)), length_s=10.0)
+    judged = list(windows.judge(tiny, Source(0, "a", "a", "as it came"), {"": lambda *_: UNCERTAIN}))
+    assert [row.is_usable for row in judged] == [False, False]
+    assert windows.by_condition(judged) == {}
+    assert windows.by_condition([*judged, *said([FAKE], 0)])["as it came"]["real"]["fake"]["value"] == 1.0
+    assert windows.by_size(judged)["under 64 px"]["windows"] == 1
+
+
 def test_where_nobody_is_called_fake_the_bound_counts_clips() -> None:
     found = windows.shares(said([REAL, UNCERTAIN, REAL, UNCERTAIN], 0) * 3)
     assert found is not None
