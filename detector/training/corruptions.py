@@ -6,7 +6,7 @@ Pictures are uint8 (h, w, 3) RGB and keep their size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import av
@@ -123,17 +123,25 @@ _KINDS: dict[str, Callable[[Picture, int], Picture]] = {
 }  # fmt: skip
 
 
-def recoded_file(clip: Clip, how: tuple[str, int], folder: Path) -> Path:
+def recoded(clip: Clip, how: tuple[str, int], folder: Path) -> Clip:
     """The clip after a codec at a bitrate in kb/s, made once, with as many frames in the same places.
 
-    Both halves of a pair share the stream, so it has twice the rate.
+    Halves that share a file share the stream, so it has twice the rate.
     """
     codec, kbps = how
-    target = folder / f"{clip.path.stem}-{codec}-{kbps}.mkv"
+    shared = clip.paired and clip.swap is None
+    path, *swap = (
+        _recoded_file(path, folder, codec, (2 if shared else 1) * kbps) for path in (clip.path, clip.swap) if path
+    )
+    return replace(clip, path=path, swap=swap[0] if swap else None)
+
+
+def _recoded_file(path: Path, folder: Path, codec: str, kbps: int) -> Path:
+    target = folder / f"{path.stem}-{codec}-{kbps}.mkv"
     if not target.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         draft = target.with_suffix(".draft")
-        recode(clip.path, draft, codec, (2 if clip.paired else 1) * kbps)
+        recode(path, draft, codec, kbps)
         draft.replace(target)
     return target
 

@@ -49,12 +49,14 @@ class Still:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One video. In a pair the left half is real and the right half the same recording with a swapped face."""
+    """One video. In a pair the left half is real and the right half the same recording with a swapped face; or `path` is
+    real as a whole and `swap` is the other file."""
 
     path: Path
     group: str
     licence: str
     paired: bool
+    swap: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,9 +90,14 @@ def read_stills(table: Path) -> list[Still]:
 
 
 def read_pairs(table: Path) -> list[Clip]:
-    """Rows of a `video_pairs.csv`: clips whose left half is real and whose right half is fake."""
+    """Rows of a `video_pairs.csv`: clips whose left half is real and whose right half is fake. A pair that comes as two
+    files has the fake one in the column `swap_path`."""
     rows = _rows(table, ("path", "group", "licence"))
-    return [Clip(table.parent / row["path"], row["group"], row["licence"], paired=True) for row in rows]
+    swaps = [table.parent / name if (name := row.get("swap_path")) else None for row in rows]
+    return [
+        Clip(table.parent / row["path"], row["group"], row["licence"], paired=True, swap=swap)
+        for row, swap in zip(rows, swaps, strict=True)
+    ]
 
 
 def _rows(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
@@ -130,10 +137,15 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 
 def sample_frames(path: Path, count: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Up to `count` frames, evenly spread over the clip: their numbers, and uint8 (h, w, 3) RGB."""
+    yield from frames_at(path, sample_places(path, count))
+
+
+def sample_places(path: Path, count: int) -> list[int]:
+    """Numbers of up to `count` frames, evenly spread over the clip."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         total = stream.frames or sum(1 for _ in container.decode(stream))
-    yield from frames_at(path, [round(place) for place in np.linspace(0, total - 1, min(count, total))])
+    return [round(place) for place in np.linspace(0, total - 1, min(count, total))]
 
 
 def frames_at(path: Path, places: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -143,6 +155,21 @@ def frames_at(path: Path, places: Collection[int]) -> Iterator[tuple[int, NDArra
         for index, frame in enumerate(container.decode(video=0)):
             if index in wanted:
                 yield index, np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+
+
+def frames_of(clip: Clip, places: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """The frames of these numbers, with their numbers; those of a pair's two files lie side by side.
+
+    Ends where the shorter file ends. Raises TrainingRefused for two files that are not of one size.
+    """
+    if clip.swap is None:
+        yield from frames_at(clip.path, places)
+        return
+    both = frames_at(clip.path, places), frames_at(clip.swap, places)
+    for (place, real), (_, swapped) in zip(*both, strict=False):
+        if real.shape != swapped.shape:
+            raise TrainingRefused(f"{clip.path.name} and {clip.swap.name}: expected pictures of the same size")
+        yield place, np.concatenate([real, swapped], axis=1)
 
 
 def halves_of(clip: Clip, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
@@ -205,9 +232,12 @@ def _pictures(stills: Iterable[Still], frames: int) -> Iterator[tuple[Still, str
 
 
 def clip_faces(clip: Clip, locator: Locator, count: int) -> list[tuple[Face, Face | None]]:
-    """Sampled frames with a face: (real, its swap under the same box) for a pair, (real, None) otherwise."""
+    """Sampled frames with a face: (real, its swap under the same box) for a pair, (real, None) otherwise.
+
+    Raises TrainingRefused for two files that are not of one size.
+    """
     found = []
-    for index, (place, rgb) in enumerate(sample_frames(clip.path, count)):
+    for index, (place, rgb) in enumerate(frames_of(clip, sample_places(clip.path, count))):
         halves = halves_of(clip, rgb)
         face = locator.locate(f"{_key(clip.path)}#{index}/{count}", halves[0])
         if face is not None:

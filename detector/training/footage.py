@@ -13,7 +13,7 @@ import numpy as np
 from detector.errors import FaceNotCroppable
 from detector.preprocess import crop_face
 from detector.training import data
-from detector.training.corruptions import Corruption, all_codings, all_corruptions, recoded_file
+from detector.training.corruptions import Corruption, all_codings, all_corruptions, recoded
 from detector.types import DetectedFace, FaceBox
 
 if TYPE_CHECKING:
@@ -65,9 +65,10 @@ class Condition(NamedTuple):
 def read_footage(clip: data.Clip, locator: data.Locator, rate_hz: float, longest_s: float = LONGEST_S) -> Footage:
     """A clip at `rate_hz`; `locator` remembers its faces, the largest of each frame."""
     shots, cell = [], -1
-    for place, time_s, rgb in steady_frames(clip.path, rate_hz, longest_s):
+    times = dict(steady_times(clip.path, rate_hz, longest_s))
+    for place, rgb in data.frames_of(clip, times):
+        time_s, halves = times[place], data.halves_of(clip, rgb)
         cell = _cell(time_s, rate_hz)
-        halves = data.halves_of(clip, rgb)
         face = locator.locate(data.frame_key(clip.path, place), halves[0])
         if face is not None and _is_croppable(halves[0], face):
             shots.append(Shot(place, time_s, face, halves))
@@ -83,8 +84,8 @@ def _is_croppable(rgb: Picture, face: DetectedFace) -> bool:
     return True
 
 
-def steady_frames(path: Path, rate_hz: float, longest_s: float) -> Iterator[tuple[int, float, Picture]]:
-    """The first frame of each 1 / `rate_hz` of media: its number, its time since the first frame, uint8 RGB."""
+def steady_times(path: Path, rate_hz: float, longest_s: float) -> Iterator[tuple[int, float]]:
+    """The first frame of each 1 / `rate_hz` of media: its number, and its time since the first frame."""
     first_s, last = None, -1
     with av.open(str(path)) as container:
         for place, frame in enumerate(container.decode(video=0)):
@@ -96,7 +97,7 @@ def steady_frames(path: Path, rate_hz: float, longest_s: float) -> Iterator[tupl
                 return
             if _cell(time_s, rate_hz) > last:
                 last = _cell(time_s, rate_hz)
-                yield place, time_s, np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+                yield place, time_s
 
 
 def _cell(time_s: float, rate_hz: float) -> int:
@@ -122,7 +123,7 @@ def _corrupted(kind: Corruption, footage: Footage) -> Footage:
 
 def _recoded(how: tuple[str, int], folder: Path, footage: Footage) -> Footage:
     clip, at = footage.clip, {shot.place: shot for shot in footage.shots}
-    frames = data.frames_at(recoded_file(clip, how, folder), at)
+    frames = data.frames_of(recoded(clip, how, folder), at)
     return footage._replace(shots=tuple(at[n]._replace(halves=data.halves_of(clip, rgb)) for n, rgb in frames))
 
 

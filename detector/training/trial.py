@@ -18,7 +18,7 @@ from detector.errors import FaceNotCroppable
 from detector.frequency import FEATURE_COUNT, frequency_features
 from detector.preprocess import crop_face, quality_of, stack_crops
 from detector.training import collect, data, families, samples
-from detector.training.corruptions import Corruption, recoded_file
+from detector.training.corruptions import Corruption, recoded
 from detector.xception_graph import HEAD_BIAS, HEAD_KERNEL, build_graph
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def judge_recoded(networks: Networks, views: Sequence[View], how: tuple[str, int
     told: list[tuple[int, str, str, str]] = []
     crops: list[FaceCrop] = []
     for clip, members in _by_clip(views).items():
-        for view, rgb in _same_frames(clip, recoded_file(clip, how, folder), members):
+        for view, rgb in _same_frames(recoded(clip, how, folder), members):
             crops.append(crop_face(rgb, view.face.face))
             told.append((view.label, view.face.group, view.family, f"{codec} {kbps} kb/s"))
     return _rows(networks, told, crops)
@@ -144,10 +144,10 @@ def _by_clip(views: Sequence[View]) -> dict[Clip, list[View]]:
     return found
 
 
-def _same_frames(clip: Clip, target: Path, views: Sequence[View]) -> Iterator[tuple[View, NDArray[np.uint8]]]:
-    """The views with the pixels that the other file has in their place."""
+def _same_frames(clip: Clip, views: Sequence[View]) -> Iterator[tuple[View, NDArray[np.uint8]]]:
+    """The views with the pixels that this clip has in their place."""
     places = sorted({view.face.place for view in views})
-    for place, rgb in data.frames_at(target, places):
+    for place, rgb in data.frames_of(clip, places):
         halves = data.halves_of(clip, rgb)
         yield from ((view, halves[view.label]) for view in views if view.face.place == place)
 

@@ -115,3 +115,26 @@ def test_halves_of_a_clip_share_the_box(tmp_path: Path) -> None:
         assert not np.array_equal(real.rgb, fake.rgb)
     whole = data.clip_faces(data.Clip(path, "g", "", paired=False), locator, 5)
     assert [(real.rgb.shape, fake) for real, fake in whole] == [((160, 320, 3), None)] * 5
+
+
+def test_a_pair_may_come_as_two_files(tmp_path: Path) -> None:
+    video(tmp_path / "real.mp4", Video(width=320, height=160, frames=20))
+    video(tmp_path / "fake.mp4", Video(width=320, height=160, frames=19))
+    table = tmp_path / "video_pairs.csv"
+    table.write_text("path,swap_path,group,licence\nreal.mp4,fake.mp4,anna,own\nside.mp4,,bert,own\n")
+    two, one = data.read_pairs(table)
+    assert (two.swap, one.swap) == (tmp_path / "fake.mp4", None)
+    frames = data.clip_faces(two, data.Locator(OneFaceFinder(), tmp_path / "faces.json"), 5)
+    assert len(frames) == 4, "the other file ends before the last sampled frame"
+    for real, fake in frames:
+        assert fake is not None
+        assert real.rgb.shape == fake.rgb.shape == (160, 320, 3)
+        assert (real.face, real.place) == (fake.face, fake.place)
+
+
+def test_two_files_of_different_size_are_no_pair(tmp_path: Path) -> None:
+    video(tmp_path / "real.mp4", Video(width=320, height=160, frames=4))
+    video(tmp_path / "fake.mp4", Video(width=160, height=160, frames=4))
+    clip = data.Clip(tmp_path / "real.mp4", "g", "", paired=True, swap=tmp_path / "fake.mp4")
+    with pytest.raises(TrainingRefused, match=r"real\.mp4 and fake\.mp4"):
+        data.clip_faces(clip, data.Locator(OneFaceFinder(), tmp_path / "faces.json"), 2)

@@ -12,7 +12,7 @@ import pytest
 from detector.build import build_finder
 from detector.config import DetectorConfig
 from detector.training import footage
-from detector.training.data import Clip, Locator, frame_key, halves_of
+from detector.training.data import Clip, Locator, frame_key, frames_of, halves_of
 from detector.training.footage import Footage, Shot
 from detector.types import DetectedFace, FaceBox
 
@@ -42,15 +42,15 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
 
 def footage_of(clip: Clip, count: int = 4) -> Footage:
     face = DetectedFace(FaceBox(4, 8, 44, 58), 0.99, np.full((5, 2), 20, np.float32))
-    frames = list(footage.steady_frames(clip.path, 2.0, 60.0))[:count]
-    shots = tuple(Shot(place, time_s, face, halves_of(clip, rgb)) for place, time_s, rgb in frames)
+    times = dict(list(footage.steady_times(clip.path, 2.0, 60.0))[:count])
+    shots = tuple(Shot(place, times[place], face, halves_of(clip, rgb)) for place, rgb in frames_of(clip, times))
     return Footage(clip, shots, 5.0)
 
 
 def test_the_first_frame_of_every_interval_is_taken_and_a_hole_is_not_made_up_for(clip: Clip) -> None:
-    taken = [(place, round(time_s, 2)) for place, time_s, _ in footage.steady_frames(clip.path, 2.0, 60.0)]
+    taken = [(place, round(time_s, 2)) for place, time_s in footage.steady_times(clip.path, 2.0, 60.0)]
     assert taken == [(0, 0.0), (13, 0.52), (25, 3.0), (38, 3.52), (50, 4.0), (63, 4.52)]
-    assert [place for place, *_ in footage.steady_frames(clip.path, 2.0, 3.0)] == [0, 13]
+    assert [place for place, _ in footage.steady_times(clip.path, 2.0, 3.0)] == [0, 13]
 
 
 def test_a_clip_is_read_with_the_faces_that_were_found(clip: Clip, tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""Scores that ought to cancel a clip's own look, on tracks whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detector.training.looks import Track, beside, contrast, own_history, window_scores
+
+FRAMES, SIDE = 16, 7
+
+
+def track(rng: np.random.Generator, group: str, label: int, looks: float, shows: float = 0.0) -> Track:
+    """A clip whose maps all lie `looks` higher, and, if it is a fake, `shows` higher inside the face."""
+    maps = rng.normal(0, 0.3, (FRAMES, SIDE, SIDE)) + looks
+    maps[:, 1:-1, 1:-1] += shows * label
+    return Track(group, label, maps.mean(axis=(1, 2)), maps)
+
+
+def tracks(seed: int, spread: float, shows: float, count: int = 30) -> list[Track]:
+    rng = np.random.default_rng(seed)
+    looks = rng.normal(0, spread, count)
+    return [track(rng, f"g{place}", label, looks[place], shows) for place in range(count) for label in (0, 1)]
+
+
+def test_contrast_knows_nothing_of_what_the_whole_picture_has() -> None:
+    flat = np.full((3, SIDE, SIDE), 4.2)
+    assert contrast(flat) == pytest.approx(0.0)
+    flat[:, 2:5, 2:5] += 1
+    assert contrast(flat) == pytest.approx(9 / 25)
+
+
+def test_looks_hide_from_the_mean_what_the_rim_and_the_history_show() -> None:
+    found = beside(tracks(0, spread=3.0, shows=0.6), folds=5, seed=0)
+    assert found["mean logit"].value < 0.7
+    assert found["face against rim"].value > 0.95
+    assert found["model of the window"].value > 0.9
+    assert found["swap begins half-way: mean logit since"].value < 0.7
+    assert found["swap begins half-way: against own history"].value > 0.95
+
+
+def test_where_there_is_nothing_nothing_is_found() -> None:
+    found = beside(tracks(1, spread=1.0, shows=0.0, count=60), folds=5, seed=0)
+    for name, estimate in found.items():
+        assert estimate.value == pytest.approx(0.5, abs=0.15), name
+
+
+def test_the_window_model_never_judges_a_group_that_it_saw() -> None:
+    made = tracks(2, spread=0.0, shows=0.5, count=10)
+    odd = [Track(t.group, 1 - t.label, t.logits, t.maps) if t.group == "g3" else t for t in made]
+    scores = window_scores(odd, folds=10, seed=0)
+    wrong = {t.label: score for t, score in zip(odd, scores, strict=True) if t.group == "g3"}
+    assert wrong[1] < wrong[0], "what it learned of the others contradicts this group's labels"
+
+
+def test_history_needs_both_halves_of_a_group() -> None:
+    made = tracks(3, spread=1.0, shows=1.0, count=3)[:-1]
+    groups, labels, levels, changes = own_history(made)
+    assert groups == ["g0", "g0", "g1", "g1"]
+    assert labels.tolist() == [0, 1, 0, 1]
+    assert changes[1] - changes[0] == pytest.approx(levels[1] - levels[0]), "both begin alike"
+    assert "swap begins half-way: mean logit since" not in beside([made[0], made[3]] * 3, folds=2, seed=0)
