@@ -49,8 +49,8 @@ class Still:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One video. In a pair the left half is real and the right half the same recording with a swapped face; or `path` is
-    real as a whole and `swap` is the other file."""
+    """One video. In a pair the left half is real and the right half the same recording with a swapped face; or `path`
+    is real as a whole and `swap` is the other file."""
 
     path: Path
     group: str
