@@ -306,6 +306,16 @@ def child_environment(**changes: str) -> dict[str, str]:
     return {**os.environ, **changes}
 
 
+def keras_backend(wanted: str | None = None) -> str:
+    """What Keras will compute on: `wanted` from now on, else what KERAS_BACKEND says, else TensorFlow.
+
+    Keras looks once, when it is first imported.
+    """
+    if wanted is not None:
+        os.environ["KERAS_BACKEND"] = wanted
+    return os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
 class SettingRow(NamedTuple):
     """One line of the table of settings."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.extras import with_extra
+from api.extras import Backend, keras_on, with_extra
 
 if TYPE_CHECKING:
     from detector.training.config import TrainConfig
@@ -21,9 +21,13 @@ def train(      # noqa: PLR0913 - a command's parameters are its options
     base_weights: Annotated[Path, typer.Option(help="npz of ImageNet weights, named as Keras names them")],
     run_dir: Annotated[Path, typer.Option(help="gets the result")] = Path(".cache/training/run"),
     cache_dir: Annotated[Path, typer.Option(help="keeps samples between runs")] = Path(".cache/training"),
-    phase: Annotated[str, typer.Option(help="head or top")] = "head",
-    pairs: Annotated[int, typer.Option(help="self-blended training pairs", min=1)] = 1500,
-    epochs: Annotated[int, typer.Option(help="passes over the pairs", min=1)] = 2,
+    phase: Annotated[str, typer.Option(help="head, top or deep")] = "head",
+    backend: Annotated[Backend | None, typer.Option(help="of Keras; default: KERAS_BACKEND, or tensorflow")] = None,
+    pairs: Annotated[int, typer.Option(help="pairs of pseudo-fakes to train on", min=1)] = 1500,
+    variants: Annotated[int, typer.Option(help="of every frame of a clip: as it came, then degraded", min=1)] = 3,
+    epochs: Annotated[int, typer.Option(help="phase top: passes over the pairs", min=1)] = 2,
+    pretrain_steps: Annotated[int, typer.Option(help="phase deep: on pseudo-fakes alone", min=1)] = 1200,
+    tune_steps: Annotated[int, typer.Option(help="phase deep: on everything, per fold", min=1)] = 300,
     folds: Annotated[int, typer.Option(help="of the cross-validation on swapped clips", min=2)] = 5,
     exclude: Annotated[list[str] | None, typer.Option(help="group (person or clip) that must stay unseen")] = None,
     hold_out: Annotated[str, typer.Option(help="family of pseudo-fakes that is judged but not trained on")] = "",
@@ -38,10 +42,12 @@ def train(      # noqa: PLR0913 - a command's parameters are its options
     from detector.training.config import smoke as as_smoke
 
     def work() -> None:
+        keras_on(backend)
         fit = with_extra("detector.training.fit")
         config = TrainConfig(
             data_dir=data, base_weights=base_weights, run_dir=run_dir, cache_dir=cache_dir, phase=Phase(phase),
-            train_pairs=pairs, epochs=epochs, folds=folds, seed=seed, research=research,
+            train_pairs=pairs, clip_variants=variants, epochs=epochs, pretrain_steps=pretrain_steps,
+            tune_steps=tune_steps, folds=folds, seed=seed, research=research,
             exclude_groups=frozenset(exclude or ()), held_out_family=hold_out,
         )
         with step_progress() as tell:

@@ -76,7 +76,7 @@ def _open_run(path: Path) -> Model:
         parts = [MappedArrays(path / f"fold-{index}.npz").arrays for index in range(count)]
         served, start = (MappedArrays(path / name).arrays for name in (SERVED_FILE, START_FILE))
     except (OSError, ValueError, UnknownBlob) as error:
-        raise TrainingRefused(f"{path.name}: no networks of its folds (phase top keeps them): {error}") from error
+        raise TrainingRefused(f"{path.name}: no networks of its folds (phase head keeps none): {error}") from error
     folds = tuple({**whole, **part} for part in parts)
     networks = trial.Networks(served, folds, fold_of, NetworkInput(), {**whole, **start})
     known = (parse_evidence(report.get("evidence")), parse_frequency(report.get("frequency")))

@@ -1,133 +1,121 @@
 """Phase `deep` from samples to networks: once on pseudo-fakes, then from there once per fold and once on everything.
 
-No swapped clip takes part in the first stage, so all folds may start from it.
+No swapped clip takes part in the first stage, so all folds may start from it. What an interrupted run has finished is
+not done again.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detector.arrays import write_arrays
 from detector.config import Precision
 from detector.engine import compile_cpu
 from detector.training import deep
-from detector.training.appraise import FOLDS_FILE, START_FILE
-from detector.training.evaluate import auc_estimate, grouped_folds
-from detector.xception_graph import FEATURES, HEAD_BIAS, HEAD_KERNEL, build_graph
+from detector.training.appraise import START_FILE
+from detector.training.batches import PairBatches
+from detector.training.evaluate import auc_estimate
+from detector.training.loop import Plan, keep_arrays
+from detector.training.material import Fitted, silent_head
+from detector.xception_graph import build_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from detector.training.collect import Collection
-    from detector.training.config import TrainConfig
+    from detector.training.material import Arrays, Material
     from detector.training.samples import Samples
 
-    Arrays = Mapping[str, NDArray[Any]]
-    Floats = NDArray[np.floating[Any]]
-    Progress = Callable[[str, float], None]
-
-_BATCH = 8
-PRETRAINED_FILE, TUNED_FILE = "pretrained.npz", "tuned.npz"
+# Full checkpoints of the optimiser are large, and a step takes a second or two.
+_SAVE_EVERY = 100
+_JUDGED_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeepRun:
-    """What one run trains on, and what it started from (as Keras names it)."""
+    """What one run trains on."""
 
-    config: TrainConfig
-    collection: Collection
-    released: Arrays
-    progress: Progress
+    material: Material
 
-    def fit(self) -> tuple[dict[str, NDArray[Any]], Floats, dict[str, Any]]:
-        """Arrays of the network that saw everything, logits of all clips by those that did not, and details."""
-        config, clips = self.config, self.collection.clips.rows
-        fold_of = grouped_folds(clips["group"], config.folds, config.seed)
-        named = {str(group): int(fold) for group, fold in zip(clips["group"], fold_of, strict=True)}
-        (config.run_dir / FOLDS_FILE).write_text(json.dumps(named, indent=1), encoding="utf-8")
-        head = {HEAD_KERNEL: np.zeros((FEATURES, 1), np.float32), HEAD_BIAS: np.zeros(1, np.float32)}
-        write_arrays(config.run_dir / START_FILE, {**deep.served(self.released), **head})
-        first = self._pretrained()
+    def fit(self) -> Fitted:
+        folder, clips = self.material.config.run_dir, self.material.collection.clips
+        fold_of = self.material.deal_folds()
+        keep_arrays(folder / START_FILE, {**self.material.base, **silent_head()})
+        pretrained = self._pretrained()
         logits = np.zeros(len(clips), np.float32)
-        for index in range(config.folds if len(clips) else 0):
-            rows, name = np.flatnonzero(fold_of == index), f"fold-{index}"
-            arrays = deep.served(self._tuned(first, fold_of != index, name, f"fold {index + 1} of {config.folds}"))
-            write_arrays(config.run_dir / f"{name}.npz", arrays)
-            logits[rows] = self._scores(arrays, self.collection.clips, rows)
-        tuned = self._tuned(first, np.ones(len(clips), np.bool_), "whole", "all clips")
-        details = {
-            "steps": [config.pretrain_steps, config.tune_steps],
-            "rate": [deep.PRETRAINING.rate, deep.TUNING.rate],
-            "size_px": [deep.PRETRAINING.size_px, deep.TUNING.size_px],
-            "pretrained": self._families(deep.served(first)),
-        }
-        return deep.served(tuned), logits, details
+        for fold in np.unique(fold_of):
+            held_out, name = fold_of == fold, f"fold-{fold}"
+            arrays = deep.served(self._tuned(pretrained, ~held_out, name))
+            keep_arrays(folder / f"{name}.npz", arrays)
+            logits[held_out] = self._logits(arrays, clips, np.flatnonzero(held_out))
+        tuned = self._tuned(pretrained, np.ones(len(clips), np.bool_), "whole")
+        return Fitted(deep.served(tuned), logits, self._details(deep.served(pretrained)))
 
     def _pretrained(self) -> Arrays:
         """Trained on pseudo-fakes of all families but one, which shows what a family that nobody saw is worth."""
-        config, rows = self.config, self.collection.train.rows
-        fakes = rows["kind"][1::2]
-        seen = np.flatnonzero(fakes != config.pretrain_without)
-        parts = [deep.PicturePart(self.collection.train, seen)]
-        stage = deep.PRETRAINING, config.pretrain_steps
-        return self._stage(self.released, parts, stage, "pretrained", "pseudo-fakes alone")
+        config, train, stage = self.material.config, self.material.collection.train, deep.PRETRAINING
+        seen = np.flatnonzero(train.rows["kind"][1::2] != config.pretrain_without)
+        parts = [deep.PicturePart(train, seen, stage.size_px)]
+        return self._trained("pretrained", self.material.released, parts, (stage, config.pretrain_steps))
 
-    def _tuned(self, first: Arrays, used: NDArray[np.bool_], name: str, told: str) -> Arrays:
-        every = np.arange(len(self.collection.train) // 2)
+    def _tuned(self, pretrained: Arrays, used: NDArray[np.bool_], name: str) -> Arrays:
+        """Trained on from there on all pseudo-fakes and the clips whose rows are `used`."""
+        collection, stage = self.material.collection, deep.TUNING
+        every = np.arange(len(collection.train) // 2)
         parts = [
-            deep.PicturePart(self.collection.train, every),
-            deep.PicturePart(self.collection.clips, np.flatnonzero(used[::2])),
+            deep.PicturePart(collection.train, every, stage.size_px),
+            deep.PicturePart(collection.clips, np.flatnonzero(used[::2]), stage.size_px),
         ]
-        return self._stage(first, parts, (deep.TUNING, self.config.tune_steps), name, told)
+        return self._trained(name, pretrained, parts, (stage, self.material.config.tune_steps))
 
-    def _stage(
-        self, start: Arrays, parts: list[deep.PicturePart], stage: tuple[deep.Stage, int], name: str, told: str
+    def _trained(
+        self, name: str, start: Arrays, parts: Sequence[deep.PicturePart], how: tuple[deep.Stage, int]
     ) -> Arrays:
-        """Weights as Keras names them; those of an earlier run of the same settings if they are there."""
-        folder, how = self.config.run_dir, stage[0]
-        path = folder / f"{name}.keras.npz"
+        """Weights as Keras names them; those that an earlier run of the same settings left are taken."""
+        config, (stage, steps) = self.material.config, how
+        path = config.run_dir / f"{name}.keras.npz"
         if not path.is_file():
-            batches = deep.PictureBatches(parts, how, self.config.seed)
-            plan = how.plan(stage[1], self.config.seed, self.config.mask_weight)
-            tell = partial(self.progress, f"deep: {told}")
-            _write(path, deep.train_stage(start, batches, plan, tell, folder / f"{name}.ckpt.npz"))
-        return dict(np.load(path, allow_pickle=False))
+            batches = PairBatches(parts, stage.pairs, config.seed)
+            plan = Plan(steps, config.seed, config.mask_weight, stage.rate, _SAVE_EVERY)
+            tell = partial(self.material.progress, f"deep: {name}")
+            keep_arrays(path, deep.train_stage(start, batches, plan, tell, config.run_dir / f"{name}.ckpt.npz"))
+        with np.load(path, allow_pickle=False) as kept:
+            return dict(kept)
 
-    def _families(self, arrays: Arrays) -> dict[str, dict[str, Any]]:
+    def _details(self, pretrained: Arrays) -> dict[str, Any]:
+        config, stages = self.material.config, (deep.PRETRAINING, deep.TUNING)
+        return {
+            "steps": [config.pretrain_steps, config.tune_steps],
+            "rate": [stage.rate for stage in stages],
+            "size_px": [stage.size_px for stage in stages],
+            "pretrained": self._by_family(pretrained),
+        }
+
+    def _by_family(self, arrays: Arrays) -> dict[str, dict[str, Any]]:
         """Frame AUC of every family of pseudo-fakes of people that were kept for judging."""
-        val = self.collection.val
-        logits = self._scores(arrays, val, np.arange(len(val)))
+        val = self.material.collection.val
+        logits = self._logits(arrays, val, np.arange(len(val))).astype(np.float64)
         kinds = np.repeat(val.rows["kind"][1::2], 2)
         found = {}
         for kind in np.unique(kinds):
             own = kinds == kind
-            scores, rows = logits[own].astype(np.float64), val.rows[own]
-            estimate = auc_estimate(rows["label"].astype(int), scores, rows["group"])
-            seen = bool(kind != self.config.pretrain_without)
-            found[str(kind)] = {"seen": seen, "frames": int(own.sum()), "auc": str(estimate)}
+            rows = val.rows[own]
+            auc = auc_estimate(rows["label"].astype(int), logits[own], rows["group"])
+            seen = bool(kind != self.material.config.pretrain_without)
+            found[str(kind)] = {"seen": seen, "frames": int(own.sum()), "auc": str(auc)}
         return found
 
-    def _scores(self, arrays: Arrays, samples: Samples, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """(rows,) logits by the graph that serves."""
+    def _logits(self, arrays: Arrays, samples: Samples, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Of the given rows, by the graph that serves."""
         request = compile_cpu(build_graph(arrays), 2, Precision.AUTO).create_infer_request()
         logits = np.zeros(len(rows), np.float32)
-        for start in range(0, len(rows), _BATCH):
-            part = rows[start : start + _BATCH]
+        for start in range(0, len(rows), _JUDGED_AT_ONCE):
+            part = rows[start : start + _JUDGED_AT_ONCE]
             request.infer([np.ascontiguousarray(samples.rgb[part])])
-            logits[start : start + _BATCH] = request.get_output_tensor(0).data
-            self.progress("deep: judging", start / len(rows))
+            logits[start : start + _JUDGED_AT_ONCE] = request.get_output_tensor(0).data
+            self.material.progress("deep: judging", start / len(rows))
         return logits
-
-
-def _write(path: Path, arrays: Arrays) -> None:
-    draft = path.with_suffix(".draft")
-    write_arrays(draft, arrays)
-    draft.replace(path)

@@ -53,7 +53,7 @@ def fit_heads(data: HeadData, penalties: tuple[float, ...], seed: int) -> tuple[
     strengths = np.array(penalties, dtype=np.float32) / len(penalties)
 
     def penalise(kernel: Any) -> Any:
-        return keras.ops.sum(keras.ops.square(kernel) * strengths)
+        return keras.ops.sum(keras.ops.multiply(keras.ops.square(kernel), strengths))
 
     mean, scale = data.pooled.mean(axis=0), np.maximum(data.pooled.std(axis=0), 1e-3)
     unit = keras.layers.Dense(len(penalties), kernel_initializer="zeros", kernel_regularizer=penalise)

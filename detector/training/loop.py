@@ -6,21 +6,26 @@ Keras alone, so that TensorFlow, JAX or PyTorch computes it, as `KERAS_BACKEND` 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from detector.arrays import write_arrays
+from detector.errors import TrainingRefused
 from detector.training.samples import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-_WARM_UP_SHARE = 0.1
+    from detector.training.batches import Batch
+
 CHECKPOINT_STEPS = 25
+_WARM_UP_SHARE = 0.1
+# Of logits: a live network's is about 1, a dead one's is exactly 0.
+_LEAST_SPREAD = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +42,6 @@ class Plan:
     save_every: int = CHECKPOINT_STEPS
 
 
-class Batch(NamedTuple):
-    """What the network takes, labels float32 (n, 1), and masks uint8 (n, rows, columns) in 0..254, 255 if unknown."""
-
-    inputs: NDArray[Any]
-    labels: NDArray[np.float32]
-    masks: NDArray[np.uint8]
-
-
 def fit(
     build: Callable[[], Any],
     batch: Callable[[int], Batch],
@@ -59,7 +56,7 @@ def fit(
     """
     import keras
 
-    # Names of layers that carry running numbers start anew. It forgets the policy of types, too: not within `build`.
+    # Running numbers in names of layers start anew. The policy of types is forgotten, too, so `build` must not do this.
     keras.backend.clear_session()
     keras.utils.set_random_seed(plan.seed)
     model = _compiled(build, plan)
@@ -76,12 +73,7 @@ def fit(
 def _compiled(build: Callable[[], Any], plan: Plan) -> Any:
     import keras
 
-    before = keras.mixed_precision.dtype_policy()
-    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = build()
-    finally:
-        keras.mixed_precision.set_dtype_policy(before)
+    model = _in_bfloat16(build)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, plan.steps, warmup_target=plan.rate, warmup_steps=round(plan.steps * _WARM_UP_SHARE)
     )
@@ -96,6 +88,18 @@ def _compiled(build: Callable[[], Any], plan: Plan) -> Any:
     return model
 
 
+def _in_bfloat16(build: Callable[[], Any]) -> Any:
+    """What `build` gives, computing in bfloat16 on weights in float32."""
+    import keras
+
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
+    try:
+        return build()
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+
+
 def mask_loss(wanted: Any, logits: Any) -> Any:
     """Cross-entropy of every cell; those of 255 are not known and cost nothing."""
     import keras
@@ -108,22 +112,28 @@ def mask_loss(wanted: Any, logits: Any) -> Any:
 
 def _step(model: Any, batch: Batch, with_mask: bool) -> float:
     wanted = {"head": batch.labels, "mask": batch.masks[:, :, :, None]} if with_mask else batch.labels
-    told = model.train_on_batch(batch.inputs, wanted, return_dict=True)
+    losses = model.train_on_batch(batch.inputs, wanted, return_dict=True)
+    # Keras would go on to tell the mean of all steps so far.
     model.reset_metrics()
-    return float(told["loss"])
+    return float(losses["loss"])
 
 
-def _variables(model: Any) -> list[Any]:
-    """Weights, states of random generators, and what the optimiser remembers."""
-    return [*model.variables, *model.optimizer.variables]
+def refuse_collapsed(logits: NDArray[np.floating[Any]]) -> None:
+    """Raises TrainingRefused for a network that says the same of every face of a batch."""
+    if np.std(logits) < _LEAST_SPREAD:
+        raise TrainingRefused("the network collapsed: it says the same of every face")
+
+
+def keep_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write the file whole or not at all, whenever the process ends."""
+    draft = path.with_suffix(".draft")
+    write_arrays(draft, arrays)
+    draft.replace(path)
 
 
 def _keep(model: Any, checkpoint: Path, losses: Sequence[float]) -> None:
-    arrays = {f"v{place}": np.asarray(variable) for place, variable in enumerate(_variables(model))}
-    wide = {name: array if array.dtype.kind in "fiu" else array.astype(np.float32) for name, array in arrays.items()}
-    draft = checkpoint.with_suffix(".draft")
-    write_arrays(draft, {**wide, "losses": np.array(losses, dtype=np.float64)})
-    draft.replace(checkpoint)
+    arrays = {f"v{place}": variable.numpy() for place, variable in enumerate(_variables(model))}
+    keep_arrays(checkpoint, {**arrays, "losses": np.array(losses, dtype=np.float64)})
 
 
 def _resume(model: Any, checkpoint: Path | None) -> list[float]:
@@ -133,7 +143,12 @@ def _resume(model: Any, checkpoint: Path | None) -> list[float]:
     with np.load(checkpoint, allow_pickle=False) as kept:
         for place, variable in enumerate(_variables(model)):
             variable.assign(kept[f"v{place}"])
-        return [float(loss) for loss in kept["losses"]]
+    return losses_of(checkpoint)
+
+
+def _variables(model: Any) -> list[Any]:
+    """Weights, states of random generators, and what the optimiser remembers."""
+    return [*model.variables, *model.optimizer.variables]
 
 
 def losses_of(checkpoint: Path) -> list[float]:

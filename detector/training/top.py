@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detector.errors import TrainingRefused
 from detector.training import loop
+from detector.training.batches import PairBatches, PairPicker
 from detector.xception_graph import FEATURES, HEAD_BIAS, HEAD_KERNEL, MIDDLE_SHAPE
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 BATCH_PAIRS = 16
 # At twice this rate one run in four died: all features of block 14 went to zero and stayed there.
 LEARNING_RATE = 1e-4
-_LEAST_SPREAD = 1e-2
 _SCORE_BATCH = 64
 TOP_LAYERS = ("block13_shortcut", "block13_sepconv1", "block13_sepconv2", "block14_sepconv1", "block14_sepconv2")
 _WIDTHS = {"block13_sepconv1": 728, "block13_sepconv2": 1024, "block14_sepconv1": 1536, "block14_sepconv2": FEATURES}
@@ -89,28 +88,6 @@ def _from_keras(weights: NDArray[np.float32], part: str) -> NDArray[Any]:
     return np.ascontiguousarray(array, dtype=np.float16)
 
 
-class PairBatches:
-    """Batches of whole pairs: rows 2k and 2k + 1 of a part are the real and the fake half of one pair.
-
-    Half of each batch is pseudo-fakes, half swapped footage (where there is any), there every group as often.
-    """
-
-    def __init__(self, parts: Sequence[TopPart], pairs: int, seed: int) -> None:
-        self._parts = [part for part in parts if len(part.pairs)]
-        self._pairs = pairs
-        self._seed = seed
-
-    def batch(self, step: int) -> loop.Batch:
-        """Middle, labels (n, 1) and masks (n, 14, 14) of one step; the same whatever was drawn before."""
-        rng = np.random.default_rng((self._seed, step))
-        labels = np.tile(np.array([[0.0], [1.0]], dtype=np.float32), (self._pairs, 1))
-        share = self._pairs // len(self._parts)
-        counts = [share] * (len(self._parts) - 1) + [self._pairs - share * (len(self._parts) - 1)]
-        drawn = [part.draw(rng, count) for part, count in zip(self._parts, counts, strict=True)]
-        middle, masks = (np.concatenate(pieces) for pieces in zip(*drawn, strict=True))
-        return loop.Batch(middle, labels, masks)
-
-
 class TopPart:
     """One source of pairs. `pairs` are numbers k of row pairs that may be used; `groups` their groups.
 
@@ -120,15 +97,15 @@ class TopPart:
     def __init__(
         self, pictures: tuple[NDArray[np.float16], NDArray[np.uint8]], pairs: NDArray[np.intp], groups: NDArray[np.str_]
     ) -> None:
-        self.pairs = pairs
         self._middle, self._masks = pictures
-        self._by_group = [pairs[groups == group] for group in np.unique(groups)]
+        self._picker = PairPicker(pairs, groups)
+
+    def __len__(self) -> int:
+        return len(self._picker)
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Floats, NDArray[np.uint8]]:
         """(2 * count, 14, 14, 728), real and fake in turn, and their masks."""
-        groups = rng.integers(0, len(self._by_group), count)
-        picks = [int(rng.choice(self._by_group[group])) for group in groups]
-        rows = np.array([(2 * pick, 2 * pick + 1) for pick in picks]).ravel()
+        rows = np.array([(2 * pair, 2 * pair + 1) for pair in self._picker.pick(rng, count)]).ravel()
         return np.stack([self._middle[row] for row in rows]).astype(np.float32), self._masks[rows]
 
 
@@ -147,9 +124,8 @@ def fit_top(
     batches = PairBatches(parts, BATCH_PAIRS, plan.seed)
     model = loop.fit(lambda: _start(base, plan), batches.batch, plan, progress, checkpoint)
     trained = read_top(model)
-    rows = batches.batch(plan.steps)[0]
-    if np.std(_logits(trained, rows)) < _LEAST_SPREAD:
-        raise TrainingRefused("the network collapsed: it says the same of every face")
+    middle = batches.batch(plan.steps).inputs
+    loop.refuse_collapsed(score_top(trained, middle, np.arange(len(middle))))
     return trained
 
 
@@ -159,14 +135,12 @@ def _start(base: Mapping[str, NDArray[Any]], plan: Plan) -> Any:
     return model
 
 
-def _logits(arrays: Mapping[str, NDArray[Any]], middle: NDArray[Any]) -> Floats:
-    return score_top(arrays, middle, np.arange(len(middle)))
-
-
 def score_top(arrays: Mapping[str, NDArray[Any]], middle: NDArray[np.float16], rows: NDArray[np.intp]) -> Floats:
     """(n,) logits of the given rows."""
+    import keras
+
     model = build_top()
     load_top(model, arrays)
     parts = [rows[start : start + _SCORE_BATCH] for start in range(0, len(rows), _SCORE_BATCH)]
-    logits = [np.asarray(model(middle[part].astype(np.float32)))[:, 0] for part in parts]
+    logits = [keras.ops.convert_to_numpy(model(middle[part].astype(np.float32)))[:, 0] for part in parts]
     return np.concatenate(logits) if logits else np.zeros(0, np.float32)

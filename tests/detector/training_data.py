@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import av
@@ -12,6 +13,7 @@ from detector.training.data import read_rgb
 from tests.detector.pictures import MEDIA
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -54,3 +56,15 @@ def _encode(path: Path, frames: list[NDArray[np.uint8]]) -> None:
         for rgb in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
         container.mux(stream.encode(None))
+
+
+@contextmanager
+def eagerly() -> Iterator[None]:
+    """TensorFlow without graphs, which take longer to make than a few steps take without one."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
