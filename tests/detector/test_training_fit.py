@@ -144,8 +144,8 @@ def test_the_head_learns_what_is_there_to_learn() -> None:
     kernels, biases = fit_heads(data.take(np.arange(300)), (0.1, 100.0), seed=0)
     assert auc(labels[300:], (pooled[300:] @ kernels + biases)[:, 0]) > 0.95
     assert np.linalg.norm(kernels[:, 1]) < np.linalg.norm(kernels[:, 0]) / 10, "a penalty holds its own column down"
-    penalty = choose_penalty(data, 2, seed=0)
-    assert auc(labels, penalty.logits) > 0.9, "each row by the fit that did not see it"
+    penalty = choose_penalty(data.take(np.arange(200)), 2, seed=0)
+    assert auc(labels[:200], penalty.logits) > 0.9, "each row by the fit that did not see it"
     assert penalty.losses[penalty.chosen] == min(penalty.losses.values())
 
 
