@@ -16,7 +16,7 @@ from detector.config import default_weights_dir
 from detector.fusion import Calibration
 from detector.training import appraise, corruptions, evaluate, trial, window_trial
 from detector.training.config import TrainConfig
-from detector.training.windows import ALL
+from detector.training.windows import ALL, Floats
 from detector.types import EvidenceStats, NetworkInput
 from detector.xception_graph import HEAD_BIAS
 from tests.detector.pictures import network_arrays, write_artefact
@@ -95,14 +95,24 @@ def test_a_window_is_judged_by_the_network_that_never_saw_it(places: dict[str, P
     folds = tuple({**arrays, HEAD_BIAS: np.full(1, bias, np.float32)} for bias in (-50.0, 50.0))
     fold_of = {f"somebody-{number}": number % 2 for number in range(4)}
     networks = trial.Networks(arrays, folds, fold_of, NetworkInput(), arrays)
-    model = appraise.Model("folds", networks, Calibration(0.0, 1.0), {}, unseen=True, evidence=EVIDENCE)
+    model = appraise.Model("folds", networks, Calibration(0.0, 1.0, limit=99.0), {}, unseen=True, evidence=EVIDENCE)
     config = replace(config_of(places), exclude_groups=frozenset({"pair-3"}))
-    plan = window_trial.Plan({"test": lambda _times, llr, _weights: "FAKE" if llr.mean() > 0 else "REAL"})
+    heard: list[tuple[float, float]] = []
+
+    def rule(_times_s: Floats, llr: Floats, weights: Floats) -> str:
+        heard.append((llr[0], weights[0]))
+        return "FAKE" if llr.mean() > 0 else "REAL"
+
+    plan = window_trial.Plan({"test": rule})
     found = window_trial.measure(model, config, (), plan, lambda _step, _share: None)["rules"]["test"]
     for half in found["conditions"]["as it came"].values():
         assert (half["windows"], half["fake"]["value"], half["alarmed"]) == (3, 1 / 3, 1)
     assert found["sizes"]["under 64 px"]["clips"] == 3
     assert found["of_most"] == "FAKE"
+    real, real_whole, fake, _ = heard[:4]
+    assert real == real_whole
+    assert real[0] != fake[0], "one half was judged for the other"
+    assert min(weight for _, weight in heard) == 0.0 < real[1] < 1.0, "as the service weighs small faces"
 
 
 def test_without_a_rule_windows_are_left_out(places: dict[str, Path]) -> None:
