@@ -45,7 +45,7 @@ class Plan:
     rate_hz: float = 2.0
 
 
-class _Scorer(NamedTuple):
+class Scorer(NamedTuple):
     network: Compiled
     calibration: Calibration
     frequency: FrequencyModel | None
@@ -123,7 +123,7 @@ class _Reader(NamedTuple):
     plan: Plan
     conditions: tuple[footage.Condition, ...]
 
-    def judge(self, clip: data.Clip, scorer: _Scorer) -> Iterator[windows.Judged]:
+    def judge(self, clip: data.Clip, scorer: Scorer) -> Iterator[windows.Judged]:
         came = footage.read_footage(clip, self.locator, self.plan.rate_hz)
         for condition in self.conditions if came.shots else ():
             shown = condition.made(came)
@@ -140,7 +140,7 @@ def _judge(
     """Network by network, so that each is compiled once."""
     parts = list(model.networks.pieces(np.array([clip.group for clip in clips], str)))
     for number, (arrays, places) in enumerate(parts, 1):
-        scorer = _Scorer(Compiled(arrays, model.networks.takes), calibration, model.frequency)
+        scorer = Scorer(Compiled(arrays, model.networks.takes), calibration, model.frequency)
         for done, place in enumerate(places):
             progress(f"windows: network {number} of {len(parts)}", done / len(places))
             yield from reader.judge(clips[place], scorer)

@@ -12,14 +12,16 @@ from typer.testing import CliRunner
 
 from api.cli import app
 from detector.artefact import read_manifest, write_manifest
-from detector.config import default_weights_dir
+from detector.build import build_finder, build_scorer
+from detector.config import DetectorConfig, default_weights_dir
 from detector.fusion import Calibration
-from detector.training import appraise, corruptions, evaluate, trial, window_trial
+from detector.preprocess import crop_face
+from detector.training import appraise, corruptions, data, evaluate, footage, trial, window_trial
 from detector.training.config import TrainConfig
 from detector.training.windows import ALL, Floats
 from detector.types import EvidenceStats, NetworkInput
 from detector.xception_graph import HEAD_BIAS
-from tests.detector.pictures import network_arrays, write_artefact
+from tests.detector.pictures import MEDIA, network_arrays, write_artefact
 from tests.detector.training_data import make_folders, make_pairs
 
 if TYPE_CHECKING:
@@ -113,6 +115,24 @@ def test_a_window_is_judged_by_the_network_that_never_saw_it(places: dict[str, P
     assert real == real_whole
     assert real[0] != fake[0], "one half was judged for the other"
     assert min(weight for _, weight in heard) == 0.0 < real[1] < 1.0, "as the service weighs small faces"
+
+
+def test_windows_hear_what_the_service_scores(tmp_path: Path) -> None:
+    calibration = Calibration(0.1, 0.5, frequency_weight=0.7, gain=0.8)
+    write_manifest(tmp_path, replace(write_artefact(tmp_path), calibration=calibration))
+    rgb = data.read_rgb(MEDIA / "biden.jpg")
+    face = build_finder(DetectorConfig()).find(rgb)[0]
+    clip = data.Clip(tmp_path / "clip.mp4", "biden", "CC0-1.0", paired=False)
+    shown = footage.Footage(clip, (footage.Shot(0, 0.0, face, (rgb,)), footage.Shot(15, 0.5, face, (rgb,))), 1.0)
+
+    model = appraise.open_model(tmp_path)
+    network = trial.Compiled(model.networks.whole, model.networks.takes)
+    track = window_trial.Scorer(network, calibration, model.frequency).track(shown, 0)
+    score = build_scorer(DetectorConfig(tmp_path)).score([crop_face(rgb, face)])[0]
+    assert score.frequency_score is not None
+    assert track.llr == pytest.approx([score.llr] * 2, abs=1e-3)
+    assert track.weights.tolist() == [score.quality.weight] * 2
+    assert (track.times_s.tolist(), track.length_s, track.face_px[0]) == ([0.0, 0.5], 1.0, score.quality.face_px)
 
 
 def test_without_a_rule_windows_are_left_out(places: dict[str, Path]) -> None:
