@@ -46,6 +46,8 @@ class Plan:
 
 
 class Scorer(NamedTuple):
+    """One network with what turns its logits into evidence, as the service does it."""
+
     network: Compiled
     calibration: Calibration
     frequency: FrequencyModel | None
