@@ -72,8 +72,8 @@ def people(count: int) -> NDArray[np.uint8]:
         rgb = read_rgb(MEDIA / f"{name}.jpg")
         (face, *_) = build_finder(DetectorConfig()).find(rgb)
         rgb, face = augment.scaled(rgb, face, augment.FACE_RANGE_PX[1] / face.box.width)
-        for _ in range(count):
-            crops.append(crop_face(*augment.apply(rgb, face, augment.draw(rng, face.box.width))).rgb)
+        calls = [augment.draw(rng, face.box.width) for _ in range(count)]
+        crops += [crop_face(*augment.apply(rgb, face, call)).rgb for call in calls]
     return np.stack(crops)
 
 
