@@ -1,10 +1,12 @@
-"""Batches of whole pairs, real and fake halves in turn. Pure: what a batch holds is decided by seed and step."""
+"""Batches of whole pairs, real and fake halves in turn: what one holds is decided by seed and step alone."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+
+from detector.errors import TrainingRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +39,10 @@ class PairBatches:
     """Batches of `pairs` pairs, as many of each part that has any."""
 
     def __init__(self, parts: Sequence[Part], pairs: int, seed: int) -> None:
+        """Raises TrainingRefused where there are no pairs at all."""
         self._parts = [part for part in parts if len(part)]
+        if not self._parts:
+            raise TrainingRefused("there are no pairs to train on")
         self._pairs = pairs
         self._seed = seed
 

@@ -23,8 +23,6 @@ from detector.training.material import Fitted, silent_head
 from detector.xception_graph import build_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from detector.training.material import Arrays, Material
@@ -59,30 +57,31 @@ class DeepRun:
         """Trained on pseudo-fakes of all families but one, which shows what a family that nobody saw is worth."""
         config, train, stage = self.material.config, self.material.collection.train, deep.PRETRAINING
         seen = np.flatnonzero(train.rows["kind"][1::2] != config.pretrain_without)
-        parts = [deep.PicturePart(train, seen, stage.size_px)]
-        return self._trained("pretrained", self.material.released, parts, (stage, config.pretrain_steps))
+        batches = PairBatches([deep.PicturePart(train, seen, stage.size_px)], stage.pairs, config.seed)
+        return self._trained("pretrained", self.material.released, batches, self._plan(stage, config.pretrain_steps))
 
     def _tuned(self, pretrained: Arrays, used: NDArray[np.bool_], name: str) -> Arrays:
         """Trained on from there on all pseudo-fakes and the clips whose rows are `used`."""
-        collection, stage = self.material.collection, deep.TUNING
+        config, collection, stage = self.material.config, self.material.collection, deep.TUNING
         every = np.arange(len(collection.train) // 2)
         parts = [
             deep.PicturePart(collection.train, every, stage.size_px),
             deep.PicturePart(collection.clips, np.flatnonzero(used[::2]), stage.size_px),
         ]
-        return self._trained(name, pretrained, parts, (stage, self.material.config.tune_steps))
+        batches = PairBatches(parts, stage.pairs, config.seed)
+        return self._trained(name, pretrained, batches, self._plan(stage, config.tune_steps))
 
-    def _trained(
-        self, name: str, start: Arrays, parts: Sequence[deep.PicturePart], how: tuple[deep.Stage, int]
-    ) -> Arrays:
+    def _plan(self, stage: deep.Stage, steps: int) -> Plan:
+        config = self.material.config
+        return Plan(steps, config.seed, config.mask_weight, stage.rate, _SAVE_EVERY)
+
+    def _trained(self, name: str, start: Arrays, batches: PairBatches, plan: Plan) -> Arrays:
         """Weights as Keras names them; those that an earlier run of the same settings left are taken."""
-        config, (stage, steps) = self.material.config, how
-        path = config.run_dir / f"{name}.keras.npz"
+        folder = self.material.config.run_dir
+        path = folder / f"{name}.keras.npz"
         if not path.is_file():
-            batches = PairBatches(parts, stage.pairs, config.seed)
-            plan = Plan(steps, config.seed, config.mask_weight, stage.rate, _SAVE_EVERY)
             tell = partial(self.material.progress, f"deep: {name}")
-            keep_arrays(path, deep.train_stage(start, batches, plan, tell, config.run_dir / f"{name}.ckpt.npz"))
+            keep_arrays(path, deep.train_stage(start, batches, plan, tell, folder / f"{name}.ckpt.npz"))
         with np.load(path, allow_pickle=False) as kept:
             return dict(kept)
 

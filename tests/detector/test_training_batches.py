@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
+from detector.errors import TrainingRefused
 from detector.training.batches import PairBatches, PairPicker
 from detector.training.deep import PicturePart
 from detector.training.samples import ROW, UNKNOWN, Samples
@@ -63,6 +65,8 @@ def test_parts_share_a_batch_and_an_empty_one_takes_nothing() -> None:
 
     assert bright([low, high], 5).tolist() == [False, False, True, True, True]
     assert bright([empty, high], 5).tolist() == [True] * 5
+    with pytest.raises(TrainingRefused, match="no pairs"):
+        bright([empty], 5)
 
 
 def test_every_group_comes_as_often() -> None:
