@@ -136,7 +136,7 @@ def evaluate(       # noqa: PLR0913 - a command's parameters are its options
     model: Annotated[Path, typer.Argument(help="a finished training run, or the folder of a model")],
     data: Annotated[Path, typer.Argument(help="as for `train`")],
     out: Annotated[Path, typer.Option(help="gets results.json, report.md and conditions.png")],
-    card: Annotated[Path | None, typer.Option(help="write the model card of a model's folder there")] = None,
+    card: Annotated[Path | None, typer.Option(help="write a model card; of a run: beside what was exported")] = None,
     cache_dir: Annotated[Path, typer.Option(help="keeps found faces and coded clips")] = Path(".cache/training"),
     frames: Annotated[int, typer.Option(help="of every clip", min=2)] = 8,
     pairs: Annotated[int, typer.Option(help="pseudo-fakes", min=1)] = 200,
@@ -147,15 +147,14 @@ def evaluate(       # noqa: PLR0913 - a command's parameters are its options
     """Measure a model: per family, per corruption and level, beside a random head and plain softness."""
     from api.terminal import run, step_progress
     from api.window_rule import plan_of
-    from detector.artefact import read_manifest
     from detector.errors import DetectorError
     from detector.training import appraise, report
     from detector.training.card import card as card_of
 
     def work() -> None:
         config = _trial_config(data, cache_dir, (frames, pairs), exclude)
-        manifest = read_manifest(model) if card is not None else None
         opened, wanted = appraise.open_model(model), _levels(levels)
+        manifest = appraise.manifest_of_card(model, card, opened.sha256) if card is not None else None
         with step_progress() as tell:
             results = appraise.evaluate(opened, config, wanted, plan_of(opened, rate), tell)
         report.write(out, results)

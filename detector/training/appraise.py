@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detector.arrays import MappedArrays
-from detector.artefact import open_arrays, parse_calibration, parse_evidence, parse_frequency, read_manifest
+from detector.artefact import (
+    Manifest,
+    open_arrays,
+    parse_calibration,
+    parse_evidence,
+    parse_frequency,
+    read_manifest,
+    sha256_of,
+)
 from detector.errors import TrainingRefused, UnknownBlob
 from detector.fusion import UNCALIBRATED, Calibration, log_likelihood_ratio
-from detector.training import trial, window_trial
+from detector.training import looks, trial, window_trial
 from detector.training.corruptions import Corruption, all_codings, all_corruptions
 from detector.training.export import ARRAYS_FILE, REPORT_FILE, SERVED_FILE, read_report
 from detector.training.metrics import UPPER_NATS, Scored, figures, intraclass
@@ -56,6 +64,17 @@ def open_model(path: Path) -> Model:
     return _open_run(path) if (path / REPORT_FILE).is_file() else _open_artefact(path)
 
 
+def manifest_of_card(path: Path, card: Path, sha256: str) -> Manifest:
+    """What a card says of the model itself: its folder's manifest, or, for a run, that beside the card.
+
+    Raises TrainingRefused if that is the manifest of other weights; WeightsRefused where there is none.
+    """
+    manifest = read_manifest(card.parent if (path / REPORT_FILE).is_file() else path)
+    if manifest.sha256 != sha256:
+        raise TrainingRefused(f"{card.parent.name}: {manifest.name} {manifest.version} was not made by {path.name}")
+    return manifest
+
+
 def _open_artefact(path: Path) -> Model:
     manifest = read_manifest(path)
     arrays = open_arrays(path, manifest).arrays
@@ -79,7 +98,8 @@ def _open_run(path: Path) -> Model:
         raise TrainingRefused(f"{path.name}: no networks of its folds (phase head keeps none): {error}") from error
     folds = tuple({**whole, **part} for part in parts)
     networks = trial.Networks(served, folds, fold_of, NetworkInput(), {**whole, **start})
-    known = (parse_evidence(report.get("evidence")), parse_frequency(report.get("frequency")))
+    measured = parse_evidence(report.get("evidence")), parse_frequency(report.get("frequency"))
+    known = (*measured, sha256_of(path / SERVED_FILE))
     return Model(path.name, networks, parse_calibration(report["calibration"]), report, True, *known)
 
 
@@ -100,6 +120,7 @@ def evaluate(
         "icc": icc,
         "frames": len(table),
         "footage": _beside(rows, untrained, model.calibration, icc),
+        "looks": _looks(table, config),
         "families": {
             str(kind): _figures(parts[1][parts[1]["family"] == kind], model.calibration, icc)
             for kind in np.unique(parts[1]["family"])
@@ -156,6 +177,18 @@ def _beside(
     }
     made = {name: figures(scored_of(rows[pairs], score), icc) for name, score in scores.items()}
     return {name: None if found is None else asdict(found) for name, found in made.items()}
+
+
+def _looks(table: Rows, config: TrainConfig) -> dict[str, dict[str, Any]]:
+    """By condition, what scores that cancel a clip's own look make of swapped footage; empty without any."""
+    pairs = table[table["family"] == trial.PAIRS]
+    found = {}
+    for name in dict.fromkeys(pairs["condition"].tolist()):
+        tracks = looks.tracks_of(pairs[pairs["condition"] == name])
+        if len({track.group for track in tracks}) >= config.folds:
+            ways = looks.beside(tracks, config.folds, config.seed)
+            found[name] = {way: asdict(estimate) for way, estimate in ways.items()}
+    return found
 
 
 def _by_condition(table: Rows, calibration: Calibration | None, icc: float) -> dict[str, dict[str, Any] | None]:

@@ -20,36 +20,40 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-RIM = 1
 _RIDGE = 0.05
 _LEAST_FRAMES = 4
 
 
 class Track(NamedTuple):
-    """One face of one clip: logits (n,) and evidence maps (n, s, s) in the order of time; both by a network that never
-    saw `group`."""
+    """One face of one clip in the order of time: logits (n,) and contrasts (n,) of face against rim in the evidence
+    map, both by a network that never saw `group`."""
 
     group: str
     label: int
     logits: Floats
-    maps: Floats
+    contrasts: Floats
 
 
-def contrast(maps: Floats) -> Floats:
-    """(n,) means of evidence maps (n, s, s) without their outermost cells, minus the means of those."""
-    inner = maps[:, RIM:-RIM, RIM:-RIM]
-    rim = (maps.sum(axis=(1, 2)) - inner.sum(axis=(1, 2))) / (maps[0].size - inner[0].size)
-    return np.asarray(inner.mean(axis=(1, 2)) - rim)
+def tracks_of(rows: NDArray[Any]) -> list[Track]:
+    """Rows with the fields group, label, logit and contrast, those of a clip in the order of time.
+
+    Clips of one group count as one. Tracks of less than four frames are left out.
+    """
+    found = []
+    for group in np.unique(rows["group"]):
+        for label in (0, 1):
+            own = rows[(rows["group"] == group) & (rows["label"] == label)]
+            if len(own) >= _LEAST_FRAMES:
+                scores = own["logit"].astype(np.float64), own["contrast"].astype(np.float64)
+                found.append(Track(str(group), label, *scores))
+    return found
 
 
 def window_features(track: Track) -> Floats:
-    """Level and restlessness of one window: of the logit, of the contrast, and of the map inside and at the rim."""
-    inside, steps = contrast(track.maps), np.abs(np.diff(track.maps, axis=0))
-    inner = steps[:, RIM:-RIM, RIM:-RIM].mean()
-    rim = (steps.sum() - steps[:, RIM:-RIM, RIM:-RIM].sum()) / (steps.size - steps[:, RIM:-RIM, RIM:-RIM].size)
+    """(6,) level, spread and restlessness of logit and contrast."""
     return np.array([
-        track.logits.mean(), track.logits.std(), np.abs(np.diff(track.logits)).mean(),
-        inside.mean(), inside.std(), np.log(inner + 1e-6), np.log(inner + 1e-6) - np.log(rim + 1e-6),
+        value for series in (track.logits, track.contrasts)
+        for value in (series.mean(), series.std(), np.abs(np.diff(series)).mean())
     ])  # fmt: skip
 
 
@@ -73,7 +77,7 @@ def own_history(tracks: Sequence[Track]) -> tuple[list[str], NDArray[np.int64], 
 
     Groups, labels (1: it begins), mean logit of the second half, and the same minus the mean of the first half.
     """
-    halves = {(track.group, track.label): track.logits for track in tracks if len(track.logits) >= 2}
+    halves = {(track.group, track.label): track.logits for track in tracks}
     groups, labels, levels, changes = [], [], [], []
     for group in sorted({group for group, _ in halves}):
         if not {(group, 0), (group, 1)} <= halves.keys():
@@ -91,15 +95,14 @@ def own_history(tracks: Sequence[Track]) -> tuple[list[str], NDArray[np.int64], 
 
 def beside(tracks: Sequence[Track], folds: int, seed: int) -> dict[str, Estimate]:
     """Clip AUC of every way to score the same tracks, with intervals by bootstrap over groups."""
-    usable = [track for track in tracks if len(track.logits) >= _LEAST_FRAMES]
-    labels, groups = _labels(usable), _groups(usable)
-    levels = np.array([track.logits.mean() for track in usable])
-    contrasts = np.array([contrast(track.maps).mean() for track in usable])
-    named, turned, late, changes = own_history(usable)
+    labels, groups = _labels(tracks), _groups(tracks)
+    levels = np.array([track.logits.mean() for track in tracks])
+    contrasts = np.array([track.contrasts.mean() for track in tracks])
+    named, turned, late, changes = own_history(tracks)
     found = {
         "mean logit": _auc(labels, levels, groups),
         "face against rim": _auc(labels, contrasts, groups),
-        "model of the window": _auc(labels, window_scores(usable, folds, seed), groups),
+        "model of the window": _auc(labels, window_scores(tracks, folds, seed), groups),
     }
     if named:
         found["swap begins half-way: mean logit since"] = _auc(turned, late, np.array(named))

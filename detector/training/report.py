@@ -26,6 +26,11 @@ _SEEN = (
     "This model was trained on swapped footage, and nobody can tell whether on the clips that lie here: they are left "
     "out. What it reached on clips that were kept from it is what cross-validation found."
 )
+_WAYS = (
+    "Clip AUC on the same frames. The model of the window is a regression over level, spread and restlessness of logit "
+    "and contrast, fitted to the clips of other groups. Where the swap begins half-way, the first half of the original "
+    "is the history."
+)
 _OF_PAIRS = ("footage", "conditions", "face_sizes")
 
 
@@ -55,7 +60,22 @@ def tables(results: dict[str, Any]) -> str:
         if key in _OF_PAIRS and not results["unseen"]:
             continue
         parts += [f"## {heading}", "", *_table(first, results[key]), ""]
+    parts += look_tables(results["looks"]) if results["unseen"] else []
     return "\n".join([*parts, *_positives(results["false_positives"]), *window_tables(results["windows"])])
+
+
+def look_tables(found: dict[str, dict[str, Figures]]) -> list[str]:
+    """Clip AUC of every way to score the same frames, by condition."""
+    if not found:
+        return []
+    ways = list(dict.fromkeys(way for row in found.values() for way in row))
+    lines = [
+        "## Scores that cancel a clip's own look", "", _WAYS, "", f"| condition | {' | '.join(ways)} |",
+        "|---" * (len(ways) + 1) + "|",
+    ]  # fmt: skip
+    for name, row in found.items():
+        lines.append(f"| {name} | {' | '.join(_estimate(row.get(way)) for way in ways)} |")
+    return [*lines, ""]
 
 
 def _table(first: str, rows: dict[str, Figures | None]) -> list[str]:

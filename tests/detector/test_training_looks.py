@@ -5,29 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.training.looks import Track, beside, contrast, own_history, window_scores
+from detector.training.looks import Track, beside, own_history, tracks_of, window_scores
+from detector.training.report import look_tables
 
-FRAMES, SIDE = 16, 7
+FRAMES = 16
 
 
-def track(rng: np.random.Generator, group: str, label: int, looks: float, shows: float = 0.0) -> Track:
-    """A clip whose maps all lie `looks` higher, and, if it is a fake, `shows` higher inside the face."""
-    maps = rng.normal(0, 0.3, (FRAMES, SIDE, SIDE)) + looks
-    maps[:, 1:-1, 1:-1] += shows * label
-    return Track(group, label, maps.mean(axis=(1, 2)), maps)
+def track(rng: np.random.Generator, group: str, label: int, look: float, shows: float = 0.0) -> Track:
+    """A clip whose logits all lie `look` higher, and, if it is a fake, `shows` higher in the contrast as well."""
+    logits, contrasts = rng.normal(0, 0.3, (2, FRAMES))
+    return Track(group, label, logits + look + shows * label, contrasts + shows * label)
 
 
 def tracks(seed: int, spread: float, shows: float, count: int = 30) -> list[Track]:
     rng = np.random.default_rng(seed)
     looks = rng.normal(0, spread, count)
     return [track(rng, f"g{place}", label, looks[place], shows) for place in range(count) for label in (0, 1)]
-
-
-def test_contrast_knows_nothing_of_what_the_whole_picture_has() -> None:
-    flat = np.full((3, SIDE, SIDE), 4.2)
-    assert contrast(flat) == pytest.approx(0.0)
-    flat[:, 2:5, 2:5] += 1
-    assert contrast(flat) == pytest.approx(9 / 25)
 
 
 def test_looks_hide_from_the_mean_what_the_rim_and_the_history_show() -> None:
@@ -47,7 +40,7 @@ def test_where_there_is_nothing_nothing_is_found() -> None:
 
 def test_the_window_model_never_judges_a_group_that_it_saw() -> None:
     made = tracks(2, spread=0.0, shows=0.5, count=10)
-    odd = [Track(t.group, 1 - t.label, t.logits, t.maps) if t.group == "g3" else t for t in made]
+    odd = [t._replace(label=1 - t.label) if t.group == "g3" else t for t in made]
     scores = window_scores(odd, folds=10, seed=0)
     wrong = {t.label: score for t, score in zip(odd, scores, strict=True) if t.group == "g3"}
     assert wrong[1] < wrong[0], "what it learned of the others contradicts this group's labels"
@@ -60,3 +53,20 @@ def test_history_needs_both_halves_of_a_group() -> None:
     assert labels.tolist() == [0, 1, 0, 1]
     assert changes[1] - changes[0] == pytest.approx(levels[1] - levels[0]), "both begin alike"
     assert "swap begins half-way: mean logit since" not in beside([made[0], made[3]] * 3, folds=2, seed=0)
+
+
+def test_tracks_of_rows_that_lie_in_any_order_of_clips() -> None:
+    kinds = [("group", "U8"), ("label", "u1"), ("logit", "f4"), ("contrast", "f4")]
+    rows = np.array([("b", 1, n, -n) for n in range(5)] + [("a", 0, 9, 9)] * 3 + [("b", 0, 1, 1)] * 4, kinds)
+    real, fake = tracks_of(rows)
+    assert (real.group, real.label, real.logits.tolist()) == ("b", 0, [1, 1, 1, 1])
+    assert (fake.label, fake.contrasts.tolist()) == (1, [0, -1, -2, -3, -4])
+
+
+def test_a_table_has_a_row_per_condition_and_a_gap_where_a_way_does_not_apply() -> None:
+    known = {"value": 0.75, "low": 0.6, "high": 0.9}
+    lines = look_tables({"as it came": {"mean logit": known}, "blur 3": {"mean logit": known, "own": known}})
+    assert lines[4] == "| condition | mean logit | own |"
+    assert lines[6] == "| as it came | 0.750 [0.60, 0.90] |  |"
+    assert lines[7] == "| blur 3 | 0.750 [0.60, 0.90] | 0.750 [0.60, 0.90] |"
+    assert look_tables({}) == []

@@ -75,6 +75,7 @@ def test_a_model_is_calibrated_and_evaluated(places: dict[str, Path], monkeypatc
     assert set(results["footage"]) == {"network", "random head", "softness", "contrast"}
     assert {"as it came", "blur 3", "beauty 3", "h264 150 kb/s", "vp8 150 kb/s"} <= set(results["conditions"])
     assert results["families"]
+    assert results["looks"] == {}, "two frames of a clip are no track"
     assert results["false_positives"]["as it came"]["clips"] == 4
     assert results["footage"]["network"]["groups"] == 4
     assert (places["out"] / "conditions.png").stat().st_size > 1000
