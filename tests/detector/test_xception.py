@@ -53,11 +53,11 @@ def test_the_shipped_network_says_of_people_what_it_says_in_keras() -> None:
     manifest = read_manifest(shipped)
     arrays, crops = open_arrays(shipped, manifest).arrays, people(100)
     keras_logits: NDArray[np.float32] = build_keras(arrays).predict(scale_pixels(crops), verbose=0)[:, 0]
-    exact, rounded = (run(arrays, crops, precision)[0] for precision in (Precision.FLOAT32, Precision.AUTO))
+    exact, rounded = run(arrays, crops, Precision.FLOAT32)[0], run(arrays, crops[::5], Precision.AUTO)[0]
     expected = probabilities(keras_logits, manifest.calibration)
     assert np.ptp(expected) > 0.2, "crops of which all is said alike prove nothing"
     assert np.abs(probabilities(exact, manifest.calibration) - expected).max() <= 1e-3
-    assert np.abs(rounded - keras_logits).mean() < EIGHT_BIT_TOLERANCE
+    assert np.abs(rounded - keras_logits[::5]).mean() < EIGHT_BIT_TOLERANCE
 
 
 def probabilities(logits: NDArray[np.float32], calibration: Calibration | None) -> NDArray[np.float64]:
