@@ -236,15 +236,18 @@ def test_everything_can_be_reached_by_keyboard(browser: Browser, service: Servic
     with opened(browser, service.url) as watch:
         page = watch.page
         expect_judged(card_of(page, SAMPLE))
-        reached = []
-        for _ in wanted:
+        reached: list[str] = []
+        for _ in range(len(wanted) + 1):
             page.keyboard.press("Tab")
             outline, name = page.evaluate(
                 "() => [getComputedStyle(document.activeElement).outlineStyle,"
                 " document.activeElement.textContent.trim() || document.activeElement.id]"
             )
             assert outline != "none" or name == SAMPLE, f"{name} does not show its focus"    # its whole card does
-            reached.append(name)
+            if name != "Look":      # at the alarm that the sample call may have raised by now
+                reached.append(name)
+            if len(reached) == len(wanted):
+                break
         assert all(name.startswith(start) for name, start in zip(reached, wanted, strict=True)), reached
 
         start_webcam(watch, lambda button: button.press("Enter"))
