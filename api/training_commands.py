@@ -60,6 +60,28 @@ def train(      # noqa: PLR0913 - a command's parameters are its options
 
 
 @models.command()
+def settle(
+    run_dir: Annotated[Path, typer.Argument(help="a finished training run")],
+    data: Annotated[Path, typer.Argument(help="as for `train`")],
+    cache_dir: Annotated[Path, typer.Option(help="keeps found faces and coded clips")] = Path(".cache/training"),
+    levels: Annotated[str, typer.Option(help="of the corruptions, 1 to 5")] = "3",
+    exclude: Annotated[list[str] | None, typer.Option(help="group (person or clip) that is left out")] = None,
+) -> None:
+    """Widen a run's alarm limit to what real people reach under corruptions and codecs, before it is exported."""
+    from api.terminal import run, step_progress
+    from detector.errors import DetectorError
+    from detector.training import settle as settling
+
+    def work() -> None:
+        config, wanted = _trial_config(data, cache_dir, (2, 1), exclude), _levels(levels)
+        with step_progress() as tell:
+            stats = settling.settle(run_dir, config, wanted, tell)
+        typer.echo(f"real people stay below {stats.mean_real:.2f} nats; {stats.detectable:.0%} of swaps lie above")
+
+    run(work, DetectorError, ValueError)
+
+
+@models.command()
 def export(
     run_dir: Annotated[Path, typer.Argument(help="a finished training run")],
     out: Annotated[Path, typer.Option(help="folder that MODEL_PATH can name")],

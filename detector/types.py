@@ -146,7 +146,8 @@ class FaceScore:
 class EvidenceStats:
     """How the LLRs of single frames behave within a stream, measured on clips that the network never saw.
 
-    `mean_real`: 95th percentile over real clips of a clip's mean LLR. `mean_fake`: mean LLR of the fake clips that lie
+    `mean_real`: 95th percentile over real clips of a clip's mean LLR, or, where that is higher, what they reach when
+    cameras and codecs spoil them (`training.settle`). `mean_fake`: mean LLR of the fake clips that lie
     above it, which are the share `detectable` of all. `sd`: standard deviation of frames within a clip.
     `correlation_s`: time in which the correlation between frames falls to 1/e.
     `real_middle`: median over real clips of a clip's mean LLR; `fake_low`: 10th percentile over fake clips. A face may

@@ -36,7 +36,7 @@ class DecisionConfig:
     false_alarms_per_hour: float = 0.01
     false_alarm: float = 0.01
     miss: float = 0.1
-    correlation: float = 0.5
+    correlation: float = 0.7
     prior_fake: float = 0.5
     min_samples: int = 3
     min_coverage: float = 0.3

@@ -95,7 +95,8 @@ def _decision(manifest: Manifest) -> str:
     return "\n".join([
         "## Verdicts",
         "",
-        f"Evidence within a stream: {within}; 95 % of real clips average below {stats.mean_real:.2f} nats. Of held-out",
+        f"Evidence within a stream: {within}; real clips are taken to average below {stats.mean_real:.2f} nats",
+        "(docs/training.md, `settle`, says how that was found). Of held-out",
         f"swaps {share}: only for those can an alarm come within a budget, the others stay `UNCERTAIN`. At that level,",
         f"of 100 hits so many would be fakes: {shares}.",
         "",

@@ -86,14 +86,10 @@ def measure(
     if plan is None or model.calibration is None:
         known = model.calibration is not None and model.evidence is not None
         return {"left_out": _UNASKED if known else _UNJUDGED}
-    _, pairs, calls = collect.sources(config)
-    clips = [*(pairs if model.unseen else ()), *calls]
-    names = footage.conditions(levels, config.cache_dir / "recoded")
-    locator = data.Locator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
-    reader = _Reader(locator, plan, (*names, *footage.sizes()))
-    judged = list(_judge(model, model.calibration, clips, reader, progress))
-    if not judged:
+    found = tracks(model, model.calibration, config, (levels, plan.rate_hz), progress)
+    if not found:
         return {"left_out": _NO_FOOTAGE}
+    judged = [row for source, track in found for row in windows.judge(track, source, plan.rules)]
     most = model.calibration.gain * model.calibration.limit
     return {
         "window_s": windows.WINDOW_S,
@@ -110,6 +106,27 @@ def measure(
     }
 
 
+def tracks(
+    model: Model, calibration: Calibration, config: TrainConfig, how: tuple[tuple[int, ...], float], progress: Progress
+) -> list[tuple[windows.Source, windows.Track]]:
+    """Every face under every condition and size, sampled as in a call; `how` is levels of corruptions and a rate in Hz.
+
+    Network by network, so that each is compiled once. Blocks for minutes.
+    """
+    (levels, rate_hz), (_, pairs, calls) = how, collect.sources(config)
+    clips = [*(pairs if model.unseen else ()), *calls]
+    names = footage.conditions(levels, config.cache_dir / "recoded")
+    locator = data.Locator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
+    reader, found = _Reader(locator, rate_hz, (*names, *footage.sizes())), []
+    parts = list(model.networks.pieces(np.array([clip.group for clip in clips], str)))
+    for number, (arrays, places) in enumerate(parts, 1):
+        scorer = Scorer(Compiled(arrays, model.networks.takes), calibration, model.frequency)
+        for done, place in enumerate(places):
+            progress(f"windows: network {number} of {len(parts)}", done / len(places))
+            found += list(reader.tracks(clips[place], scorer))
+    return found
+
+
 def _tables(judged: Sequence[windows.Judged]) -> dict[str, Any]:
     resized = {condition.name for condition in footage.sizes()}
     return {
@@ -119,30 +136,17 @@ def _tables(judged: Sequence[windows.Judged]) -> dict[str, Any]:
 
 
 class _Reader(NamedTuple):
-    """How clips are read and judged, whoever scores them."""
+    """How clips are read, whoever scores them."""
 
     locator: data.Locator
-    plan: Plan
+    rate_hz: float
     conditions: tuple[footage.Condition, ...]
 
-    def judge(self, clip: data.Clip, scorer: Scorer) -> Iterator[windows.Judged]:
-        came = footage.read_footage(clip, self.locator, self.plan.rate_hz)
+    def tracks(self, clip: data.Clip, scorer: Scorer) -> Iterator[tuple[windows.Source, windows.Track]]:
+        came = footage.read_footage(clip, self.locator, self.rate_hz)
         for condition in self.conditions if came.shots else ():
             shown = condition.made(came)
             if shown is None:
                 continue
             for label in range(2 if clip.paired else 1):
-                source = windows.Source(label, clip.group, str(clip.path), condition.name)
-                yield from windows.judge(scorer.track(shown, label), source, self.plan.rules)
-
-
-def _judge(
-    model: Model, calibration: Calibration, clips: Sequence[data.Clip], reader: _Reader, progress: Progress
-) -> Iterator[windows.Judged]:
-    """Network by network, so that each is compiled once."""
-    parts = list(model.networks.pieces(np.array([clip.group for clip in clips], str)))
-    for number, (arrays, places) in enumerate(parts, 1):
-        scorer = Scorer(Compiled(arrays, model.networks.takes), calibration, model.frequency)
-        for done, place in enumerate(places):
-            progress(f"windows: network {number} of {len(parts)}", done / len(places))
-            yield from reader.judge(clips[place], scorer)
+                yield windows.Source(label, clip.group, str(clip.path), condition.name), scorer.track(shown, label)
