@@ -51,7 +51,7 @@ def test_it_says_what_a_stream_says(llrs: list[float], expected: str) -> None:
 
 
 @pytest.mark.parametrize(("llr", "weight", "count", "expected"), [
-    (1.0, 1.0, 20, "FAKE"), (1.0, 0.5, 20, "UNCERTAIN"), (-1.0, 1.0, 20, "REAL"), (4.0, 1.0, 2, "UNCERTAIN"),
+    (1.5, 1.0, 20, "FAKE"), (1.5, 0.5, 20, "UNCERTAIN"), (-1.0, 1.0, 20, "REAL"), (4.0, 1.0, 2, "UNCERTAIN"),
     (3.0, 0.0, 20, "UNCERTAIN"),
 ])  # fmt: skip
 def test_it_says_what_a_file_would(llr: float, weight: float, count: int, expected: str) -> None:
