@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 # Nothing of the other is within either crop, nor the seam of a cut-out.
 CLEAR_PX = 350
 # Before they hide each other, faces are sought and followed at the same samples as alone, and boxes are the same; after
-# that single boxes differ by some pixels, and the mean score by little.
+# that single boxes differ by some pixels, and the mean score by little: a face and its swap are seven logits apart.
 SAME_LOGIT = 0.02
-SAME_MEAN_LOGIT = 0.15
+SAME_MEAN_LOGIT = 0.35
 
 
 class ByPosition:
