@@ -96,7 +96,7 @@ def _read(path: Path) -> dict[str, bytes]:
             if len(entries) > _MOST_FILES or sum(entry.file_size for entry in entries) > _MOST_BYTES:
                 raise BundleBroken(f"more than {_MOST_FILES} files, or {_MOST_BYTES // 2**20} MiB")
             return {entry.filename: _content(archive, entry) for entry in entries}
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
         raise BundleBroken(f"the zip cannot be read: {error}") from None
 
 

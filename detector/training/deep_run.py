@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detector.config import Precision
-from detector.engine import compile_cpu
 from detector.training import deep
 from detector.training.appraise import START_FILE
 from detector.training.batches import PairBatches
 from detector.training.evaluate import auc_estimate
 from detector.training.loop import Plan, keep_arrays
 from detector.training.material import Fitted, silent_head
-from detector.xception_graph import build_graph
+from detector.training.serve import served_logits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
 # Full checkpoints of the optimiser are large, and a step takes a second or two.
 _SAVE_EVERY = 100
-_JUDGED_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,12 +106,4 @@ class DeepRun:
         return found
 
     def _logits(self, arrays: Arrays, samples: Samples, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Of the given rows, by the graph that serves."""
-        request = compile_cpu(build_graph(arrays), 2, Precision.AUTO).create_infer_request()
-        logits = np.zeros(len(rows), np.float32)
-        for start in range(0, len(rows), _JUDGED_AT_ONCE):
-            part = rows[start : start + _JUDGED_AT_ONCE]
-            request.infer([np.ascontiguousarray(samples.rgb[part])])
-            logits[start : start + _JUDGED_AT_ONCE] = request.get_output_tensor(0).data
-            self.material.progress("deep: judging", start / len(rows))
-        return logits
+        return served_logits(arrays, samples.rgb, rows, partial(self.material.progress, "deep: judging"))

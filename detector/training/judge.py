@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detector.config import Precision
-from detector.engine import compile_cpu
 from detector.frequency import FrequencyModel, frequency_logit
 from detector.fusion import Calibration, log_likelihood_ratio, prob_fake
 from detector.training import calibrate, evaluate
-from detector.xception_graph import FEATURES, HEAD_BIAS, HEAD_KERNEL, build_graph
+from detector.training.serve import served_logits
+from detector.xception_graph import FEATURES, HEAD_BIAS, HEAD_KERNEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating[Any]]
     Progress = Callable[[str, float], None]
 
-_BATCH = 8
 _ALARMING = (0.5, 0.9)
 
 
@@ -83,15 +82,7 @@ def _unseen(collection: Collection) -> dict[str, Samples]:
 
 
 def _serve(arrays: Mapping[str, NDArray[Any]], samples: Samples, progress: Progress) -> Floats:
-    """(n,) logits by the graph that serves."""
-    request = compile_cpu(build_graph(arrays), 2, Precision.AUTO).create_infer_request()
-    logits = np.zeros(len(samples), dtype=np.float32)
-    for start in range(0, len(samples), _BATCH):
-        part = slice(start, start + _BATCH)
-        request.infer([np.ascontiguousarray(samples.rgb[part])])
-        logits[part] = request.get_output_tensor(0).data
-        progress("judging", start / len(samples))
-    return logits
+    return served_logits(arrays, samples.rgb, np.arange(len(samples)), partial(progress, "judging"))
 
 
 def _frequency(collection: Collection, config: TrainConfig) -> tuple[FrequencyModel | None, dict[str, Floats]]:

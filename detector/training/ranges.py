@@ -9,6 +9,7 @@ import numpy as np
 from detector.config import Precision
 from detector.engine import compile_cpu
 from detector.quantize import quantize
+from detector.training.serve import served_logits
 from detector.xception import layer_pairs
 from detector.xception_graph import Cut, build_graph
 
@@ -37,7 +38,7 @@ def quantized(arrays: Arrays, rgb: Pixels, seed: int, progress: Progress) -> tup
     served = quantize(arrays, _ranges(arrays, rgb, rows, progress))
     if not len(checked):
         return served, float("nan")
-    before, after = (_logits(network, rgb, checked) for network in (arrays, served))
+    before, after = (served_logits(network, rgb, checked) for network in (arrays, served))
     return served, float(np.abs(after - before).mean())
 
 
@@ -51,12 +52,3 @@ def _ranges(arrays: Arrays, rgb: Pixels, rows: NDArray[np.intp], progress: Progr
         for output, name in enumerate(names):
             reached[name].append(request.get_output_tensor(output).data[0].copy())
     return {name: np.quantile(values, _COVERED, axis=0).astype(np.float32) for name, values in reached.items()}
-
-
-def _logits(arrays: Arrays, rgb: Pixels, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-    request = compile_cpu(build_graph(arrays), 2, Precision.AUTO).create_infer_request()
-    logits = np.zeros(len(rows), dtype=np.float32)
-    for index, row in enumerate(rows):
-        request.infer([np.ascontiguousarray(rgb[row : row + 1])])
-        logits[index] = request.get_output_tensor(0).data[0]
-    return logits
