@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from detector.training.fit import train
 from detector.training.head import HeadData, choose_penalty, fit_heads
 from detector.training.loop import Plan, mask_loss
 from detector.training.top import TopPart, build_top, fit_top, load_top, read_top, score_top
+from detector.types import EvidenceStats
 from tests.detector.pictures import network_arrays, portrait, released_weights
 from tests.detector.training_data import eagerly, make_folders, make_pairs
 
@@ -41,6 +43,22 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     root = tmp_path_factory.mktemp("training")
     np.savez(root / "base.npz", **released_weights())
     return TrainConfig(make_folders(root / "data"), root / "base.npz", root / "run", root / "cache")
+
+
+def widens_its_limit(settings: TrainConfig, run: Path, report: dict[str, Any]) -> None:
+    """`deepguard settle` on a run, to what the real halves of its clips reach."""
+    command = ["settle", str(run), str(settings.data_dir), "--cache-dir", str(settings.cache_dir), "--levels", ""]
+    refused = CliRunner().invoke(app, command)
+    assert refused.exit_code != 0
+    assert "never measured" in refused.output
+    narrow = EvidenceStats(-9.0, 9.0, 0.3, 0.5, 1.0, -9.0, 9.0)
+    (run / REPORT_FILE).write_text(json.dumps({**report, "evidence": asdict(narrow)}))
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    after = json.loads((run / REPORT_FILE).read_text())
+    assert -9 < after["evidence"]["mean_real"] < 9
+    assert f"below {after['evidence']['mean_real']:.2f} nats" in done.output
+    assert {**after, "evidence": None} == {**report, "evidence": None}
 
 
 @pytest.mark.slow
@@ -81,6 +99,8 @@ def test_smoke_from_twenty_pictures_and_a_pair_to_a_served_model(
     assert networks.fold_of == {"somebody-0": 0}
     assert all(np.any(fold[bias_of(13)] != other[bias_of(13)]) for other in (networks.whole, networks.start))
     assert np.array_equal(networks.start[bias_of(13)], before[bias_of(13)])
+
+    widens_its_limit(settings, tmp_path / "run", report)
 
 
 def bias_of(block: int) -> str:

@@ -14,10 +14,12 @@ from api.cli import app
 from detector.artefact import read_manifest, write_manifest
 from detector.build import build_finder, build_scorer
 from detector.config import DetectorConfig, default_weights_dir
+from detector.errors import TrainingRefused, WeightsRefused
 from detector.fusion import Calibration
 from detector.preprocess import crop_face
 from detector.training import appraise, corruptions, data, evaluate, footage, trial, window_trial
 from detector.training.config import TrainConfig
+from detector.training.export import REPORT_FILE
 from detector.training.windows import ALL, Floats
 from detector.types import EvidenceStats, NetworkInput
 from detector.xception_graph import HEAD_BIAS
@@ -91,6 +93,16 @@ def test_a_model_is_calibrated_and_evaluated(places: dict[str, Path], monkeypatc
     text = card.read_text()
     assert text.count(manifest.sha256) == 1
     assert text.index("## Limits") < text.index("## What it is")
+
+
+def test_the_card_of_a_run_belongs_to_what_was_exported_from_it(tmp_path: Path) -> None:
+    (tmp_path / REPORT_FILE).write_text("{}")
+    card, shipped = default_weights_dir() / "MODEL_CARD.md", read_manifest(default_weights_dir())
+    assert appraise.manifest_of_card(tmp_path, card, shipped.sha256) == shipped
+    with pytest.raises(TrainingRefused, match="was not made by"):
+        appraise.manifest_of_card(tmp_path, card, "0" * 64)
+    with pytest.raises(WeightsRefused):
+        appraise.manifest_of_card(tmp_path, tmp_path / "CARD.md", shipped.sha256)
 
 
 def test_a_window_is_judged_by_the_network_that_never_saw_it(places: dict[str, Path]) -> None:
