@@ -12,7 +12,7 @@ import typer
 
 from api.errors import LiveKitRefused, SettingsRefused
 from api.extras import with_extra
-from api.settings import load_settings
+from api.settings import Settings, load_settings
 
 
 def livekit(
@@ -25,22 +25,32 @@ def livekit(
 
     Joins hidden and only looks. LIVEKIT_API_KEY and LIVEKIT_API_SECRET are those of the LiveKit server.
     """
-    from api.terminal import run
+    from api.terminal import end, run_and_leave
     from consumers.errors import ConsumerError
+
+    try:
+        settings = _settings()
+    except SettingsRefused as error:
+        end(str(error))
 
     def work() -> None:
         token = sys.stdin.readline().strip() if key_stdin else None
-        _tell(asyncio.run(_moderate(url, room, to, token)))
+        _tell(asyncio.run(_moderate(settings, url, room, to, token)))
 
-    run(work, ConsumerError, LiveKitRefused)
+    run_and_leave(work, ConsumerError, LiveKitRefused)
 
 
-async def _moderate(url: str, room: str, service: str, token: str | None) -> str:
-    """Why it is over. Raises SettingsRefused, RoomRefused, LiveKitRefused."""
+def _settings() -> Settings:
+    """With both credentials. Raises SettingsRefused."""
     settings = load_settings()
-    secret = settings.livekit_api_secret.get_secret_value()
-    if not settings.livekit_api_key or not secret:
+    if not settings.livekit_api_key or not settings.livekit_api_secret.get_secret_value():
         raise SettingsRefused("LIVEKIT_API_KEY and LIVEKIT_API_SECRET have to be set")
+    return settings
+
+
+async def _moderate(settings: Settings, url: str, room: str, service: str, token: str | None) -> str:
+    """Why it is over. Raises SettingsRefused, RoomRefused, LiveKitRefused."""
+    secret = settings.livekit_api_secret.get_secret_value()
     calls, rooms = with_extra("api.livekit_calls", "livekit"), with_extra("consumers.livekit", "livekit")
     rate_hz = calls.pictures_per_s(settings.sample_rate_hz)
     logging.getLogger("livekit").setLevel(logging.CRITICAL)     # its engine's log has tokens; what it means, we tell

@@ -9,12 +9,14 @@ import asyncio
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from livekit import rtc
 
 from api.publish import TICKS, load_clip
+from api.terminal import run_and_leave
 from tests.e2e.peers.libwebrtc_publisher import stopped_by_sigterm
 from tests.e2e.peers.livekit_room import room_token
 
@@ -60,4 +62,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run_and_leave(partial(asyncio.run, main()))
