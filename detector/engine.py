@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino as ov
 
 from detector.artefact import open_arrays, read_manifest
 from detector.config import DetectorConfig, Precision
@@ -13,6 +12,7 @@ from detector.errors import ScorerFailed, UnknownBlob, WeightsRefused
 from detector.explain import heat_maps
 from detector.frequency import frequency_features, frequency_score
 from detector.fusion import UNCALIBRATED, log_likelihood_ratio, prob_fake
+from detector.openvino_runtime import ov
 from detector.preprocess import quality_of, stack_crops
 from detector.types import FaceCrop, FaceScore, ModelInfo
 from detector.xception_graph import build_graph

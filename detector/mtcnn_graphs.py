@@ -12,10 +12,9 @@ import json
 from typing import TYPE_CHECKING
 
 import numpy as np
-import openvino as ov
-from openvino import opset13 as ops
 
 from detector.errors import WeightsRefused
+from detector.openvino_runtime import ops, ov
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import openvino as ov
 
 from detector import geometry, pyramid
+from detector.openvino_runtime import ov
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

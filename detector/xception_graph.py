@@ -12,10 +12,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino as ov
-from openvino import opset13 as ops
 
 from detector.errors import UnknownBlob
+from detector.openvino_runtime import ops, ov
 from detector.quantize import LEVELS
 from detector.types import NetworkInput, Padding
 
