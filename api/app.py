@@ -16,36 +16,49 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
-from api import health, jobs, live, metrics, policy, rest, sse, starting, streams, timeline, whip
-from api.auth import KeyRing
-from api.cache import VerdictCache
-from api.compat import APP_NAME
-from api.compose import files_at_once, running_service
-from api.context import AppContext
-from api.following import running_gateway
-from api.guard import BodyLimit, HostAndOrigin, RequestLog
-from api.health import LoopWatch
-from api.ice_servers import IceServers
-from api.incidents import routes as incident_routes
-from api.incidents import webhook_routes
+from api.gateway import running_gateway
+from api.http.auth import KeyRing
+from api.http.error_responses import install_error_handlers
+from api.http.loop_lag import LoopWatch
+from api.http.middleware import BodyLimit, HostAndOrigin, RequestLog
+from api.http.rate_limit import Limiter
 from api.incidents.config import incident_config
-from api.incidents.running import kept_alarms, running_incidents
-from api.jobs import JobTable
-from api.judging import Judging
-from api.limits import Limiter
-from api.peers import Peers, PeersConfig
-from api.problems import install_error_handlers
-from api.pull.dial import Dialer
-from api.pull.policy import PullPolicy
-from api.pull.puller import PullConfig
-from api.pull.pulls import Pulls, PullsConfig
-from api.rtc_hardening import Network
-from api.settings import Settings
-from api.sources import Sources, SourcesConfig
-from api.uploads import FORM_OVERHEAD_BYTES, Spool
+from api.incidents.lifecycle import kept_alarms, running_incidents
+from api.ingest.aiortc_patches import Network
+from api.ingest.pull.dialer import Dialer
+from api.ingest.pull.puller import PullConfig
+from api.ingest.pull.pulls import Pulls, PullsConfig
+from api.ingest.pull.url_policy import PullPolicy
+from api.ingest.rtp_receivers import Sources, SourcesConfig
+from api.ingest.whip.config import PeersConfig
+from api.ingest.whip.ice_servers import IceServers
+from api.ingest.whip.sessions import Peers
+from api.routes import (
+    alarm_policy,
+    events_sse,
+    events_websocket,
+    files,
+    jobs,
+    metrics,
+    probes,
+    start_stream,
+    streams,
+    timeline,
+    webhooks,
+    whip,
+)
+from api.routes import incidents as incident_routes
+from api.routes.context import AppContext
+from api.routes.legacy_answers import APP_NAME
+from api.settings.base import Settings
+from api.settings.factories import files_at_once, running_service
+from api.uploads.file_jobs import Judging
+from api.uploads.jobs import JobTable
+from api.uploads.spool import FORM_OVERHEAD_BYTES, Spool
+from api.uploads.verdict_cache import VerdictCache
 from api.version import VERSION
-from stream.bus import Bus
-from stream.service import StreamService
+from stream.event_bus import Bus
+from stream.stream_service import StreamService
 
 log = structlog.get_logger(__name__)
 
@@ -84,8 +97,9 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
     app.state.context = context
     install_error_handlers(app)
     for module in (
-        rest, jobs, starting, streams, timeline, sse, policy, whip, health, live, metrics, incident_routes,
-        webhook_routes,
+        files, jobs, start_stream, streams, timeline, events_sse, alarm_policy, whip, probes, events_websocket, metrics,
+        incident_routes,
+        webhooks,
     ):
         app.include_router(module.router)
     app.include_router(page)
@@ -173,10 +187,10 @@ def sources_config(settings: Settings) -> SourcesConfig:
 def pulls_config(settings: Settings) -> PullsConfig:
     """The part of the settings that concerns streams that are fetched."""
     networks = tuple(ip_network(network) for network in settings.pull_networks)
-    policy = PullPolicy(frozenset(settings.pull_schemes), settings.pull_hosts, networks)
+    alarm_policy = PullPolicy(frozenset(settings.pull_schemes), settings.pull_hosts, networks)
     loopback = any(network.is_loopback for network in networks)
     return PullsConfig(
-        settings.max_streams, Dialer(policy), PullConfig(retry_s=settings.pull_retry_s),
+        settings.max_streams, Dialer(alarm_policy), PullConfig(retry_s=settings.pull_retry_s),
         Network(loopback, settings.udp_ports),
     )
 

@@ -1,4 +1,4 @@
-"""What the network face refuses. `api.problems` makes JSON of it.
+"""What the network face refuses. `api.http.error_responses` makes JSON of it.
 
 ApiError                  `status`, `code`, `message`, perhaps `retry_after_s`
 ├── Unauthorized          401: a key is needed and none of ours was sent

@@ -1,4 +1,5 @@
-"""A message broker as the rest of the package sees it. Implemented by `consumers.kafka` and `consumers.memory`.
+"""A message broker as the rest of the package sees it. Implemented by `consumers.kafka.broker` and
+`tests.memory_broker.broker`.
 
 Everything is used from one event loop. Partitions are chosen by the key (murmur2, as Java's client does) unless given.
 """

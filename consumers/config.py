@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from consumers.places import ClaimConfig
+from consumers.url_allowlist import ClaimConfig
 from stream.config import StreamConfig
 
 

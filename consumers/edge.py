@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING
 import structlog
 
 from consumers.broker import Message
-from consumers.contract import ContentType, EndOfStream, Media, Stamp, encode
 from consumers.errors import BrokerRefused, BrokerUnreachable, RecordTooLarge
-from consumers.outgoing import Outgoing
+from consumers.media_contract import ContentType, EndOfStream, Media, Stamp, encode
+from consumers.retrying_writer import Outgoing
 from stream.events import StreamEnded, StreamStarted, Verdict
 from stream.types import Codec, DropCause, FrameCounts
 
 if TYPE_CHECKING:
     from consumers.broker import Broker, Writer
-    from consumers.contract import Item
+    from consumers.media_contract import Item
     from stream.events import Event
-    from stream.ipc import OpenStream
-    from stream.seams import StreamSink
+    from stream.protocols import StreamSink
     from stream.types import MediaUnit
+    from stream.worker_messages import OpenStream
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ _CONTENT = {
 
 
 class Edge:
-    """A `stream.seams.Elsewhere`. Connects when the first stream comes; close it when all have ended.
+    """A `stream.protocols.Elsewhere`. Connects when the first stream comes; close it when all have ended.
 
     No verdict is told here, since it would say that there was nothing to see. `is_followed`: starts and ends come back
     from the consumers, too.
@@ -91,7 +91,8 @@ class Edge:
 
 
 class EdgeFeed:
-    """A `stream.seams.WorkerFeed` whose worker is a topic. Decodes nothing, so that all but `received` and `dropped` of
+    """A `stream.protocols.WorkerFeed` whose worker is a topic. Decodes nothing, so that all but `received` and
+    `dropped` of
     its counts is 0, and nothing is ever overdue."""
 
     waiting = 0

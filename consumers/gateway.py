@@ -14,8 +14,8 @@ import structlog
 
 from consumers.broker import Place
 from consumers.errors import ConsumerError
-from consumers.following import Following
-from stream import wire
+from consumers.verdict_feed import Following
+from stream import event_encoding
 from stream.events import StreamEnded, Verdict
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Gateway:
     def _decoded(self, record: Record) -> Event | None:
         """None for a tombstone, and for what is none of ours."""
         try:
-            return None if record.value is None else wire.decode(record.value)
+            return None if record.value is None else event_encoding.decode(record.value)
         except (msgspec.DecodeError, UnicodeDecodeError):
             self.skipped += 1
             return None

@@ -21,7 +21,7 @@ import structlog
 from livekit import rtc
 
 from consumers.errors import RoomRefused
-from stream.encode import Planes
+from stream.still_encoder import Planes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

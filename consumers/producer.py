@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from consumers.broker import Message
-from consumers.contract import EndOfStream, Media, Stamp, encode
 from consumers.errors import BrokerUnreachable
-from consumers.pieces import TIMEBASE, pieces
+from consumers.media_contract import EndOfStream, Media, Stamp, encode
+from consumers.segmenter import TIMEBASE, pieces
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from consumers.broker import Writer
-    from consumers.contract import Item
-    from consumers.pieces import Cut, Piece
+    from consumers.media_contract import Item
+    from consumers.segmenter import Cut, Piece
 
 _BACKOFF_S = (0.25, 5.0)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from detector import geometry, pyramid
+from detector import geometry, image_pyramid
 from detector.openvino_runtime import ov
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def refined(boxes: Floats, offsets: Floats) -> Floats:
     return moved
 
 
-def _odd_edges(canvas: Picture, level: pyramid.Level) -> list[tuple[Picture, Picture]]:
+def _odd_edges(canvas: Picture, level: image_pyramid.Level) -> list[tuple[Picture, Picture]]:
     """(beyond, last) lines of the canvas for each odd side of a level.
 
     Alone, an odd side ends in a pooling window that is half empty; on the canvas the other half sees one line beyond
@@ -152,13 +152,13 @@ def _odd_edges(canvas: Picture, level: pyramid.Level) -> list[tuple[Picture, Pic
 class Proposer:
     """P-Net over all levels of one copy size in one run."""
 
-    def __init__(self, levels: Sequence[pyramid.Level], runner: Runner, config: MtcnnConfig) -> None:
+    def __init__(self, levels: Sequence[image_pyramid.Level], runner: Runner, config: MtcnnConfig) -> None:
         self._levels, self._runner, self._config = levels, runner, config
         canvas = runner.rgb[0]
         self._views = [canvas[level.top : level.bottom, level.left : level.right] for level in levels]
         self._edges = [edge for level in levels for edge in _odd_edges(canvas, level)]
         rows, columns = runner.run()[0].shape[1:3]
-        self._owner = pyramid.cell_levels(levels, rows, columns).reshape(-1)
+        self._owner = image_pyramid.cell_levels(levels, rows, columns).reshape(-1)
         self._columns = columns
         self._least_log_odds = math.log(config.pnet_threshold / (1 - config.pnet_threshold))
         self._corners = np.array([(level.left, level.top) for level in levels], dtype=np.float32)
@@ -180,7 +180,7 @@ class Proposer:
         """Draws all levels onto the canvas."""
         halves = [picture]
         for view, level in zip(self._views, self._levels, strict=True):
-            count, bilinear = pyramid.halvings(level.scale)
+            count, bilinear = image_pyramid.halvings(level.scale)
             while len(halves) <= count:
                 height, width = halves[-1].shape[:2]
                 halves.append(shrunk(halves[-1], (width // 2, height // 2)))
@@ -192,8 +192,8 @@ class Proposer:
     def _boxes(self, cells: NDArray[np.intp], owner: NDArray[np.int8], offsets: Floats) -> Floats:
         row, column = np.divmod(cells, self._columns)
         # The published offsets count from a cell's second pixel to its end.
-        side = pyramid.CELL_PX - 1
-        corner = np.stack([column, row], axis=1) * pyramid.STRIDE_PX - self._corners[owner] + 1
+        side = image_pyramid.CELL_PX - 1
+        corner = np.stack([column, row], axis=1) * image_pyramid.STRIDE_PX - self._corners[owner] + 1
         square = np.concatenate([corner, corner + side], axis=1)
         boxes: Floats = ((square + offsets * side) / self._scales[owner]).astype(np.float32)
         return boxes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from stream.ladder import LadderConfig
+from stream.load_controller import LadderConfig
 
 
 @dataclass(frozen=True, slots=True)

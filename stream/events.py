@@ -1,4 +1,5 @@
-"""The one versioned family of events; `stream.wire` is their only encoder, `docs/contracts/events.md` tells them."""
+"""The one versioned family of events; `stream.event_encoding` is their only encoder, `docs/contracts/events.md`
+tells them."""
 
 from __future__ import annotations
 

@@ -120,7 +120,8 @@ class Pictures(msgspec.Struct, frozen=True, kw_only=True):
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker learnt at one sampled instant.
 
-    `cell` is the sampling-grid cell that the frame fills and `pace` how densely was sampled (see `stream.sampler`);
+    `cell` is the sampling-grid cell that the frame fills and `pace` how densely was sampled (see
+    `stream.frame_sampler`);
     `frame_number` counts decoded frames of the epoch from 0. `unscored` names why no face has a score ("no_model",
     "scorer_failed"), or is "".
     `preview_jpeg` is a small copy of the frame for people to look at, or None; `pictures` are there now and then while
@@ -149,7 +150,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 class FrameCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Cumulative counts of one epoch. `received` counts media units, `dropped` is by cause and never shrinks.
 
-    `skipped` are units that the sampling does not need, of temporal layers above (`stream.layers`): no loss.
+    `skipped` are units that the sampling does not need, of temporal layers above (`stream.temporal_layers`): no loss.
     """
 
     received: int = 0

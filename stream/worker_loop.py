@@ -12,10 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stream.analyse import Sample
-from stream.filejob import FileJob, JobTools
-from stream.inhand import stream_name
-from stream.ipc import (
+from stream.crash_marker import stream_name
+from stream.file_job import FileJob, JobTools
+from stream.frame_analyser import Sample
+from stream.live_lane import CREDITS_EVERY_S, HOLD_S, Lane
+from stream.lossless_lane import KeepingLane
+from stream.preview_pictures import Darkroom
+from stream.process_sandbox import return_memory
+from stream.types import DropCause, Observation
+from stream.worker_messages import (
     CancelJob,
     CloseStream,
     Consumed,
@@ -28,23 +33,18 @@ from stream.ipc import (
     StreamClosed,
     StreamFailed,
 )
-from stream.keeping import KeepingLane
-from stream.lane import CREDITS_EVERY_S, HOLD_S, Lane
-from stream.pictures import Darkroom
-from stream.sandbox import return_memory
-from stream.types import DropCause, Observation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from stream.analyse import Analyser, Examined
-    from stream.channel import WorkerChannel
-    from stream.inbox import Inbox
-    from stream.inhand import InHand
-    from stream.ipc import ToWorker
-    from stream.lane import LaneSample
-    from stream.pool_config import WorkerSettings
+    from stream.crash_marker import InHand
+    from stream.frame_analyser import Analyser, Examined
+    from stream.live_lane import LaneSample
     from stream.types import Pictures
+    from stream.worker_channel import WorkerChannel
+    from stream.worker_inbox import Inbox
+    from stream.worker_messages import ToWorker
+    from stream.worker_pool_config import WorkerSettings
 
 DECODE_BUDGET_S = 0.01
 SAMPLES_PER_ROUND = 4       # the gain of a larger batch is small, and whoever is in it waits for the others

@@ -16,8 +16,8 @@ from api.bench.options import AGE_BAR_MS, RATE_HZ, SAMPLING_BAR
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from api.bench.reports import Sent
-    from api.bench.watch import Arrival
+    from api.bench.publisher_messages import Sent
+    from api.bench.verdict_watch import Arrival
     from stream.types import FrameCounts
 
 

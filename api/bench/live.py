@@ -12,20 +12,20 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from api.bench.children import run_json, serving
-from api.bench.clips import ensure_clip
-from api.bench.naive import NaiveResult
-from api.bench.report import Outcome, as_json, as_table
-from api.bench.run import Load, Run, run_calls
-from api.bench.search import find_largest
-from api.bench.usage import machine_facts
+from api.bench.capacity_search import find_largest
+from api.bench.cpu_usage import machine_facts
+from api.bench.live_baseline import NaiveResult
+from api.bench.live_run import Load, Run, run_calls
+from api.bench.processes import run_json, serving
+from api.bench.result_table import Outcome, as_json, as_table
+from api.bench.sample_clips import ensure_clip
 from api.errors import BenchFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from api.bench.live_run import Progress as Telling
     from api.bench.options import LiveBenchOptions
-    from api.bench.run import Progress as Telling
 
 CACHE = Path("build") / "bench"
 _NAIVE_START_S, _NAIVE_PLAYS = 180.0, 16
@@ -68,7 +68,7 @@ async def _bench(options: LiveBenchOptions, telling: Telling) -> Outcome:
 async def _naive(clip: Path, seconds: float, telling: Telling) -> NaiveResult:
     telling.step("measuring the plain design", 0, 1)
     limit_s = _NAIVE_START_S + _NAIVE_PLAYS * seconds
-    out = await run_json("api.bench.naive", str(clip), f"{seconds:g}", timeout_s=limit_s)
+    out = await run_json("api.bench.live_baseline", str(clip), f"{seconds:g}", timeout_s=limit_s)
     telling.step("measuring the plain design", 1, 1)
     return msgspec.json.decode(out, type=NaiveResult)
 

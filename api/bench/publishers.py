@@ -2,7 +2,8 @@
 
     python -m api.bench.publishers WHIP_URL CLIP --prefix NAME --calls N
 
-Says on standard output (see `api.bench.reports`) when each call sends; ends when standard input closes, with what was
+Says on standard output (see `api.bench.publisher_messages`) when each call sends; ends when standard input closes,
+with what was
 sent and when.
 """
 
@@ -18,10 +19,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from api.bench import reports
-from api.bench.reports import Lost, Refused, Report, Sending, Sent
+from api.bench import publisher_messages
+from api.bench.publisher_messages import Lost, Refused, Report, Sending, Sent
+from api.clients.whip import Clip, ClipTrack, PublishOptions, PublishStats, load_clip, publish_track
 from api.errors import PublishFailed
-from api.publish import Clip, ClipTrack, PublishOptions, PublishStats, load_clip, publish_track
 
 if TYPE_CHECKING:
     import av
@@ -130,7 +131,7 @@ class Calls:
 
 
 def _say(report: Report) -> None:
-    sys.stdout.buffer.write(reports.encode(report) + b"\n")
+    sys.stdout.buffer.write(publisher_messages.encode(report) + b"\n")
     sys.stdout.buffer.flush()
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from api.settings import Settings
-from consumers.webhook import WebhookTarget
+from api.incidents.webhook_sender import WebhookTarget
+from api.settings.base import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from stream.errors import ServiceFull, StreamUnknown
 from stream.events import Label, Reason, StreamStarted, Verdict
-from stream.session import StreamSpec
+from stream.stream_session import StreamSpec
 from stream.types import Codec, EndReason, FrameCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stream.session import Session
+    from stream.stream_session import Session
     from tests.api.rig import Rig
 
 ADMITTED_S = 20.0

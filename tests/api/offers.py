@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from api.auth import Caller
-from api.peer import Offer
+from api.http.auth import Caller
+from api.ingest.whip.session import Offer
 
 LOCAL = Caller("127.0.0.1", "")
 FINGERPRINT = "sha-256 " + ":".join(f"{n:02X}" for n in range(32))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 
-from api.ice_servers import IceServers
-from api.peers import PeersConfig
+from api.ingest.whip.config import PeersConfig
+from api.ingest.whip.ice_servers import IceServers
 from tests.api.offers import BROWSER, BROWSER_VIDEO_ONLY, MALFORMED, PASSWORD, UFRAG, UNACCEPTABLE
 from tests.api.publisher import publishing
 from tests.api.whip_rig import Rig, until, whip_rig

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 
 from api.app import running_context
-from api.compose import running_service
-from api.connections import GuardedProtocol
-from api.server import listening_socket, url_of
-from api.serving import make_server
-from api.settings import Settings
-from stream.bus import Bus
+from api.asgi_server import make_server
+from api.http.h11_protocol import GuardedProtocol
+from api.launcher import listening_socket, url_of
+from api.settings.base import Settings
+from api.settings.factories import running_service
+from stream.event_bus import Bus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from api.context import AppContext
-    from api.serving import Server
+    from api.asgi_server import Server
+    from api.routes.context import AppContext
 
 Result = TypeVar("Result")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from api.app import peers_config
-from api.settings import Settings
+from api.settings.base import Settings
 
 if TYPE_CHECKING:
     import httpx

@@ -17,7 +17,7 @@ import pytest
 from tests.api.forms import BOUNDARY, CONTENT_TYPE, form, part
 from tests.api.raw import connect, exchange, read_to_end, send
 from tests.api.rig import Rig, running_rig
-from tests.api.test_rest import PORTRAIT, post, until
+from tests.api.routes.test_files import PORTRAIT, post, until
 from tests.stream.hostile import JUDGED, corpus, mutations
 from tests.synthetic import picture
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from api import live
-from api.connections import Patience
-from api.schemas import ImageAnswer, LimitsAnswer, ReadyAnswer, VideoAnswer
-from api.uploads import PICTURE_EXTENSIONS, VIDEO_EXTENSIONS
-from stream.bus import HISTORY_EVENTS, QUEUE_EVENTS
+from api.http.h11_protocol import Patience
+from api.routes import events_websocket
+from api.routes.schemas import ImageAnswer, LimitsAnswer, ReadyAnswer, VideoAnswer
+from api.uploads.spool import PICTURE_EXTENSIONS, VIDEO_EXTENSIONS
+from stream.event_bus import HISTORY_EVENTS, QUEUE_EVENTS
 
 CONTRACTS = Path(__file__).resolve().parents[2] / "docs" / "contracts"
 REST = (CONTRACTS / "rest.md").read_text()
@@ -24,7 +24,7 @@ def test_every_field_is_told(shape: type[ImageAnswer]) -> None:
 
 
 def test_every_code_that_the_package_refuses_with_is_told() -> None:
-    sources = "".join(path.read_text() for path in Path(live.__file__).parent.glob("*.py"))
+    sources = "".join(path.read_text() for path in Path(events_websocket.__file__).parent.glob("*.py"))
     codes = set(re.findall(r'(?:UploadRefused\(\d+, |Busy\(|NotFound\(|OriginRefused\()"([a-z_]+)"', sources))
     elsewhere = {"sessions_full", "sessions_pending", "session_unknown", "job_unknown", "no_ports"}
     assert {code for code in codes - elsewhere if f"`{code}`" not in REST + WEBSOCKET} <= {"client_gone"}
@@ -40,10 +40,19 @@ def test_limits_are_told() -> None:
 
 def test_numbers_of_the_socket_are_told() -> None:
     for number in (
-        f"every {live.HEARTBEAT_S} s", f"within {live.SUBSCRIBE_WITHIN_S:.0f} s", f"within {live.SEND_WITHIN_S:.0f} s",
-        f"at most {live.MAX_MESSAGE_BYTES // 1024} KiB", f"{live.MAX_WATCHERS} watchers", f"{QUEUE_EVENTS} waited",
+        f"every {events_websocket.HEARTBEAT_S} s",
+        f"within {events_websocket.SUBSCRIBE_WITHIN_S:.0f} s",
+        f"within {events_websocket.SEND_WITHIN_S:.0f} s",
+        f"at most {events_websocket.MAX_MESSAGE_BYTES // 1024} KiB",
+        f"{events_websocket.MAX_WATCHERS} watchers",
+        f"{QUEUE_EVENTS} waited",
         f"{HISTORY_EVENTS} events",
     ):
         assert number in WEBSOCKET
-    for code in (live.GOING_AWAY, live.BAD_MESSAGE, live.UNAUTHORIZED, live.TOO_SLOW):
+    for code in (
+        events_websocket.GOING_AWAY,
+        events_websocket.BAD_MESSAGE,
+        events_websocket.UNAUTHORIZED,
+        events_websocket.TOO_SLOW,
+    ):
         assert f"| {code} |" in WEBSOCKET

@@ -11,9 +11,9 @@ import uvicorn
 from kosoku import FailureError, run_fuzzingclient
 from kosoku._kosoku import Behavior
 
-from api.server import listening_socket
-from api.serving import config_of
-from api.settings import Settings
+from api.asgi_server import config_of
+from api.launcher import listening_socket
+from api.settings.base import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stream.events import FaceVerdict, Label, Reason
-from stream.judge import FileVerdict, FramePrediction
+from stream.file_verdict import FileVerdict, FramePrediction
 from stream.types import ModelRef, Quality
 
 MODEL = ModelRef(name="deepguard-xception", version="1.2.3", sha256="ab" * 32)

@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import uvicorn
 from fastapi import FastAPI
 
-from api.auth import KeyRing
-from api.limits import Limiter
-from api.peers import Peers, PeersConfig
-from api.problems import install_error_handlers
-from api.whip import router
+from api.http.auth import KeyRing
+from api.http.error_responses import install_error_handlers
+from api.http.rate_limit import Limiter
+from api.ingest.whip.config import PeersConfig
+from api.ingest.whip.sessions import Peers
+from api.routes.whip import router
 from stream.errors import ServiceDraining, ServiceFull, StreamExists
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from stream.layers import Layer
-    from stream.seams import SourceControl
-    from stream.session import StreamSpec
+    from stream.protocols import SourceControl
+    from stream.stream_session import StreamSpec
+    from stream.temporal_layers import Layer
     from stream.types import DropCause, EndReason
 
 

@@ -11,15 +11,15 @@ import cv2
 import numpy as np
 
 from consumers.broker import Message
-from consumers.contract import ContentType, EndOfStream, Item, Media, Stamp, encode
-from consumers.pieces import TIMEBASE, pieces
+from consumers.media_contract import ContentType, EndOfStream, Item, Media, Stamp, encode
+from consumers.segmenter import TIMEBASE, pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from consumers.pieces import Cut
+    from consumers.segmenter import Cut
 
 EPOCH = 1_700_000_000
 STEPS = 16

@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 
 from consumers.broker import Message, Place
 from consumers.config import ConsumeConfig, Topics
-from consumers.consume import Consumer
-from consumers.memory import MemoryBroker
-from consumers.verdicts import RepeatFilter, state_of
-from stream import wire
+from consumers.consumer import Consumer
+from consumers.verdict_records import RepeatFilter, state_of
+from stream import event_encoding
 from stream.events import Verdict
-from stream.pool import PoolConfig
+from stream.worker_pool import PoolConfig
 from tests.consumers.media import record
+from tests.memory_broker.broker import MemoryBroker
 from tests.stream.sinks import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from consumers.broker import Headers, Record
-    from consumers.contract import Item
-    from consumers.desk import Alarms
-    from consumers.verdicts import State
-    from stream.seams import Workers
+    from consumers.consumer_context import Alarms
+    from consumers.media_contract import Item
+    from consumers.verdict_records import State
+    from stream.protocols import Workers
 
 PARTITIONS = 2
 TOPICS = Topics()
@@ -62,7 +62,7 @@ class Ground:
         ]
 
     def verdicts(self, stream: str | None = None) -> list[Verdict]:
-        found = [wire.decode(row.value or b"") for row in self.records(TOPICS.verdicts)]
+        found = [event_encoding.decode(row.value or b"") for row in self.records(TOPICS.verdicts)]
         return [v for v in found if isinstance(v, Verdict) and stream in (None, v.stream)]
 
     def states(self) -> dict[str, State | None]:

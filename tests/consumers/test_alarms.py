@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stream.incident import AlarmOver, Case
-from stream.replay import differences
+from stream.incident_case import AlarmOver, Case
+from stream.incident_replay import differences
 from stream.types import CloseReason
 from tests.consumers.rig import Ground, consuming, finished, once
 from tests.consumers.test_flow import whole
 from tests.consumers.workers import PayloadWorkers
 
 if TYPE_CHECKING:
-    from stream.incident import AlarmChange
+    from stream.incident_case import AlarmChange
 
 FRAMES = 120
 

@@ -15,9 +15,10 @@ import msgspec
 import pytest
 import yaml
 
-from api.settings import Settings
+from api.settings.base import Settings
 from consumers.broker import Place, Record
-from consumers.contract import (
+from consumers.dead_letters import Cause, dead_letter
+from consumers.media_contract import (
     KIND_OF,
     STREAM_ID,
     TYPE_PREFIX,
@@ -30,8 +31,7 @@ from consumers.contract import (
     Stamp,
     encode,
 )
-from consumers.dlq import Cause, dead_letter
-from consumers.verdicts import state_message, verdict_message
+from consumers.verdict_records import state_message, verdict_message
 from stream.events import Event
 from tests.consumers.verdicts_support import ended, verdict
 

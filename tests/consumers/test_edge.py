@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from consumers.broker import Place
-from consumers.contract import EndOfStream, Item, Media, parse
 from consumers.edge import QUEUE_UNITS, Edge
-from consumers.kafka import KafkaBroker
-from consumers.kafka_config import KafkaConfig, Security
-from consumers.memory import MemoryBroker
+from consumers.kafka.broker import KafkaBroker
+from consumers.kafka.config import KafkaConfig, Security
+from consumers.media_contract import EndOfStream, Item, Media, parse
 from stream.events import StreamGap
-from stream.ipc import OpenStream
 from stream.types import Codec, MediaUnit
+from stream.worker_messages import OpenStream
 from tests.consumers.verdicts_support import ended, verdict
+from tests.memory_broker.broker import MemoryBroker
 from tests.stream.sinks import Recorder, until
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.consume import Consumer
-from consumers.contract import ClaimCheck, EndOfStream, Item, Media, Stamp
+from consumers.consumer import Consumer
 from consumers.errors import BrokerRefused
-from consumers.memory import MemoryBroker
-from consumers.suspects import TRIES
+from consumers.media_contract import ClaimCheck, EndOfStream, Item, Media, Stamp
+from consumers.poison_pills import TRIES
 from stream.events import StreamEnded, Verdict
 from stream.types import EndReason
 from tests.consumers.media import EPOCH, frame
 from tests.consumers.rig import CONFIG, Ground, consuming, finished, once
 from tests.consumers.workers import BAD, CRASH, PayloadWorkers
+from tests.memory_broker.broker import MemoryBroker
 from tests.stream.sinks import until
 
 if TYPE_CHECKING:

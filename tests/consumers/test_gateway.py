@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from consumers.broker import Message
 from consumers.config import Topics
 from consumers.gateway import REPLAY_S, Gateway
-from consumers.memory import MemoryBroker
-from consumers.verdicts import state_message, tombstone, verdict_message
+from consumers.verdict_records import state_message, tombstone, verdict_message
 from stream.events import StreamEnded, StreamStarted, Verdict
 from tests.consumers.verdicts_support import ended, verdict
+from tests.memory_broker.broker import MemoryBroker
 from tests.stream.sinks import until
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 
 from consumers.errors import RoomRefused
 from consumers.livekit import Picture, RoomOrder, RoomTrack, RoomTracks, TrackOver, explain, join_token
-from stream.encode import Planes
+from stream.still_encoder import Planes
 
 ORDER = RoomOrder("wss://sfu.example.com", "standup", "key", "a-secret-that-is-long-enough-for-hs256")
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumers.broker import Place
-from consumers.contract import EndOfStream, Item, Media, parse
 from consumers.errors import RecordTooLarge, SourceUnreadable
-from consumers.form import Form
-from consumers.memory import MemoryBroker
-from consumers.pieces import Cut
+from consumers.media_contract import EndOfStream, Item, Media, parse
 from consumers.producer import Progress, Publication, produce
+from consumers.record_form import Form
+from consumers.segmenter import Cut
+from tests.memory_broker.broker import MemoryBroker
 from tests.synthetic import Clip, video
 
 if TYPE_CHECKING:

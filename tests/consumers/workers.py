@@ -6,15 +6,15 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from stream.pool_config import PoolStatus
-from stream.sampler import Grid, Sampler
+from stream.frame_sampler import Grid, Sampler
 from stream.types import DropCause, FrameCounts, ModelRef, Observation
+from stream.worker_pool_config import PoolStatus
 from tests.stream.observations import EVIDENCE, face
 
 if TYPE_CHECKING:
-    from stream.ipc import OpenStream
-    from stream.seams import StreamSink
+    from stream.protocols import StreamSink
     from stream.types import MediaUnit
+    from stream.worker_messages import OpenStream
 
 CRASH, BAD = b"crash", b"bad"
 CLOSING_S = 0.01
@@ -97,7 +97,7 @@ class PayloadFeed:
 
 
 class PayloadWorkers:
-    """A `stream.seams.Workers`. While `are_stuck`, nothing is used up."""
+    """A `stream.protocols.Workers`. While `are_stuck`, nothing is used up."""
 
     def __init__(self) -> None:
         self.feeds: set[PayloadFeed] = set()

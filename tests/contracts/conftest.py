@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.kafka import KafkaBroker
-from consumers.memory import MemoryBroker
+from consumers.kafka.broker import KafkaBroker
+from tests.memory_broker.broker import MemoryBroker
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from detector.arrays import write_arrays
-from detector.artefact import Manifest, sha256_of, write_manifest
+from detector.array_file import write_arrays
 from detector.frequency import FEATURE_COUNT, FrequencyModel
 from detector.fusion import Calibration
-from detector.training.data import Face
+from detector.model_artifact import Manifest, sha256_of, write_manifest
+from detector.training.data.datasets import Face
 from detector.types import DetectedFace, FaceBox
-from detector.xception import fold, layer_pairs
-from detector.xception_graph import HEAD_BIAS, HEAD_KERNEL
+from detector.xception_keras import fold, layer_pairs
+from detector.xception_openvino import HEAD_BIAS, HEAD_KERNEL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from detector import geometry
-from detector.faces import Mtcnn, MtcnnConfig
+from detector.mtcnn_finder import Mtcnn, MtcnnConfig
 from tests.detector.parity_pictures import CHECKOUT, data_folder, pictures
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import av
 import cv2
 import numpy as np
 
-from detector.training.data import read_rgb
+from detector.training.data.datasets import read_rgb
 from tests.detector.pictures import MEDIA
 
 if TYPE_CHECKING:

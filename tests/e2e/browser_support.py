@@ -192,7 +192,7 @@ def published(service: Service, stream_id: str, sample: bool = True) -> Iterator
 
 
 def _sender(service: Service, stream_id: str, sample: bool) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "api.publish", f"{service.url}/whip/{stream_id}", str(SAMPLE_CALL)]
+    command = [sys.executable, "-m", "api.clients.whip", f"{service.url}/whip/{stream_id}", str(SAMPLE_CALL)]
     with service.log.open("ab") as log:
         sender = subprocess.Popen(
             [*command, "--token-stdin", *(["--sample"] if sample else [])], cwd=ROOT, env=_clean_environment({}),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from api import cli
-from consumers import partition
+from api.cli import main
+from consumers import partition_consumer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +18,6 @@ def newest(next_offset: int, holds: Iterable[int | None]) -> int:
 
 
 if __name__ == "__main__":
-    partition.committable = newest
+    partition_consumer.committable = newest
     sys.argv[1:] = ["consume"]
-    cli.main()
+    main.main()

@@ -1,6 +1,7 @@
 """A camera that shows a fake face: one that the shipped model tells, made by the project's own blending.
 
-A portrait's face is blended into itself with other statistics (`detector.training.blend`), as training does it. Which
+A portrait's face is blended into itself with other statistics (`detector.training.data.face_blending`), as training
+does it. Which
 of the many blends that it can make is decided by one seed, chosen among those that the model is sure of, so that an
 alarm comes within seconds. Nothing about the alarm itself is arranged: it has to come the whole way.
 """
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from detector.build import build_finder
 from detector.config import DetectorConfig
-from detector.training import blend
-from detector.training.data import Face
+from detector.factory import build_finder
+from detector.training.data import face_blending
+from detector.training.data.datasets import Face
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,7 @@ def fake_portrait(portrait: Path, face_px: float = 170.0, seed: tuple[int, int] 
     rgb = np.ascontiguousarray(cv2.imread(str(portrait))[:, :, ::-1])
     factor = face_px / finder.find(rgb)[0].box.width
     rgb = np.ascontiguousarray(cv2.resize(rgb, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
-    pair = blend.self_blend(np.random.default_rng(seed), Face(rgb, finder.find(rgb)[0], "one"))
+    pair = face_blending.self_blend(np.random.default_rng(seed), Face(rgb, finder.find(rgb)[0], "one"))
     return Face(pair.fake, pair.face, "one")
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from consumers.config import Topics
-from consumers.kafka import KafkaBroker
-from consumers.verdicts import state_of
-from stream import wire
+from consumers.kafka.broker import KafkaBroker
+from consumers.verdict_records import state_of
+from stream import event_encoding
 from stream.events import StreamEnded, Verdict
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Course:
             await reader.close()
         count = sum(ends.values())
         records = await self.follow(self.topics.verdicts, lambda found: len(found) >= count, 60)
-        decoded = [wire.decode(record.value or b"") for record in records]
+        decoded = [event_encoding.decode(record.value or b"") for record in records]
         return [event for event in decoded if isinstance(event, Verdict)]
 
 

@@ -25,14 +25,14 @@ from stream.events import (
     TrackSums,
     Verdict,
 )
-from stream.session import StreamSpec
+from stream.stream_session import StreamSpec
 from stream.types import Codec, EndReason, FrameCounts, Quality
 from tests.api.calls import Peer, admitted
 from tests.e2e.browser_support import SAMPLE_CALL
 
 if TYPE_CHECKING:
     from stream.events import Event
-    from stream.session import Session
+    from stream.stream_session import Session
     from tests.api.rig import Rig
 
 HOP_S = 0.5

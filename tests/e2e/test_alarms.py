@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from api.replaying import replay_incident
-from stream.pictures import jpeg_of
+from api.incidents.replay_bundle import replay_incident
+from stream.preview_pictures import jpeg_of
 from stream.types import Pictures
 from tests.api.calls import running_call
 from tests.api.conftest import KEY
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-    from stream.incident import Case
+    from stream.incident_case import Case
     from stream.types import Observation
 
 

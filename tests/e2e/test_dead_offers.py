@@ -11,8 +11,8 @@ import httpx
 import psutil
 import pytest
 
-from api.bench.children import Service, serving
-from api.publish import ClipTrack, PublishOptions, load_clip, publish_track
+from api.bench.processes import Service, serving
+from api.clients.whip import ClipTrack, PublishOptions, load_clip, publish_track
 from tests.api.offers import BROWSER_VIDEO_ONLY
 from tests.e2e.whip_support import SAMPLE
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
-from api.settings import child_environment
+from api.settings.base import child_environment
 from tests.api.rig import Rig, running_rig
 from tests.e2e.browser_support import free_port
 

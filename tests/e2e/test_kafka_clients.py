@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import Consumer, TopicPartition
 
-from consumers.contract import EndOfStream, Media, parse
+from consumers.media_contract import EndOfStream, Media, parse
 
 if TYPE_CHECKING:
     from confluent_kafka import Message

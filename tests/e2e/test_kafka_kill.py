@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.outgoing import Outgoing
-from consumers.verdicts import RepeatFilter
+from consumers.retrying_writer import Outgoing
+from consumers.verdict_records import RepeatFilter
 from tests.consumers.media import call, record
 from tests.e2e.kafka_support import SESSION_S, Course, Member
 from tests.stream.sinks import until

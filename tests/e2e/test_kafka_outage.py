@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from consumers.outgoing import Outgoing
+from consumers.retrying_writer import Outgoing
 from tests.consumers.media import call, record
 from tests.e2e.kafka_support import Course, Member
 from tests.kafka.cluster import free_ports
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from consumers.contract import Item
+    from consumers.media_contract import Item
     from tests.kafka.cluster import LocalCluster
 
 OUTAGE_S = float(os.environ.get("DEEPGUARD_TEST_OUTAGE_S", "20"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.form import Form
+from consumers.record_form import Form
 from tests.api.rig import running_rig
 from tests.e2e.kafka_support import Course, Member
 from tests.e2e.test_parity import SECONDS, TOLERANCE, cut, per_sample

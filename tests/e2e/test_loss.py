@@ -10,7 +10,7 @@ import asyncio
 import httpx
 import pytest
 
-from api.bench.children import serving
+from api.bench.processes import serving
 from tests.e2e.lossy_call import lossy_call
 
 SECONDS = 20.0

@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from api.client import Cut, Happened, Known, WatchOptions, watch
+from api.clients.websocket import Cut, Happened, Known, WatchOptions, watch
 from stream.events import Label, Reason, Verdict
 from tests.api.calls import said, started
+from tests.api.clients.test_websocket import line_to
 from tests.api.rig import running_rig
-from tests.api.test_client import line_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from api.client import Place
+    from api.clients.websocket import Place
     from stream.events import Event
+    from tests.api.clients.test_websocket import Line
     from tests.api.rig import Rig
-    from tests.api.test_client import Line
 
 VERDICTS = int(os.environ.get("DEEPGUARD_TEST_VERDICTS", "6000"))
 SERVICES, STREAMS, READERS = 3, 20, 6

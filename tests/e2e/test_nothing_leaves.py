@@ -74,7 +74,9 @@ def test_nothing_leaves(program: tuple[str, ...], may_write: set[str], tmp_path:
     assert files_under(tmp_path) <= may_write
 
 
-@pytest.mark.parametrize("module", ["detector.build", "stream.worker", "consumers.consume", "detector.training.fit"])
+@pytest.mark.parametrize(
+    "module", ["detector.factory", "stream.worker_main", "consumers.consumer", "detector.training.train"]
+)
 def test_no_import_leaves_or_writes(module: str, tmp_path: Path) -> None:
     seen = run_isolated(tmp_path, sys.executable, "-c", f"import {module}")
     assert seen["status"] == 0, seen["output"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import sync_playwright
 
-from api.auth import bearer_of_subprotocols
+from api.http.auth import bearer_of_subprotocols
 from stream.events import REASON_TEXT
 from stream.types import CloseReason, EndReason
 from tests.e2e.browser_support import ROOT, running_chromium
@@ -62,7 +62,7 @@ def test_whatever_keeps_the_service_from_judging_has_words(page: Page) -> None:
     contract = (ROOT / "docs" / "contracts" / "rest.md").read_text()
     for trouble in module(page, "status", "Object.keys(m.TROUBLES)"):
         assert f"`{trouble}`" in contract
-    reasons = set(re.findall(r'reasons\.append\("(\w+)"\)', (ROOT / "api" / "health.py").read_text()))
+    reasons = set(re.findall(r'reasons\.append\("(\w+)"\)', (ROOT / "api" / "routes" / "probes.py").read_text()))
     assert set(module(page, "status", "Object.keys(m.TROUBLES)")) == reasons | {"overloaded"}
 
 

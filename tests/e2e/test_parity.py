@@ -14,7 +14,7 @@ import av
 import pytest
 
 from stream.config import DecisionConfig
-from stream.sequential import effective_samples
+from stream.sprt import effective_samples
 from tests.api.rig import running_rig
 from tests.e2e.test_whip_aiortc import published
 from tests.e2e.whip_support import SAMPLE

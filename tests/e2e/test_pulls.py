@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.api.pull.support import remux
+from tests.api.ingest.pull.support import remux
 from tests.api.rig import Rig, running_rig
 from tests.e2e.whip_support import SAMPLE, wait_for
 

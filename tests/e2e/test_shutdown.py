@@ -14,9 +14,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from api.bench.children import Publishers, serving
-from api.live import PROTOCOL
-from stream import wire
+from api.bench.processes import Publishers, serving
+from api.routes.events_websocket import PROTOCOL
+from stream import event_encoding
 from stream.events import StreamEnded, Verdict
 from stream.types import EndReason
 from tests.e2e.whip_support import transcode
@@ -56,7 +56,7 @@ class Watcher:
     def _take(self, text: bytes) -> None:
         message = json.loads(text)
         if message["type"] == "event":
-            self.events.append(wire.decode(json.dumps(message["event"]).encode()))
+            self.events.append(event_encoding.decode(json.dumps(message["event"]).encode()))
 
     def last(self, stream: str) -> tuple[Verdict, StreamEnded]:
         *_, verdict, ended = (event for event in self.events if event.stream == stream)

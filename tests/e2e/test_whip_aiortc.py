@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from api.clients.whip import PublishOptions, PublishStats, publish
 from api.errors import PublishFailed
-from api.publish import PublishOptions, PublishStats, publish
 from tests.api.offers import BROWSER
 from tests.api.rig import Rig, running_rig
 from tests.e2e.whip_support import SAMPLE, wait_for

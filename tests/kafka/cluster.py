@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from consumers.kafka_config import KafkaConfig, Security
+from consumers.kafka.config import KafkaConfig, Security
 from tests.kafka.certificates import write_certificate
 from tests.kafka.node import LIBRARIES, PASSWORD, ROOT, USER, KafkaNode, Ports
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from consumers.kafka_config import SaslMechanism
+    from consumers.kafka.config import SaslMechanism
 
 READY_S = 120
 RECORD_BYTES = 8 * 2**20

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from api.settings import settings_table
+from api.settings.base import settings_table
 from tests.rules.source_tree import ROOT
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def services(path: Path) -> dict[str, dict[str, Any]]:
 
 def metric_names() -> set[str]:
     """As Prometheus will see them."""
-    source = (ROOT / "api" / "metrics.py").read_text()
+    source = (ROOT / "api" / "routes" / "metrics.py").read_text()
     gauges = {f"deepguard_{name}" for name in re.findall(r'_gauge\("(\w+)"', source)}
     families = set(re.findall(r'GaugeMetricFamily\("(\w+)"', source))
     counters = {f"{name}_total" for name in re.findall(r'CounterMetricFamily\("(\w+)"', source)}

@@ -18,7 +18,7 @@ from tests.rules.source_tree import PACKAGES, ROOT
 TOP_LEVEL = {
     "pyproject.toml", "stream", "detector", "api", "consumers", "docker-compose.yml", "tests", "README.md", "Makefile",
     "Dockerfile", "docs", "deploy", "changelog.d", ".ci", "requirements.lock", "requirements-test.lock", "LICENSE",
-    "NOTICE", ".gitignore", ".dockerignore",
+    "NOTICE", ".gitignore", ".dockerignore", "tools", "clients", "CHANGELOG.md", "CONTRIBUTING.md",
 }
 TEXT = {".py", ".md", ".toml", ".yml", ".yaml", ".lock", ".js", ".css", ".html", ".json", ".sh", ""}
 

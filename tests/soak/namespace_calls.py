@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from api.bench.children import serving
+from api.bench.processes import serving
 from tests.e2e.lossy_call import Seen
 from tests.soak.losses import SHARES, measure
 from tests.soak.namespaces import SERVER_ADDRESS, client_name, lose

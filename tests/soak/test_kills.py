@@ -30,20 +30,20 @@ import psutil
 import pytest
 from websockets.asyncio.client import connect
 
-from api.bench.children import Publishers, serving
-from api.bench.clips import ensure_clip
+from api.bench.cpu_usage import Parts
 from api.bench.figures import percentile
 from api.bench.options import BenchCodec, BenchSize
-from api.bench.usage import Parts
-from api.live import PROTOCOL
-from stream import wire
+from api.bench.processes import Publishers, serving
+from api.bench.sample_clips import ensure_clip
+from api.routes.events_websocket import PROTOCOL
+from stream import event_encoding
 from stream.events import StreamEnded, StreamGap, Verdict
 from tests.soak.figures import show
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from api.bench.children import Service
+    from api.bench.processes import Service
     from stream.events import Event
 
 KILLS = int(os.environ.get("DEEPGUARD_TEST_KILLS", "20"))
@@ -78,7 +78,7 @@ class Watch:
         message = json.loads(text)
         if message["type"] != "event":
             return
-        read = Read(time.monotonic(), wire.decode(json.dumps(message["event"]).encode()))
+        read = Read(time.monotonic(), event_encoding.decode(json.dumps(message["event"]).encode()))
         self.read.append(read)
         if isinstance(read.event, Verdict):
             self.latest[read.event.stream] = read
@@ -181,7 +181,7 @@ class Ward:
                     return seen
 
     def _workers(self) -> list[psutil.Process]:
-        return [child for child in self._service.children() if "stream.worker" in child.cmdline()]
+        return [child for child in self._service.children() if "stream.worker_main" in child.cmdline()]
 
     async def hurt(self, injury: Injury, pid: int, held: Mapping[int, set[str]]) -> None:
         """Sends the signal and sees to it that everybody is well again."""

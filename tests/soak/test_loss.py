@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 import httpx
 import pytest
 
-from api.bench.children import serving
+from api.bench.processes import serving
 from tests.e2e.lossy_call import lossy_call
 from tests.soak.figures import show
 from tests.soak.losses import SHARES, measure

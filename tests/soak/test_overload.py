@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from api.bench.children import Publishers, serving
-from api.bench.clips import ensure_clip
+from api.bench.capacity_search import find_largest
+from api.bench.cpu_usage import Parts
 from api.bench.figures import percentile, percentiles
+from api.bench.live_run import Load, run_calls
 from api.bench.options import BenchCodec, BenchSize
-from api.bench.run import Load, run_calls
-from api.bench.search import find_largest
-from api.bench.usage import Parts
-from api.bench.watch import VerdictWatch, watching
+from api.bench.processes import Publishers, serving
+from api.bench.sample_clips import ensure_clip
+from api.bench.verdict_watch import VerdictWatch, watching
 from tests.api.offers import BROWSER_VIDEO_ONLY
 from tests.soak.figures import show
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from api.bench.children import Service
+    from api.bench.processes import Service
 
 SECONDS = float(os.environ.get("DEEPGUARD_TEST_OVERLOAD_S", "300"))
 CAPACITY = int(os.environ.get("DEEPGUARD_TEST_CAPACITY", "0"))

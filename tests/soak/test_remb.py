@@ -14,7 +14,7 @@ import pytest
 from aiortc.rate import RemoteBitrateEstimator
 from playwright.async_api import async_playwright
 
-from api import rtc_hardening
+from api.ingest import aiortc_patches
 from tests.api.whip_rig import until, whip_rig
 from tests.e2e.browser_support import CAMERA_FLAGS, CHROMIUM_FLAGS, SAMPLE_CALL, chromium_path, make_camera_clip
 from tests.soak.figures import show
@@ -64,7 +64,7 @@ async def test_full_quality_needs_the_fixed_bitrate(tmp_path: Path, monkeypatch:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium_path(), args=flags)
         ours = await measure(await browser.new_page())
-        monkeypatch.setattr(rtc_hardening, "_FixedBitrate", RemoteBitrateEstimator)
+        monkeypatch.setattr(aiortc_patches, "_FixedBitrate", RemoteBitrateEstimator)
         theirs = await measure(await browser.new_page())
         await browser.close()
     show("remb", {

@@ -16,16 +16,16 @@ import psutil
 import pytest
 from websockets.asyncio.client import connect
 
-from api.bench.children import serving
-from api.live import PROTOCOL
-from api.publish import ClipTrack, PublishOptions, load_clip, publish_track
-from tests.api.test_publish import make_clip
+from api.bench.processes import serving
+from api.clients.whip import ClipTrack, PublishOptions, load_clip, publish_track
+from api.routes.events_websocket import PROTOCOL
+from tests.api.clients.test_whip import make_clip
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from api.bench.children import Service
-    from api.publish import Clip
+    from api.bench.processes import Service
+    from api.clients.whip import Clip
 
 SECONDS = float(os.environ.get("DEEPGUARD_TEST_SOAK_SECONDS", "1800"))
 SESSIONS = int(os.environ.get("DEEPGUARD_TEST_SOAK_SESSIONS", "1000"))

@@ -17,7 +17,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from api.bench.figures import percentiles
-from api.live import PROTOCOL
+from api.routes.events_websocket import PROTOCOL
 from tests.soak.figures import show
 
 if TYPE_CHECKING:

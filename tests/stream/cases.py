@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 
 from stream.config import StreamConfig
-from stream.evidence import AlarmWatch
-from stream.incident import AlarmOver, Case, Origin
-from stream.monitor import Monitor
-from stream.sampler import phase_of
+from stream.evidence_buffer import AlarmWatch
+from stream.frame_sampler import phase_of
+from stream.incident_case import AlarmOver, Case, Origin
+from stream.rolling_verdicts import Monitor
 from stream.types import FacePicture, Pictures
 from tests.stream.observations import EVIDENCE, MODEL, face, moment, observation
 

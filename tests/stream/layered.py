@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stream.layers import Layer
+from stream.temporal_layers import Layer
 from stream.types import Codec
 from tests.synthetic import Clip, units
 

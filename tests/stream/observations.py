@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from stream.cusum import EvidenceModel
-from stream.monitor import Moment
-from stream.sampler import Grid, Pace
+from stream.frame_sampler import Grid, Pace
+from stream.rolling_verdicts import Moment
 from stream.types import FaceObservation, FrameCounts, ModelRef, Observation, Quality
 
 MODEL = ModelRef(name="test", version="1", sha256="0" * 64)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from stream.ipc import FileFrame, JobDone, OpenStream
-from stream.pool import FileRequest, PoolConfig, WorkerPool
 from stream.types import Codec
+from stream.worker_messages import FileFrame, JobDone, OpenStream
+from stream.worker_pool import FileRequest, PoolConfig, WorkerPool
 from tests.stream.sinks import until
 from tests.synthetic import ENCODERS, Clip
 

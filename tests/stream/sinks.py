@@ -13,8 +13,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from stream.pool import WorkerStream
     from stream.types import DropCause, MediaUnit, Observation
+    from stream.worker_pool import WorkerStream
 
 
 class Recorder:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pytest
 
-from detector.build import build_finder, build_scorer
 from detector.config import DetectorConfig
-from detector.following import FaceTracks
+from detector.face_follower import FaceTracks
+from detector.factory import build_finder, build_scorer
 from detector.preprocess import quality_of
 from detector.types import FaceScore, ModelInfo
-from stream.analyse import Analyser, Sample
 from stream.config import StreamConfig
-from stream.monitor import Monitor
-from stream.sampler import Grid, Pace
+from stream.frame_analyser import Analyser, Sample
+from stream.frame_sampler import Grid, Pace
+from stream.rolling_verdicts import Monitor
 from stream.types import FaceObservation, Observation
 from tests.stream.observations import moment
 from tests.stream.two_people import FAR, LASTS_S, NEAR, WIDTH_PX, apart_px, centre_px, scene

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from api.app import running_context
-from api.compose import running_service
-from api.server import listening_socket
-from api.serving import make_server
-from api.settings import Settings, load_settings
-from stream.bus import Bus, Selection
+from api.asgi_server import make_server
+from api.launcher import listening_socket
+from api.settings.base import Settings, load_settings
+from api.settings.factories import running_service
+from stream.event_bus import Bus, Selection
 from stream.events import Verdict
-from stream.session import StreamSpec
+from stream.stream_session import StreamSpec
 from stream.types import Codec
 from tests.api.calls import Peer
 from tests.stream.cases import pictures_of, suspect
 from tests.stream.observations import observation
 
 if TYPE_CHECKING:
-    from stream.service import StreamService
+    from stream.stream_service import StreamService
 
 STREAM = "alarming"
 SAMPLES = 200

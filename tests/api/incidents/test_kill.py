@@ -16,7 +16,7 @@ import pytest
 from tests.api.incidents.alarmed_service import STREAM
 from tests.api.incidents.receiver import SECRET, receiving
 from tests.api.rig import running_rig
-from tests.api.test_rest import until
+from tests.api.routes.test_files import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

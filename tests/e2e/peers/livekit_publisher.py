@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from livekit import rtc
 
-from api.publish import TICKS, load_clip
-from api.terminal import run_and_leave
+from api.cli.terminal import run_and_leave
+from api.clients.whip import TICKS, load_clip
 from tests.e2e.peers.libwebrtc_publisher import stopped_by_sigterm
 from tests.e2e.peers.livekit_room import room_token
 
 if TYPE_CHECKING:
-    from api.publish import Clip
+    from api.clients.whip import Clip
 
 SIZE_PX = (640, 360)
 

@@ -1,0 +1,132 @@
+"""One run: calls published, their verdicts watched, the machine's use taken, for a fixed time after a ramp."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from api.bench.cpu_usage import Memory, Parts, Usage
+from api.bench.figures import Figures, Interval, figures_of
+from api.bench.processes import Publishers, Service
+from api.bench.verdict_watch import VerdictWatch, watching
+from api.errors import BenchFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CALLS_PER_PROCESS = 40
+SETTLE_S = 3.0
+_RAMP_S = 20.0          # and half a second per call
+_STEP_S = 0.5
+
+
+class Progress(Protocol):
+    """Where a run tells how far it is."""
+
+    def step(self, what: str, done: float, total: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one run publishes. `prefix` keeps its streams apart from those of the runs before it."""
+
+    clip: Path
+    calls: int
+    seconds: float
+    prefix: str
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Dealt out over as few processes as can carry them, evenly."""
+        return tuple(f"{prefix}{n}" for prefix, count in self.shares for n in range(count))
+
+    @property
+    def shares(self) -> tuple[tuple[str, int], ...]:
+        """(prefix, calls) of each process."""
+        processes = math.ceil(self.calls / CALLS_PER_PROCESS)
+        least, more = divmod(self.calls, processes)
+        return tuple((f"{self.prefix}-{p}-", least + (p < more)) for p in range(processes))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The outcome. The figures are those of the calls that were let in; `cut_off` says what became of the ones that
+    could not be published or did not stay, `refusals_ms` how long each answer took that there was no room."""
+
+    calls: int
+    figures: Figures
+    usage: Usage
+    rss: Memory
+    publishers_late_ms: float
+    payload_bytes_per_s: float
+    refusals_ms: tuple[float, ...]
+    cut_off: tuple[str, ...]
+
+    @property
+    def let_in(self) -> int:
+        return len(self.figures.calls)
+
+    @property
+    def sustained(self) -> bool:
+        """All calls were there to the end and the bars hold."""
+        return self.let_in == self.calls and not self.cut_off and self.figures.sustained
+
+
+async def run_calls(service: Service, load: Load, progress: Progress) -> Run:
+    """Raises BenchFailed if the service or a publisher fails; refused calls are part of the outcome."""
+    publishers = Publishers()
+    async with watching(service.websocket_url) as watch:
+        try:
+            for prefix, calls in load.shares:
+                await publishers.start(f"{service.url}/whip", load.clip, prefix, calls)
+            await _ramp(watch, publishers, load.streams, progress)
+            streams = tuple(s for s in load.streams if s in watch.streams)
+            parts = Parts(service.pid, publishers.pids)
+            began_s, before = time.monotonic(), parts.cpu()
+            await _sit_through(parts, load.seconds, progress)
+            usage = before.until(parts.cpu())
+            interval = Interval(began_s, time.monotonic())
+        finally:
+            await publishers.stop()
+    sent = publishers.sent
+    return Run(
+        calls=load.calls,
+        figures=figures_of(streams, watch.streams, sent, interval),
+        usage=usage,
+        rss=parts.memory,
+        publishers_late_ms=max((s.late_ms for s in sent.values()), default=math.nan),
+        payload_bytes_per_s=sum(s.payload_bytes / (s.sent_s[-1] - s.sent_s[0]) for s in sent.values() if s.sent_s[1:]),
+        refusals_ms=tuple(refused.answered_ms for refused in publishers.refused),
+        cut_off=tuple(f"{lost.stream}: {lost.message}" for lost in publishers.lost.values()),
+    )
+
+
+async def _ramp(
+    watch: VerdictWatch, publishers: Publishers, streams: Sequence[str], progress: Progress
+) -> None:
+    """Until every call has a verdict, or no more seem to be let in, and a little longer. Raises BenchFailed if none
+    gets one."""
+    end_s = time.monotonic() + _RAMP_S + len(streams) / 2
+    while True:
+        here = [s for s in streams if s in watch.streams]
+        progress.step(f"connecting {len(streams)} calls", len(here), len(streams))
+        if all(s in watch.streams or s in publishers.lost for s in streams) or time.monotonic() > end_s:
+            break
+        await asyncio.sleep(0.1)
+    if not here:
+        first = next(iter(publishers.lost.values()), None)
+        raise BenchFailed(f"no call got a verdict{f': {first.message}' if first else ''}")
+    await asyncio.sleep(SETTLE_S)
+
+
+async def _sit_through(parts: Parts, seconds: float, progress: Progress) -> None:
+    began_s = time.monotonic()
+    while (passed_s := time.monotonic() - began_s) < seconds:
+        parts.look()
+        progress.step("measuring", passed_s, seconds)
+        await asyncio.sleep(min(_STEP_S, seconds - passed_s))
+    progress.step("measuring", seconds, seconds)

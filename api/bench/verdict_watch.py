@@ -1,0 +1,109 @@
+"""Reads verdicts as any watcher does, over the WebSocket, and remembers when each one came."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections import defaultdict
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from api.bench.options import FRAME_RATE_HZ, RATE_HZ
+from api.errors import BenchFailed
+from api.routes.events_websocket import PROTOCOL
+from stream import event_encoding
+from stream.events import StreamEnded, Verdict
+from stream.frame_sampler import Grid, Pace, phase_of, wanted_at_or_before
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from websockets.asyncio.client import ClientConnection
+
+    from stream.types import FrameCounts
+
+
+class Arrival(NamedTuple):
+    """A verdict as it was read. `at_s` is monotonic; `newest_frame` is the number, from 0, of the newest frame that it
+    speaks of, None if that cannot be told."""
+
+    at_s: float
+    stream: str
+    age_ms: float
+    newest_frame: int | None
+    frames: FrameCounts
+
+
+def newest_frame(verdict: Verdict) -> int | None:
+    """The first frame of the window's last wanted cell: streams are sampled on a grid that follows from their names.
+
+    None if a sample is missing in the window, or the pace is not the base one.
+    """
+    if verdict.samples != verdict.wanted or verdict.rate_hz != RATE_HZ:
+        return None
+    grid = Grid(RATE_HZ, phase_of(verdict.stream, verdict.epoch))
+    cell = wanted_at_or_before(grid.cell_at(verdict.end_s), Pace.BASE)
+    if grid.start_s(cell) >= verdict.end_s:
+        cell -= Pace.BASE
+    return math.ceil(round(grid.start_s(cell) * FRAME_RATE_HZ, 6))
+
+
+class _Message(msgspec.Struct):
+    """As much of a message as is needed to tell what it is."""
+
+    type: str
+    event: msgspec.Raw = msgspec.Raw()
+
+
+_decoder = msgspec.json.Decoder(_Message)
+
+
+class VerdictWatch:
+    """What came so far. Grows with the bench, which is bounded."""
+
+    def __init__(self) -> None:
+        self.arrivals: list[Arrival] = []
+        self.streams: defaultdict[str, list[Arrival]] = defaultdict(list)
+        self.ended: set[str] = set()
+
+    async def read(self, connection: ClientConnection) -> None:
+        """Until it is cancelled. Raises BenchFailed when the service hangs up."""
+        try:
+            async for text in connection:
+                self.take(text, time.monotonic())
+        except ConnectionClosed as error:
+            raise BenchFailed(f"the WebSocket was closed: {error}") from error
+        raise BenchFailed("the WebSocket was closed")
+
+    def take(self, text: str | bytes, at_s: float) -> None:
+        message = _decoder.decode(text)
+        if message.type != "event":
+            return
+        event = event_encoding.decode(bytes(message.event))
+        if isinstance(event, Verdict):
+            arrival = Arrival(at_s, event.stream, event.age_ms, newest_frame(event), event.frames)
+            self.arrivals.append(arrival)
+            self.streams[event.stream].append(arrival)
+        elif isinstance(event, StreamEnded):
+            self.ended.add(event.stream)
+
+
+@asynccontextmanager
+async def watching(url: str) -> AsyncIterator[VerdictWatch]:
+    """Every verdict from now on. Raises BenchFailed at the end of the block if the connection was lost within it."""
+    async with connect(url, subprotocols=[PROTOCOL], max_size=2**22, compression=None, proxy=None) as connection:     # type: ignore[list-item]
+        await connection.send('{"type":"subscribe","stream":"*"}')
+        watch = VerdictWatch()
+        reading = asyncio.create_task(watch.read(connection))
+        try:
+            yield watch
+        finally:
+            reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reading

@@ -1,0 +1,61 @@
+"""The rules of the service, as `deepguard evaluate` asks them: of the samples of one face, from first to last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from detector.training.evaluation.window_scoring import Plan
+from stream.config import DecisionConfig, WindowConfig
+from stream.cusum import evidence_model
+from stream.events import Label
+from stream.frame_sampler import Pace, rate_hz_of
+from stream.label_decision import Decider
+from stream.sprt import combine, decide
+from stream.types import FaceObservation, Observation, Quality
+
+if TYPE_CHECKING:
+    from detector.training.evaluation.loaded_model import Model
+    from detector.training.evaluation.window_verdicts import Floats, Rule
+    from detector.types import EvidenceStats
+
+_TRACK = 1
+
+
+def plan_of(model: Model, rate_hz: float) -> Plan | None:
+    """None where no rule can judge: `rate_hz` is 0, or the model's evidence was not measured."""
+    if model.evidence is None or model.calibration is None or not rate_hz:
+        return None
+    return Plan({"live calls": live_rule(model.evidence), "files": file_rule}, rate_hz)
+
+
+def file_rule(_times_s: Floats, llr: Floats, weights: Floats) -> str:
+    """The decision on a file of these samples at the settings that ship."""
+    config = DecisionConfig()
+    evidence = combine(llr.tolist(), weights.tolist(), config.correlation)
+    return decide(evidence, config, config.min_samples)[0].value
+
+
+def live_rule(stats: EvidenceStats) -> Rule:
+    """The decision on a live call at the settings that ship: FAKE if the alarm rings on the way, else how it ends."""
+    model, config = evidence_model(stats), DecisionConfig()
+    fastest_hz = rate_hz_of(Pace.FAST, WindowConfig().sample_rate_hz)
+
+    def rule(times_s: Floats, llr: Floats, weights: Floats) -> str:
+        decider = Decider(config, fastest_hz)
+        for time_s, nats, weight in zip(times_s, llr, weights, strict=True):
+            decider.observe(_observation(float(time_s), float(nats), float(weight)), model)
+            if decider.state(_TRACK, model).alarm:
+                return Label.FAKE.value
+        return decider.state(_TRACK, model).label.value
+
+    return rule
+
+
+def _observation(time_s: float, llr: float, weight: float) -> Observation:
+    """As much of one as decisions look at."""
+    quality = Quality(face_px=0.0, sharpness=0.0, luminance=0.0, weight=weight)
+    face = FaceObservation(track=_TRACK, box=(0.0, 0.0, 1.0, 1.0), confidence=1.0, quality=quality, llr=llr)
+    return Observation(
+        stream="", epoch=0, sequence=0, cell=0, frame_number=0, pts_s=time_s, capture_s=time_s, width_px=0,
+        height_px=0, faces=(face,),
+    )

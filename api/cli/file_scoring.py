@@ -1,0 +1,91 @@
+"""Judges files from the command line: the service's own path, with its own workers and no network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from api.http.error_responses import Problem, problem_of
+from api.settings.base import Settings
+from api.settings.factories import files_at_once, running_service
+from stream.errors import StreamError
+from stream.event_bus import Bus
+from stream.file_verdict import FileVerdict, JudgeOptions
+from stream.stream_service import StreamService
+
+Progress = Callable[[str, int, int], None]
+"""Called with (file, done, planned) samples."""
+
+
+class Scored(NamedTuple):
+    """One file: a verdict, or the problem that stood in its way."""
+
+    file: str
+    verdict: FileVerdict | None
+    problem: Problem | None
+
+    def as_line(self) -> dict[str, Any]:
+        """What `--json` prints; `label` is REAL, FAKE, UNCERTAIN or NO_FACE."""
+        if self.problem is not None:
+            return {"file": self.file, "error": {"code": self.problem.code, "message": self.problem.message}}
+        assert self.verdict is not None
+        verdict = self.verdict
+        return {
+            "file": self.file,
+            "file_type": verdict.file_type,
+            "label": verdict.label.value,
+            "prob_fake": verdict.prob_fake,
+            "llr": verdict.llr,
+            "frames_analyzed": verdict.frames_analyzed,
+            "faces_detected": verdict.faces_detected,
+            "reason": verdict.reason.value,
+        }
+
+
+async def score_files(files: Iterable[Path], settings: Settings, progress: Progress) -> AsyncIterator[Scored]:
+    """One result per file, in order. Raises WorkerLost if no worker can be started."""
+    running: deque[asyncio.Task[Scored]] = deque()
+    async with running_service(settings, Bus()) as service:
+        try:
+            for file in files:
+                options = JudgeOptions(max_samples=settings.video_frame_count)
+                running.append(asyncio.create_task(_score(service, file, options, progress)))
+                if len(running) >= files_at_once(settings):
+                    yield await running.popleft()
+            while running:
+                yield await running.popleft()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _score(service: StreamService, file: Path, options: JudgeOptions, progress: Progress) -> Scored:
+    name, path = str(file), _absolute(file)
+    if problem := await asyncio.to_thread(_unreadable, file):
+        return Scored(name, None, problem)
+
+    def tell(done: int, planned: int) -> None:
+        progress(name, done, planned)
+
+    try:
+        return Scored(name, await service.judge(path, options, tell), None)
+    except StreamError as error:
+        return Scored(name, None, problem_of(error))
+
+
+def _absolute(file: Path) -> Path:
+    return file.absolute()      # the workers may stand elsewhere
+
+
+def _unreadable(file: Path) -> Problem | None:
+    try:
+        if not file.is_file():
+            return Problem(404, "no_file", "there is no such file")
+        with file.open("rb") as opened:
+            return None if opened.read(1) else Problem(400, "empty_file", "the file is empty")
+    except OSError as error:
+        return Problem(403, "unreadable", f"the file cannot be read ({error.strerror})")

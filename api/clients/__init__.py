@@ -1,0 +1,1 @@
+"""Clients of a running service: publish a file by WHIP, watch verdicts by WebSocket."""

@@ -1,0 +1,298 @@
+"""Publishes a file by WHIP without decoding it: the file's own H.264 or VP8 packets, paced by their media time.
+
+    python -m api.publish URL FILE [--seconds N] [--sample]       (the key, if one is needed, comes on standard input)
+
+Loops seamlessly: media time goes on when the file starts anew. The file must start with a key frame and have no
+B-frames, because WebRTC has no decode times. Key frames that the server asks for come when the file has its next one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urljoin, urlsplit
+
+import av
+import httpx
+from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+
+from api.errors import PublishFailed, Refusal
+from api.ingest.aiortc_patches import loopback_candidates, new_connection, tell_keyframe_requests
+
+_MAX_FILE_BYTES = 256 * 2**20
+_MIME_TYPES = {"h264": "video/H264", "vp8": "video/VP8"}
+TICKS = Fraction(1, 90_000)
+_HTTP_S = 20.0
+_DELETE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PublishOptions:
+    """`duration_s` None plays for ever. `sample` marks the demonstration call (only taken from the same machine).
+    `stop` ends the publication early when it is set."""
+
+    duration_s: float | None = None
+    token: str | None = None
+    sample: bool = False
+    connect_s: float = 15.0
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class PublishStats(NamedTuple):
+    """`connected_s`: from the offer to the connection. `ended_by`: "duration", "stop" or "server"."""
+
+    frames: int
+    payload_bytes: int
+    loops: int
+    connected_s: float
+    ended_by: str
+
+
+class Clip(NamedTuple):
+    """A file's encoded video in memory. `packets` are (ticks of 90 kHz from the first frame, data); `starts` are the
+    numbers of those that decoding can start with."""
+
+    codec: str
+    packets: tuple[tuple[int, bytes], ...]
+    duration_ticks: int
+    starts: tuple[int, ...] = (0,)
+
+
+async def publish(url: str, source: Path, options: PublishOptions) -> PublishStats:
+    """Publishes until the duration is over, `stop` is set or the server hangs up. Raises PublishFailed."""
+    return await publish_track(url, ClipTrack(await asyncio.to_thread(load_clip, source)), options)
+
+
+async def publish_track(url: str, track: EncodedTrack, options: PublishOptions) -> PublishStats:
+    """As `publish`, with a track that the caller made. The track is stopped at the end."""
+    connection = new_connection()
+    ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    headers = {"Authorization": f"Bearer {options.token}"} if options.token else {}
+    async with httpx.AsyncClient(headers=headers, timeout=_HTTP_S, trust_env=False) as client:
+        try:
+            start_s = time.monotonic()
+            session = await _negotiate(client, connection, track, url, options)
+            try:
+                await _connected(connection, ended, options.connect_s)
+                connected_s = time.monotonic() - start_s
+                ended_by = await _play(ended, options)
+            finally:
+                if not ended.done():
+                    with contextlib.suppress(httpx.HTTPError):
+                        await client.delete(session, timeout=_DELETE_S)
+        finally:
+            track.stop()
+            await connection.close()
+    return PublishStats(track.frames, track.payload_bytes, track.loops, connected_s, ended_by)
+
+
+def load_clip(source: Path) -> Clip:
+    """Raises PublishFailed if the file is too large or is no H.264 or VP8 without B-frames."""
+    if source.stat().st_size > _MAX_FILE_BYTES:
+        raise PublishFailed(f"{source} has more than {_MAX_FILE_BYTES} bytes")
+    try:
+        with av.open(str(source)) as container:
+            return _read_clip(container, source)
+    except av.FFmpegError as error:
+        raise PublishFailed(f"{source} cannot be read: {error}") from error
+
+
+def _read_clip(container: av.container.InputContainer, source: Path) -> Clip:
+    stream = next(iter(container.streams.video), None)
+    codec = stream.codec_context.name if stream is not None else "no video"
+    codec = "vp8" if codec == "libvpx" else codec
+    if stream is None or codec not in _MIME_TYPES:
+        raise PublishFailed(f"{source} has {codec}; H.264 and VP8 can be published")
+    annex_b = av.BitStreamFilterContext("h264_mp4toannexb", stream) if codec == "h264" else None
+    packets: list[tuple[int, bytes]] = []
+    starts: list[int] = []
+    for packet in container.demux(stream):
+        if packet.pts is None or packet.time_base is None:
+            continue
+        ticks = round(packet.pts * packet.time_base / TICKS)
+        data = b"".join(bytes(part) for part in annex_b.filter(packet)) if annex_b is not None else bytes(packet)
+        if packet.is_keyframe:
+            starts.append(len(packets))
+        packets.append((ticks, data))
+    if len(packets) < 2:
+        raise PublishFailed(f"{source} has fewer than two frames")
+    if any(later <= earlier for (earlier, _), (later, _) in pairwise(packets)):
+        raise PublishFailed(f"{source} has B-frames; WebRTC cannot carry them")
+    first, last = packets[0][0], packets[-1][0]
+    nominal = round((last - first) / (len(packets) - 1))
+    moved = tuple((ticks - first, data) for ticks, data in packets)
+    return Clip(codec, moved, last - first + nominal, tuple(starts) or (0,))
+
+
+class EncodedTrack(MediaStreamTrack):
+    """Video that is encoded already ("h264" or "vp8"), packet by packet; what was sent of it is counted."""
+
+    kind = "video"
+
+    def __init__(self, codec: str) -> None:
+        super().__init__()
+        self.codec = codec
+        self.frames = 0
+        self.payload_bytes = 0
+
+    @property
+    def loops(self) -> int:
+        """How often all of it was sent."""
+        return 0
+
+    def keyframe_asked(self) -> None:
+        """The server wants a key frame. Where there is no encoder to ask, it comes when its turn has come."""
+
+    def sent(self, ticks: int, data: bytes) -> av.Packet[Any]:
+        """The packet that `recv` has to return, counted; aiortc passes it on as it is."""
+        packet = av.Packet(data)
+        packet.pts, packet.time_base = ticks, TICKS
+        self.frames += 1
+        self.payload_bytes += len(data)
+        return packet
+
+
+class ClipTrack(EncodedTrack):
+    """Encoded packets at the pace of their media time."""
+
+    def __init__(self, clip: Clip) -> None:
+        super().__init__(clip.codec)
+        self.clip = clip
+        self._start_s: float | None = None
+
+    @property
+    def loops(self) -> int:
+        return self.frames // len(self.clip.packets)
+
+    def next_packet(self) -> tuple[int, bytes]:
+        """What follows the `frames` that were sent, with its media time in ticks."""
+        ticks, data = self.clip.packets[self.frames % len(self.clip.packets)]
+        return ticks + self.loops * self.clip.duration_ticks, data
+
+    async def recv(self) -> av.Packet[Any]:
+        """The next packet when it is due. Raises MediaStreamError when stopped."""
+        if self.readyState != "live":
+            raise MediaStreamError
+        ticks, data = self.next_packet()
+        now_s = time.monotonic()
+        if self._start_s is None:
+            self._start_s = now_s
+        wait_s = self._start_s + float(ticks * TICKS) - now_s
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        return self.sent(ticks, data)
+
+
+async def _negotiate(
+    client: httpx.AsyncClient, connection: RTCPeerConnection, track: EncodedTrack, url: str, options: PublishOptions
+) -> str:
+    """Offers the track's codec alone; the URL of the session."""
+    transceiver = connection.addTransceiver(track, direction="sendonly")
+    tell_keyframe_requests(transceiver.sender, track.keyframe_asked)
+    mime_type = _MIME_TYPES[track.codec]
+    capabilities = RTCRtpSender.getCapabilities("video").codecs
+    transceiver.setCodecPreferences([c for c in capabilities if c.mimeType in (mime_type, "video/rtx")])
+    with loopback_candidates(_is_this_machine(url)):
+        await connection.setLocalDescription(await connection.createOffer())
+    headers = {"Content-Type": "application/sdp"} | ({"DeepGuard-Sample": "1"} if options.sample else {})
+    asked_s = time.monotonic()
+    try:
+        answer = await client.post(url, content=connection.localDescription.sdp, headers=headers)
+        if answer.status_code == httpx.codes.TEMPORARY_REDIRECT:
+            url = urljoin(url, answer.headers["location"])
+            answer = await client.post(url, content=connection.localDescription.sdp, headers=headers)
+    except httpx.HTTPError as error:
+        raise PublishFailed(f"{url} cannot be reached: {error!r}") from error
+    if answer.status_code != 201 or "location" not in answer.headers:
+        refusal = Refusal(answer.status_code, time.monotonic() - asked_s, _retry_after_s(answer))
+        raise PublishFailed(f"{url} answered {answer.status_code}: {answer.text[:300]}", refusal)
+    session = urljoin(url, answer.headers["location"])
+    try:
+        await connection.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
+    except ValueError as error:
+        await client.delete(session)
+        raise PublishFailed(f"{url} sent an answer that cannot be used: {error}") from error
+    return session
+
+
+def _retry_after_s(answer: httpx.Response) -> float | None:
+    named = answer.headers.get("retry-after", "")
+    return float(named) if named.isdecimal() else None
+
+
+async def _connected(connection: RTCPeerConnection, ended: asyncio.Future[str], connect_s: float) -> None:
+    """Waits for the connection; from then on `ended` tells when the server closes it. Raises PublishFailed."""
+    ready = asyncio.Event()
+
+    def changed() -> None:
+        if connection.connectionState == "connected":
+            ready.set()
+        elif connection.connectionState in ("failed", "closed") and not ended.done():
+            ended.set_result("server")
+            ready.set()
+
+    connection.on("connectionstatechange", changed)
+    changed()
+    try:
+        async with asyncio.timeout(connect_s):
+            await ready.wait()
+    except TimeoutError:
+        raise PublishFailed(f"no connection within {connect_s:g} s") from None
+    if ended.done():
+        raise PublishFailed("the connection failed")
+
+
+async def _play(ended: asyncio.Future[str], options: PublishOptions) -> str:
+    """Why it is over."""
+    stop = asyncio.ensure_future(options.stop.wait())
+    try:
+        await asyncio.wait((ended, stop), timeout=options.duration_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop.cancel()
+    if ended.done():
+        return ended.result()
+    return "stop" if options.stop.is_set() else "duration"
+
+
+def _is_this_machine(url: str) -> bool:
+    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+
+
+async def _run(args: argparse.Namespace) -> int:
+    token = (await asyncio.to_thread(sys.stdin.readline)).strip() if args.token_stdin else None
+    options = PublishOptions(args.seconds, token, args.sample)
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, options.stop.set)
+    try:
+        stats = await publish(args.url, args.file, options)
+    except PublishFailed as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stderr.write(f"{stats.frames} frames published, ended by {stats.ended_by}\n")
+    return 0 if stats.ended_by != "server" else 3
+
+
+def main() -> int:
+    """Command line. 0: finished or stopped; 1: could not publish; 3: the server hung up."""
+    parser = argparse.ArgumentParser(description="publish a video file to a WHIP endpoint, without decoding it")
+    parser.add_argument("url")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--seconds", type=float, help="how long; without it, for ever")
+    parser.add_argument("--sample", action="store_true", help="mark the call as a demonstration")
+    parser.add_argument("--token-stdin", action="store_true", help="read the key from the first line of standard input")
+    return asyncio.run(_run(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""`serve --verdicts kafka`: the feed of this process carries the verdicts of all workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from api.settings.base import Place, Settings
+from api.settings.factories import consume_config, kafka_config
+from consumers.gateway import Gateway
+from stream.event_bus import Bus
+
+LOST_S = 15.0
+
+
+@asynccontextmanager
+async def running_gateway(settings: Settings, bus: Bus) -> AsyncIterator[Gateway | None]:
+    """None unless the settings ask for it. Raises SettingsRefused; a broker that is away is waited for."""
+    if settings.verdicts is not Place.KAFKA:
+        yield None
+        return
+    from consumers.kafka.broker import KafkaBroker  # of no use on one machine
+
+    gateway = Gateway(KafkaBroker(kafka_config(settings)), consume_config(settings).topics, bus.publish)
+    task = asyncio.get_running_loop().create_task(gateway.run(), name="gateway")
+    try:
+        yield gateway
+    finally:
+        task.cancel()
+        await asyncio.wait([task])

@@ -1,0 +1,1 @@
+"""What every HTTP request passes: authentication, rate limits, middleware, error responses, deadlines."""

@@ -1,0 +1,163 @@
+"""A case as files that people and programs can read, and back. Pure but for the pictures it draws."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, TypeVar
+
+import cv2
+import msgspec
+import numpy as np
+
+from api.incidents.errors import BundleBroken
+from detector.gradcam import overlay
+from stream.events import Verdict
+from stream.heat_map_picture import heat_cells
+from stream.incident_case import Case, Origin, Rules
+from stream.preview_pictures import jpeg_of
+from stream.types import FaceObservation, FacePicture, Observation
+
+CASE, RULES, SAMPLES, PICTURES = "case.json", "rules.json", "samples.json", "pictures.json"
+
+Kind = TypeVar("Kind")
+
+_HEAT_QUALITY = 85
+_MEDIA_TYPES = {"json": "application/json", "jpg": "image/jpeg", "png": "image/png"}
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+class EvidenceFile(NamedTuple):
+    """One file; `name` may have a folder."""
+
+    name: str
+    content: bytes
+
+    @property
+    def media_type(self) -> str:
+        return _MEDIA_TYPES[self.name.rpartition(".")[2]]
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+
+class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
+    """`case.json`: whose stream, which verdict, and the earlier one (if any) from which the samples lead to it."""
+
+    origin: Origin
+    opened_s: float
+    verdict: Verdict
+    base: Verdict | None
+
+
+class PicturedFace(msgspec.Struct, frozen=True, kw_only=True):
+    """One suspicious face on a picture. `crop` and `heat` are names of files, None where faces are blurred.
+
+    `heat_map` is s x s row-major, 0..255; `spectrum` the natural log of the power in 32 bands up to 0.5 cycles/px.
+    """
+
+    track: int
+    box: tuple[float, float, float, float]
+    logit: float | None
+    llr: float | None
+    prob_fake: float | None
+    frequency_score: float | None
+    crop: str | None
+    heat: str | None
+    heat_map: tuple[int, ...]
+    spectrum: tuple[float, ...]
+
+
+class PicturedFrame(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of `pictures.json`: a sampled frame with its suspicious faces."""
+
+    sequence: int
+    cell: int
+    pts_s: float
+    frame: str
+    faces: tuple[PicturedFace, ...]
+
+
+def files_of(case: Case) -> tuple[EvidenceFile, ...]:
+    """Everything of the case. Takes some ten milliseconds."""
+    header = CaseFile(origin=case.origin, opened_s=case.opened_s, verdict=case.verdict, base=case.base)
+    return (
+        EvidenceFile(CASE, _encoder.encode(header)),
+        EvidenceFile(RULES, _encoder.encode(case.rules)),
+        EvidenceFile(SAMPLES, _encoder.encode(case.samples)),
+        EvidenceFile(PICTURES, _encoder.encode([pictured_frame(seen) for seen in case.pictured])),
+        *(file for seen in case.pictured for file in _pictures_of(seen)),
+    )
+
+
+def case_of(contents: Mapping[str, bytes]) -> Case:
+    """The case of these files, without its pictures. Raises BundleBroken."""
+    header = _decoded(contents, CASE, CaseFile)
+    return Case(
+        origin=header.origin, opened_s=header.opened_s, verdict=header.verdict, base=header.base,
+        rules=_decoded(contents, RULES, Rules), samples=_decoded(contents, SAMPLES, tuple[Observation, ...]),
+        pictured=(),
+    )
+
+
+def frames_of(contents: Mapping[str, bytes]) -> tuple[PicturedFrame, ...]:
+    """What `pictures.json` says. Raises BundleBroken."""
+    return _decoded(contents, PICTURES, tuple[PicturedFrame, ...])
+
+
+def _decoded(contents: Mapping[str, bytes], name: str, kind: type[Kind]) -> Kind:
+    if name not in contents:
+        raise BundleBroken(f"{name} is missing")
+    try:
+        return msgspec.json.decode(contents[name], type=kind)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise BundleBroken(f"{name}: {error}") from None
+
+
+def pictured_frame(seen: Observation) -> PicturedFrame:
+    """What is told of a sample that was pictured."""
+    faces = tuple(_face_of(seen, face, picture) for face, picture in _suspects(seen))
+    return PicturedFrame(
+        sequence=seen.sequence, cell=seen.cell, pts_s=seen.pts_s, frame=f"frames/{seen.sequence:08d}.jpg", faces=faces
+    )
+
+
+def _face_of(seen: Observation, face: FaceObservation, picture: FacePicture) -> PicturedFace:
+    name = f"{seen.sequence:08d}-{face.track}"
+    has_heat = picture.png is not None and face.heat_map is not None
+    return PicturedFace(
+        track=face.track, box=face.box, logit=face.logit, llr=face.llr, prob_fake=face.prob_fake,
+        frequency_score=face.frequency_score, crop=f"crops/{name}.png" if picture.png is not None else None,
+        heat=f"heat/{name}.jpg" if has_heat else None, heat_map=tuple(face.heat_map or b""), spectrum=picture.spectrum,
+    )
+
+
+def _pictures_of(seen: Observation) -> Iterator[EvidenceFile]:
+    if seen.pictures is None:
+        return
+    yield EvidenceFile(f"frames/{seen.sequence:08d}.jpg", seen.pictures.jpeg)
+    for face, picture in _suspects(seen):
+        named = _face_of(seen, face, picture)
+        if named.crop is not None and picture.png is not None:
+            yield EvidenceFile(named.crop, picture.png)
+            if named.heat is not None:
+                yield EvidenceFile(named.heat, _heat_jpeg(picture.png, face.heat_map or b""))
+
+
+def _suspects(seen: Observation) -> Iterator[tuple[FaceObservation, FacePicture]]:
+    pictures = {picture.track: picture for picture in seen.pictures.faces} if seen.pictures is not None else {}
+    return ((face, pictures[face.track]) for face in seen.faces if face.track in pictures)
+
+
+def _heat_jpeg(crop_png: bytes, heat_map: bytes) -> bytes:
+    """The crop with its map laid over it."""
+    return jpeg_of(overlay(rgb_of(crop_png), heat_cells(heat_map)), _HEAT_QUALITY)
+
+
+def rgb_of(png: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """uint8 (h, w, 3) RGB of a picture. Raises BundleBroken."""
+    bgr = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) if png else None
+    if bgr is None:
+        raise BundleBroken("a picture cannot be decoded")
+    return np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)

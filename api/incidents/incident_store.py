@@ -1,0 +1,130 @@
+"""What the service writes of incidents: opened, closed, still watched, too old. Blocks; called from threads alone."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from api.incidents import webhook_outbox
+from api.incidents.database import Database
+from api.incidents.evidence_files import files_of
+from api.incidents.tables import deliveries, files, incidents
+from api.incidents.tables import secrets as secrets_table
+from stream.events import IncidentClosed, IncidentOpened
+from stream.incident_case import AlarmOver, Case
+from stream.types import CloseReason
+
+LEASE_S = 90.0          # without a sign of the process that watches it, an incident counts as interrupted
+_URL_KEY = "evidence-urls"
+
+
+class IncidentStore:
+    """`targets` are the webhooks that every event is queued for, in the transaction that it belongs to."""
+
+    def __init__(self, database: Database, targets: Sequence[str] = ()) -> None:
+        self._database = database
+        self._targets = tuple(targets)
+        self.owner = secrets.token_hex(8)
+
+    def keep(self, case: Case) -> IncidentOpened | None:
+        """Writes an alarm with all its evidence, in one transaction. None if it is there already."""
+        evidence = files_of(case)
+        opened = _opened(case)
+        with self._database.writing() as connection:
+            if connection.execute(select(incidents.c.id).where(incidents.c.id == case.id)).first() is not None:
+                return None
+            connection.execute(insert(incidents), _row_of(opened, self.owner))
+            connection.execute(insert(files), [
+                {
+                    "incident_id": case.id, "name": file.name, "media_type": file.media_type, "sha256": file.sha256,
+                    "size_bytes": len(file.content), "content": file.content,
+                }
+                for file in evidence
+            ])
+            webhook_outbox.enqueue(connection, opened, self._targets, case.opened_s)
+        return opened
+
+    def close(self, over: AlarmOver) -> tuple[IncidentClosed, ...]:
+        """Closes what is open of this stream and epoch: one incident, or none if it could not be kept."""
+        with self._database.writing() as connection:
+            rows = connection.execute(
+                select(incidents).where(
+                    incidents.c.stream == over.stream, incidents.c.epoch == over.epoch, incidents.c.closed_s.is_(None)
+                )
+            ).all()
+            return tuple(self._close(connection, row, (over.reason, over.closed_s, over.end_s)) for row in rows)
+
+    def watched(self, now_s: float) -> None:
+        """Says that the incidents of this process are still watched."""
+        with self._database.writing() as connection:
+            connection.execute(
+                update(incidents)
+                .where(incidents.c.owner == self.owner, incidents.c.closed_s.is_(None))
+                .values(seen_s=now_s)
+            )
+
+    def close_forgotten(self, now_s: float) -> tuple[IncidentClosed, ...]:
+        """Closes what nobody has watched for `LEASE_S`: the process is gone."""
+        with self._database.writing() as connection:
+            rows = connection.execute(
+                select(incidents).where(incidents.c.closed_s.is_(None), incidents.c.seen_s < now_s - LEASE_S)
+            ).all()
+            how = CloseReason.INTERRUPTED
+            return tuple(self._close(connection, row, (how, max(row.seen_s, row.opened_s), row.pts_s)) for row in rows)
+
+    def forget(self, before_s: float) -> int:
+        """Deletes what was opened before, with everything that belongs to it; open incidents stay. Says how many."""
+        with self._database.writing() as connection:
+            connection.execute(delete(deliveries).where(deliveries.c.is_dead, deliveries.c.created_s < before_s))
+            gone = connection.execute(
+                delete(incidents).where(incidents.c.opened_s < before_s, incidents.c.closed_s.is_not(None))
+            )
+            return gone.rowcount
+
+    def url_key(self) -> bytes:
+        """The key that signs URLs of evidence: made once, the same for all processes on this database."""
+        with self._database.writing() as connection:
+            found = connection.execute(
+                select(secrets_table.c.content).where(secrets_table.c.name == _URL_KEY)
+            ).scalar()
+            if found is not None:
+                return bytes(found)
+            key = secrets.token_bytes(32)
+            connection.execute(insert(secrets_table), {"name": _URL_KEY, "content": key})
+            return key
+
+    def _close(
+        self, connection: Connection, row: Row[tuple[object, ...]], how: tuple[CloseReason, float, float]
+    ) -> IncidentClosed:
+        reason, closed_s, pts_s = how
+        connection.execute(
+            update(incidents)
+            .where(incidents.c.id == row.id)
+            .values(closed_s=closed_s, closed_pts_s=pts_s, close_reason=reason.value)
+        )
+        closed = IncidentClosed(
+            id=row.id, stream=row.stream, epoch=row.epoch, reason=reason, opened_s=row.opened_s, closed_s=closed_s,
+            pts_s=pts_s,
+        )
+        webhook_outbox.enqueue(connection, closed, self._targets, closed_s)
+        return closed
+
+
+def _opened(case: Case) -> IncidentOpened:
+    origin, verdict = case.origin, case.verdict
+    worst = next((face for face in verdict.faces if face.alarm), None)
+    return IncidentOpened(
+        id=case.id, stream=origin.stream, epoch=origin.epoch, verdict=verdict.id, opened_s=case.opened_s,
+        pts_s=verdict.end_s, tracks=case.tracks, prob_fake=worst.prob_fake if worst is not None else None,
+        suspicion=worst.suspicion if worst is not None else 0.0, model=case.model, rules_sha256=case.rules.sha256,
+        source=origin.source, sample=origin.sample, call_id=origin.call_id, participant_id=origin.participant_id,
+    )
+
+
+def _row_of(opened: IncidentOpened, owner: str) -> dict[str, object]:
+    row: dict[str, object] = msgspec.to_builtins(opened)
+    row = {name: value for name, value in row.items() if name not in ("type", "v")}
+    return {**row, "tracks": list(opened.tracks), "review": "open", "owner": owner, "seen_s": opened.opened_s}

@@ -1,0 +1,151 @@
+"""`deepguard replay`: judges an exported incident again, from its zip alone, and names what does not match.
+
+Four checks: the files are those of the manifest; the rules and the id are those of the alarm; the samples lead to the
+verdict; the scores are those of the model, as far as this machine has it and pictures of faces were kept.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from api.incidents.errors import BundleBroken
+from api.incidents.evidence_files import PicturedFrame, case_of, frames_of, rgb_of
+from api.incidents.export_bundle import Bundle, unpack
+from detector.config import DetectorConfig
+from detector.errors import DetectorError
+from detector.factory import build_scorer
+from detector.fusion import UNCALIBRATED, log_likelihood_ratio
+from detector.model_artifact import Manifest as Weights
+from detector.model_artifact import read_manifest
+from detector.types import CROP_SIZE_PX, FaceBox, FaceCrop
+from stream.incident_case import Case, incident_id
+from stream.incident_replay import differences
+from stream.types import FaceObservation
+
+LOGIT_TOLERANCE = 0.3       # processors round eight-bit and half-precision sums differently
+_LLR_TOLERANCE = 1e-6
+
+State = Literal["match", "mismatch", "skipped"]
+
+
+class Check(NamedTuple):
+    """One question. `told` names the differences, or why it was skipped."""
+
+    name: str
+    state: State
+    told: tuple[str, ...] = ()
+
+
+class Report(NamedTuple):
+    """What came of it; skipped checks are no mismatch."""
+
+    incident: str
+    checks: tuple[Check, ...]
+
+    @property
+    def matches(self) -> bool:
+        return all(check.state != "mismatch" for check in self.checks)
+
+    def as_json(self) -> dict[str, object]:
+        checks = [{"name": c.name, "state": c.state, "told": list(c.told)} for c in self.checks]
+        return {"incident": self.incident, "matches": self.matches, "checks": checks}
+
+    def as_text(self) -> str:
+        lines = [f"{self.incident}: {'match' if self.matches else 'MISMATCH'}"]
+        for check in self.checks:
+            lines.append(f"  {check.name:<10} {check.state}")
+            lines.extend(f"    {text}" for text in check.told)
+        return "\n".join(lines)
+
+
+def replay_incident(path: Path, weights_dir: Path | None) -> Report:
+    """Takes a second or two, most of it to load the model. Raises BundleBroken for what is no exported incident."""
+    bundle = unpack(path)
+    checks = [_check("files", bundle.differences)]
+    try:
+        case, frames = case_of(bundle.contents), frames_of(bundle.contents)
+    except BundleBroken as error:
+        return Report(bundle.manifest.id, (*checks, _check("decision", (str(error),))))
+    checks.append(_check("rules", _rules(bundle, case)))
+    checks.append(_check("decision", differences(case)))
+    checks.append(_scores(bundle, case, frames, weights_dir))
+    return Report(bundle.manifest.id, tuple(checks))
+
+
+def _check(name: str, told: tuple[str, ...]) -> Check:
+    return Check(name, "mismatch" if told else "match", told)
+
+
+def _rules(bundle: Bundle, case: Case) -> tuple[str, ...]:
+    manifest = bundle.manifest
+    expected = (
+        ("rules", manifest.rules_sha256, case.rules.sha256),
+        ("id", manifest.id, incident_id(case.verdict)),
+        ("verdict", manifest.verdict, case.verdict.id),
+        ("model", manifest.model, case.model),
+    )
+    return tuple(f"{name}: the manifest has {kept}, the case {own}" for name, kept, own in expected if kept != own)
+
+
+def _scores(bundle: Bundle, case: Case, frames: tuple[PicturedFrame, ...], weights_dir: Path | None) -> Check:
+    config = DetectorConfig() if weights_dir is None else DetectorConfig(weights_dir=weights_dir)
+    try:
+        weights = read_manifest(config.weights_dir)
+        if case.model is None or weights.info.sha256 != case.model.sha256:
+            return Check("scores", "skipped", (f"the model {case.model} is not here, but {weights.info.version}",))
+        if weights.takes.size_px != CROP_SIZE_PX:
+            return Check("scores", "skipped", (f"kept faces have {CROP_SIZE_PX} px, not {weights.takes.size_px}",))
+        told = [*_calibration(case, weights), *_again(bundle, case, frames, config)]
+    except DetectorError as error:
+        return Check("scores", "skipped", (f"no model can be loaded: {error}",))
+    if not told and bundle.manifest.faces_blurred:
+        return Check("scores", "match", ("faces are blurred: no picture could be scored again",))
+    return _check("scores", tuple(told))
+
+
+def _calibration(case: Case, weights: Weights) -> list[str]:
+    """Samples whose llr does not follow from what the network said."""
+    told = []
+    for sample in case.samples:
+        for face in sample.faces:
+            if face.llr is None or face.logit is None:
+                continue
+            llr = log_likelihood_ratio(face.logit, face.frequency_score, weights.calibration or UNCALIBRATED)
+            if abs(llr - face.llr) > _LLR_TOLERANCE:
+                told.append(f"sample {sample.sequence}, face {face.track}: kept llr {face.llr}, derived {llr}")
+    return told
+
+
+def _again(bundle: Bundle, case: Case, frames: tuple[PicturedFrame, ...], config: DetectorConfig) -> list[str]:
+    """Scores every kept picture of a face once more."""
+    seen = {(sample.sequence, face.track): face for sample in case.samples for face in sample.faces}
+    shown = [(frame.sequence, face.track, face.crop) for frame in frames for face in frame.faces if face.crop]
+    if not shown:
+        return []
+    scorer, told = build_scorer(config), []
+    for sequence, track, name in shown:
+        try:
+            crop = _crop(bundle.contents.get(name, b""))
+        except BundleBroken as error:
+            told.append(f"{name}: {error}")
+            continue
+        (score,) = scorer.score([crop])
+        told.extend(_compared(name, seen.get((sequence, track)), score.logit))
+    return told
+
+
+def _compared(name: str, kept: FaceObservation | None, logit: float) -> list[str]:
+    if kept is None or kept.logit is None:
+        return [f"{name}: there is no such sample"]
+    if abs(kept.logit - logit) <= LOGIT_TOLERANCE:
+        return []
+    return [f"{name}: kept logit {kept.logit:.4f}, scored {logit:.4f}"]
+
+
+def _crop(png: bytes) -> FaceCrop:
+    """Raises BundleBroken."""
+    rgb = rgb_of(png)
+    if rgb.shape != (CROP_SIZE_PX, CROP_SIZE_PX, 3):
+        raise BundleBroken(f"expected {CROP_SIZE_PX} x {CROP_SIZE_PX} pixels, got {rgb.shape[1]} x {rgb.shape[0]}")
+    return FaceCrop(rgb=rgb, native_rgb=rgb, box=FaceBox(0, 0, 1, 1), face_px=1.0)

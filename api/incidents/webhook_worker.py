@@ -1,0 +1,86 @@
+"""Delivers one target's webhooks, one after the other, until each has arrived or was tried long enough."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from concurrent.futures import Executor
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.incidents.webhook_outbox import Delivery, Outbox
+from api.incidents.webhook_sender import Outcome, WebhookSender, WebhookTarget
+
+log = structlog.get_logger(__name__)
+
+RETRY_AFTER_S = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
+"""Waits between attempts, as Standard Webhooks advises: ten attempts over more than three days."""
+
+_LOOK_EVERY_S = 15.0
+_DATABASE_RETRY_S = 5.0
+_JITTER = 0.2
+
+
+class Courier:
+    """`run` is to be a task; a target that is slow or away delays nobody else."""
+
+    def __init__(
+        self, target: WebhookTarget, outbox: Outbox, sender: WebhookSender, executor: Executor,
+        waits_s: tuple[float, ...] = RETRY_AFTER_S,
+    ) -> None:
+        self._target = target
+        self._outbox = outbox
+        self._sender = sender
+        self._executor = executor
+        self._waits_s = waits_s
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Something was queued."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled. What is in hand then is sent again by whoever comes next."""
+        while True:
+            try:
+                await self._round()
+            except SQLAlchemyError as error:
+                log.error("webhooks wait for the database", error=type(error).__name__)
+                await asyncio.sleep(_DATABASE_RETRY_S)
+            except Exception:
+                log.exception("webhook failed")
+                await asyncio.sleep(_DATABASE_RETRY_S)
+
+    async def _round(self) -> None:
+        self._wake.clear()
+        loop = asyncio.get_running_loop()
+        delivery = await loop.run_in_executor(self._executor, self._outbox.take, self._target.url, time.time())
+        if delivery is None:
+            due_s = await loop.run_in_executor(self._executor, self._outbox.next_due_s, self._target.url)
+            await self._rest(_LOOK_EVERY_S if due_s is None else due_s - time.time())
+            return
+        outcome = await self._sender.send(self._target, delivery.message_id, delivery.body)
+        await loop.run_in_executor(self._executor, self._record, delivery, outcome)
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(max(seconds, 0.05), _LOOK_EVERY_S)):
+                await self._wake.wait()
+
+    def _record(self, delivery: Delivery, outcome: Outcome) -> None:
+        if not outcome.error:
+            self._outbox.done(delivery)
+            return
+        is_last = outcome.gone or delivery.attempts >= len(self._waits_s)
+        due_s = None
+        if not is_last:
+            wait_s = max(self._waits_s[delivery.attempts], outcome.retry_after_s)
+            due_s = time.time() + wait_s * random.uniform(1, 1 + _JITTER)
+        log.warning(
+            "webhook not delivered", message_id=delivery.message_id, error=outcome.error,
+            attempts=delivery.attempts + 1, given_up=due_s is None,
+        )
+        self._outbox.failed(delivery, outcome.error, due_s)

@@ -1,0 +1,314 @@
+"""Every private part of aiortc and aioice that we rely on, in one place, with the reason for each.
+
+aiortc decodes in threads that its queues feed without bound, and closing a connection waits for them. Here nothing is
+decoded: packets leave aiortc where it would sort them, and its decoder thread ends as soon as it starts.
+`PRIVATE_PARTS` lists what is touched; a test holds it against the installed version. Receivers and packets are typed
+as Any here because type checkers rightly object to private names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+import socket
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import aioice.ice
+import aioice.turn
+import structlog
+from aioice.candidate import candidate_foundation, candidate_priority
+from aiortc import RTCConfiguration, RTCPeerConnection
+from aiortc.rtcdtlstransport import RTCCertificate
+from aiortc.rtcrtpreceiver import NackGenerator
+from aiortc.rtp import RtcpByePacket
+
+from stream.sources.rtp_video import Fragment, layer_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from aiortc.rtp import AnyRtcpPacket
+
+    from stream.types import Codec
+
+log = structlog.get_logger(__name__)
+
+FIXED_BITRATE_BPS = 2_500_000
+
+CIPHERS = (
+    b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA:"
+    b"ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-CHACHA20-POLY1305"
+)
+"""aiortc's own, and those for publishers whose certificate is RSA (GStreamer up to 1.22)."""
+
+PRIVATE_PARTS: dict[str, tuple[str, ...]] = {
+    "aiortc.rtcrtpreceiver.RTCRtpReceiver": (
+        "_RTCRtpReceiver__jitter_buffer", "_RTCRtpReceiver__decoder_queue", "_RTCRtpReceiver__decoder_thread",
+        "_RTCRtpReceiver__remote_bitrate_estimator", "_RTCRtpReceiver__nack_generator", "_enabled",
+        "_handle_rtcp_packet", "_send_rtcp_pli",
+    ),
+    "aiortc.rtcrtpreceiver": ("NackGenerator",),
+    "aiortc.rtcdtlstransport.RTCDtlsTransport": ("_rtp_router", "_handle_rtp_data", "_handle_rtcp_data"),
+    "aiortc.rtcdtlstransport.RTCCertificate": ("_create_ssl_context",),
+    "aiortc.rtcdtlstransport.RtpRouter": ("route_rtp", "ssrc_table"),
+    "aiortc.rtcrtpsender.RTCRtpSender": ("_send_keyframe",),
+    "aioice.ice": ("get_host_addresses", "StunProtocol"),
+    "aioice.ice.Connection": ("get_component_candidates", "_protocols", "_queue", "_nominated", "_check_list"),
+    "aioice.ice.StunProtocol": ("datagram_received",),
+    "aioice.turn": ("UDP_SOCKET_BUFFER_SIZE",),
+}
+
+_REMB_EVERY_MS = 1000
+_MAX_SOURCES = 16
+_REPAIRABLE = 128           # packets that aiortc asks for again, and that senders keep
+_MAX_DATAGRAMS = 2048       # that wait for the loop, per connection
+_FIRST_AFTER_STUN = 4       # RFC 7983
+
+
+class VideoTap(Protocol):
+    """Takes what a video receiver hears. Called in the event loop; must not block or raise."""
+
+    def packet(self, fragment: Fragment) -> None: ...
+
+    def goodbye(self, ssrcs: tuple[int, ...]) -> None:
+        """The sender said RTCP BYE for these."""
+
+    def now_s(self) -> float:
+        """Monotonic time."""
+
+
+def new_connection() -> RTCPeerConnection:
+    """Without STUN or TURN servers: aiortc's default asks a public one and delays the answer by up to 5 s."""
+    return RTCPeerConnection(RTCConfiguration(iceServers=[]))
+
+
+def tap_video(receiver: Any, tap: VideoTap, codec: Codec) -> None:
+    """Sends the receiver's packets, all of `codec`, to `tap` and nowhere else. To be called before the connection
+    starts."""
+    _leave_undecoded(receiver)
+    receiver._RTCRtpReceiver__jitter_buffer = _Diversion(tap, codec)
+    receiver._RTCRtpReceiver__remote_bitrate_estimator = _FixedBitrate()
+    receiver._RTCRtpReceiver__nack_generator = _ShortGaps()
+    _limit_sources(receiver.transport._rtp_router)
+    for name in ("_handle_rtp_data", "_handle_rtcp_data"):
+        _forgive(receiver.transport, name)
+    handle = receiver._handle_rtcp_packet
+
+    async def handle_rtcp(packet: AnyRtcpPacket) -> None:
+        await handle(packet)
+        if isinstance(packet, RtcpByePacket):
+            tap.goodbye(tuple(packet.sources))
+
+    receiver._handle_rtcp_packet = handle_rtcp
+
+
+def ignore_audio(receiver: Any) -> None:
+    """Audio is negotiated, because publishers insist, and dropped on arrival. After setLocalDescription, which would
+    switch it on again."""
+    _leave_undecoded(receiver)
+    receiver._enabled = False
+
+
+async def ask_keyframe(receiver: Any, ssrc: int) -> None:
+    """Sends a Picture Loss Indication. Does nothing on a connection that is gone."""
+    await receiver._send_rtcp_pli(ssrc)
+
+
+def tell_keyframe_requests(sender: Any, asked: Callable[[], None]) -> None:
+    """Calls `asked` when the other side wants a key frame: aiortc tells its own encoder alone, which has no part where
+    encoded frames are sent."""
+    sender._send_keyframe = asked
+
+
+def _limit_sources(router: Any) -> None:
+    """aiortc keeps something for every SSRC that it hears of, and its receiver reports fail at more than 31."""
+    route = router.route_rtp
+
+    def route_few(packet: Any) -> Any:
+        if packet.ssrc not in router.ssrc_table and len(router.ssrc_table) >= _MAX_SOURCES:
+            return None
+        return route(packet)
+
+    router.route_rtp = route_few
+
+
+def _forgive(transport: Any, name: str) -> None:
+    """A packet that aiortc fails at is dropped. Otherwise it would end the connection: some of its parsers raise what
+    nobody catches, such as struct.error for a header extension that is too short."""
+    handle = getattr(transport, name)
+
+    async def handle_if_possible(data: bytes, **rest: Any) -> None:
+        try:
+            await handle(data, **rest)
+        except ConnectionError:
+            raise
+        except Exception as error:      # noqa: BLE001 - whatever it is, it is one packet
+            log.debug("packet dropped", error=type(error).__name__)
+
+    setattr(transport, name, handle_if_possible)
+
+
+class _ShortGaps(NackGenerator):
+    """A jump that is too long to be repaired starts anew. aiortc walks through it, up to 32768 numbers per packet."""
+
+    def add(self, packet: Any) -> bool:
+        if self.max_seq is not None and _REPAIRABLE < (packet.sequence_number - self.max_seq) % 2**16 < 2**15:
+            self.max_seq = packet.sequence_number
+            self.missing.clear()
+            return False
+        missed: bool = super().add(packet)
+        return missed
+
+
+def _leave_undecoded(receiver: Any) -> None:
+    """The decoder thread finds its end mark first, so that it ends at once and closing has nothing to wait for."""
+    receiver._RTCRtpReceiver__decoder_queue.put(None)
+
+
+class _Diversion:
+    """Stands where aiortc has its jitter buffer."""
+
+    def __init__(self, tap: VideoTap, codec: Codec) -> None:
+        self._tap = tap
+        self._codec = codec
+
+    def add(self, packet: Any) -> tuple[bool, None]:
+        """No frame ever comes out on this side, and key frames are asked for elsewhere."""
+        self._tap.packet(Fragment(
+            packet.ssrc, packet.sequence_number, packet.timestamp, bool(packet.marker), packet._data, self._tap.now_s(),
+            layer_of(self._codec, packet.payload),
+        ))
+        return False, None
+
+
+class _Remb(NamedTuple):
+    """Receiver Estimated Maximum Bitrate."""
+
+    bitrate_bps: int
+    ssrcs: list[int]
+
+
+class _FixedBitrate:
+    """Allows a fixed bitrate. aiortc's estimator starts at 130 kbit/s, grows by 20 kbit/s a second and takes every
+    stall of the event loop for congestion, so that browsers send a fraction of the picture."""
+
+    def __init__(self) -> None:
+        self._told_ms: int | None = None
+
+    def add(self, *, arrival_time_ms: int, ssrc: int, **_: int) -> _Remb | None:
+        """The estimate when it is time to send it, as in aiortc's RemoteBitrateEstimator."""
+        if self._told_ms is not None and arrival_time_ms - self._told_ms < _REMB_EVERY_MS:
+            return None
+        self._told_ms = arrival_time_ms
+        return _Remb(FIXED_BITRATE_BPS, [ssrc])
+
+
+class Network(NamedTuple):
+    """Where connections listen: on this machine's own addresses and, if `loopback`, on 127.0.0.1 and ::1, which aioice
+    leaves out; on UDP ports from the first to the last of `ports`, or on any."""
+
+    loopback: bool = False
+    ports: tuple[int, int] | None = None
+
+
+_network: ContextVar[Network] = ContextVar("network", default=Network())    # noqa: B039 - it is frozen
+_original_addresses = aioice.ice.get_host_addresses
+_original_candidates = aioice.ice.Connection.get_component_candidates
+
+
+@contextmanager
+def listening_on(network: Network) -> Iterator[None]:
+    """Connections whose candidates are gathered inside listen there."""
+    token = _network.set(network)
+    try:
+        yield
+    finally:
+        _network.reset(token)
+
+
+def loopback_candidates(wanted: bool) -> AbstractContextManager[None]:
+    """Connections whose candidates are gathered inside listen on loopback, too."""
+    return listening_on(Network(loopback=wanted))
+
+
+def _host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
+    addresses: list[str] = _original_addresses(use_ipv4, use_ipv6)
+    if not _network.get().loopback:
+        return addresses
+    return ["127.0.0.1"] * use_ipv4 + ["::1"] * use_ipv6 + addresses
+
+
+async def _component_candidates(self: Any, component: int, addresses: list[str], timeout: int = 5) -> list[Any]:  # noqa: ASYNC109 - as aioice has it
+    """Host candidates on the ports that are allowed. Without such a limit, aioice's own way."""
+    ports = _network.get().ports
+    if ports is None:
+        found: list[Any] = await _original_candidates(self, component, addresses, timeout)
+        return found
+    candidates = []
+    for address in addresses:
+        protocol = await _bound(self, address, ports)
+        if protocol is None:
+            continue
+        host, port = protocol.transport.get_extra_info("sockname")[:2]
+        protocol.local_candidate = aioice.Candidate(
+            foundation=candidate_foundation("host", "udp", host), component=component, transport="udp",
+            priority=candidate_priority(component, "host"), host=host, port=port, type="host",
+        )
+        self._protocols.append(protocol)
+        candidates.append(protocol.local_candidate)
+    return candidates
+
+
+async def _bound(connection: Any, address: str, ports: tuple[int, int]) -> Any | None:
+    """A socket on a free port; None if there is none, or if the address cannot be used."""
+    low, high = ports
+    count = high - low + 1
+    start = random.randrange(count)
+    for step in range(count):
+        local = (address, low + (start + step) % count)
+        try:
+            _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: aioice.ice.StunProtocol(connection), local_addr=local
+            )
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return None
+        else:
+            buffer_bytes = aioice.turn.UDP_SOCKET_BUFFER_SIZE
+            protocol.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+            return protocol
+    return None
+
+
+def _datagram_received(self: Any, data: bytes, address: tuple[Any, ...]) -> None:
+    if _is_welcome(self.receiver, data, address[:2]):
+        _original_datagram_received(self, data, address)
+
+
+def _is_welcome(connection: Any, data: bytes, address: tuple[Any, ...]) -> bool:
+    """Anybody can send to an open port, and an empty datagram makes aiortc give the connection up. Once it stands,
+    media is taken from where its checks came from; checks carry their own proof."""
+    if not data or connection._queue.qsize() >= _MAX_DATAGRAMS:
+        return False
+    if data[0] < _FIRST_AFTER_STUN or not connection._nominated:
+        return True
+    pairs = (*connection._nominated.values(), *connection._check_list)
+    return any(pair.remote_addr == address and pair.state is _SUCCEEDED for pair in pairs)
+
+
+def _create_ssl_context(self: Any, srtp_profiles: list[Any]) -> Any:
+    context = _original_ssl_context(self, srtp_profiles)
+    context.set_cipher_list(CIPHERS)
+    return context
+
+
+_original_ssl_context = RTCCertificate._create_ssl_context
+RTCCertificate._create_ssl_context = _create_ssl_context        # type: ignore[method-assign]
+_SUCCEEDED = aioice.ice.CandidatePair.State.SUCCEEDED
+_original_datagram_received = aioice.ice.StunProtocol.datagram_received
+aioice.ice.StunProtocol.datagram_received = _datagram_received      # type: ignore[method-assign,assignment]
+aioice.ice.get_host_addresses = _host_addresses
+aioice.ice.Connection.get_component_candidates = _component_candidates      # type: ignore[method-assign]

@@ -1,0 +1,224 @@
+"""HLS and files over HTTP: a demuxing process that has no network asks for what it reads, and this side fetches it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING
+
+import httpx
+import msgspec
+
+from api.ingest.pull.dialer import Request, basic_login
+from api.ingest.pull.errors import PullFailed
+from api.ingest.pull.url_policy import place_of
+from stream.demuxer_messages import (
+    HEADER,
+    MAX_MESSAGE_BYTES,
+    Close,
+    Data,
+    DemuxSettings,
+    Finished,
+    FromDemuxer,
+    Open,
+    Opened,
+    Packet,
+    Read,
+    ToDemuxer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from api.ingest.pull.dialer import Dialer, Fetched
+    from api.ingest.pull.puller import Frames
+    from api.ingest.pull.url_policy import Place
+
+_MAX_HANDLES = 16
+_JUMP_S = 5.0
+_LATE_S = 1.0
+_from_demuxer = msgspec.msgpack.Decoder(FromDemuxer)
+
+
+class Pace:
+    """When a frame is due, so that media is played at its own speed. Times in seconds, `now_s` monotonic."""
+
+    def __init__(self) -> None:
+        self._offset_s: float | None = None
+
+    def wait_s(self, pts_s: float, now_s: float) -> float:
+        """How long to wait for it. After a jump of the media's clock, or where it comes late, time starts anew."""
+        if self._offset_s is None or not -_LATE_S < (wait_s := pts_s + self._offset_s - now_s) < _JUMP_S:
+            self._offset_s = now_s - pts_s
+            return 0.0
+        return max(0.0, wait_s)
+
+
+class _Body:
+    """What is read of one answer."""
+
+    def __init__(self, fetched: Fetched, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._parts: AsyncIterator[bytes] = fetched.response.aiter_raw(64 * 1024)
+        self._rest = b""
+
+    async def read(self, size: int) -> Data:
+        try:
+            if not self._rest:
+                self._rest = await anext(self._parts, b"")
+        except httpx.HTTPError:
+            return Data(b"", is_broken=True)
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return Data(data)
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+
+class DemuxedAttempt:
+    """One run through an HTTP source. `Attempt` of `api.ingest.pull.puller`."""
+
+    def __init__(self, url: str, dialer: Dialer) -> None:
+        self._url = url
+        self._dialer = dialer
+
+    def request_keyframe(self) -> None:
+        """Nobody can be asked: the next one comes when it comes."""
+
+    async def run(self, frames: Frames) -> None:
+        async with AsyncExitStack() as stack:
+            first = await stack.enter_async_context(self._dialer.fetch(Request("GET", self._url)))
+            reader, writer = await _start(first.place.url, stack)
+            served = _Served(place_of(self._url), first, self._dialer, writer)
+            stack.push_async_callback(served.close)
+            await served.serve(reader, frames)
+
+
+async def _start(url: str, stack: AsyncExitStack) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A process that demuxes what is at `url`, and is gone with the stack."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE_BYTES)
+        stack.callback(writer.close)
+        settings = DemuxSettings(socket_fd=theirs.fileno(), parent_pid=os.getpid(), url=url)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "stream.demuxer_process", msgspec.json.encode(settings).decode(),
+            pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+            env=_environment(),
+        )
+        stack.push_async_callback(_end, process)
+    return reader, writer
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        pidfd = os.pidfd_open(process.pid)      # asyncio's own kill can take the exit status away from its watcher
+        try:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        finally:
+            os.close(pidfd)
+    await process.wait()
+
+
+class _Served:
+    """The requests of one demuxing process."""
+
+    def __init__(self, root: Place, first: Fetched, dialer: Dialer, writer: asyncio.StreamWriter) -> None:
+        self._root = root
+        self._first: Fetched | None = first     # what the process opens first is open already
+        self._dialer = dialer
+        self._writer = writer
+        self._bodies: dict[int, _Body] = {}
+        self._pace = Pace()
+        self._is_broken = False     # what was read last broke off
+
+    async def serve(self, reader: asyncio.StreamReader, frames: Frames) -> None:
+        """Until the process says that it is finished. Raises PullFailed."""
+        while True:
+            match await _message(reader):
+                case Open() as order:
+                    self._answer(await self._open(order))
+                case Read(handle, size):
+                    self._answer(await self._read(handle, size))
+                case Close(handle):
+                    if (closed := self._bodies.pop(handle, None)) is not None:
+                        await closed.close()
+                case Packet() as packet:
+                    await asyncio.sleep(self._pace.wait_s(packet.pts_s, time.monotonic()))
+                    frames.take(packet.codec, packet.payload, packet.pts_s, packet.keyframe)
+                case Finished(code, message):
+                    if self._is_broken:
+                        raise PullFailed("connection_lost", "the source broke off")
+                    if code:
+                        raise PullFailed(code, message, is_final=True)
+                    return
+
+    async def close(self) -> None:
+        while self._bodies:
+            await self._bodies.popitem()[1].close()
+
+    async def _open(self, order: Open) -> Opened:
+        """What cannot be had later on is for the demuxer to bear, unless it may not be had at all."""
+        if len(self._bodies) >= _MAX_HANDLES:
+            raise PullFailed("bad_media", "the source opens too much at the same time", is_final=True)
+        stack = AsyncExitStack()
+        fetched, self._first = self._first, None
+        try:
+            if fetched is None:
+                fetched = await stack.enter_async_context(self._dialer.fetch(self._request(order)))
+        except PullFailed as failed:
+            if failed.is_final:
+                raise
+            return Opened(False)
+        self._bodies[order.handle] = _Body(fetched, stack)
+        if order.offset and fetched.response.status_code != httpx.codes.PARTIAL_CONTENT:
+            return Opened(False)
+        headers = fetched.response.headers
+        length = headers.get("content-length", "")
+        size = int(length) + order.offset if length.isdecimal() else -1
+        return Opened(True, size, headers.get("accept-ranges") == "bytes")
+
+    async def _read(self, handle: int, size: int) -> Data:
+        body = self._bodies.get(handle)
+        data = Data(b"", is_broken=True) if body is None else await body.read(size)
+        self._is_broken = data.is_broken
+        return data
+
+    def _request(self, order: Open) -> Request:
+        """With the login of the source, where it is asked for more."""
+        headers = {"Range": f"bytes={order.offset}-"} if order.offset else {}
+        place = self._dialer.policy.check(order.url)
+        if self._root.user and place[:3] == self._root[:3]:
+            headers["Authorization"] = basic_login(self._root)
+        return Request("GET", place.url, headers)
+
+    def _answer(self, message: ToDemuxer) -> None:
+        body = msgspec.msgpack.encode(message)
+        self._writer.write(HEADER.pack(len(body)) + body)
+
+
+async def _message(reader: asyncio.StreamReader) -> FromDemuxer:
+    """The next one. Raises PullFailed where the process is gone, or says what is no message."""
+    try:
+        (size,) = HEADER.unpack(await reader.readexactly(HEADER.size))
+        if size > MAX_MESSAGE_BYTES:
+            raise PullFailed("bad_media", "a frame is too long", is_final=True)
+        message: FromDemuxer = _from_demuxer.decode(await reader.readexactly(size))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        raise PullFailed("bad_media", "the source cannot be read", is_final=True) from None
+    except msgspec.DecodeError:
+        raise PullFailed("bad_media", "the source confused its reader", is_final=True) from None
+    return message
+
+
+def _environment() -> dict[str, str]:
+    """No keys and no addresses of the service's own environment."""
+    return {
+        "PATH": os.defpath, "LANG": "C.UTF-8",
+        "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path),
+    }

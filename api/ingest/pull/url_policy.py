@@ -1,0 +1,100 @@
+"""What may be fetched: by scheme, by host, and by the address that a host leads to. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from api.ingest.pull.errors import PullRefused
+from consumers.url_allowlist import is_public
+
+MAX_URL = 2048
+PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443}
+SECURE = frozenset({"https", "rtsps", "rtmps"})
+_ANY_BELOW = "*."
+
+
+class Place(NamedTuple):
+    """A URL in parts. `target` is path and query as they were written; `user` and `password` are decoded."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+    user: str = ""
+    password: str = ""
+
+    @property
+    def authority(self) -> str:
+        """Host and port, as people and `Host` headers have them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Without the login."""
+        return f"{self.scheme}://{self.authority}{self.target}"
+
+
+def place_of(url: str) -> Place:
+    """Raises PullRefused (bad_url, scheme_not_allowed)."""
+    if len(url) > MAX_URL or not url.isascii() or any(ord(letter) <= 32 or letter in '\\"<>\x7f' for letter in url):
+        raise PullRefused("bad_url", f"not a URL of at most {MAX_URL} printable ASCII characters")
+    try:
+        parts = urlsplit(url)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        raise PullRefused("bad_url", "not a URL") from None
+    if scheme not in PORTS:
+        raise PullRefused("scheme_not_allowed", f"sources are fetched by {', '.join(PORTS)}, not by {scheme[:16]!r}")
+    if not host or host.startswith(".") or "%" in host or parts.fragment or port == 0:
+        raise PullRefused("bad_url", "not a plain URL with a host")
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if any(ord(letter) < 32 for letter in user + password):
+        raise PullRefused("bad_url", "control characters in the login")
+    return Place(scheme, host.rstrip("."), port or PORTS[scheme], target, user, password)
+
+
+@dataclass(frozen=True, slots=True)
+class PullPolicy:
+    """`hosts` are names, addresses, or `*.example.com`; none means any. `networks` are allowed although they are not
+    of the public internet."""
+
+    schemes: frozenset[str] = frozenset(PORTS)
+    hosts: tuple[str, ...] = ()
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    def check(self, url: str, schemes: tuple[str, ...] = ()) -> Place:
+        """`schemes` are those that make sense, if not all do. Raises PullRefused (bad_url, scheme_not_allowed,
+        host_not_allowed)."""
+        place = place_of(url)
+        if schemes and place.scheme not in schemes:
+            raise PullRefused("scheme_not_allowed", f"expected {' or '.join(schemes)}, got {place.scheme}")
+        if place.scheme not in self.schemes:
+            raise PullRefused("scheme_not_allowed", f"{place.scheme} is not one of DEEPGUARD_PULL_SCHEMES")
+        if self.hosts and not any(_covers(host, place.host) for host in self.hosts):
+            raise PullRefused("host_not_allowed", f"{place.host} is not one of DEEPGUARD_PULL_HOSTS")
+        return place
+
+    def allows(self, address: str) -> bool:
+        """Whether connections and packets may go to this address."""
+        try:
+            plain = ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
+        mapped = plain.ipv4_mapped if isinstance(plain, IPv6Address) else None
+        return is_public(plain) or any((mapped or plain) in network for network in self.networks)
+
+    def check_address(self, address: str) -> None:
+        """Raises PullRefused (address_not_allowed)."""
+        if not self.allows(address):
+            raise PullRefused(
+                "address_not_allowed", "the source is not on the public internet, nor in DEEPGUARD_PULL_NETWORKS"
+            )
+
+
+def _covers(allowed: str, host: str) -> bool:
+    return host.endswith(allowed[1:]) if allowed.startswith(_ANY_BELOW) else host == allowed

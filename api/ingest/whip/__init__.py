@@ -1,0 +1,1 @@
+"""WHIP (RFC 9725): sessions of WebRTC publishers, their SDP offers, answers and trickled candidates."""

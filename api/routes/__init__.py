@@ -1,0 +1,1 @@
+"""HTTP and WebSocket endpoints: each module holds a router; the schemas beside them describe the answers."""

@@ -1,0 +1,61 @@
+"""What the routes share. Made once, by `api.app`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.requests import HTTPConnection
+
+    from api.http.auth import KeyRing
+    from api.http.loop_lag import LoopWatch
+    from api.http.rate_limit import Limiter
+    from api.incidents.lifecycle import Incidents
+    from api.ingest.pull.pulls import Pulls
+    from api.ingest.rtp_receivers import Sources
+    from api.ingest.whip.sessions import Peers
+    from api.settings.base import Settings
+    from api.uploads.file_jobs import Judging
+    from api.uploads.jobs import JobTable
+    from api.uploads.spool import Spool
+    from consumers.gateway import Gateway
+    from stream.event_bus import Bus
+    from stream.stream_service import StreamService
+
+
+@dataclass(frozen=True)
+class AppContext:
+    """`request.app.state.context`; lives as long as the app does."""
+
+    settings: Settings
+    service: StreamService
+    bus: Bus
+    peers: Peers
+    sources: Sources
+    pulls: Pulls
+    auth: KeyRing
+    limiter: Limiter
+    spool: Spool
+    judging: Judging
+    jobs: JobTable
+    loop_watch: LoopWatch
+    incidents: Incidents
+    gateway: Gateway | None = None
+    watchers: set[object] = field(default_factory=set)
+
+    @property
+    def is_local_only(self) -> bool:
+        """Nobody needs a key, and only this machine may call."""
+        return self.settings.is_local_only
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        """Origins besides our own whose pages may call."""
+        return frozenset(self.settings.cors_origins) | frozenset(self.settings.origins)
+
+
+def context_of(connection: HTTPConnection) -> AppContext:
+    """The context of the app that serves this request or WebSocket."""
+    context: AppContext = connection.app.state.context
+    return context

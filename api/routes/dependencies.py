@@ -1,0 +1,40 @@
+"""FastAPI dependencies that routes share: authentication and rate limits."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from api.errors import Unauthorized
+from api.http.auth import Caller, address_of, bearer_of
+from api.http.rate_limit import Kind
+from api.routes.context import context_of
+
+
+def caller_of(connection: HTTPConnection, token: str | None) -> Caller:
+    """Raises Unauthorized if keys are set and this token is none of them."""
+    ring = context_of(connection).auth
+    if not ring.required:
+        return Caller(address_of(connection), "")
+    name = ring.identify(token) if token else None
+    if name is None:
+        raise Unauthorized("unauthorized", "a valid key is needed: `Authorization: Bearer <key>`")
+    return Caller(name, name)
+
+
+async def require_key(connection: HTTPConnection) -> Caller:
+    """Dependency of every route that is not public. Raises Unauthorized."""
+    return caller_of(connection, bearer_of(connection.headers.get("authorization")))
+
+
+def limit(kind: Kind) -> Callable[..., Awaitable[Caller]]:
+    """A dependency that checks the key and then counts the request. Raises Unauthorized, RateLimited."""
+
+    async def counted(connection: HTTPConnection, caller: Annotated[Caller, Depends(require_key)]) -> Caller:
+        context_of(connection).limiter.check(kind, caller)
+        return caller
+
+    return counted

@@ -1,0 +1,104 @@
+"""`GET /v1/events`: what `/ws` says, as Server-Sent Events, for those whom no WebSocket reaches. Told in
+`docs/contracts/websocket.md`.
+
+Whoever does not read is dropped by TCP (see `api.launcher.listening_socket`); nothing waits for them but a bounded
+queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.responses import StreamingResponse
+from fastapi.sse import format_sse_event
+
+from api.routes.context import context_of
+from api.routes.dependencies import require_key
+from api.routes.events_websocket import HEARTBEAT_S, require_room_to_watch
+from stream import event_encoding
+from stream.errors import BusClosed, SubscriberTooSlow
+from stream.event_bus import Selection
+from stream.events import Label
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from api.routes.context import AppContext
+    from stream.event_bus import Bus, Envelope, Subscription
+
+_COME_BACK_MS = 2000
+_HEARTBEAT = b": nothing new\n\n"
+
+router = APIRouter(prefix="/v1/events", tags=["streams"], dependencies=[Depends(require_key)])
+_encoder = msgspec.json.Encoder()
+
+
+@router.get("", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
+async def events(
+    request: Request,
+    stream: Annotated[str | None, Query(max_length=200)] = None,
+    call: Annotated[str | None, Query(max_length=200)] = None,
+    label: Annotated[list[Label] | None, Query()] = None,
+    last_event_id: Annotated[str, Header(max_length=100)] = "",
+) -> StreamingResponse:
+    """Events as they happen, for EventSource: first a `snapshot`, then one message per event, each with its JSON."""
+    context = context_of(request)
+    require_room_to_watch(context)
+    chosen = Selection(_only(stream), _only(call), frozenset(label) if label else None)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(
+        _stream(context, chosen, last_event_id), headers=headers, media_type="text/event-stream"
+    )
+
+
+async def _stream(context: AppContext, chosen: Selection, last_event_id: str) -> AsyncGenerator[bytes, None]:
+    bus = context.bus
+    subscription = bus.subscribe(chosen, _offset_of(last_event_id, bus.feed))
+    context.watchers.add(subscription)
+    try:
+        yield _opening(bus, subscription)
+        for envelope in subscription.backlog:
+            yield _message(bus, envelope)
+        while True:
+            yield await _next(bus, subscription)
+    except (SubscriberTooSlow, BusClosed):
+        return      # EventSource comes back by itself, with the last id that it saw
+    finally:
+        context.watchers.discard(subscription)
+        bus.unsubscribe(subscription)
+
+
+def _opening(bus: Bus, subscription: Subscription) -> bytes:
+    """How things stand, unless the reader knows."""
+    if subscription.recovered:
+        return bytes(format_sse_event(retry=_COME_BACK_MS))
+    known = [event_encoding.to_builtins(envelope.event) for envelope in bus.snapshot(subscription.selection)]
+    data = _encoder.encode({"events": known}).decode()
+    place = f"{bus.feed}:{bus.offset}"
+    return bytes(format_sse_event(data_str=data, event="snapshot", id=place, retry=_COME_BACK_MS))
+
+
+async def _next(bus: Bus, subscription: Subscription) -> bytes:
+    try:
+        async with asyncio.timeout(HEARTBEAT_S):
+            return _message(bus, await subscription.next())
+    except TimeoutError:
+        return _HEARTBEAT
+
+
+def _message(bus: Bus, envelope: Envelope) -> bytes:
+    data = event_encoding.encode(envelope.event).decode()
+    return bytes(format_sse_event(data_str=data, id=f"{bus.feed}:{envelope.offset}"))
+
+
+def _offset_of(last_event_id: str, feed: str) -> int | None:
+    """The offset in this feed; None of another feed, or of what is no id of ours."""
+    known_feed, _, offset = last_event_id.partition(":")
+    return int(offset) if known_feed == feed and offset.isascii() and offset.isdecimal() and len(offset) < 19 else None
+
+
+def _only(wanted: str | None) -> frozenset[str] | None:
+    return None if wanted is None else frozenset((wanted,))

@@ -1,0 +1,169 @@
+"""The older API: health, and one file in, one verdict out. Shapes are those of `api.routes.legacy_answers`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from api.errors import NoModel, Unprocessable, UploadRefused
+from api.http.auth import Caller
+from api.routes.context import AppContext, context_of
+from api.routes.dependencies import limit
+from api.routes.legacy_answers import APP_NAME, gradcam_answer, predict_answer
+from api.routes.probes import public_words
+from api.routes.schemas import (
+    Band,
+    ErrorAnswer,
+    GradcamAnswer,
+    HealthAnswer,
+    ImageAnswer,
+    JobAnswer,
+    LimitsAnswer,
+    VideoAnswer,
+)
+from api.settings.factories import stream_config
+from api.uploads.file_jobs import Judged, Progress
+from api.uploads.spool import PICTURE_EXTENSIONS, VIDEO_EXTENSIONS, Upload
+from api.version import VERSION
+from stream.config import DecisionConfig
+from stream.events import REASON_TEXT, Reason
+from stream.file_verdict import FileVerdict, JudgeOptions
+from stream.sprt import posterior, wald_bounds
+
+router = APIRouter(tags=["files"])
+
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            }
+        },
+    }
+}
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    code: {"model": ErrorAnswer} for code in (400, 401, 408, 413, 415, 422, 429, 503)
+}
+
+
+@router.get("/health", response_model=HealthAnswer)
+async def health(request: Request) -> HealthAnswer:
+    """Whether the service runs and has a model."""
+    status = context_of(request).service.status
+    loaded = status.model is not None
+    problem = "" if loaded else public_words(status.problem) or "no detection model is loaded"
+    return HealthAnswer(
+        status="running", app_name=APP_NAME, version=VERSION, model_loaded=loaded, problem=problem
+    )
+
+
+@router.get("/v1/limits", response_model=LimitsAnswer)
+async def limits(request: Request) -> LimitsAnswer:
+    """What a client should know before it sends something."""
+    context = context_of(request)
+    return LimitsAnswer(
+        version=VERSION,
+        auth_required=context.auth.required,
+        max_upload_bytes=context.settings.max_file_size_bytes,
+        upload_extensions=[*PICTURE_EXTENSIONS, *VIDEO_EXTENSIONS],
+        max_streams=context.settings.max_streams,
+        undecided=_undecided(stream_config(context.settings).decision),
+    )
+
+
+@router.post(
+    "/predict",
+    openapi_extra=_FORM,
+    responses={200: {"model": ImageAnswer | VideoAnswer}, 202: {"model": JobAnswer}, **_REFUSALS},
+)
+async def predict(
+    request: Request,
+    caller: Annotated[Caller, Depends(limit("upload"))],
+    as_job: Annotated[bool, Query(alias="async", description="answer at once with a job to ask for")] = False,
+) -> Response:
+    """Judges a picture or a video."""
+    context = context_of(request)
+    upload = await context.spool.receive(request)
+    if as_job:
+        return _start_job(context, caller, upload)
+    started_s = time.monotonic()
+    judged = await _unless_gone(request, context.judging.judge(upload, _options(context)))
+    return _answer(predict_answer(judged.verdict, time.monotonic() - started_s), judged.cached)
+
+
+@router.post("/gradcam", openapi_extra=_FORM, response_model=GradcamAnswer, responses=_REFUSALS)
+async def gradcam(request: Request, _: Annotated[Caller, Depends(limit("upload"))]) -> Response:
+    """Shows on a picture where the evidence lies."""
+    context = context_of(request)
+    upload = await context.spool.receive(request)
+    if upload.file_type != "image":
+        upload.discard()
+        raise UploadRefused(415, "not_a_picture", "heat maps are made of pictures; this is a video")
+    judged = await _unless_gone(request, context.judging.judge(upload, _options(context, heat_map=True)))
+    return _answer(gradcam_answer(judged.verdict, _heat_map(judged.verdict)), judged.cached)
+
+
+def _start_job(context: AppContext, caller: Caller, upload: Upload) -> Response:
+    async def work(progress: Progress) -> dict[str, Any]:
+        started_s = time.monotonic()
+        judged = await context.judging.judge(upload, _options(context), progress)
+        return predict_answer(judged.verdict, time.monotonic() - started_s)
+
+    try:
+        job = context.jobs.start(caller.tenant, work)
+    except BaseException:
+        upload.discard()
+        raise
+    answer = job.as_answer()
+    return JSONResponse(answer, 202, headers={"Location": answer["status_url"], "Cache-Control": "no-store"})
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, Judged]) -> Judged:
+    """The result of `work`; it is cancelled when the client hangs up, so that no worker works for nobody."""
+    judging = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({judging, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not judging.done():
+            raise UploadRefused(400, "client_gone", "the connection was closed before the verdict")
+        return judging.result()
+    finally:
+        for task in (judging, gone):
+            task.cancel()
+        await asyncio.wait({judging, gone})
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _heat_map(verdict: FileVerdict) -> bytes:
+    if verdict.heat_map_png is not None:
+        return verdict.heat_map_png
+    if verdict.reason in (Reason.NO_MODEL, Reason.SCORER_FAILED):
+        raise NoModel(verdict.reason.value, REASON_TEXT[verdict.reason])
+    raise Unprocessable(verdict.reason.value, f"there is nothing to explain: {REASON_TEXT[verdict.reason]}")
+
+
+def _options(context: AppContext, heat_map: bool = False) -> JudgeOptions:
+    return JudgeOptions(max_samples=context.settings.video_frame_count, heat_map=heat_map)
+
+
+def _answer(answer: dict[str, Any], cached: bool) -> Response:
+    return JSONResponse(answer, headers={"X-Cache": "HIT" if cached else "MISS", "Cache-Control": "no-store"})
+
+
+def _undecided(decision: DecisionConfig) -> Band:
+    bounds = wald_bounds(decision.false_alarm, decision.miss)
+    return Band(low=posterior(bounds.lower, decision), high=posterior(bounds.upper, decision))

@@ -1,0 +1,157 @@
+"""Incidents: list, look at, review, export, delete."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.errors import NotFound
+from api.http.auth import Caller
+from api.incidents import incident_queries
+from api.incidents.export_bundle import pack
+from api.incidents.incident_queries import Details, Place
+from api.incidents.lifecycle import Incidents
+from api.incidents.page_cursors import cursor_of, place_of
+from api.incidents.signed_urls import evidence_path
+from api.routes.context import context_of
+from api.routes.dependencies import require_key
+from api.routes.incident_schemas import IncidentDetails, IncidentList, ReviewRequest
+from api.routes.schemas import ErrorAnswer
+
+IncidentId = Annotated[str, Path(max_length=40)]
+
+_UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer}}
+
+router = APIRouter(prefix="/v1/incidents", tags=["incidents"])
+keyed = [Depends(require_key)]
+
+
+class Filters(BaseModel):
+    """Which incidents a list shows; `since` and `until` are Unix seconds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: Literal["open", "closed"] | None = None
+    review: incident_queries.Review | None = None
+    stream: str | None = Field(None, max_length=200)
+    call_id: str | None = Field(None, max_length=200)
+    since: float | None = Field(None, allow_inf_nan=False)
+    until: float | None = Field(None, allow_inf_nan=False)
+    limit: int = Field(50, ge=1, le=200)
+    cursor: str | None = Field(None, max_length=200)
+
+    def query(self) -> incident_queries.Query:
+        """One more than a page holds, to know whether it goes on. Raises Unprocessable for a cursor that is none."""
+        return incident_queries.Query(
+            limit=self.limit + 1, after=place_of(self.cursor) if self.cursor is not None else None,
+            is_open=None if self.state is None else self.state == "open", review=self.review, stream=self.stream,
+            call_id=self.call_id, since_s=self.since, until_s=self.until,
+        )
+
+
+@router.get("", responses={200: {"model": IncidentList}, 422: {"model": ErrorAnswer}}, dependencies=keyed)
+async def list_incidents(request: Request, filters: Annotated[Filters, Query()]) -> Response:
+    """Newest first. Pass `next` as `cursor` for what follows."""
+    incidents = context_of(request).incidents
+    found = await incidents.call(incidents.records.list, filters.query())
+    page = found[:filters.limit]
+    goes_on = cursor_of(Place(page[-1].opened_s, page[-1].id)) if len(found) > len(page) else None
+    return _no_store({"incidents": msgspec.to_builtins(page), "next": goes_on})
+
+
+@router.get("/{incident_id}", responses={**_UNKNOWN, 200: {"model": IncidentDetails}}, dependencies=keyed)
+async def get_incident(request: Request, incident_id: IncidentId) -> Response:
+    """One incident with its notes and the list of its evidence."""
+    incidents = context_of(request).incidents
+    return _no_store(_plain(await _details(incidents, incident_id), incidents))
+
+
+@router.post("/{incident_id}/review", responses={**_UNKNOWN, 200: {"model": IncidentDetails}})
+async def review_incident(
+    request: Request, incident_id: IncidentId, body: ReviewRequest, caller: Annotated[Caller, Depends(require_key)]
+) -> Response:
+    """Confirms or dismisses it, opens the question again, or adds a note. Every step is kept."""
+    incidents = context_of(request).incidents
+    by = f"{body.by} ({caller.identity})" if body.by else caller.identity
+    note = incident_queries.note_of(by, body.decision, body.note)
+    details = await incidents.call(incidents.records.review, incident_id, note)
+    if details is None:
+        raise _unknown()
+    return _no_store(_plain(details, incidents))
+
+
+@router.get(
+    "/{incident_id}/evidence/{name:path}", responses={**_UNKNOWN, 200: {"content": {"image/jpeg": {}}}, 304: {}},
+    response_class=Response,
+)
+async def get_evidence(
+    request: Request, incident_id: IncidentId, name: Annotated[str, Path(max_length=200)],
+    expires: Annotated[str, Query(max_length=20)] = "", signature: Annotated[str, Query(max_length=64)] = "",
+) -> Response:
+    """One file of the evidence, by a key or by an address that `GET /v1/incidents/{id}` gave."""
+    incidents = context_of(request).incidents
+    if not incidents.urls.is_valid(evidence_path(incident_id, name), (expires, signature), time.time()):
+        await require_key(request)
+    found = await incidents.call(incidents.records.content, incident_id, name)
+    if found is None:
+        raise NotFound("file_unknown", "there is no such file, or no such incident")
+    info, content = found
+    headers = {
+        "ETag": f'"{info.sha256}"', "Cache-Control": "private, max-age=300", "X-Content-Type-Options": "nosniff"
+    }
+    if headers["ETag"] in (tag.strip() for tag in request.headers.get("if-none-match", "").split(",")):
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=info.media_type, headers=headers)
+
+
+@router.get(
+    "/{incident_id}/export", responses={**_UNKNOWN, 200: {"content": {"application/zip": {}}}},
+    response_class=Response, dependencies=keyed,
+)
+async def export_incident(request: Request, incident_id: IncidentId) -> Response:
+    """Everything as one zip, for `deepguard replay`."""
+    incidents = context_of(request).incidents
+    details = await _details(incidents, incident_id)
+    contents = await incidents.call(incidents.records.contents, incident_id)
+    packed = await incidents.call(pack, details, contents, time.time())
+    headers = {"Content-Disposition": f'attachment; filename="{incident_id}.zip"', "Cache-Control": "no-store"}
+    return Response(packed, media_type="application/zip", headers=headers)
+
+
+@router.delete("/{incident_id}", status_code=204, responses=_UNKNOWN, dependencies=keyed)
+async def delete_incident(request: Request, incident_id: IncidentId) -> Response:
+    """Deletes it for good, with its evidence."""
+    incidents = context_of(request).incidents
+    if not await incidents.call(incidents.records.delete, incident_id):
+        raise _unknown()
+    return Response(status_code=204)
+
+
+async def _details(incidents: Incidents, incident_id: str) -> Details:
+    details = await incidents.call(incidents.records.get, incident_id)
+    if details is None:
+        raise _unknown()
+    return details
+
+
+def _plain(details: Details, incidents: Incidents) -> dict[str, Any]:
+    now_s = time.time()
+    plain: dict[str, Any] = msgspec.to_builtins(details.incident)
+    evidence = [
+        {**msgspec.to_builtins(file), "url": incidents.urls.url(evidence_path(details.incident.id, file.name), now_s)}
+        for file in details.files
+    ]
+    return {**plain, "notes": msgspec.to_builtins(details.notes), "evidence": evidence}
+
+
+def _unknown() -> NotFound:
+    return NotFound("incident_unknown", "there is no such incident")
+
+
+def _no_store(body: dict[str, Any]) -> Response:
+    return JSONResponse(body, headers={"Cache-Control": "no-store"})

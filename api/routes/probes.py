@@ -1,0 +1,72 @@
+"""Whether the process answers and whether it can judge."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from api.gateway import LOST_S
+from api.routes.context import AppContext, context_of
+from api.routes.schemas import LiveAnswer, Model, ReadyAnswer
+
+STALLED_S = 1.0
+
+_FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/:'\"]+/)*")
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/livez", responses={200: {"model": LiveAnswer}, 503: {"model": LiveAnswer}})
+async def livez(request: Request) -> Response:
+    """200 while the event loop keeps time; 503 after it was late by a second."""
+    watch = context_of(request).loop_watch
+    stalled = watch.latest_lag_s >= STALLED_S
+    answer = LiveAnswer(
+        status="stalled" if stalled else "alive", loop_lag_ms=round(watch.worst_lag_s * 1000, 1)
+    )
+    return _no_store(answer, 503 if stalled else 200)
+
+
+@router.get("/readyz", responses={200: {"model": ReadyAnswer}, 503: {"model": ReadyAnswer}})
+async def readyz(request: Request) -> Response:
+    """200 while the service can judge; else 503 with the reasons."""
+    context = context_of(request)
+    status = context.service.status
+    reasons = _reasons(context)
+    answer = ReadyAnswer(
+        status="not_ready" if reasons else "ready",
+        reasons=reasons,
+        problem=public_words(status.problem),
+        model=Model(**msgspec.to_builtins(status.model)) if status.model else None,
+        workers_ready=status.workers_ready,
+        workers_wanted=status.workers_wanted,
+        streams=status.streams,
+        overloaded=status.overloaded,
+    )
+    return _no_store(answer, 503 if reasons else 200)
+
+
+def public_words(problem: str) -> str:
+    """Without the folders of this machine, which are nobody's business: only the last part of a path is left."""
+    return _FOLDERS.sub("", problem)
+
+
+def _reasons(context: AppContext) -> list[str]:
+    status = context.service.status
+    reasons = []
+    if context.judging.draining:
+        reasons.append("draining")
+    if status.workers_ready == 0:
+        reasons.append("no_worker")
+    if status.model is None:
+        reasons.append("no_model")
+    if context.gateway is not None and context.gateway.unreachable_s > LOST_S:
+        reasons.append("no_broker")
+    return reasons
+
+
+def _no_store(answer: LiveAnswer | ReadyAnswer, status: int) -> Response:
+    return JSONResponse(answer.model_dump(), status, headers={"Cache-Control": "no-store"})

@@ -1,0 +1,55 @@
+"""Webhook messages that were given up: list, try again, forget."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from api.errors import NotFound
+from api.routes.context import context_of
+from api.routes.dependencies import require_key
+from api.routes.incident_schemas import DeadLetters
+from api.routes.schemas import ErrorAnswer
+
+Number = Annotated[int, Path(ge=1, lt=2**63)]
+
+_UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer}}
+
+router = APIRouter(prefix="/v1/webhooks", tags=["incidents"], dependencies=[Depends(require_key)])
+
+
+@router.get("/dead", responses={200: {"model": DeadLetters}})
+async def list_dead(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+) -> Response:
+    """Messages that could not be delivered in three days, or that the target wanted no more; oldest first."""
+    incidents = context_of(request).incidents
+    found = await incidents.call(incidents.outbox.dead, limit + 1, after)
+    page = found[:limit]
+    goes_on = page[-1].id if len(found) > limit else None
+    body = {"dead": msgspec.to_builtins(page), "next": goes_on}
+    return JSONResponse(body, headers={"Cache-Control": "no-store"})
+
+
+@router.post("/dead/{letter_id}/retry", status_code=202, responses=_UNKNOWN)
+async def retry_dead(request: Request, letter_id: Number) -> Response:
+    """Tries it again, with the same id and from the first attempt."""
+    incidents = context_of(request).incidents
+    if not await incidents.call(incidents.outbox.retry, letter_id):
+        raise NotFound("message_unknown", "there is no such dead message")
+    incidents.wake()
+    return Response(status_code=202)
+
+
+@router.delete("/dead/{letter_id}", status_code=204, responses=_UNKNOWN)
+async def drop_dead(request: Request, letter_id: Number) -> Response:
+    """Forgets it."""
+    incidents = context_of(request).incidents
+    if not await incidents.call(incidents.outbox.drop, letter_id):
+        raise NotFound("message_unknown", "there is no such dead message")
+    return Response(status_code=204)

@@ -1,0 +1,61 @@
+"""Settings of pulled sources: what may be fetched, and for how long it is tried. Part of `api.settings.base`."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_network
+from typing import Annotated, Any
+
+from pydantic import field_validator
+from pydantic_settings import BaseSettings, NoDecode
+
+from api.ingest.pull.url_policy import PORTS
+from api.settings.field import setting, split
+
+_HOST = re.compile(r"(\*\.)?[A-Za-z0-9._:-]+", re.ASCII)
+
+
+class PullSettings(BaseSettings):
+    """What `Settings` adds for streams that are fetched."""
+
+    pull_schemes: Annotated[tuple[str, ...], NoDecode] = setting(
+        tuple(PORTS), "DEEPGUARD_PULL_SCHEMES", "what may be pulled (`POST /v1/streams`); `none`: nothing",
+        f"{', '.join(PORTS)}, or none",
+    )
+    pull_hosts: Annotated[tuple[str, ...], NoDecode] = setting(
+        (), "DEEPGUARD_PULL_HOSTS", "hosts that may be pulled from; empty: any", "names, addresses or *.example.com"
+    )
+    pull_networks: Annotated[tuple[str, ...], NoDecode] = setting(
+        (), "DEEPGUARD_PULL_NETWORKS", "networks that may be pulled from although they are not of the public internet",
+        "such as 10.1.0.0/16, comma separated",
+    )
+    pull_retry_s: float = setting(
+        300.0, "DEEPGUARD_PULL_RETRY_S", "seconds after its last media that a source is tried for", "0 to 86400",
+        ge=0, le=86400,
+    )
+
+    @field_validator("pull_schemes", "pull_hosts", "pull_networks", mode="before")
+    @classmethod
+    def _split_pull_lists(cls, value: Any) -> Any:
+        return split(value)
+
+    @field_validator("pull_schemes")
+    @classmethod
+    def _are_schemes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value == ("none",):
+            return ()
+        if not set(value) <= set(PORTS):
+            raise ValueError(value)
+        return value
+
+    @field_validator("pull_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_HOST.fullmatch(host) for host in value):
+            raise ValueError(value)
+        return tuple(host.lower() for host in value)
+
+    @field_validator("pull_networks")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ip_network(network)) for network in value)

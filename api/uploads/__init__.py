@@ -1,0 +1,1 @@
+"""Uploaded files: received onto disk, judged as jobs, and their cached verdicts."""

@@ -1,0 +1,149 @@
+"""Reads one file out of a multipart body, piece by piece, onto a disk. Blocks: runs in a thread.
+
+The parser's own limits hold per part (8 headers of 4 KiB); here: one file, few short fields, and the bytes of the file
+are counted as they come, whatever the request's length says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import PurePosixPath
+from typing import BinaryIO, NamedTuple
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from api.errors import UploadRefused
+from stream.sources.file_type import SNIFF_BYTES
+
+FILE_FIELD = "file"
+
+_MAX_FIELDS = 8
+_MAX_FIELD_BYTES = 1024
+_MAX_NAME_CHARS = 255
+
+
+class ReceivedFile(NamedTuple):
+    """What arrived. `head` is the first 1024 bytes; `name` is the client's and must not be used as a path."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    head: bytes
+
+
+class FilePartReader:
+    """Feed it the body; it writes the file's bytes to `sink`. Every method may raise UploadRefused."""
+
+    def __init__(self, content_type: str | None, sink: BinaryIO, max_file_bytes: int) -> None:
+        self._sink = sink
+        self._max_file_bytes = max_file_bytes
+        self._hash = hashlib.sha256()
+        self._head = b""
+        self._size_bytes = 0
+        self._name: str | None = None
+        self._fields = 0
+        self._field_bytes = 0
+        self._in_file = False
+        self._header_name = b""
+        self._header_value = b""
+        self._disposition = b""
+        self._ended = False
+        self._parser = self._make_parser(content_type)
+
+    def feed(self, chunk: bytes) -> None:
+        try:
+            self._parser.write(chunk)
+        except FormParserError as error:
+            raise UploadRefused(400, "bad_multipart", "the multipart body is malformed") from error
+
+    def finish(self) -> ReceivedFile:
+        """At the end of the body."""
+        if not self._ended:
+            raise UploadRefused(400, "bad_multipart", "the multipart body ends before its last boundary")
+        if self._name is None or not (self._name or self._size_bytes):    # a browser's file input left empty
+            raise UploadRefused(400, "no_file", f"the form has no file in a field named `{FILE_FIELD}`")
+        if self._size_bytes == 0:
+            raise UploadRefused(400, "empty_file", "the file is empty")
+        self._sink.flush()
+        return ReceivedFile(self._name, self._size_bytes, self._hash.hexdigest(), self._head)
+
+    def _make_parser(self, content_type: str | None) -> MultipartParser:
+        kind, options = parse_options_header(content_type)
+        boundary = options.get(b"boundary", b"")
+        if kind != b"multipart/form-data":
+            raise UploadRefused(415, "expected_multipart", "send the file as multipart/form-data")
+        if not boundary:
+            raise UploadRefused(400, "bad_multipart", "the content type names no boundary")
+        try:
+            return MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._on_part_begin,
+                    "on_header_field": self._on_header_field,
+                    "on_header_value": self._on_header_value,
+                    "on_header_end": self._on_header_end,
+                    "on_headers_finished": self._on_headers_finished,
+                    "on_part_data": self._on_part_data,
+                    "on_end": self._on_end,
+                },
+            )
+        except FormParserError as error:
+            raise UploadRefused(400, "bad_multipart", "the boundary is too long") from error
+
+    def _on_part_begin(self) -> None:
+        self._disposition = b""
+        self._in_file = False
+        self._fields += 1
+        if self._fields > _MAX_FIELDS:
+            raise UploadRefused(400, "too_many_parts", f"a form has at most {_MAX_FIELDS} parts")
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def _on_header_end(self) -> None:
+        if self._header_name.lower() == b"content-disposition":
+            self._disposition = self._header_value
+        self._header_name = self._header_value = b""
+
+    def _on_headers_finished(self) -> None:
+        self._field_bytes = 0
+        _, options = parse_options_header(self._disposition)
+        if b"filename" not in options:
+            return
+        if options.get(b"name") != FILE_FIELD.encode():
+            raise UploadRefused(400, "no_file", f"the file's field must be named `{FILE_FIELD}`")
+        if self._name is not None:
+            raise UploadRefused(400, "too_many_files", "send one file per request")
+        self._name = options[b"filename"].decode("utf-8", "replace")[:_MAX_NAME_CHARS]
+        self._in_file = True
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if not self._in_file:
+            self._field_bytes += end - start
+            if self._field_bytes > _MAX_FIELD_BYTES:
+                raise UploadRefused(400, "field_too_long", f"a text field has at most {_MAX_FIELD_BYTES} bytes")
+            return
+        piece = data[start:end]
+        self._size_bytes += len(piece)
+        if self._size_bytes > self._max_file_bytes:
+            raise file_too_large(self._max_file_bytes)
+        if len(self._head) < SNIFF_BYTES:
+            self._head += piece[: SNIFF_BYTES - len(self._head)]
+        self._hash.update(piece)
+        self._sink.write(piece)
+
+    def _on_end(self) -> None:
+        self._ended = True
+
+
+def file_too_large(limit_bytes: int) -> UploadRefused:
+    return UploadRefused(413, "too_large", f"the file is too large; the limit is {limit_bytes} bytes")
+
+
+def extension_of(name: str) -> str:
+    """Lower case, with its dot; "" if there is none. Works on names with either kind of slash."""
+    return PurePosixPath(name.replace("\\", "/")).suffix.lower()

@@ -1,0 +1,161 @@
+"""Uploads on their way through a private folder: bounded in number and size, gone when whoever holds them is done.
+
+The folder is made at start with mode 0700 and removed at the end. A process that was killed leaves its folder behind;
+the next one removes it, which it may as soon as nobody holds the lock in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import structlog
+from starlette.requests import Request
+
+from api.errors import Busy, UploadRefused
+from api.uploads.multipart import FilePartReader, ReceivedFile, extension_of
+from stream.sources.file_type import sniff
+
+log = structlog.get_logger(__name__)
+
+PICTURE_EXTENSIONS = (".jpg", ".jpeg", ".png")
+VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".ts")
+FORM_OVERHEAD_BYTES = 64 * 1024
+
+_PREFIX = "deepguard-spool-"
+_LOCK = "lock"
+_BATCH_BYTES = 256 * 1024
+_RETRY_AFTER_S = 5
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file on disk. Whoever holds it calls `discard` in the end, in every outcome; `discard` is idempotent."""
+
+    path: Path
+    size_bytes: int
+    sha256: str
+    file_type: Literal["image", "video"]
+    spool: Spool
+
+    def discard(self) -> None:
+        self.spool.release(self.path)
+
+
+class Spool:
+    """The folder and its places. Used from one event loop; disk work happens in threads."""
+
+    def __init__(self, parent: Path | None, places: int, max_file_bytes: int) -> None:
+        self._parent = parent or Path(tempfile.gettempdir())
+        self._places = places
+        self._max_file_bytes = max_file_bytes
+        self._held: set[Path] = set()
+        self._folder: Path | None = None
+        self._lock: BinaryIO | None = None
+
+    @property
+    def free_places(self) -> int:
+        return self._places - len(self._held)
+
+    def open(self) -> None:
+        """Blocks briefly; called at start. Raises OSError."""
+        self._parent.mkdir(parents=True, exist_ok=True)
+        for abandoned in self._parent.glob(_PREFIX + "*"):
+            _remove_if_abandoned(abandoned)
+        self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._parent))
+        self._lock = (self._folder / _LOCK).open("wb")
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def close(self) -> None:
+        """Removes everything. Idempotent."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+        self._folder = self._lock = None
+        self._held.clear()
+
+    def release(self, path: Path) -> None:
+        if path in self._held:
+            self._held.discard(path)
+            path.unlink(missing_ok=True)
+
+    async def receive(self, request: Request) -> Upload:
+        """The file of this request's form. Raises UploadRefused, Busy, ClientDisconnect; then nothing is left."""
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise UploadRefused(415, "content_encoding", "send the body without a content encoding")
+        path = self._take_place()
+        try:
+            received = await self._write(request, path)
+            return Upload(path, received.size_bytes, received.sha256, _file_type(received), self)
+        except BaseException:
+            self.release(path)
+            raise
+
+    def _take_place(self) -> Path:
+        if self._folder is None or self.free_places <= 0:
+            raise Busy("uploads_full", "too many uploads are being judged; try again", _RETRY_AFTER_S)
+        path = self._folder / secrets.token_hex(16)
+        self._held.add(path)
+        return path
+
+    async def _write(self, request: Request, path: Path) -> ReceivedFile:
+        file: BinaryIO | None = None
+        try:
+            file = os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
+            reader = FilePartReader(request.headers.get("content-type"), file, self._max_file_bytes)
+            async for batch in _batches(request.stream()):
+                await asyncio.to_thread(reader.feed, batch)
+            return await asyncio.to_thread(reader.finish)
+        except OSError as error:
+            log.error("an upload cannot be stored", errno=error.errno)
+            raise Busy("storage_failed", "the file cannot be stored now; try again", _RETRY_AFTER_S) from error
+        finally:
+            if file is not None:
+                with suppress(OSError):     # a full disk was told by the write already
+                    file.close()
+
+
+async def _batches(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes in larger pieces, so that a thread is not asked for every packet."""
+    waiting = bytearray()
+    async for chunk in chunks:
+        waiting += chunk
+        if len(waiting) >= _BATCH_BYTES:
+            yield bytes(waiting)
+            waiting.clear()
+    if waiting:
+        yield bytes(waiting)
+
+
+def _file_type(received: ReceivedFile) -> Literal["image", "video"]:
+    """What the bytes are. Raises UploadRefused if that is nothing of ours or not what the name says."""
+    kind = sniff(received.head)
+    named = extension_of(received.name)
+    if named and named not in PICTURE_EXTENSIONS + VIDEO_EXTENSIONS:
+        accepted = ", ".join(PICTURE_EXTENSIONS + VIDEO_EXTENSIONS)
+        raise UploadRefused(415, "unsupported_type", f"files of this type are not accepted; accepted are {accepted}")
+    if kind is None:
+        raise UploadRefused(415, "unsupported_media", "the file is no picture or video of a kind that is accepted")
+    if named and (named in PICTURE_EXTENSIONS) is not kind.is_picture:
+        raise UploadRefused(415, "mislabelled", f"the file is named {named}, but its content is {kind.value}")
+    return "image" if kind.is_picture else "video"
+
+
+def _remove_if_abandoned(folder: Path) -> None:
+    try:
+        with (folder / _LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+            log.warning("removed the spool of a process that was killed")
+    except OSError:
+        return      # in use, or not ours

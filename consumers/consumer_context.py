@@ -1,0 +1,69 @@
+"""What all streams of a consumer work with: the workers, the way out, and the dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from consumers.dead_letters import Limit, dead_letter
+from consumers.poison_pills import Suspects
+
+if TYPE_CHECKING:
+    from consumers.broker import Record
+    from consumers.claim_check import Claims
+    from consumers.config import ConsumeConfig
+    from consumers.dead_letters import Cause
+    from consumers.retrying_writer import Outgoing
+    from stream.incident_case import AlarmChange
+    from stream.protocols import Workers
+
+log = structlog.get_logger(__name__)
+
+
+class Alarms(Protocol):
+    """Whoever keeps alarms. Implemented by `api.incidents.incident_publisher`."""
+
+    async def keep(self, change: AlarmChange) -> None:
+        """Returns when it is kept, or when that takes too long to be waited for. Raises nothing."""
+        ...
+
+
+class NoAlarms:
+    """Alarms are in the verdicts alone."""
+
+    async def keep(self, change: AlarmChange) -> None:
+        """Nothing to be done."""
+
+
+class Desk:
+    """Shared by all partitions; used from one event loop. `handles` numbers every opening of a stream in the pool, so
+    that what a former opening still has to say is never taken for the present one's. `worker_lost` is set when a worker
+    took media with it that has to be read again."""
+
+    def __init__(
+        self, config: ConsumeConfig, pool: Workers, out: Outgoing, claims: Claims, alarms: Alarms
+    ) -> None:
+        self.config = config
+        self.pool = pool
+        self.out = out
+        self.handles = count(1)
+        self.claims = claims
+        self.alarms = alarms
+        self.limit = Limit()
+        self.suspects = Suspects()
+        self.worker_lost = asyncio.Event()
+        self.dead = 0
+
+    async def refuse(self, record: Record, cause: Cause) -> None:
+        """Puts a record with the dead letters; returns once it is there, or once it is counted as one too many."""
+        self.dead += 1
+        if self.limit.allows():
+            topics = self.config.topics
+            log.warning(
+                "record refused", topic=record.place.topic, partition=record.place.partition, offset=record.offset,
+                stage=cause.stage, error=cause.error,
+            )
+            await self.out.write(dead_letter(topics.dead_letters, self.config.group, record, cause))

@@ -1,0 +1,178 @@
+"""Cuts a file or a live source into what records carry: pictures, access units, segments. Blocks: runs in a thread."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+import av
+import cv2
+
+from consumers.errors import SourceUnreadable
+from consumers.media_contract import ContentType
+from consumers.record_form import Form
+from stream.unit_decoder import DECODER_ERRORS, to_rgb
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+TIMEBASE = Fraction(1, 90_000)
+
+_UNITS = {"h264": ContentType.H264, "vp8": ContentType.VP8}
+_SEGMENTS = {
+    "h264": ContentType.MP4, "hevc": ContentType.MP4, "vp8": ContentType.WEBM, "vp9": ContentType.WEBM,
+    "av1": ContentType.WEBM,
+}
+_FORMATS = {ContentType.MP4: "mp4", ContentType.WEBM: "webm"}
+_MUXING = {"mp4": {"movflags": "frag_keyframe+empty_moov+default_base_moof"}, "webm": {}}
+_TIMEOUT_S = (10.0, 10.0)       # to open, and between two packets
+_FALLBACK_TICKS = 3600          # 25 frames/s
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """`fps` is the most pictures per second (0: all there are), of `quality` 1..100; a segment begins with a key frame
+    and lasts at least `segment_s`. Pictures that refer across a cut (open groups of pictures) cannot be decoded."""
+
+    form: Form
+    fps: float = 0.0
+    quality: int = 95
+    segment_s: float = 2.0
+
+
+class Piece(NamedTuple):
+    """`ticks` of 1/90000 s since the source's first frame, at which it is shown; `duration` likewise."""
+
+    content_type: ContentType
+    ticks: int
+    duration: int
+    payload: bytes
+    keyframe: bool = True
+
+
+def pieces(source: str, cut: Cut) -> Generator[Piece]:
+    """All pieces of the source's first video, in decoding order. Raises SourceUnreadable."""
+    try:
+        with av.open(source, timeout=_TIMEOUT_S) as container:
+            stream = next(iter(container.streams.video), None)
+            if stream is None:
+                raise SourceUnreadable(f"{shown(source)} holds no video")
+            stream.codec_context.thread_count = 1
+            yield from _FORMS[cut.form](container, stream, cut)
+    except DECODER_ERRORS as error:
+        raise SourceUnreadable(f"{shown(source)} cannot be read: {type(error).__name__}") from None
+
+
+def source_length_s(source: str) -> float | None:
+    """How long the source is, if it says. Raises SourceUnreadable."""
+    try:
+        with av.open(source, timeout=_TIMEOUT_S) as container:
+            return container.duration / av.time_base if container.duration else None
+    except DECODER_ERRORS as error:
+        raise SourceUnreadable(f"{shown(source)} cannot be read: {type(error).__name__}") from None
+
+
+def shown(source: str) -> str:
+    """A path or URL without the login or token that it may carry."""
+    if "://" not in source:
+        return source
+    parts = urlsplit(source)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def _frames(container: Any, stream: Any, cut: Cut) -> Iterator[Piece]:
+    step = round(1 / (cut.fps * TIMEBASE)) if cut.fps else 0
+    due = 0
+    quality = [cv2.IMWRITE_JPEG_QUALITY, cut.quality]
+    clock = _Clock(stream)
+    for frame in container.decode(stream):
+        ticks = clock.ticks(frame)
+        if ticks is None or ticks < due:
+            continue
+        due = max(due + step, ticks - ticks % step + step) if step else 0
+        _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(to_rgb(frame), cv2.COLOR_RGB2BGR), quality)
+        yield Piece(ContentType.JPEG, ticks, max(clock.duration(frame), step), jpeg.tobytes())
+
+
+def _units(container: Any, stream: Any, cut: Cut) -> Iterator[Piece]:
+    content_type = _content_type(stream, _UNITS, cut)
+    to_annex_b = av.BitStreamFilterContext("h264_mp4toannexb", stream) if content_type is ContentType.H264 else None
+    clock = _Clock(stream)
+    for packet in _packets(container, stream):
+        ticks = clock.ticks(packet)
+        if ticks is None:
+            continue
+        duration, keyframe = clock.duration(packet), packet.is_keyframe
+        parts = [packet] if to_annex_b is None else to_annex_b.filter(packet)
+        yield Piece(content_type, ticks, duration, b"".join(map(bytes, parts)), keyframe)
+
+
+def _segments(container: Any, stream: Any, cut: Cut) -> Iterator[Piece]:
+    content_type = _content_type(stream, _SEGMENTS, cut)
+    clock = _Clock(stream)
+    group: list[Any] = []
+    start = end = 0
+    for packet in _packets(container, stream):
+        ticks = clock.ticks(packet)
+        if ticks is None:
+            continue
+        if group and packet.is_keyframe and (ticks - start) * TIMEBASE >= cut.segment_s:
+            yield Piece(content_type, start, end - start, _muxed(group, stream, _FORMATS[content_type]))
+            group = []
+        start = start if group else ticks
+        end = max(end, ticks + clock.duration(packet))
+        group.append(packet)
+    if group:
+        yield Piece(content_type, start, end - start, _muxed(group, stream, _FORMATS[content_type]))
+
+
+_FORMS = {Form.FRAMES: _frames, Form.UNITS: _units, Form.SEGMENTS: _segments}
+
+
+class _Clock:
+    """Times of packets or frames since the first of them; None for what is not shown, or comes before it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._first: Fraction | None = None
+        rate = stream.average_rate or stream.guessed_rate
+        self._frame_ticks = round(1 / (rate * TIMEBASE)) if rate else _FALLBACK_TICKS
+
+    def ticks(self, timed: Any) -> int | None:
+        if timed.pts is None:
+            return None
+        at = timed.pts * timed.time_base
+        self._first = at if self._first is None else self._first
+        ticks = round((at - self._first) / TIMEBASE)
+        return ticks if ticks >= 0 else None
+
+    def duration(self, timed: Any) -> int:
+        return round(timed.duration * timed.time_base / TIMEBASE) if timed.duration else self._frame_ticks
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """From the first key frame on: nothing before it can be decoded."""
+    is_started = False
+    for packet in container.demux(stream):
+        is_started = is_started or packet.is_keyframe
+        if packet.size and is_started:
+            yield packet
+
+
+def _content_type(stream: Any, allowed: dict[str, ContentType], cut: Cut) -> ContentType:
+    codec = stream.codec_context.codec.canonical_name
+    if codec not in allowed:
+        raise SourceUnreadable(f"{codec} cannot be published as {cut.form}, only {', '.join(allowed)}; frames can")
+    return allowed[codec]
+
+
+def _muxed(group: list[Any], stream: Any, container_format: str) -> bytes:
+    file = io.BytesIO()
+    with av.open(file, "w", format=container_format, options=_MUXING[container_format]) as muxer:
+        track = muxer.add_stream_from_template(stream)
+        for packet in group:
+            packet.stream = track
+            muxer.mux(packet)
+    return file.getvalue()

@@ -1,0 +1,83 @@
+"""From verdicts and ends that other processes wrote to the events of a feed: starts made up, repeats left out. No I/O.
+
+Remembers two numbers per stream that runs, and the epoch of the newest 10,000 that ended.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, NamedTuple
+
+from consumers.verdict_records import RepeatFilter
+from stream.events import StreamEnded, StreamStarted
+from stream.types import EndReason, FrameCounts
+
+if TYPE_CHECKING:
+    from stream.events import Event, Verdict
+
+SOURCE = "kafka"
+
+_ENDED_KEPT = 10_000
+
+
+class _Running(NamedTuple):
+    """`seen_s` is when the newest verdict came."""
+
+    epoch: int
+    frames: FrameCounts
+    seen_s: float
+
+
+class Following:
+    """What a reader knows of the streams of others. `now_s` and `written_s` are Unix time."""
+
+    def __init__(self, silent_s: float = 120.0) -> None:
+        self._silent_s = silent_s
+        self._filter = RepeatFilter()
+        self._running: dict[str, _Running] = {}
+        self._ended: OrderedDict[str, int] = OrderedDict()
+
+    def verdict(self, verdict: Verdict, written_s: float, now_s: float) -> list[Event]:
+        """What is to be told: nothing for a repeat or for what is over; a start before the first of an epoch."""
+        stream = verdict.stream
+        if verdict.epoch <= self._ended.get(stream, -1) or not self._filter.is_new(verdict):
+            return []
+        events: list[Event] = []
+        running = self._running.get(stream)
+        if running is not None and running.epoch != verdict.epoch:
+            events += self._end(stream, EndReason.PUBLISHER_LEFT, "a new epoch began")
+            running = None
+        if running is None:
+            started_s = written_s - verdict.end_s
+            events.append(StreamStarted(stream=stream, epoch=verdict.epoch, source=SOURCE, started_s=started_s))
+        self._running[stream] = _Running(verdict.epoch, verdict.frames, now_s)
+        return [*events, verdict]
+
+    def ended(self, event: StreamEnded) -> list[Event]:
+        """To be told once all verdicts of the epoch were. A stream that only fell silent may go on."""
+        running = self._running.get(event.stream)
+        if event.reason is not EndReason.SILENT:
+            self._remember_end(event.stream, event.epoch)
+        if running is None or running.epoch != event.epoch:
+            return []
+        del self._running[event.stream]
+        if event.reason is not EndReason.SILENT:
+            self._filter.forget(event.stream)
+        return [event]
+
+    def expire(self, now_s: float) -> list[Event]:
+        """Ends what nobody has said a word of for too long."""
+        silent = [name for name, running in self._running.items() if now_s - running.seen_s > self._silent_s]
+        return [event for name in silent for event in self._end(name, EndReason.SILENT, "no verdict came any more")]
+
+    def _end(self, stream: str, reason: EndReason, message: str) -> list[Event]:
+        running = self._running.pop(stream)
+        return [
+            StreamEnded(stream=stream, epoch=running.epoch, reason=reason, message=message, frames=running.frames)
+        ]
+
+    def _remember_end(self, stream: str, epoch: int) -> None:
+        self._ended[stream] = max(epoch, self._ended.get(stream, -1))
+        self._ended.move_to_end(stream)
+        while len(self._ended) > _ENDED_KEPT:
+            self._ended.popitem(last=False)

@@ -1,0 +1,159 @@
+"""One sample from frame to score: ours beside the plain way, `mtcnn` and Keras `predict`, alternating in one run.
+
+Samples are half a second apart, as in a call, and ours does what the service does with them: it seeks faces in every
+third and follows them in between. Needs the `train` extra. Both may use every core: `mtcnn` and Keras do by default,
+ours is told to. Each way has a process of its own, as it would in use, without the threads of the other.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import cache
+from importlib.util import find_spec
+from itertools import count
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+
+from detector.config import DetectorConfig
+from detector.face_follower import SEEK_EVERY, FaceTracks
+from detector.factory import build_finder, build_scorer
+from detector.model_artifact import open_arrays, read_manifest
+from detector.preprocess import crop_face, to_network_input
+from detector.types import DetectedFace, FaceBox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Rgb = NDArray[np.uint8]
+    Score = Callable[[Rgb], float]
+
+if find_spec("mtcnn") is None:      # said here, not by a traceback out of another process
+    raise ImportError("No module named 'mtcnn'")
+
+DEFAULT_CLIP = Path(__file__).resolve().parent.parent / "api" / "demo_media" / "sample_call.mp4"
+_WARM_UP = 6            # samples; whole cycles of seeking and following, as a turn is
+_AT_A_TURN = 6
+_RATE_HZ = 2.0
+_KEYPOINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+
+
+def bench_detector(frames: int = 48, clip: Path = DEFAULT_CLIP) -> dict[str, Any]:
+    """Medians in ms per sample; ours is that of samples with and without seeking, as often as either happens.
+
+    `ratio` is naive over ours; `logit_gap` the median difference of what they answer.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    pictures = _samples(clip, frames + _WARM_UP)
+    taken: dict[str, list[float]] = {name: [] for name in _WAYS}
+    logits: dict[str, list[float]] = {name: [] for name in _WAYS}
+    spawn = get_context("spawn")
+    with ExitStack() as stack:
+        run = {name: stack.enter_context(ProcessPoolExecutor(1, mp_context=spawn)).submit for name in _WAYS}
+        for turn, start in enumerate(range(0, len(pictures), _AT_A_TURN)):
+            # The order changes with every turn, so that no way always runs on what another left in the caches; and a
+            # turn is a few frames, because a service runs on what it left there itself.
+            for name in _turned(list(_WAYS), turn):
+                for rgb in pictures[start : start + _AT_A_TURN]:
+                    took_ms, logit = run[name](_timed, name, cores, rgb).result()
+                    taken[name].append(took_ms)
+                    logits[name].append(logit)
+    gaps = np.abs(np.array(logits["ours"]) - np.array(logits["naive"]))
+    spent = {name: _cycle_ms(values) for name, values in taken.items()}
+    return {
+        **{f"{name}_ms": round(value, 2) for name, value in spent.items()},
+        "ours_seeking_ms": round(median(taken["ours"][_WARM_UP::SEEK_EVERY]), 2),
+        "ratio": round(spent["naive"] / spent["ours"], 1),
+        "ratio_one_thread": round(spent["naive"] / spent["ours_one_thread"], 1),
+        "frames": frames,
+        "frame_size": f"{pictures[0].shape[1]}x{pictures[0].shape[0]}",
+        "cores": cores,
+        "logit_gap": round(float(np.nanmedian(gaps)), 3),
+    }
+
+
+def _timed(name: str, cores: int, rgb: Rgb) -> tuple[float, float]:
+    """In the process of this way: ms, logit."""
+    way = _way(name, cores)
+    started = time.perf_counter()
+    logit = way(rgb)
+    return (time.perf_counter() - started) * 1000, logit
+
+
+@cache
+def _way(name: str, cores: int) -> Score:
+    return _WAYS[name](cores)
+
+
+def _samples(clip: Path, wanted: int) -> list[Rgb]:
+    """The first frames of the clip that are half a second apart."""
+    chosen: list[Rgb] = []
+    with av.open(str(clip)) as container:
+        for frame in container.decode(video=0):
+            if frame.time is not None and frame.time >= len(chosen) / _RATE_HZ:
+                chosen.append(np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8))
+            if len(chosen) == wanted:
+                break
+    return chosen
+
+
+def _cycle_ms(taken: list[float]) -> float:
+    """The mean of a cycle of samples, the first of which seeks; of each kind the median."""
+    kinds = [median(taken[_WARM_UP + offset :: SEEK_EVERY]) for offset in range(SEEK_EVERY)]
+    return sum(kinds) / SEEK_EVERY
+
+
+def _turned(names: list[str], by: int) -> list[str]:
+    return names[by % len(names) :] + names[: by % len(names)]
+
+
+def _ours(config: DetectorConfig) -> Score:
+    finder, scorer, tracks = build_finder(config), build_scorer(config), FaceTracks()
+    times_s = (number / _RATE_HZ for number in count())
+
+    def score(rgb: Rgb) -> float:
+        faces = tracks.find(finder, rgb, next(times_s), 16)
+        return scorer.score([crop_face(rgb, faces[0][1])])[0].logit if faces else float("nan")
+
+    return score
+
+
+def build_naive(config: DetectorConfig) -> Score:
+    """The published detector with its defaults, and `predict` on the same weights, one frame after the other."""
+    from mtcnn import MTCNN
+
+    from detector.xception_keras import build_keras
+
+    detector = MTCNN()
+    model = build_keras(open_arrays(config.weights_dir, read_manifest(config.weights_dir)).arrays)
+
+    def score(rgb: Rgb) -> float:
+        found = detector.detect_faces(rgb)
+        if not found:
+            return float("nan")
+        crop = crop_face(rgb, _as_face(max(found, key=lambda face: face["box"][2] * face["box"][3])))
+        return float(model.predict(to_network_input([crop]), verbose=0)[0, 0])
+
+    return score
+
+
+def _as_face(found: dict[str, Any]) -> DetectedFace:
+    left, top, width, height = map(float, found["box"])
+    landmarks = np.array([found["keypoints"][name] for name in _KEYPOINTS], dtype=np.float32)
+    return DetectedFace(FaceBox(left, top, left + width, top + height), float(found["confidence"]), landmarks)
+
+
+_WAYS: dict[str, Callable[[int], Score]] = {
+    "ours": lambda cores: _ours(DetectorConfig(num_threads=cores)),
+    "ours_one_thread": lambda cores: _ours(DetectorConfig()),
+    "naive": lambda cores: build_naive(DetectorConfig()),       # takes all cores unasked
+}

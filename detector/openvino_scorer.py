@@ -1,0 +1,104 @@
+"""The network at work: crops in, calibrated scores out, on OpenVINO."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detector.config import DetectorConfig, Precision
+from detector.errors import ScorerFailed, UnknownBlob, WeightsRefused
+from detector.frequency import frequency_features, frequency_score
+from detector.fusion import UNCALIBRATED, log_likelihood_ratio, prob_fake
+from detector.gradcam import heat_maps
+from detector.model_artifact import open_arrays, read_manifest
+from detector.openvino_runtime import ov
+from detector.preprocess import quality_of, stack_crops
+from detector.types import FaceCrop, FaceScore, ModelInfo
+from detector.xception_openvino import build_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+_PRECISION_HINTS = {Precision.FLOAT32: "f32", Precision.BFLOAT16: "bf16"}
+
+
+def compile_cpu(graph: ov.Model, num_threads: int, precision: Precision) -> ov.CompiledModel:
+    """Compile for the CPU, one stream, threads left unpinned so that processes do not meet on one core."""
+    core = ov.Core()
+    if precision is Precision.AUTO:
+        has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        precision = Precision.BFLOAT16 if has_bf16 else Precision.FLOAT32
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": num_threads,
+        "ENABLE_CPU_PINNING": False,
+        "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
+    }
+    return core.compile_model(graph, "CPU", settings)
+
+
+class OpenVinoScorer:
+    """FaceScorer on the CPU. Blocks; not thread-safe; memory is bounded by `max_batch`."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        """Load, check, compile and run once. Raises WeightsRefused."""
+        self._manifest = read_manifest(config.weights_dir)
+        self._calibration = self._manifest.calibration or UNCALIBRATED
+        self._size_px = self._manifest.takes.size_px
+        self._max_batch = config.max_batch
+        # Kept, since the graph's constants live in this memory.
+        self._arrays = open_arrays(config.weights_dir, self._manifest)
+        try:
+            rounds = config.precision is not Precision.FLOAT32
+            graph = build_graph(self._arrays.arrays, rounds=rounds, takes=self._manifest.takes)
+            compiled = compile_cpu(graph, config.num_threads, config.precision)
+        except UnknownBlob as error:
+            raise WeightsRefused(str(error)) from error
+        self._request = compiled.create_infer_request()
+        self._infer(np.zeros((1, self._size_px, self._size_px, 3), dtype=np.uint8))
+        # The first run has put every kernel into the layout that it computes in; the file's pages are needed no more.
+        self._arrays.release_pages()
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._manifest.info
+
+    def score(self, crops: Sequence[FaceCrop]) -> tuple[FaceScore, ...]:
+        """One score per crop, in order. Raises ScorerFailed."""
+        scores: list[FaceScore] = []
+        for start in range(0, len(crops), self._max_batch):
+            batch = crops[start : start + self._max_batch]
+            logits, evidence = self._infer(stack_crops(batch, self._size_px))
+            maps = heat_maps(evidence)
+            scores.extend(self._score(*item) for item in zip(batch, logits, maps, strict=True))
+        return tuple(scores)
+
+    def _score(self, crop: FaceCrop, logit: np.float32, heat_map: NDArray[np.float32]) -> FaceScore:
+        features = frequency_features(crop.native_rgb, crop.face_px)
+        spectral = frequency_score(features, self._manifest.frequency)
+        llr = log_likelihood_ratio(float(logit), spectral, self._calibration)
+        return FaceScore(
+            logit=float(logit),
+            prob_fake=prob_fake(llr),
+            llr=llr,
+            frequency_score=spectral,
+            quality=quality_of(crop),
+            heat_map=heat_map,
+        )
+
+    def _infer(self, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(n,) logits and (n, s, s) evidence, copied out of the request's memory."""
+        try:
+            self._request.infer([rgb], share_inputs=True)
+        except RuntimeError as error:
+            raise ScorerFailed(f"network failed on {len(rgb)} crops: {error}") from error
+        logits, evidence = (np.array(self._request.get_output_tensor(index).data) for index in (0, 1))
+        if logits.shape != (len(rgb),) or evidence.ndim != 3 or len(evidence) != len(rgb):
+            raise ScorerFailed(f"network gave shapes {logits.shape} and {evidence.shape} for {len(rgb)} crops")
+        if not np.isfinite(logits).all():
+            raise ScorerFailed("network gave a logit that is no number")
+        return logits, evidence

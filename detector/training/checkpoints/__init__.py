@@ -1,0 +1,1 @@
+"""Model files: import of foreign checkpoints, quantisation ranges, export."""

@@ -1,0 +1,54 @@
+"""How far the depthwise outputs of a network go on real crops, for `detector.quantization`, and what rounding costs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detector.config import Precision
+from detector.openvino_scorer import compile_cpu
+from detector.quantization import quantize
+from detector.training.checkpoints.served_logits import served_logits
+from detector.xception_keras import layer_pairs
+from detector.xception_openvino import Cut, build_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[Any]]
+    Pixels = NDArray[np.uint8]
+    Progress = Callable[[str, float], None]
+
+_CROPS = 256
+_CHECKED_PART = 4
+# Beyond the range of this share of crops a channel is held to its limit: single outliers would coarsen all the rest.
+_COVERED = 0.98
+
+
+def quantized(arrays: Arrays, rgb: Pixels, seed: int, progress: Progress) -> tuple[dict[str, NDArray[Any]], float]:
+    """`arrays` in eight bits, and the mean change of the logit on crops that were not used for it.
+
+    `rgb` is uint8 (n, 224, 224, 3), crops of training; some of them are drawn. NaN where they are too few.
+    """
+    drawn = np.random.default_rng(seed).permutation(len(rgb))[:_CROPS]
+    rows, checked = np.split(drawn, [len(drawn) - len(drawn) // _CHECKED_PART])
+    served = quantize(arrays, _ranges(arrays, rgb, rows, progress))
+    if not len(checked):
+        return served, float("nan")
+    before, after = (served_logits(network, rgb, checked) for network in (arrays, served))
+    return served, float(np.abs(after - before).mean())
+
+
+def _ranges(arrays: Arrays, rgb: Pixels, rows: NDArray[np.intp], progress: Progress) -> dict[str, NDArray[np.float32]]:
+    request = compile_cpu(build_graph(arrays, Cut.RANGES), 2, Precision.FLOAT32).create_infer_request()
+    names = [ours for ours, _, _ in layer_pairs() if "sepconv" in ours]
+    reached: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
+    for index, row in enumerate(rows):
+        progress("ranges", index / len(rows))
+        request.infer([np.ascontiguousarray(rgb[row : row + 1])])
+        for output, name in enumerate(names):
+            reached[name].append(request.get_output_tensor(output).data[0].copy())
+    return {name: np.quantile(values, _COVERED, axis=0).astype(np.float32) for name, values in reached.items()}

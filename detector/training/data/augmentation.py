@@ -1,0 +1,107 @@
+"""How a training picture is shown: a square out of it, mirrored, in other light, with a part hidden, through JPEG.
+
+One `View` is drawn per pair and applied to both halves, so that nothing but the face can tell them apart. Pictures are
+square, uint8 (side, side, 3) RGB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from detector.training.data.samples import MASK_SIDE, UNKNOWN
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Picture = NDArray[np.uint8]
+
+# Side of what one cell of block 13 stands for.
+CELL_PX = 16
+_WHOLE_SHARE = 0.4
+_SMALLEST_SIDE = 0.86
+_GREY = 128
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All of it is decided here; nothing is drawn when it is applied.
+
+    `left`, `top`, `side` in pixels of the picture; the light is `gain * grey + offset`; `hidden` is left, top, right,
+    bottom as shares of the side.
+    """
+
+    left: int
+    top: int
+    side: int
+    mirror: bool = False
+    gain: float = 1.0
+    offset: float = 0.0
+    hidden: tuple[float, float, float, float] | None = None
+    jpeg_quality: int | None = None
+
+    def picture(self, rgb: Picture, size_px: int) -> Picture:
+        """uint8 (size, size, 3) RGB of a picture."""
+        shown = self._square(rgb)
+        if size_px != self.side:
+            how = cv2.INTER_AREA if size_px < self.side else cv2.INTER_LINEAR
+            shown = np.asarray(cv2.resize(shown, (size_px, size_px), interpolation=how), np.uint8)
+        if self.jpeg_quality is not None:
+            shown = _through_jpeg(shown, self.jpeg_quality)
+        lit = shown.astype(np.float32) * np.float32(self.gain) + np.float32(self.offset)
+        seen: Picture = np.rint(lit).clip(0, 255).astype(np.uint8)
+        return self._hide(seen, _GREY)
+
+    def cells(self, mask: Picture, size_px: int) -> Picture:
+        """uint8 (cells, cells) of a picture's mask; one that is not known stays so, and what is hidden shows no fake.
+
+        `mask` is (14, 14) over the whole picture, which is then `MASK_SIDE * CELL_PX` pixels wide.
+        """
+        count = -(-size_px // CELL_PX)
+        if mask[0, 0] == UNKNOWN:
+            return np.full((count, count), UNKNOWN, np.uint8)
+        wide = cv2.resize(mask, (MASK_SIDE * CELL_PX,) * 2, interpolation=cv2.INTER_LINEAR)
+        shown = self._hide(self._square(np.asarray(wide, np.uint8)), 0)
+        return np.asarray(cv2.resize(shown, (count, count), interpolation=cv2.INTER_AREA), np.uint8)
+
+    def _square(self, picture: Picture) -> Picture:
+        square = picture[self.top : self.top + self.side, self.left : self.left + self.side]
+        return np.array(square[:, ::-1] if self.mirror else square, order="C")
+
+    def _hide(self, square: Picture, level: int) -> Picture:
+        """The same array, one level where the view hides something."""
+        if self.hidden is not None:
+            left, top, right, bottom = (round(share * len(square)) for share in self.hidden)
+            square[top:bottom, left:right] = level
+        return square
+
+
+def _through_jpeg(rgb: Picture, quality: int) -> Picture:
+    """Through JPEG and back, red and blue exchanged both ways; what it loses is of the same kind."""
+    _, content = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR), np.uint8)
+
+
+def draw_view(rng: np.random.Generator, native_px: int) -> View:
+    """A random view of pictures of this side; now and then the whole picture, as it will be served."""
+    is_whole = rng.random() < _WHOLE_SHARE
+    side = native_px if is_whole else int(rng.integers(round(_SMALLEST_SIDE * native_px), native_px + 1))
+    left, top = (int(rng.integers(0, native_px - side + 1)) for _ in range(2))
+    is_lit = rng.random() < 0.5
+    hidden = _draw_hidden(rng) if rng.random() < 0.2 else None
+    return View(
+        left, top, side,
+        mirror=bool(rng.random() < 0.5),
+        gain=float(rng.uniform(0.85, 1.15)) if is_lit else 1.0,
+        offset=float(rng.uniform(-15, 15)) if is_lit else 0.0,
+        hidden=hidden,
+        jpeg_quality=int(rng.integers(40, 96)) if rng.random() < 0.2 else None,
+    )  # fmt: skip
+
+
+def _draw_hidden(rng: np.random.Generator) -> tuple[float, float, float, float]:
+    (left, top), (width, height) = rng.uniform(0.0, 0.7, 2), rng.uniform(0.2, 0.45, 2)
+    return float(left), float(top), float(min(left + width, 1.0)), float(min(top + height, 1.0))

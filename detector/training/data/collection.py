@@ -1,0 +1,146 @@
+"""All samples of a run: pseudo-fakes from photos, swapped footage, and real footage that is only looked at."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from detector.factory import build_finder
+from detector.config import DetectorConfig
+from detector.errors import NoTrainingData, TrainingRefused
+from detector.training.data import datasets, samples
+from detector.training.data.fake_families import Factory, families
+from detector.training.data.swap_autoencoder import DrawSettings, draw_patches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from detector.training.config import TrainConfig
+    from detector.training.data.datasets import Clip, Face, Still
+    from detector.training.data.fake_families import Family
+    from detector.training.data.samples import Samples
+
+    Progress = Callable[[str, float], None]
+
+_MIN_FACES = 8
+_REAL_FOLDERS = ("video_real", "clips")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Collection:
+    """`train` and `val`: pseudo-fake pairs of different people. `clips`: pairs cut from swapped footage, by group.
+
+    `calls`: real footage, never trained on. `licences`: of everything trained on, with the number of files.
+    """
+
+    train: Samples
+    val: Samples
+    clips: Samples
+    calls: Samples
+    licences: dict[str, int]
+
+
+def collect(config: TrainConfig, progress: Progress) -> Collection:
+    """Find the faces and make every crop; what is cached is not made again. Raises TrainingRefused."""
+    stills, pairs, real_clips = sources(config)
+    datasets.refuse_unshippable(stills, config.research)
+    locator = datasets.Locator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
+    by_split = {split: [still for still in stills if still.split == split] for split in ("train", "val")}
+    found = {split: faces_of(config, split, by_split[split], locator, progress) for split in ("train", "val")}
+    faces = {split: found[split][0] for split in found}
+    settings = DrawSettings(config.autoencoder_steps, config.seed, config.cache_dir)
+    kinds = families(draw_patches(faces["train"], faces["val"], settings, progress))
+    made = {split: _pseudo(config, split, found[split], kinds, progress) for split in ("train", "val")}
+    return Collection(
+        train=made["train"],
+        val=made["val"],
+        clips=_footage(config, "clips", pairs, locator, progress),
+        calls=_footage(config, "calls", real_clips, locator, progress),
+        licences=_licences([*by_split["train"], *pairs]),
+    )
+
+
+def sources(config: TrainConfig) -> tuple[list[Still], list[Clip], list[Clip]]:
+    table, pair_table = config.data_dir / "stills.csv", config.data_dir / "video_pairs.csv"
+    stills = datasets.read_folders(config.data_dir)
+    if table.is_file():
+        listed = datasets.read_stills(table)
+        stills += [still for still in listed if still.label == "real" and (config.research or still.use == datasets.SHIP)]
+    if not stills:
+        raise NoTrainingData(f"{config.data_dir}: expected stills.csv or {{train,val}}/{{real,fake}} with pictures")
+    pairs = datasets.read_pairs(pair_table) if pair_table.is_file() else []
+    real_clips = [datasets.Clip(path, path.stem, "not trained on", paired=False) for path in real_footage(config)]
+    kept = datasets.without(stills, config.exclude_groups, lambda still: still.group)
+    return kept, datasets.without(pairs, config.exclude_groups, lambda clip: clip.path.stem), real_clips
+
+
+def real_footage(config: TrainConfig) -> list[Path]:
+    """Clips of real people on camera."""
+    return sorted(path for folder in _REAL_FOLDERS for path in (config.data_dir / folder).glob("*.mp4"))
+
+
+def faces_of(
+    config: TrainConfig, split: str, stills: list[Still], locator: datasets.Locator, progress: Progress
+) -> tuple[list[Face], list[Face]]:
+    """Usable real faces and usable fake ones of a split; fakes only where folders had some."""
+    progress(f"faces: {split}", 0.0)
+    labelled = ([still for still in stills if still.label == label] for label in ("real", "fake"))
+    faces = (datasets.still_faces(rows, locator, config.clip_frames) for rows in labelled)
+    real, fake = ([face for face in some if samples.usable(face)] for some in faces)
+    if len(real) < _MIN_FACES:
+        raise TrainingRefused(f"{split}: {len(real)} usable faces of at least {samples.MIN_FACE_PX:.0f} px, too few")
+    return real, fake
+
+
+def _pseudo(
+    config: TrainConfig, split: str, found: tuple[list[Face], list[Face]], kinds: Sequence[Family], progress: Progress
+) -> Samples:
+    """Pseudo-fakes of all families but the one that training may not see, and as many pairs of the folders' own."""
+    faces, fakes = found
+    is_training = split == "train"
+    count = config.train_pairs if is_training else config.val_pairs
+    seed = config.seed if is_training else config.seed + 1_000_003
+    held_out = config.held_out_family if is_training else ""
+    try:
+        factory = Factory(faces, kinds, held_out)
+    except ValueError as error:
+        raise TrainingRefused(str(error)) from error
+    made_of = json.dumps([[kind.name for kind in kinds], held_out, config.autoencoder_steps])
+    recipe = samples.Recipe(split, count, seed, _digest(f.name for f in (*faces, *fakes)), families=made_of)
+    tasks = [partial(samples.pseudo_pair, factory, (seed, index)) for index in range(count)]
+    if fakes:
+        tasks += [partial(samples.loose_pair, faces, fakes, (seed, count + index)) for index in range(count)]
+    return samples.make(config.cache_dir, recipe, tasks, progress)
+
+
+def _footage(
+    config: TrainConfig, name: str, clips: Sequence[Clip], locator: datasets.Locator, progress: Progress
+) -> Samples:
+    names = _digest(clip.path.name for clip in clips)
+    recipe = samples.Recipe(name, config.clip_frames, config.seed, names, config.clip_variants)
+    known = samples.cached(config.cache_dir, recipe)
+    if known is not None:
+        return known
+    frames: list[tuple[Face, Face | None]] = []
+    for index, clip in enumerate(clips):
+        progress(f"faces: {name}", index / len(clips))
+        frames.extend(frame for frame in datasets.clip_faces(clip, locator, config.clip_frames))
+    tasks = [
+        partial(samples.footage, frame, index, config.seed, config.clip_variants) for index, frame in enumerate(frames)
+    ]
+    return samples.make(config.cache_dir, recipe, tasks, progress)
+
+
+def _digest(names: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+
+
+def _licences(items: Sequence[Still | Clip]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for item in items:
+        counts[item.licence] = counts.get(item.licence, 0) + 1
+    return counts

@@ -1,0 +1,146 @@
+"""The factory of fakes: kinds of pseudo-fakes behind one protocol, and how often each is made.
+
+Whatever a family does, both halves of its pairs come from one picture and are bit-identical outside the mask; the leak
+test goes over all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import cv2
+import numpy as np
+
+from detector.training.data import face_blending
+from detector.training.data.degradations import blurred, code_once, unsharp
+from detector.training.data.swap_autoencoder import PATCH_PX, alignment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from detector.training.data.face_blending import Pair
+    from detector.training.data.datasets import Face
+
+    Patches = Mapping[str, NDArray[np.uint8]]
+
+# How often each family is drawn.
+SHARES = {"self": 0.35, "swap": 0.25, "lips": 0.05, "restored": 0.15, "decoded": 0.2}
+
+
+class Family(Protocol):
+    """One kind of fakes."""
+
+    @property
+    def name(self) -> str: ...
+
+    def make(self, rng: np.random.Generator, target: Face, others: Sequence[Face]) -> Pair:
+        """A pair of `target`'s picture. Raises ValueError where these faces allow none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SelfBlend:
+    """The face over itself, moved and restated."""
+
+    name: str = "self"
+
+    def make(self, rng: np.random.Generator, target: Face, others: Sequence[Face]) -> Pair:
+        return face_blending.self_blend(rng, target)
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Another person's face, warped by landmarks."""
+
+    name: str = "swap"
+
+    def make(self, rng: np.random.Generator, target: Face, others: Sequence[Face]) -> Pair:
+        return face_blending.swap(rng, target, face_blending.nearest_source(rng, target, others))
+
+
+@dataclass(frozen=True, slots=True)
+class Lips:
+    """Another person's mouth."""
+
+    name: str = "lips"
+
+    def make(self, rng: np.random.Generator, target: Face, others: Sequence[Face]) -> Pair:
+        return face_blending.lips(rng, target, face_blending.nearest_source(rng, target, others))
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A fake of another family that meets its picture late: clean or sharpened inside video that was already coded and
+    soft, or, as often, softened inside a clean picture."""
+
+    inner: Family
+    name: str = "restored"
+
+    def make(self, rng: np.random.Generator, target: Face, others: Sequence[Face]) -> Pair:
+        pair = self.inner.make(rng, target, others)
+        if rng.random() < 0.5:
+            around = code_once(rng, blurred(pair.real, rng.uniform(0.6, 1.6)))
+            inside = unsharp(pair.fake, rng.uniform(0.1, 0.6))
+        else:
+            around, inside = pair.real, blurred(pair.fake, rng.uniform(0.6, 1.6))
+        mask = np.maximum(pair.mask, 0.9 * (pair.mask > 0.5 * pair.mask.max())).astype(np.float32)
+        return face_blending.Pair(around, face_blending.alpha_blend(inside, around, mask), mask, pair.face, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A face that an autoencoder drew, between the target's and another's, with the texture that decoders leave.
+
+    `patches` holds what it drew, by the name of the face (`swapper.draw_patches`).
+    """
+
+    patches: Patches
+    name: str = "decoded"
+
+    def make(self, rng: np.random.Generator, target: Face, others: Sequence[Face]) -> Pair:
+        drawn = self.patches.get(target.name)
+        if drawn is None:
+            raise ValueError("no face was drawn for this picture")
+        patch = drawn[int(rng.integers(len(drawn)))]
+        matrix = cv2.invertAffineTransform(alignment(target.face, PATCH_PX))
+        size = (target.rgb.shape[1], target.rgb.shape[0])
+        placed = np.asarray(cv2.warpAffine(patch, matrix, size, flags=cv2.INTER_CUBIC), np.uint8)
+        inside = np.ones(patch.shape[:2], np.float32)
+        covered = cv2.warpAffine(inside, matrix, size, flags=cv2.INTER_NEAREST)
+        mask = face_blending.soft_face_mask(rng, target) * np.asarray(cv2.erode(covered, np.ones((3, 3), np.uint8)), np.float32)
+        if rng.random() < 0.4:
+            placed = unsharp(placed, rng.uniform(0.3, 1.0))
+        return face_blending.paste(rng, target, (placed, mask), self.name)
+
+
+def families(patches: Patches) -> tuple[Family, ...]:
+    """All of them; `decoded` only where an autoencoder has drawn something."""
+    always: tuple[Family, ...] = (SelfBlend(), Swap(), Lips(), Restored(Swap()))
+    return (*always, Decoded(patches)) if patches else always
+
+
+class Factory:
+    """Draws a family, then a pair. `held_out` names a family that is left out."""
+
+    def __init__(self, faces: Sequence[Face], kinds: Sequence[Family], held_out: str = "") -> None:
+        """Raises ValueError for a family that is not there, and where none is left."""
+        names = [kind.name for kind in kinds]
+        if held_out and held_out not in names:
+            raise ValueError(f"held-out family: expected one of {names}, got {held_out!r}")
+        self._faces = faces
+        self._kinds = [kind for kind in kinds if kind.name != held_out]
+        if not self._kinds:
+            raise ValueError("no family of fakes is left")
+        shares = np.array([SHARES[kind.name] for kind in self._kinds])
+        self._shares = shares / shares.sum()
+
+    def pair(self, rng: np.random.Generator) -> tuple[Pair, Face]:
+        """A pair and the face that it was made of."""
+        target = self._faces[int(rng.integers(len(self._faces)))]
+        kind = self._kinds[int(rng.choice(len(self._kinds), p=self._shares))]
+        if rng.random() < 0.5 and kind.name != "decoded":
+            target = face_blending.mirrored(target)
+        return kind.make(rng, target, self._faces), target

@@ -1,0 +1,175 @@
+"""`deepguard calibrate`: from a network's logits to log-likelihood ratios, on data that it has not seen.
+
+A logistic stacking over every frame as it came and after the codecs and the compression of calls. What stands beside
+the logit (frequency score, contrast of the evidence map, quality) gets a weight only if adding it lowers the held-out
+loss with 95 % confidence; the manifest's calibration has a place for the frequency score alone, so of the others it is
+reported what they would have earned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detector.config import DetectorConfig
+from detector.errors import TrainingRefused
+from detector.factory import build_finder, build_scorer
+from detector.frequency import frequency_logit
+from detector.fusion import Calibration, log_likelihood_ratio
+from detector.model_artifact import Manifest, read_manifest, write_manifest
+from detector.training.data.collection import real_footage
+from detector.training.evaluation import calibration_fit, model_scoring
+from detector.training.evaluation.corruptions import Corruption
+from detector.training.evaluation.estimates import Estimate, bootstrap, grouped_folds
+from detector.training.evaluation.evaluate import scored_of
+from detector.training.evaluation.evidence_model import clip_means, measure, score_clip
+from detector.training.evaluation.loaded_model import Model, open_model
+from detector.training.evaluation.score_metrics import figures, intraclass
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from detector.frequency import FrequencyModel
+    from detector.training.config import TrainConfig
+    from detector.types import EvidenceStats
+
+    Rows = NDArray[Any]
+    Floats = NDArray[np.floating[Any]]
+    Progress = Callable[[str, float], None]
+
+_SWEEP = (Corruption(), Corruption("compression", 3), Corruption("rescale", 1), Corruption("beauty", 2))
+_CODECS = (("h264", 150), ("vp8", 150))
+_RATE_HZ = 5.0
+MIN_GROUPS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What the manifest gets, and a report of what it was made of."""
+
+    calibration: Calibration
+    frequency: FrequencyModel | None
+    report: dict[str, Any]
+
+
+def recalibrate(folder: Path, config: TrainConfig, progress: Progress) -> Manifest:
+    """Fit and write the calibration of a model's folder; the network stays as it is. Blocks for minutes.
+
+    Raises TrainingRefused where the data cannot tell (too few groups, one label), or where the model was trained on
+    what ought to judge it; WeightsRefused.
+    """
+    model = open_model(folder)
+    if not model.unseen:
+        raise TrainingRefused(
+            "this model was trained here, and its training calibrated it on folds that it had not seen: "
+            "what lies here would flatter it"
+        )
+    rows = sweep(model, config, progress)
+    fitted = fit(rows, config)
+    manifest = read_manifest(folder)
+    trained = {**manifest.trained, "calibrated": fitted.report}
+    calibrated = replace(
+        manifest, calibration=fitted.calibration, frequency=fitted.frequency, trained=trained, evidence=None
+    )
+    write_manifest(folder, calibrated)
+    whole = replace(calibrated, evidence=_evidence(folder, rows, (config, fitted.calibration), progress))
+    write_manifest(folder, whole)
+    return whole
+
+
+def sweep(model: Model, config: TrainConfig, progress: Progress) -> Rows:
+    """Everything that can be judged, as it came and as calls deliver it."""
+    views, made = model_scoring.gather(config, progress)
+    parts = [model_scoring.judge_made(model.networks, made)]
+    for index, corruption in enumerate(_SWEEP):
+        progress("sweep", index / len(_SWEEP))
+        parts.append(model_scoring.judge_views(model.networks, views, corruption))
+    for how in _CODECS:
+        progress(f"codecs: {how[0]} {how[1]} kb/s", 0.0)
+        parts.append(model_scoring.judge_recoded(model.networks, views, how, config.cache_dir / "recoded"))
+    return np.concatenate(parts)
+
+
+def fit(rows: Rows, config: TrainConfig) -> Fitted:
+    """The calibration of rows that nobody was trained on. Raises TrainingRefused."""
+    labels, groups = rows["label"].astype(int), rows["group"]
+    if min(len(np.unique(groups[labels == label])) for label in (0, 1)) < MIN_GROUPS:
+        raise TrainingRefused(f"expected at least {MIN_GROUPS} people or clips of either label to calibrate on")
+    frequency, held_frequency = _frequency(rows, config)
+    held = calibration_fit.Held(labels, rows["logit"].astype(np.float64), held_frequency, groups)
+    fusion = calibration_fit.fit_fusion(held, config.folds, config.seed, gain=1.0)
+    gain = calibration_fit.worst_gain(held, fusion.calibration, _strata(rows))
+    calibration = replace(fusion.calibration, gain=gain)
+    llr = np.array([log_likelihood_ratio(float(x), None, calibration) for x in rows["logit"]])
+    reals = labels == 0
+    report = {
+        "rows": len(rows),
+        "groups": len(np.unique(groups)),
+        "delta_nats": {"frequency": asdict(fusion.delta_nll), **_others(held, rows, config)},
+        "frequency_used": fusion.frequency_used,
+        "icc": intraclass(llr[reals], groups[reals]),
+        "figures": asdict(found) if (found := figures(scored_of(rows, llr))) else None,
+    }
+    return Fitted(calibration, frequency, report)
+
+
+def _strata(rows: Rows) -> NDArray[np.str_]:
+    """What is calibrated for itself: kind of footage (real calls belong to the swapped clips) and condition."""
+    family = np.where(np.isin(rows["family"], (model_scoring.PAIRS, model_scoring.CALLS)), "clips", "photos")
+    return np.char.add(family, np.char.add("/", rows["condition"]))
+
+
+def _frequency(rows: Rows, config: TrainConfig) -> tuple[FrequencyModel | None, Floats]:
+    """The model of all rows, and of each row the log-odds by one that never saw its group; NaN where it abstains."""
+    labels, groups = rows["label"].astype(int), rows["group"]
+    fold = grouped_folds(groups, config.folds, config.seed)
+    held = np.full(len(rows), np.nan)
+    for index in np.unique(fold):
+        inside = fold == index
+        part = calibration_fit.fit_frequency(rows["frequency"][~inside], labels[~inside], groups[~inside])
+        if part is not None:
+            spectra = rows["frequency"][inside]
+            held[inside] = [frequency_logit(x, part) if np.isfinite(x).all() else np.nan for x in spectra]
+    return calibration_fit.fit_frequency(rows["frequency"], labels, groups), held
+
+
+def _others(held: calibration_fit.Held, rows: Rows, config: TrainConfig) -> dict[str, dict[str, float]]:
+    """Change of the held-out loss, nats, if contrast or quality stood beside the logit."""
+    quality = np.column_stack([np.log(rows["face_px"]), np.log(rows["sharpness"] + 1), rows["luminance"]])
+    candidates = {"contrast": rows["contrast"][:, None], "quality": quality}
+    fold = grouped_folds(held.groups, config.folds, config.seed)
+    alone = calibration_fit.held_out_losses(held.logits[:, None], held, fold)
+    found = {}
+    for name, columns in candidates.items():
+        scaled = (columns - columns.mean(axis=0)) / np.maximum(columns.std(axis=0), 1e-6)
+        both = np.column_stack([held.logits, scaled.astype(np.float64)])
+        found[name] = asdict(_mean_change(calibration_fit.held_out_losses(both, held, fold) - alone, held))
+    return found
+
+
+def _mean_change(change: Floats, held: calibration_fit.Held) -> Estimate:
+    weights = held.weights
+    return bootstrap(lambda picks: float(np.average(change[picks], weights=weights[picks])), held.groups)
+
+
+def _evidence(
+    folder: Path, rows: Rows, fitted: tuple[TrainConfig, Calibration], progress: Progress
+) -> EvidenceStats | None:
+    """How frames behave within real clips, and where swapped clips lie; None without either."""
+    config, calibration = fitted
+    paths = real_footage(config)
+    fakes = (rows["label"] == 1) & (rows["family"] == model_scoring.PAIRS) & (rows["condition"] == str(Corruption()))
+    if not paths or not fakes.any():
+        return None
+    parts = build_finder(DetectorConfig()), build_scorer(DetectorConfig(folder, num_threads=2))
+    series = []
+    for index, path in enumerate(paths):
+        progress("evidence in real calls", index / len(paths))
+        series.append(score_clip(path, _RATE_HZ, parts))
+    llr = [log_likelihood_ratio(float(logit), None, calibration) for logit in rows["logit"][fakes]]
+    return measure(series, list(clip_means(llr, rows["group"][fakes]).values()))

@@ -1,0 +1,162 @@
+"""What evaluation does to pictures and clips, alike for real and fake: the seven corruptions of DeeperForensics-1.0
+(Jiang et al. 2020, arXiv 2001.03024), levels 1 to 5, low light, beauty smoothing, and video codecs at call bitrates.
+
+Pictures are uint8 (h, w, 3) RGB and keep their size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import av
+import cv2
+import numpy as np
+
+from detector.training.data.degradations import Coding, code, smoothed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from detector.training.data.datasets import Clip
+
+    Picture = NDArray[np.uint8]
+
+LEVELS = (1, 2, 3, 4, 5)
+BITRATES_KBPS = (50, 150, 400)
+CODECS = {"h264": "libx264", "vp8": "libvpx"}
+_SPEED = {
+    "libx264": {"preset": "veryfast", "tune": "zerolatency"},
+    "libvpx": {"deadline": "realtime", "cpu-used": "-8", "lag-in-frames": "0"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Corruption:
+    """One kind at one level; `name` is empty for none."""
+
+    name: str = ""
+    level: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.level}" if self.name else "as it came"
+
+    def apply(self, rgb: Picture) -> Picture:
+        """Raises KeyError for a kind that there is not."""
+        return _KINDS[self.name](rgb, self.level) if self.name else rgb
+
+
+def all_corruptions(levels: tuple[int, ...] = LEVELS) -> tuple[Corruption, ...]:
+    """Every kind at every one of the levels."""
+    return tuple(Corruption(name, level) for name in _KINDS for level in levels)
+
+
+def all_codings(levels: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
+    """Every codec at every bitrate, kb/s; none where no level is asked for."""
+    return tuple((codec, kbps) for codec in (CODECS if levels else ()) for kbps in BITRATES_KBPS)
+
+
+def _mixed(rgb: Picture, other: NDArray[np.float32], share: float) -> Picture:
+    return np.rint(share * rgb + (1 - share) * other).clip(0, 255).astype(np.uint8)
+
+
+def _saturation(rgb: Picture, level: int) -> Picture:
+    grey = rgb.astype(np.float32).mean(axis=2, keepdims=True)
+    return _mixed(rgb, grey, (0.4, 0.3, 0.2, 0.1, 0.0)[level - 1])
+
+
+def _contrast(rgb: Picture, level: int) -> Picture:
+    middle = np.full((1, 1, 3), rgb.mean(), np.float32)
+    return _mixed(rgb, middle, (0.85, 0.725, 0.6, 0.475, 0.35)[level - 1])
+
+
+def _blocks(rgb: Picture, level: int) -> Picture:
+    """Grey squares of 8 px at random places, the same in every picture of a size."""
+    height, width = rgb.shape[:2]
+    rng, found = np.random.default_rng(level), rgb.copy()
+    for _ in range((16, 32, 48, 64, 80)[level - 1] * max(1, min(height, width) // 256)):
+        top, left = int(rng.integers(0, max(1, height - 8))), int(rng.integers(0, max(1, width - 8)))
+        found[top : top + 8, left : left + 8] = 127
+    return found
+
+
+def _noise(rgb: Picture, level: int) -> Picture:
+    sd = 255 * (0.001, 0.002, 0.005, 0.01, 0.05)[level - 1] ** 0.5
+    noise = np.random.default_rng(level).standard_normal(rgb.shape, dtype=np.float32)
+    return np.rint(rgb + np.float32(sd) * noise).clip(0, 255).astype(np.uint8)
+
+
+def _blur(rgb: Picture, level: int) -> Picture:
+    side = (7, 9, 13, 17, 21)[level - 1]
+    return np.asarray(cv2.GaussianBlur(rgb, (side, side), side / 6), np.uint8)
+
+
+def _rescale(rgb: Picture, level: int) -> Picture:
+    height, width = rgb.shape[:2]
+    factor = (2, 3, 4, 5, 6)[level - 1]
+    small = cv2.resize(rgb, (max(1, width // factor), max(1, height // factor)), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _compression(rgb: Picture, level: int) -> Picture:
+    return code(rgb, Coding("libx264", (30, 32, 35, 38, 40)[level - 1], 0.1))
+
+
+def _low_light(rgb: Picture, level: int) -> Picture:
+    """Darker, noisy, and denoised by the camera."""
+    dark = rgb.astype(np.float32) * (0.6, 0.5, 0.4, 0.3, 0.2)[level - 1]
+    noise = np.random.default_rng(level).standard_normal(rgb.shape, dtype=np.float32)
+    noisy = np.rint(dark + np.float32(2 * level) * noise).clip(0, 255).astype(np.uint8)
+    return smoothed(noisy, 10.0 + 6 * level)
+
+
+def _beauty(rgb: Picture, level: int) -> Picture:
+    return smoothed(rgb, 10.0 + 12 * level)
+
+
+_KINDS: dict[str, Callable[[Picture, int], Picture]] = {
+    "saturation": _saturation, "contrast": _contrast, "blocks": _blocks, "noise": _noise, "blur": _blur,
+    "rescale": _rescale, "compression": _compression, "low light": _low_light, "beauty": _beauty,
+}  # fmt: skip
+
+
+def recoded(clip: Clip, how: tuple[str, int], folder: Path) -> Clip:
+    """The clip after a codec at a bitrate in kb/s, made once, with as many frames in the same places.
+
+    Halves that share a file share the stream, so it has twice the rate.
+    """
+    codec, kbps = how
+    shared = clip.paired and clip.swap is None
+    path, *swap = (
+        _recoded_file(path, folder, codec, (2 if shared else 1) * kbps) for path in (clip.path, clip.swap) if path
+    )
+    return replace(clip, path=path, swap=swap[0] if swap else None)
+
+
+def _recoded_file(path: Path, folder: Path, codec: str, kbps: int) -> Path:
+    target = folder / f"{path.stem}-{codec}-{kbps}.mkv"
+    if not target.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = target.with_suffix(".draft")
+        recode(path, draft, codec, kbps)
+        draft.replace(target)
+    return target
+
+
+def recode(path: Path, target: Path, codec: str, kbps: int) -> None:
+    """The whole clip through a codec at a bitrate, frame by frame, as a call would send it. Blocks for seconds."""
+    with av.open(str(path)) as source, av.open(str(target), "w", format="matroska") as sink:
+        stream = source.streams.video[0]
+        out = sink.add_stream(CODECS[codec], rate=stream.average_rate or 25, options=_SPEED[CODECS[codec]])
+        assert isinstance(out, av.VideoStream)
+        out.width, out.height = stream.width // 2 * 2, stream.height // 2 * 2
+        out.pix_fmt, out.bit_rate = "yuv420p", 1000 * kbps
+        out.codec_context.thread_count = 1
+        for number, frame in enumerate(source.decode(stream)):
+            plain = frame.reformat(out.width, out.height, "yuv420p")
+            plain.pts, plain.time_base = number, 1 / out.codec_context.framerate
+            sink.mux(out.encode(plain))
+        sink.mux(out.encode(None))

@@ -1,0 +1,156 @@
+"""`deepguard evaluate`: what a model is worth on data, in figures that can be checked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detector.fusion import UNCALIBRATED, Calibration, log_likelihood_ratio
+from detector.training.evaluation import model_scoring, temporal_baselines, window_scoring
+from detector.training.evaluation.corruptions import Corruption, all_codings, all_corruptions
+from detector.training.evaluation.score_metrics import UPPER_NATS, Scored, figures, intraclass
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from detector.training.config import TrainConfig
+    from detector.training.evaluation.loaded_model import Model
+
+    Rows = NDArray[Any]
+    Progress = Callable[[str, float], None]
+
+_SIZES_PX = (64, 96, 128, 176, 10_000)
+
+
+def evaluate(
+    model: Model, config: TrainConfig, levels: tuple[int, ...], plan: window_scoring.Plan | None, progress: Progress
+) -> dict[str, Any]:
+    """All figures; those of windows only with a plan. Blocks for minutes. Raises TrainingRefused."""
+    views, made = model_scoring.gather(config, progress)
+    rows = model_scoring.judge_views(model.networks, views, Corruption())
+    untrained = model_scoring.judge_untrained(model.networks, views)
+    parts = [rows, model_scoring.judge_made(model.networks, made)]
+    parts += list(_corrupted(model, views, levels, (config, progress)))
+    table = np.concatenate(parts)
+    icc = _icc(rows, model.calibration)
+    return {
+        "model": {"name": model.name, "sha256": model.sha256, "calibrated": model.calibration is not None},
+        "unseen": model.unseen,
+        "icc": icc,
+        "frames": len(table),
+        "footage": _beside(rows, untrained, model.calibration, icc),
+        "looks": _looks(table, config),
+        "families": {
+            str(kind): _figures(parts[1][parts[1]["family"] == kind], model.calibration, icc)
+            for kind in np.unique(parts[1]["family"])
+        },
+        "conditions": _by_condition(table, model.calibration, icc),
+        "false_positives": _false_positives(_never_trained_on(table, model), model.calibration, icc),
+        "face_sizes": _by_size(rows, model.calibration, icc),
+        "windows": window_scoring.measure(model, config, levels, plan, progress),
+    }
+
+
+def _corrupted(
+    model: Model, views: list[model_scoring.View], levels: tuple[int, ...], around: tuple[TrainConfig, Progress]
+) -> Iterator[Rows]:
+    config, progress = around
+    kinds = all_corruptions(levels)
+    for index, corruption in enumerate(kinds):
+        progress("corruptions", index / max(1, len(kinds)))
+        yield model_scoring.judge_views(model.networks, views, corruption)
+    for codec, kbps in all_codings(levels):
+        progress(f"codecs: {codec} {kbps} kb/s", 0.0)
+        yield model_scoring.judge_recoded(model.networks, views, (codec, kbps), config.cache_dir / "recoded")
+
+
+def llr_of(rows: Rows, calibration: Calibration | None) -> NDArray[np.float64]:
+    """Of the network alone: the frequency score is judged apart."""
+    return np.array([log_likelihood_ratio(float(x), None, calibration or UNCALIBRATED) for x in rows["logit"]])
+
+
+def scored_of(rows: Rows, scores: NDArray[Any]) -> Scored:
+    return Scored(rows["label"].astype(int), scores.astype(np.float64), rows["group"], rows["sharpness"])
+
+
+def _figures(rows: Rows, calibration: Calibration | None, icc: float) -> dict[str, Any] | None:
+    found = figures(scored_of(rows, llr_of(rows, calibration)), icc)
+    return None if found is None else asdict(found)
+
+
+def _icc(rows: Rows, calibration: Calibration | None) -> float:
+    """Over real clips."""
+    reals = rows[rows["label"] == 0]
+    return intraclass(llr_of(reals, calibration), reals["group"]) if len(reals) else 0.0
+
+
+def _beside(
+    rows: Rows, untrained: NDArray[np.float32], calibration: Calibration | None, icc: float
+) -> dict[str, dict[str, Any] | None]:
+    pairs = rows["family"] == model_scoring.PAIRS
+    scores = {
+        "network": llr_of(rows[pairs], calibration),
+        "random head": untrained[pairs],
+        "softness": -np.log(rows["sharpness"][pairs] + 1),
+        "contrast": rows["contrast"][pairs],
+    }
+    made = {name: figures(scored_of(rows[pairs], score), icc) for name, score in scores.items()}
+    return {name: None if found is None else asdict(found) for name, found in made.items()}
+
+
+def _looks(table: Rows, config: TrainConfig) -> dict[str, dict[str, Any]]:
+    """By condition, what scores that cancel a clip's own look make of swapped footage; empty without any."""
+    pairs = table[table["family"] == model_scoring.PAIRS]
+    found = {}
+    for name in dict.fromkeys(pairs["condition"].tolist()):
+        tracks = temporal_baselines.tracks_of(pairs[pairs["condition"] == name])
+        if len({track.group for track in tracks}) >= config.folds:
+            ways = temporal_baselines.beside(tracks, config.folds, config.seed)
+            found[name] = {way: asdict(estimate) for way, estimate in ways.items()}
+    return found
+
+
+def _by_condition(table: Rows, calibration: Calibration | None, icc: float) -> dict[str, dict[str, Any] | None]:
+    pairs = table[table["family"] == model_scoring.PAIRS]
+    names = list(dict.fromkeys(pairs["condition"].tolist()))
+    return {name: _figures(pairs[pairs["condition"] == name], calibration, icc) for name in names}
+
+
+def _never_trained_on(table: Rows, model: Model) -> Rows:
+    """Real footage, and the real halves of pairs that the model has not seen."""
+    families = (model_scoring.PAIRS, model_scoring.CALLS) if model.unseen else (model_scoring.CALLS,)
+    kept: Rows = table[(table["label"] == 0) & np.isin(table["family"], families)]
+    return kept
+
+
+def _false_positives(reals: Rows, calibration: Calibration | None, icc: float) -> dict[str, dict[str, float]]:
+    """Per condition, of real clips: how many the evidence would call fake by Wald's bound, and frames above .9."""
+    found = {}
+    for name in dict.fromkeys(reals["condition"].tolist()):
+        rows = reals[reals["condition"] == name]
+        llr = llr_of(rows, calibration)
+        totals = []
+        for group in np.unique(rows["group"]):
+            own = llr[rows["group"] == group]
+            totals.append(own.mean() * len(own) / (1 + (len(own) - 1) * icc))
+        found[name] = {
+            "clips": len(totals),
+            "called_fake": float(np.mean(np.array(totals) >= UPPER_NATS)),
+            "frames": float(np.mean(llr > np.log(9))),
+        }
+    return found
+
+
+def _by_size(rows: Rows, calibration: Calibration | None, icc: float) -> dict[str, dict[str, Any] | None]:
+    pairs = rows[rows["family"] == model_scoring.PAIRS]
+    found = {}
+    for low, high in pairwise(_SIZES_PX):
+        inside = pairs[(pairs["face_px"] >= low) & (pairs["face_px"] < high)]
+        if len(inside):
+            found[f"from {low} px"] = _figures(inside, calibration, icc)
+    return found

@@ -1,0 +1,190 @@
+"""What a trained network is worth, measured and calibrated on what it has not seen."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detector.frequency import FrequencyModel, frequency_logit
+from detector.fusion import Calibration, log_likelihood_ratio, prob_fake
+from detector.training.checkpoints.served_logits import served_logits
+from detector.training.evaluation import calibration_fit, estimates
+from detector.xception_openvino import FEATURES, HEAD_BIAS, HEAD_KERNEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from detector.training.config import TrainConfig
+    from detector.training.data.collection import Collection
+    from detector.training.data.samples import Samples
+
+    Floats = NDArray[np.floating[Any]]
+    Progress = Callable[[str, float], None]
+
+_ALARMING = (0.5, 0.9)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """A network, the one it started from, and its samples.
+
+    Clip rows come with their cross-validated logits and with the pooled features of `base`.
+    """
+
+    base: Mapping[str, NDArray[Any]]
+    arrays: Mapping[str, NDArray[Any]]
+    collection: Collection
+    clip_logits: Floats
+    clip_pooled: Floats
+
+
+def judge(judged: Judged, config: TrainConfig, progress: Progress) -> dict[str, Any]:
+    """Report with `calibration` and `frequency` for the manifest and `results` for people."""
+    collection = judged.collection
+    trained = {name: _serve(judged.arrays, samples, progress) for name, samples in _unseen(collection).items()}
+    kernel = np.random.default_rng(config.seed).normal(0, 0.02, (FEATURES, 1)).astype(np.float32)
+    random_head = {**judged.base, HEAD_KERNEL: kernel, HEAD_BIAS: np.zeros(1, np.float32)}
+    untrained = {
+        "val": _serve(random_head, collection.val, progress),
+        "clips": (judged.clip_pooled @ kernel)[:, 0],
+    }
+    logits = {**trained, "clips": judged.clip_logits}
+    frequency, spectral = _frequency(collection, config)
+    held, strata = _held(collection, logits, spectral)
+    fusion = calibration_fit.fit_fusion(held, config.folds, config.seed, gain=1.0)
+    gain = calibration_fit.worst_gain(held, fusion.calibration, strata)
+    calibration = Calibration(**{**asdict(fusion.calibration), "gain": gain})
+    return {
+        "calibration": asdict(calibration),
+        "frequency": None if frequency is None else asdict(frequency),
+        "results": {
+            "clips": _clip_table(collection.clips, _beside(logits, untrained, "clips")),
+            "pseudo_fakes": _pseudo_table(collection.val, _beside(logits, untrained, "val")),
+            "calls": _calls(collection.calls, trained["calls"], calibration),
+            "frequency": _frequency_table(collection, spectral),
+            "fusion": {"delta_nll": asdict(fusion.delta_nll), "frequency_used": fusion.frequency_used},
+            "calibration": _calibration_table(held, calibration),
+        },
+    }
+
+
+def _beside(logits: Mapping[str, Floats], untrained: Mapping[str, Floats], name: str) -> dict[str, Floats]:
+    return {"network": logits[name], "untrained head": untrained[name]}
+
+
+def _unseen(collection: Collection) -> dict[str, Samples]:
+    return {"val": collection.val, "calls": collection.calls}
+
+
+def _serve(arrays: Mapping[str, NDArray[Any]], samples: Samples, progress: Progress) -> Floats:
+    return served_logits(arrays, samples.rgb, np.arange(len(samples)), partial(progress, "judging"))
+
+
+def _frequency(collection: Collection, config: TrainConfig) -> tuple[FrequencyModel | None, dict[str, Floats]]:
+    """The model fitted on all that may be trained on, and log-odds of val, calls (by it) and clips (held out)."""
+    rows = np.concatenate([collection.train.rows, collection.clips.rows])
+    model = calibration_fit.fit_frequency(rows["frequency"], rows["label"].astype(int), rows["group"])
+    spectral = {
+        name: _log_odds(samples.rows["frequency"], model) for name, samples in _unseen(collection).items()
+    }
+    clips = collection.clips.rows
+    fold_of = estimates.grouped_folds(clips["group"], config.folds, config.seed)
+    held = np.full(len(clips), np.nan)
+    for index in np.unique(fold_of):
+        used = np.concatenate([collection.train.rows, clips[fold_of != index]])
+        part = calibration_fit.fit_frequency(used["frequency"], used["label"].astype(int), used["group"])
+        held[fold_of == index] = _log_odds(clips["frequency"][fold_of == index], part)
+    return model, {**spectral, "clips": held}
+
+
+def _log_odds(features: Floats, model: FrequencyModel | None) -> Floats:
+    if model is None:
+        return np.full(len(features), np.nan)
+    return np.array([
+        frequency_logit(row, model) if np.isfinite(row).all() else np.nan for row in np.asarray(features, np.float32)
+    ])
+
+
+def _held(
+    collection: Collection, logits: Mapping[str, Floats], spectral: Mapping[str, Floats]
+) -> tuple[calibration_fit.Held, NDArray[np.str_]]:
+    """All held-out rows in one table, and the stratum (kind, degraded or as it came) of each."""
+    parts = {"val": collection.val, "clips": collection.clips, "calls": collection.calls}
+    rows = np.concatenate([samples.rows for samples in parts.values()])
+    held = calibration_fit.Held(
+        labels=rows["label"].astype(int),
+        logits=np.concatenate([logits[name] for name in parts]).astype(np.float64),
+        frequency=np.concatenate([spectral[name] for name in parts]),
+        groups=rows["group"],
+    )
+    # Real calls have no fakes of their own: they are judged with the clips.
+    kind = np.where(rows["kind"] == "call", "clip", rows["kind"])
+    kind = np.where(kind == "clip", kind, "photo")
+    return held, np.char.add(kind, np.where(rows["degraded"], "/degraded", "/as it came"))
+
+
+def _clip_table(clips: Samples, scorers: Mapping[str, Floats]) -> list[dict[str, Any]]:
+    if not len(clips):
+        return []
+    everyone = {**scorers, "softness": -np.log(clips.rows["sharpness"] + 1)}
+    table = []
+    for condition, rows in (("as it came", ~clips.rows["degraded"]), ("degraded", clips.rows["degraded"])):
+        for name, scores in everyone.items():
+            report = estimates.report_pairs(name, scores[rows], clips.rows[rows])
+            table.append({"condition": condition, **report.as_dict()})
+    return table
+
+
+def _pseudo_table(val: Samples, scorers: Mapping[str, Floats]) -> list[dict[str, Any]]:
+    everyone = {**scorers, "softness": -np.log(val.rows["sharpness"] + 1)}
+    labels = val.rows["label"].astype(int)
+    reals = labels == 0
+    return [
+        {
+            "name": name,
+            "kind": kind,
+            "frame_auc": asdict(estimates.auc_estimate(labels[rows], scores[rows], val.rows["group"][rows])),
+            "sharpness_rho": estimates.rank_correlation(scores[rows & reals], val.rows["sharpness"][rows & reals]),
+        }
+        for name, scores in everyone.items()
+        for kind, rows in ((str(kind), val.rows["kind"] == kind) for kind in np.unique(val.rows["kind"]))
+    ]
+
+
+def _calls(calls: Samples, logits: Floats, calibration: Calibration) -> dict[str, Any]:
+    """False positives on real calls: share of frames and of clips (by mean LLR) above some posteriors."""
+    if not len(calls):
+        return {}
+    llr = np.array([log_likelihood_ratio(float(logit), None, calibration) for logit in logits])
+    _, means, groups = estimates.clip_means(llr, np.zeros(len(llr), dtype=int), calls.rows["group"])
+    table: dict[str, Any] = {"clips": len(groups), "mean_prob_fake": [round(prob_fake(mean), 3) for mean in means]}
+    for bar in _ALARMING:
+        table[f"frames_above_{bar}"] = float(np.mean([prob_fake(value) > bar for value in llr]))
+        table[f"clips_above_{bar}"] = float(np.mean([prob_fake(mean) > bar for mean in means]))
+    return table
+
+
+def _frequency_table(collection: Collection, spectral: Mapping[str, Floats]) -> dict[str, Any]:
+    table = {}
+    for name, samples in (("val", collection.val), ("clips", collection.clips)):
+        present = np.isfinite(spectral[name])
+        rows = samples.rows[present]
+        if len(rows):
+            estimate = estimates.auc_estimate(rows["label"].astype(int), spectral[name][present], rows["group"])
+            table[name] = {"frame_auc": asdict(estimate), "share_with_spectrum": float(present.mean())}
+    return table
+
+
+def _calibration_table(held: calibration_fit.Held, calibration: Calibration) -> dict[str, float]:
+    llr = np.array([log_likelihood_ratio(float(logit), None, calibration) for logit in held.logits])
+    probabilities = np.array([prob_fake(value) for value in llr])
+    return {
+        "nats": calibration_fit.loss_of(held, calibration),
+        "ece": estimates.expected_calibration_error(held.labels, probabilities, held.weights),
+        "largest_llr": float(np.abs(llr).max()),
+    }

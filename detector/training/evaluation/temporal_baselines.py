@@ -1,0 +1,122 @@
+"""Scores that cancel a clip's own look: a face against its rim, a participant's own history, a model of one window.
+
+Between real clips the logit varies more than between the frames of one: light, codec and softness shift all of them.
+What is tried here is measured beside the plain mean, on the same frames. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from detector.training.evaluation.calibration_fit import group_weights, logistic
+from detector.training.evaluation.estimates import Estimate, auc, bootstrap, grouped_folds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.floating[Any]]
+
+_RIDGE = 0.05
+_LEAST_FRAMES = 4
+
+
+class Track(NamedTuple):
+    """One face of one clip in the order of time: logits (n,) and contrasts (n,) of face against rim in the evidence
+    map, both by a network that never saw `group`."""
+
+    group: str
+    label: int
+    logits: Floats
+    contrasts: Floats
+
+
+def tracks_of(rows: NDArray[Any]) -> list[Track]:
+    """Rows with the fields group, label, logit and contrast, those of a clip in the order of time.
+
+    Clips of one group count as one. Tracks of less than four frames are left out.
+    """
+    found = []
+    for group in np.unique(rows["group"]):
+        for label in (0, 1):
+            own = rows[(rows["group"] == group) & (rows["label"] == label)]
+            if len(own) >= _LEAST_FRAMES:
+                scores = own["logit"].astype(np.float64), own["contrast"].astype(np.float64)
+                found.append(Track(str(group), label, *scores))
+    return found
+
+
+def window_features(track: Track) -> Floats:
+    """(6,) level, spread and restlessness of logit and contrast."""
+    return np.array([
+        value for series in (track.logits, track.contrasts)
+        for value in (series.mean(), series.std(), np.abs(np.diff(series)).mean())
+    ])  # fmt: skip
+
+
+def window_scores(tracks: Sequence[Track], folds: int, seed: int) -> Floats:
+    """(tracks,) log-odds by a logistic regression of `window_features` that never saw the track's group."""
+    features = np.stack([window_features(track) for track in tracks])
+    labels, groups = _labels(tracks), _groups(tracks)
+    fold = grouped_folds(groups, folds, seed)
+    scores = np.zeros(len(tracks))
+    for index in np.unique(fold):
+        seen = fold != index
+        middle, spread = features[seen].mean(axis=0), np.maximum(features[seen].std(axis=0), 1e-6)
+        weights = group_weights(labels[seen], groups[seen])
+        coefficients, bias = logistic((features[seen] - middle) / spread, labels[seen], weights, _RIDGE)
+        scores[~seen] = (features[~seen] - middle) / spread @ coefficients + bias
+    return scores
+
+
+def own_history(tracks: Sequence[Track]) -> tuple[list[str], NDArray[np.int64], Floats, Floats]:
+    """Calls that begin real and go on real, or in which a swap begins half-way, of groups that have both halves.
+
+    Groups, labels (1: it begins), mean logit of the second half, and the same minus the mean of the first half.
+    """
+    halves = {(track.group, track.label): track.logits for track in tracks}
+    groups, labels, levels, changes = [], [], [], []
+    for group in sorted({group for group, _ in halves}):
+        if not {(group, 0), (group, 1)} <= halves.keys():
+            continue
+        middle = min(len(halves[group, label]) for label in (0, 1)) // 2
+        before = halves[group, 0][:middle].mean()
+        for label in (0, 1):
+            level = halves[group, label][middle:].mean()
+            groups.append(group)
+            labels.append(label)
+            levels.append(level)
+            changes.append(level - before)
+    return groups, np.array(labels), np.array(levels), np.array(changes)
+
+
+def beside(tracks: Sequence[Track], folds: int, seed: int) -> dict[str, Estimate]:
+    """Clip AUC of every way to score the same tracks, with intervals by bootstrap over groups."""
+    labels, groups = _labels(tracks), _groups(tracks)
+    levels = np.array([track.logits.mean() for track in tracks])
+    contrasts = np.array([track.contrasts.mean() for track in tracks])
+    named, turned, late, changes = own_history(tracks)
+    found = {
+        "mean logit": _auc(labels, levels, groups),
+        "face against rim": _auc(labels, contrasts, groups),
+        "model of the window": _auc(labels, window_scores(tracks, folds, seed), groups),
+    }
+    if named:
+        found["swap begins half-way: mean logit since"] = _auc(turned, late, np.array(named))
+        found["swap begins half-way: against own history"] = _auc(turned, changes, np.array(named))
+    return found
+
+
+def _auc(labels: NDArray[np.int64], scores: Floats, groups: NDArray[np.str_]) -> Estimate:
+    return bootstrap(lambda rows: auc(labels[rows], scores[rows]), groups)
+
+
+def _labels(tracks: Sequence[Track]) -> NDArray[np.int64]:
+    return np.array([track.label for track in tracks], dtype=np.int64)
+
+
+def _groups(tracks: Sequence[Track]) -> NDArray[np.str_]:
+    return np.array([track.group for track in tracks])

@@ -1,0 +1,160 @@
+"""Footage sampled like a call, under every condition, judged in windows by networks that never saw its group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from detector.config import DetectorConfig
+from detector.factory import build_finder
+from detector.frequency import frequency_features, frequency_score
+from detector.fusion import log_likelihood_ratio
+from detector.preprocess import crop_face, size_weight
+from detector.training.data import collection, datasets
+from detector.training.evaluation import footage, window_verdicts
+from detector.training.evaluation.corruptions import Corruption
+from detector.training.evaluation.model_scoring import Compiled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from detector.frequency import FrequencyModel
+    from detector.fusion import Calibration
+    from detector.training.config import TrainConfig
+    from detector.training.evaluation.loaded_model import Model
+    from detector.types import FaceCrop
+
+    Progress = Callable[[str, float], None]
+
+_UNJUDGED = (
+    "the model has no calibration, or no statistics of how its evidence behaves in real streams; a live call is "
+    "`UNCERTAIN` throughout"
+)
+_UNASKED = "none were asked for"
+_NO_FOOTAGE = "there is no footage of faces that was kept from the model"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`rules`, by what they are the rule of, judge one face's samples, which come at `rate_hz`."""
+
+    rules: Mapping[str, window_verdicts.Rule]
+    rate_hz: float = 2.0
+
+
+class Scorer(NamedTuple):
+    """One network with what turns its logits into evidence, as the service does it."""
+
+    network: Compiled
+    calibration: Calibration
+    frequency: FrequencyModel | None
+
+    def track(self, shown: footage.Footage, label: int) -> window_verdicts.Track:
+        """What the service would add up of one half of a clip."""
+        crops = [crop_face(shot.halves[label], shot.face) for shot in shown.shots]
+        face_px = np.array([crop.face_px for crop in crops], np.float64)
+        return window_verdicts.Track(
+            times_s=np.array([shot.time_s for shot in shown.shots], np.float64),
+            llr=self._llr(crops),
+            weights=np.array([size_weight(size) for size in face_px], np.float64),
+            face_px=face_px,
+            length_s=shown.length_s,
+        )
+
+    def _llr(self, crops: Sequence[FaceCrop]) -> NDArray[np.float64]:
+        logits = self.network.logits(crops)
+        spectra = [self._spectrum(crop) for crop in crops]
+        told = zip(logits, spectra, strict=True)
+        return np.array([log_likelihood_ratio(float(logit), share, self.calibration) for logit, share in told])
+
+    def _spectrum(self, crop: FaceCrop) -> float | None:
+        if not self.calibration.frequency_weight or self.frequency is None:
+            return None
+        return frequency_score(frequency_features(crop.native_rgb, crop.face_px), self.frequency)
+
+
+def measure(
+    model: Model, config: TrainConfig, levels: tuple[int, ...], plan: Plan | None, progress: Progress
+) -> dict[str, Any]:
+    """Per rule, tables by condition and by size; or `left_out`: why there are none. Blocks for minutes.
+
+    `most_nats` is the highest LLR that the calibration lets a frame have, `of_most` what a rule says of a window of it.
+    """
+    if plan is None or model.calibration is None:
+        known = model.calibration is not None and model.evidence is not None
+        return {"left_out": _UNASKED if known else _UNJUDGED}
+    found = tracks(model, model.calibration, config, (levels, plan.rate_hz), progress)
+    if not found:
+        return {"left_out": _NO_FOOTAGE}
+    judged = [row for source, track in found for row in window_verdicts.judge(track, source, plan.rules)]
+    most = model.calibration.gain * model.calibration.limit
+    return {
+        "window_s": window_verdicts.WINDOW_S,
+        "rate_hz": plan.rate_hz,
+        "longest_s": footage.LONGEST_S,
+        "most_nats": most,
+        "rules": {
+            name: {
+                "of_most": window_verdicts.says(rule, window_verdicts.constant(most, plan.rate_hz)),
+                **_tables([row for row in judged if row.rule == name]),
+            }
+            for name, rule in plan.rules.items()
+        },
+    }
+
+
+def tracks(
+    model: Model, calibration: Calibration, config: TrainConfig, how: tuple[tuple[int, ...], float], progress: Progress
+) -> list[tuple[window_verdicts.Source, window_verdicts.Track]]:
+    """Every face under every condition and size, sampled as in a call; `how` is levels of corruptions and a rate in Hz.
+
+    Network by network, so that each is compiled once. Blocks for minutes.
+    """
+    (levels, rate_hz), (_, pairs, calls) = how, collection.sources(config)
+    clips = [*(pairs if model.unseen else ()), *calls]
+    names = footage.conditions(levels, config.cache_dir / "recoded")
+    locator = datasets.Locator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
+    reader, found = _Reader(locator, rate_hz, (*names, *footage.sizes())), []
+    parts = list(model.networks.pieces(np.array([clip.group for clip in clips], str)))
+    for number, (arrays, places) in enumerate(parts, 1):
+        scorer = Scorer(Compiled(arrays, model.networks.takes), calibration, model.frequency)
+        for done, place in enumerate(places):
+            progress(f"windows: network {number} of {len(parts)}", done / len(places))
+            found += list(reader.tracks(clips[place], scorer))
+    return found
+
+
+def _tables(judged: Sequence[window_verdicts.Judged]) -> dict[str, Any]:
+    resized = {condition.name for condition in footage.sizes()}
+    return {
+        "conditions": window_verdicts.by_condition(row for row in judged if row.source.condition not in resized),
+        "sizes": window_verdicts.by_size(
+            row for row in judged if row.source.condition in {str(Corruption()), *resized}
+        ),
+    }
+
+
+class _Reader(NamedTuple):
+    """How clips are read, whoever scores them."""
+
+    locator: datasets.Locator
+    rate_hz: float
+    conditions: tuple[footage.Condition, ...]
+
+    def tracks(
+        self, clip: datasets.Clip, scorer: Scorer
+    ) -> Iterator[tuple[window_verdicts.Source, window_verdicts.Track]]:
+        came = footage.read_footage(clip, self.locator, self.rate_hz)
+        for condition in self.conditions if came.shots else ():
+            shown = condition.made(came)
+            if shown is None:
+                continue
+            for label in range(2 if clip.paired else 1):
+                yield (
+                    window_verdicts.Source(label, clip.group, str(clip.path), condition.name),
+                    scorer.track(shown, label),
+                )

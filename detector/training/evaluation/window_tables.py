@@ -1,0 +1,107 @@
+"""The tables of `window_trial.measure` as Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detector.training.evaluation.window_verdicts import FAKE
+
+Figures = dict[str, Any]
+
+_HEADING = "## Windows of 10 s"
+_WINDOWS = """
+Footage at {rate_hz:g} frames per second, of each clip the first {longest_s:.0f} s; the largest face of a frame stands
+for the clip. Each window of {window_s:.0f} s is judged alone, at the settings that ship: by the rule of live calls it
+is `FAKE` where the alarm rings in it, else what is said at its end; by the rule of files as if it were one. A clip
+that is shorter is one window; what is left behind the last whole one is not judged, nor is a window without a face
+that is large enough to count. "Whole clips" are those that are called `FAKE` from beginning to end: the sums of a
+live call run on.
+"""
+_BOUND = """
+Intervals of `FAKE`: 95 %, bootstrap over groups. "At most" is the upper end of that; where no window of real people
+was called `FAKE` a bootstrap cannot tell, and it is the rule of three, 3 / n with the n *clips* as the units, since
+the windows of one clip are alike. Showing a share of 1 % that way takes 300 clips. Conditions change the same clips:
+all of them together are no more evidence than one. The rules' own numbers come from real clips too, and where those
+are the same the figures flatter.
+"""
+_SIZES = """
+### By size of the face
+
+The same footage as it came and scaled down (the frames, not the crops), by the median of the shorter side of the box.
+Not every clip has every size: none is scaled up.
+
+| rule | face | windows | clips | right | wrong | UNCERTAIN | real people called FAKE | swaps called REAL |
+|---|---|---|---|---|---|---|---|---|"""
+_HEAD = "| condition | clips | windows of real people | FAKE | at most | UNCERTAIN | REAL | whole clips "
+_HEAD_FAKES = "| windows of swaps | FAKE | UNCERTAIN | REAL | whole clips "
+
+
+def window_tables(found: Figures) -> list[str]:
+    """Lines; one sentence where nothing was judged."""
+    if "left_out" in found:
+        return [_HEADING, "", f"Not judged: {found['left_out']}.", ""]
+    lines = [_HEADING, _WINDOWS.format(**found)]
+    for name, tables in found["rules"].items():
+        lines += [f"### By the rule of {name}", "", _reach(found, tables["of_most"]), ""]
+        lines += [*_by_condition(tables["conditions"]), ""]
+    lines += [_BOUND.strip(), _SIZES]
+    return [*lines, *(row for name, tables in found["rules"].items() for row in _by_size(name, tables["sizes"])), ""]
+
+
+def _reach(found: Figures, of_most: str) -> str:
+    """Whether a window can be FAKE at all."""
+    told = (
+        f"A window of the strongest evidence that the calibration allows ({found['most_nats']:.1f} nats in each frame) "
+        f"is called `{of_most}`"
+    )
+    return f"{told}." if of_most == FAKE else f"{told}: none can be `FAKE`, and only whole clips can tell."
+
+
+def _by_condition(rows: dict[str, dict[str, Figures | None]]) -> list[str]:
+    has_fakes = any(row["fake"] for row in rows.values())
+    head = _HEAD + (_HEAD_FAKES if has_fakes else "") + "|"
+    return [head, "|---" * (head.count("|") - 1) + "|", *(_row(name, row, has_fakes) for name, row in rows.items())]
+
+
+def _row(name: str, row: dict[str, Figures | None], has_fakes: bool) -> str:
+    cells = [name, *_reals(row["real"]), *(_fakes(row["fake"]) if has_fakes else [])]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _reals(found: Figures | None) -> list[str]:
+    if found is None:
+        return [""] * 7
+    return [
+        str(found["clips"]), str(found["windows"]), _interval(found["fake"]), _percent(found["fake_at_most"]),
+        _percent(found["uncertain"]), _percent(found["real"]), _wholes(found),
+    ]  # fmt: skip
+
+
+def _fakes(found: Figures | None) -> list[str]:
+    if found is None:
+        return [""] * 5
+    return [
+        str(found["windows"]), _interval(found["fake"]), _percent(found["uncertain"]), _percent(found["real"]),
+        _wholes(found),
+    ]  # fmt: skip
+
+
+def _by_size(rule: str, rows: dict[str, Figures]) -> list[str]:
+    lines = []
+    for name, row in rows.items():
+        shares = " | ".join(_percent(row[key]) for key in ("right", "wrong", "uncertain"))
+        errors = f"{row['reals_called_fake']} | {row['fakes_called_real']}"
+        lines.append(f"| {rule} | {name} | {row['windows']} | {row['clips']} | {shares} | {errors} |")
+    return lines
+
+
+def _wholes(found: Figures) -> str:
+    return f"{found['alarmed']} of {found['tracks']}"
+
+
+def _interval(found: Figures) -> str:
+    return f"{_percent(found['value'])} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,181 @@
+"""Ten seconds of a face at a time, each judged alone by the rules that ship; and how often they say what. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.training.evaluation.estimates import bootstrap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+Floats = NDArray[np.float64]
+# Media times in seconds, LLRs and weights in 0..1 of one face's samples, in order; gives FAKE, REAL or UNCERTAIN.
+Rule = Callable[[Floats, Floats, Floats], str]
+
+FAKE, REAL, UNCERTAIN = "FAKE", "REAL", "UNCERTAIN"
+WINDOW_S = 10.0
+ALL = "all conditions"
+_LABELS = ((0, "real"), (1, "fake"))
+_SIZES_PX = (0.0, 64.0, 96.0, 128.0, 176.0, math.inf)
+# Grid times are sums of fractions, which are not exact.
+_SLACK = 1e-6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Track:
+    """The samples of one face, four arrays of one length, in order of time; `length_s` is how much media they are of.
+
+    An instant without the face has no sample.
+    """
+
+    times_s: Floats
+    llr: Floats
+    weights: Floats
+    face_px: Floats
+    length_s: float
+
+    def between(self, start_s: float, end_s: float) -> Track:
+        """The samples in half-open [start_s, end_s); their times stay."""
+        inside = (self.times_s >= start_s - _SLACK) & (self.times_s < end_s - _SLACK)
+        parts = (self.times_s[inside], self.llr[inside], self.weights[inside], self.face_px[inside])
+        return Track(*parts, end_s - start_s)
+
+
+def constant(llr: float, rate_hz: float, length_s: float = WINDOW_S) -> Track:
+    """A large face that says the same all the time."""
+    times_s = np.arange(round(length_s * rate_hz)) / rate_hz
+    same = np.ones(len(times_s))
+    return Track(times_s, llr * same, same, _SIZES_PX[-2] * same, length_s)
+
+
+class Source(NamedTuple):
+    """Where a track is from: `label` 0 (real) or 1 (fake)."""
+
+    label: int
+    group: str
+    clip: str
+    condition: str
+
+
+class Judged(NamedTuple):
+    """What a rule says of one window, or of the whole track with its sums carried on; `face_px` is the median.
+
+    `is_usable`: whether any sample has weight. Without, there is nothing to be wrong about.
+    """
+
+    source: Source
+    rule: str
+    face_px: float
+    says: str
+    is_whole: bool = False
+    is_usable: bool = True
+
+
+def cut(track: Track, window_s: float = WINDOW_S) -> list[Track]:
+    """The whole windows of a track that hold a sample; what is left behind the last is in none.
+
+    A track that is shorter than a window is one.
+    """
+    count = math.floor(track.length_s / window_s + _SLACK)
+    edges = [index * window_s for index in range(count + 1)] if count else [0.0, track.length_s]
+    parts = (track.between(start_s, end_s) for start_s, end_s in pairwise(edges))
+    return [part for part in parts if len(part.times_s)]
+
+
+def judge(track: Track, source: Source, rules: Mapping[str, Rule]) -> Iterator[Judged]:
+    """Every window by itself, and the whole track, by every rule; nothing where the face was never seen."""
+    wholes = [track] if len(track.times_s) else []
+    for part in (*cut(track), *wholes):
+        face_px, is_usable = float(np.median(part.face_px)), bool(part.weights.any())
+        for name, rule in rules.items():
+            yield Judged(source, name, face_px, says(rule, part), part is track, is_usable)
+
+
+def says(rule: Rule, track: Track) -> str:
+    """The rule's word on all samples of the track."""
+    return rule(track.times_s, track.llr, track.weights)
+
+
+def by_condition(judged: Iterable[Judged]) -> dict[str, dict[str, Any]]:
+    """Per condition and for all together: `real` and `fake`, each figures of `shares` or None.
+
+    Only what is usable: faces too small to count would make false alarms look rarer.
+    """
+    rows = [row for row in judged if row.is_usable]
+    names = dict.fromkeys(row.source.condition for row in rows)
+    parts = {name: [row for row in rows if row.source.condition == name] for name in names}
+    together = {ALL: rows} if len(parts) > 1 else {}
+    return {name: _by_label(part) for name, part in {**together, **parts}.items()}
+
+
+def _by_label(judged: Sequence[Judged]) -> dict[str, dict[str, Any] | None]:
+    return {word: shares([row for row in judged if row.source.label == label]) for label, word in _LABELS}
+
+
+def shares(judged: Sequence[Judged]) -> dict[str, Any] | None:
+    """Shares of the windows that are called FAKE (with a 95 % interval over groups), UNCERTAIN and REAL.
+
+    `fake_at_most` is the interval's upper end; where no window is called FAKE, the rule of three with clips as units.
+    `alarmed` counts the `tracks` that are called FAKE as a whole. None without windows.
+    """
+    windows = [row for row in judged if not row.is_whole]
+    if not windows:
+        return None
+    fakes = np.array([row.says == FAKE for row in windows])
+    estimate = bootstrap(lambda rows: float(fakes[rows].mean()), np.array([row.source.group for row in windows]))
+    clips = len({row.source.clip for row in windows})
+    wholes = [row for row in judged if row.is_whole]
+    return {
+        "windows": len(windows),
+        "clips": clips,
+        "fake": asdict(estimate),
+        "fake_at_most": estimate.high if fakes.any() else min(1.0, 3 / clips),
+        "uncertain": _share(windows, UNCERTAIN),
+        "real": _share(windows, REAL),
+        "tracks": len(wholes),
+        "alarmed": sum(row.says == FAKE for row in wholes),
+    }
+
+
+def _share(windows: Sequence[Judged], word: str) -> float:
+    return sum(row.says == word for row in windows) / len(windows)
+
+
+def by_size(judged: Iterable[Judged]) -> dict[str, dict[str, float]]:
+    """Per size of the face: how many windows are judged right, wrong, and not at all, usable or not."""
+    windows = [row for row in judged if not row.is_whole]
+    found = {}
+    for low, high in pairwise(_SIZES_PX):
+        inside = [row for row in windows if low <= row.face_px < high]
+        if inside:
+            found[_size(low, high)] = _verdicts(inside)
+    return found
+
+
+def _verdicts(windows: Sequence[Judged]) -> dict[str, float]:
+    truths = [(row.says, (REAL, FAKE)[row.source.label]) for row in windows]
+    decided = [(says, truth) for says, truth in truths if says != UNCERTAIN]
+    right = sum(says == truth for says, truth in decided)
+    return {
+        "windows": len(windows),
+        "clips": len({row.source.clip for row in windows}),
+        "right": right / len(windows),
+        "wrong": (len(decided) - right) / len(windows),
+        "uncertain": 1 - len(decided) / len(windows),
+        "reals_called_fake": sum(says == FAKE != truth for says, truth in decided),
+        "fakes_called_real": sum(says == REAL != truth for says, truth in decided),
+    }
+
+
+def _size(low: float, high: float) -> str:
+    if not low:
+        return f"under {high:.0f} px"
+    return f"from {low:.0f} px" if math.isinf(high) else f"{low:.0f} to {high:.0f} px"

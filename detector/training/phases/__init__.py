@@ -1,0 +1,1 @@
+"""The training phases `head`, `top` and `deep`, and the loop they share."""

@@ -1,0 +1,144 @@
+"""Phase `deep`: blocks 4 to 14 with their normalisations, trained on pixels; blocks 1 to 3 stay as they were released.
+
+Weights go by the names that Keras gives them here, `LAYER|WEIGHT`. Needs the `train` extra.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detector.training.data.augmentation import draw_view
+from detector.training.data.batches import PairBatches, PairPicker
+from detector.training.phases.training_loop import Plan, fit, refuse_collapsed
+from detector.xception_keras import fold, layer_pairs
+from detector.xception_openvino import HEAD_BIAS, HEAD_KERNEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from detector.training.data.samples import Samples
+
+    Weights = Mapping[str, NDArray[Any]]
+    Pictures = NDArray[np.uint8]
+
+_FROZEN_BLOCKS = ("block1_", "block2_", "block3_")
+FROZEN_LAYERS = frozenset(
+    layer for ours, *of_keras in layer_pairs() if ours.startswith(_FROZEN_BLOCKS) for layer in of_keras
+)
+_DROPOUT = 0.2
+# As many at most; a momentum of .9 leaves 4 % of what was there before them.
+_STATISTICS_BATCHES = 30
+_STATISTICS_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """`size_px`: side of what the network takes; `pairs` of one batch; `rate`: the highest learning rate."""
+
+    size_px: int
+    pairs: int
+    rate: float
+
+
+# Small pictures first: twice as many a minute. What is served takes 224 px.
+PRETRAINING = Stage(160, 16, 3e-4)
+TUNING = Stage(224, 12, 2e-4)
+
+
+class PicturePart:
+    """One source of pairs: rows 2k and 2k + 1 of `samples` for every k in `pairs`, shown at `size_px`."""
+
+    def __init__(self, samples: Samples, pairs: NDArray[np.intp], size_px: int) -> None:
+        self._samples = samples
+        self._picker = PairPicker(pairs, samples.rows["group"][::2][pairs])
+        self._size_px = size_px
+
+    def __len__(self) -> int:
+        return len(self._picker)
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[Pictures, Pictures]:
+        """(2 * count, size, size, 3), real and fake in turn and changed alike, and masks (2 * count, cells, cells)."""
+        pixels, masks = [], []
+        for pair in self._picker.pick(rng, count):
+            view = draw_view(rng, self._samples.rgb.shape[1])
+            for row in (2 * pair, 2 * pair + 1):
+                pixels.append(view.picture(self._samples.rgb[row], self._size_px))
+                masks.append(view.cells(self._samples.masks[row], self._size_px))
+        return np.stack(pixels), np.stack(masks)
+
+
+def train_stage(
+    weights: Weights,
+    batches: PairBatches,
+    plan: Plan,
+    progress: Callable[[float], None],
+    checkpoint: Path | None = None,
+) -> dict[str, NDArray[Any]]:
+    """Train from `weights`; the moving average of what was trained, with statistics of its own.
+
+    With a `checkpoint` a run that was killed goes on there, to the same curve. Raises TrainingRefused if what comes
+    back is dead.
+    """
+    import keras
+
+    model = fit(lambda: build_network(weights), batches.batch, plan, progress, checkpoint)
+    fresh = range(plan.steps + 1, plan.steps + 1 + min(plan.steps, _STATISTICS_BATCHES))
+    # The moving average has other activations than the weights that the statistics were gathered with.
+    gather_statistics(model, (batches.batch(step).inputs for step in fresh))
+    logits = model(batches.batch(plan.steps).inputs, training=False)["head"]
+    refuse_collapsed(keras.ops.convert_to_numpy(logits))
+    return weights_of(model)
+
+
+def build_network(weights: Weights) -> Any:
+    """Keras model from uint8 (n, s, s, 3) RGB to logits `head` (n, 1) and `mask` (n, s / 16, s / 16, 1).
+
+    Layers of which `weights` knows nothing start at random. Keras has to number its layers anew before.
+    """
+    import keras
+    from keras import layers
+
+    pixels = layers.Input((None, None, 3), dtype="uint8")
+    node = layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")(pixels)
+    backbone = keras.applications.Xception(weights=None, include_top=False, pooling="avg", input_tensor=node)
+    pooled = layers.Dropout(_DROPOUT)(backbone.output)
+    logit = layers.Dense(1, name="head", dtype="float32")(pooled)
+    place = layers.ReLU()(backbone.get_layer("block13_sepconv2_bn").output)
+    mask = layers.Conv2D(1, 1, name="mask", dtype="float32")(place)
+    model = keras.Model(pixels, {"head": logit, "mask": mask})
+    for layer in model.layers:
+        layer.trainable = layer.name not in FROZEN_LAYERS
+        known = [weights.get(f"{layer.name}|{variable.name}") for variable in layer.weights]
+        if known and all(values is not None for values in known):
+            layer.set_weights([np.asarray(values, np.float32) for values in known])
+    return model
+
+
+def gather_statistics(model: Any, batches: Iterable[Pictures]) -> None:
+    """Give the trained normalisations the mean and variance of these batches."""
+    import keras
+
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = _STATISTICS_MOMENTUM
+    for pixels in batches:
+        model(pixels, training=True)
+
+
+def weights_of(model: Any) -> dict[str, NDArray[Any]]:
+    return {
+        f"{layer.name}|{variable.name}": variable.numpy()
+        for layer in model.layers for variable in layer.weights
+    }  # fmt: skip
+
+
+def served(weights: Weights) -> dict[str, NDArray[Any]]:
+    """Our arrays of such weights, normalisations folded."""
+    head = {key: np.asarray(weights[key], np.float32) for key in (HEAD_KERNEL, HEAD_BIAS)}
+    return {**fold(weights), **head}

@@ -1,0 +1,64 @@
+"""What the frozen part of the network makes of the samples: computed once by the serving graph, kept on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from detector.config import Precision
+from detector.openvino_scorer import compile_cpu
+from detector.xception_openvino import FEATURES, MIDDLE_SHAPE, Cut, build_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from detector.training.data.samples import Samples
+
+_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """`middle` float16 (n, 14, 14, 728), on disk, what block 13 starts from; `pooled` float32 (n, 2048)."""
+
+    middle: NDArray[np.float16]
+    pooled: NDArray[np.float32]
+
+
+class Extractor:
+    """The network of `base`, cut before block 13 and before the head."""
+
+    def __init__(self, base: Mapping[str, NDArray[Any]], num_threads: int = 2) -> None:
+        self._base = base
+        compiled = compile_cpu(build_graph(base, Cut.FEATURES), num_threads, Precision.AUTO)
+        self._request = compiled.create_infer_request()
+
+    def extract(
+        self, cache: Path, name: str, samples: Samples, progress: Callable[[str, float], None]
+    ) -> Features:
+        """Features of all samples; taken from `cache` where they were made from the same samples."""
+        middle_file, pooled_file = cache / f"{name}.middle.npy", cache / f"{name}.pooled.npy"
+        stamp_file = cache / f"{name}.features.json"
+        stamp = {"samples": (cache / f"{name}.json").read_text(), "count": len(samples)}
+        if not len(samples):
+            return Features(np.zeros((0, *MIDDLE_SHAPE), np.float16), np.zeros((0, FEATURES), np.float32))
+        if not (stamp_file.is_file() and json.loads(stamp_file.read_text()) == stamp):
+            stamp_file.unlink(missing_ok=True)
+            middle = np.lib.format.open_memmap(middle_file, "w+", np.float16, (len(samples), *MIDDLE_SHAPE))
+            pooled = np.zeros((len(samples), FEATURES), dtype=np.float32)
+            for start in range(0, len(samples), _BATCH):
+                part = slice(start, start + _BATCH)
+                self._request.infer([np.ascontiguousarray(samples.rgb[part])])
+                middle[part], pooled[part] = (self._request.get_output_tensor(index).data for index in (0, 1))
+                progress(f"features: {name}", start / len(samples))
+            middle.flush()
+            np.save(pooled_file, pooled)
+            stamp_file.write_text(json.dumps(stamp))
+        return Features(np.load(middle_file, mmap_mode="r"), np.load(pooled_file))

@@ -1,0 +1,146 @@
+"""What is trained: blocks 13 and 14 with the head, or the head alone, in Keras on features kept on disk.
+
+Normalisation is already folded into the weights, so the layers here carry a bias instead. Needs the `train` extra.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detector.training.data.batches import PairBatches, PairPicker
+from detector.training.phases import training_loop
+from detector.xception_openvino import FEATURES, HEAD_BIAS, HEAD_KERNEL, MIDDLE_SHAPE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from detector.training.phases.training_loop import Plan
+
+    Floats = NDArray[np.float32]
+
+BATCH_PAIRS = 16
+# At twice this rate one run in four died: all features of block 14 went to zero and stayed there.
+LEARNING_RATE = 1e-4
+_SCORE_BATCH = 64
+TOP_LAYERS = ("block13_shortcut", "block13_sepconv1", "block13_sepconv2", "block14_sepconv1", "block14_sepconv2")
+_WIDTHS = {"block13_sepconv1": 728, "block13_sepconv2": 1024, "block14_sepconv1": 1536, "block14_sepconv2": FEATURES}
+
+
+def build_top(dropout: float = 0.0, with_mask: bool = False) -> Any:
+    """Keras model from (n, 14, 14, 728) to (n, 1) logits, and to (n, 14, 14, 1) logits of the mask if asked for."""
+    import keras
+    from keras import layers
+
+    def separable(name: str, node: Any) -> Any:
+        return layers.SeparableConv2D(_WIDTHS[name], 3, padding="same", name=name)(node)
+
+    start = layers.Input(MIDDLE_SHAPE)
+    shortcut = layers.Conv2D(1024, 1, strides=2, name="block13_shortcut")(start)
+    node = separable("block13_sepconv1", layers.ReLU()(start))
+    node = separable("block13_sepconv2", layers.ReLU()(node))
+    place = layers.Conv2D(1, 1, name="mask", dtype="float32")(layers.ReLU()(node)) if with_mask else None
+    node = layers.Add()([layers.MaxPooling2D(3, strides=2, padding="same")(node), shortcut])
+    node = layers.ReLU()(separable("block14_sepconv1", node))
+    node = layers.ReLU()(separable("block14_sepconv2", node))
+    pooled = layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(node))
+    logit = layers.Dense(1, name="head", dtype="float32")(pooled)
+    return keras.Model(start, {"head": logit, "mask": place} if with_mask else logit)
+
+
+def load_top(model: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Set the trainable layers from our arrays; the head only where they have one."""
+    for name in TOP_LAYERS:
+        model.get_layer(name).set_weights([_to_keras(arrays[f"{name}|{part}"], part) for part in _parts(name)])
+    if HEAD_KERNEL in arrays:
+        model.get_layer("head").set_weights([arrays[HEAD_KERNEL].reshape(FEATURES, 1), arrays[HEAD_BIAS]])
+
+
+def read_top(model: Any) -> dict[str, NDArray[Any]]:
+    """Our arrays of the trainable layers and the head."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name in TOP_LAYERS:
+        for part, weights in zip(_parts(name), model.get_layer(name).get_weights(), strict=True):
+            arrays[f"{name}|{part}"] = _from_keras(weights, part)
+    kernel, bias = model.get_layer("head").get_weights()
+    return {**arrays, HEAD_KERNEL: kernel.astype(np.float32), HEAD_BIAS: bias.astype(np.float32)}
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return ("kernel", "bias") if "shortcut" in name else ("depthwise_kernel", "pointwise_kernel", "bias")
+
+
+def _to_keras(array: NDArray[Any], part: str) -> NDArray[np.float32]:
+    array = np.asarray(array, dtype=np.float32)
+    if part == "bias":
+        return array
+    return array[:, :, 0].transpose(2, 3, 0, 1) if part == "depthwise_kernel" else array.transpose(2, 3, 1, 0)
+
+
+def _from_keras(weights: NDArray[np.float32], part: str) -> NDArray[Any]:
+    if part == "bias":
+        return weights.astype(np.float32)
+    array = weights.transpose(2, 3, 0, 1)[:, :, None] if part == "depthwise_kernel" else weights.transpose(3, 2, 0, 1)
+    return np.ascontiguousarray(array, dtype=np.float16)
+
+
+class TopPart:
+    """One source of pairs. `pairs` are numbers k of row pairs that may be used; `groups` their groups.
+
+    `pictures`: what block 13 starts from, float16 (n, 14, 14, 728), and the masks, uint8 (n, 14, 14), 255 if unknown.
+    """
+
+    def __init__(
+        self, pictures: tuple[NDArray[np.float16], NDArray[np.uint8]], pairs: NDArray[np.intp], groups: NDArray[np.str_]
+    ) -> None:
+        self._middle, self._masks = pictures
+        self._picker = PairPicker(pairs, groups)
+
+    def __len__(self) -> int:
+        return len(self._picker)
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[Floats, NDArray[np.uint8]]:
+        """(2 * count, 14, 14, 728), real and fake in turn, and their masks."""
+        rows = np.array([(2 * pair, 2 * pair + 1) for pair in self._picker.pick(rng, count)]).ravel()
+        return np.stack([self._middle[row] for row in rows]).astype(np.float32), self._masks[rows]
+
+
+def fit_top(
+    base: Mapping[str, NDArray[Any]],
+    parts: Sequence[TopPart],
+    plan: Plan,
+    progress: Callable[[float], None],
+    checkpoint: Path | None = None,
+) -> dict[str, NDArray[Any]]:
+    """Train blocks 13, 14 and the head from `base`; the moving average of the weights is what comes back.
+
+    With a `checkpoint` a run that was killed goes on there, to the same curve. Raises TrainingRefused if what comes
+    back is dead.
+    """
+    batches = PairBatches(parts, BATCH_PAIRS, plan.seed)
+    model = training_loop.fit(lambda: _start(base, plan), batches.batch, plan, progress, checkpoint)
+    trained = read_top(model)
+    middle = batches.batch(plan.steps).inputs
+    training_loop.refuse_collapsed(score_top(trained, middle, np.arange(len(middle))))
+    return trained
+
+
+def _start(base: Mapping[str, NDArray[Any]], plan: Plan) -> Any:
+    model = build_top(dropout=0.2, with_mask=bool(plan.mask_weight))
+    load_top(model, base)
+    return model
+
+
+def score_top(arrays: Mapping[str, NDArray[Any]], middle: NDArray[np.float16], rows: NDArray[np.intp]) -> Floats:
+    """(n,) logits of the given rows."""
+    import keras
+
+    model = build_top()
+    load_top(model, arrays)
+    parts = [rows[start : start + _SCORE_BATCH] for start in range(0, len(rows), _SCORE_BATCH)]
+    logits = [keras.ops.convert_to_numpy(model(middle[part].astype(np.float32)))[:, 0] for part in parts]
+    return np.concatenate(logits) if logits else np.zeros(0, np.float32)

@@ -1,0 +1,154 @@
+"""A training run from pictures to a judged, calibrated model in a folder of its own.
+
+Everything that is said of a model is measured on people and clips that it was not trained on: swapped footage by
+cross-validation over groups, pseudo-fakes on other people, real calls never trained on at all.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detector.array_file import write_arrays
+from detector.config import DetectorConfig
+from detector.errors import NoTrainingData, TrainingRefused
+from detector.factory import build_finder, build_scorer
+from detector.fusion import log_likelihood_ratio
+from detector.model_artifact import parse_calibration, write_manifest
+from detector.training.checkpoints.activation_ranges import quantized
+from detector.training.checkpoints.export import ARRAYS_FILE, REPORT_FILE, SERVED_FILE, manifest_of
+from detector.training.config import Phase, TrainConfig
+from detector.training.data.collection import collect, real_footage
+from detector.training.evaluation.evidence_model import clip_means, measure, score_clip
+from detector.training.evaluation.plots import curves_png, sheet_png
+from detector.training.evaluation.run_evaluation import Judged, judge
+from detector.training.phases.deep_phase import DeepRun
+from detector.training.phases.head_phase import fit_head
+from detector.training.phases.phase_inputs import Material, silent_head
+from detector.training.phases.top_phase import TopRun
+from detector.training.phases.training_loop import losses_of
+from detector.xception_keras import fold
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from detector.training.data.samples import Samples
+    from detector.training.phases.phase_inputs import Arrays, Fitted, Progress
+
+SETTINGS_FILE, CURVES_FILE, EXAMPLES_FILE = "settings.json", "curves.png", "examples.png"
+EVIDENCE_RATE_HZ = 5.0
+_CHECKPOINT = ".ckpt.npz"
+_EXAMPLES = 12
+
+
+def train(config: TrainConfig, progress: Progress) -> Path:
+    """Train and evaluate one phase; returns the run's folder with arrays and report.
+
+    `progress(what, share)` is called often. Blocks for minutes. With no data the folder gets a structure that nobody
+    takes for a model. Raises TrainingRefused.
+    """
+    started = time.process_time()
+    _open_run(config)
+    try:
+        material = _prepare(config, progress)
+    except NoTrainingData:
+        return write_untrained(config)
+    fitted = _fit(material)
+    write_arrays(config.run_dir / ARRAYS_FILE, fitted.arrays)
+    served, rounding = quantized(fitted.arrays, material.collection.train.rgb, config.seed, progress)
+    write_arrays(config.run_dir / SERVED_FILE, served)
+    pooled = material.features("clips").pooled
+    judged = Judged(material.base, served, material.collection, fitted.clip_logits, pooled)
+    report = {
+        "settings": _settings(config),
+        "licences": material.collection.licences,
+        "fit": {**fitted.details, "rounding": round(rounding, 4), "cpu_s": round(time.process_time() - started)},
+        **judge(judged, config, progress),
+    }
+    report["evidence"] = _evidence(config, judged, report, progress)
+    (config.run_dir / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return config.run_dir
+
+
+def _evidence(
+    config: TrainConfig, judged: Judged, report: dict[str, Any], progress: Progress
+) -> dict[str, float] | None:
+    """How the run's frames behave in real calls, and how far its held-out swapped clips lie from them."""
+    paths, clips = real_footage(config), judged.collection.clips.rows
+    fakes = (clips["label"] == 1) & ~clips["degraded"]
+    if not paths or not fakes.any():
+        return None
+    manifest = manifest_of(config.run_dir, SERVED_FILE, report, version="unreleased")
+    write_manifest(config.run_dir, manifest)
+    parts = build_finder(DetectorConfig()), build_scorer(DetectorConfig(config.run_dir, num_threads=2))
+    series = []
+    for index, path in enumerate(paths):
+        progress("evidence in real calls", index / len(paths))
+        series.append(score_clip(path, EVIDENCE_RATE_HZ, parts))
+    calibration = parse_calibration(report["calibration"])
+    llr = [log_likelihood_ratio(float(logit), None, calibration) for logit in judged.clip_logits[fakes]]
+    return asdict(measure(series, list(clip_means(llr, clips["group"][fakes]).values())))
+
+
+def write_untrained(config: TrainConfig) -> Path:
+    """The network's structure, with base weights and a head that says nothing; it is served by nobody."""
+    write_arrays(config.run_dir / SERVED_FILE, {**fold(_released(config)), **silent_head()})
+    report = {"settings": _settings(config), "licences": {}, "fit": {}, "results": {}, "calibration": None}
+    manifest = manifest_of(config.run_dir, SERVED_FILE, {**report, "frequency": None}, version="untrained")
+    write_manifest(config.run_dir, replace(manifest, is_trained=False))
+    return config.run_dir
+
+
+def _open_run(config: TrainConfig) -> None:
+    """Make the run's folder, or go on with what an interrupted run of the same settings left there."""
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    path, settings = config.run_dir / SETTINGS_FILE, json.dumps(_settings(config), indent=2) + "\n"
+    if path.is_file() and path.read_text(encoding="utf-8") != settings:
+        raise TrainingRefused(f"{config.run_dir}: holds a run with other settings ({SETTINGS_FILE})")
+    path.write_text(settings, encoding="utf-8")
+
+
+def _settings(config: TrainConfig) -> dict[str, Any]:
+    """The settings that decide the result; folders are the machine's business."""
+    settings = {name: value for name, value in asdict(config).items() if not name.endswith(("_dir", "_weights"))}
+    return {**settings, "exclude_groups": sorted(config.exclude_groups)}
+
+
+def _prepare(config: TrainConfig, progress: Progress) -> Material:
+    released = _released(config)
+    return Material(config, collect(config, progress), released, fold(released), progress)
+
+
+def _released(config: TrainConfig) -> Arrays:
+    try:
+        with np.load(config.base_weights, allow_pickle=False) as released:
+            return dict(released)
+    except (OSError, ValueError) as error:
+        raise TrainingRefused(f"{config.base_weights.name}: no readable npz of base weights: {error}") from error
+
+
+def _fit(material: Material) -> Fitted:
+    phase = material.config.phase
+    if phase is Phase.HEAD:
+        return fit_head(material)
+    fitted = TopRun(material).fit() if phase is Phase.TOP else DeepRun(material).fit()
+    _draw_curves(material.config.run_dir)
+    _draw_examples(material.config.run_dir / EXAMPLES_FILE, material.collection.train)
+    return fitted
+
+
+def _draw_curves(run_dir: Path) -> None:
+    """The losses of every network that was trained, as its checkpoint is named."""
+    kept = sorted(run_dir.glob(f"*{_CHECKPOINT}"))
+    curves_png(run_dir / CURVES_FILE, {path.name.removesuffix(_CHECKPOINT): losses_of(path) for path in kept})
+
+
+def _draw_examples(path: Path, samples: Samples) -> None:
+    """What the families of fakes look like, and real faces."""
+    kinds, is_fake = samples.rows["kind"], samples.rows["label"] == 1
+    shown = {"real": ~is_fake, **{str(kind): is_fake & (kinds == kind) for kind in np.unique(kinds)}}
+    sheet_png(path, {name: samples.rgb[np.flatnonzero(rows)[:_EXAMPLES]] for name, rows in shown.items()})

@@ -1,0 +1,116 @@
+"""What is remembered of calls, running and lately ended, for people who look at one. In memory, bounded, and pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from stream.errors import StreamUnknown
+from stream.events import IncidentClosed, IncidentOpened, StreamEnded, StreamGap, StreamStalled, StreamStarted, Verdict
+from stream.suspicious_frames import Gallery
+from stream.timeline_buckets import Rollup
+
+if TYPE_CHECKING:
+    from stream.events import Event
+    from stream.types import Observation
+
+KEPT_S = 900.0          # of an epoch that is over
+ENDED_KEPT = 64
+MARKS_KEPT = 200
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened at `at_s` of media time. `incident` is the id of the alarm's incident; `why` is the cause
+    of a gap, or why an alarm is over."""
+
+    kind: Literal["alarm_opened", "alarm_closed", "gap", "stalled"]
+    at_s: float
+    incident: str = ""
+    why: str = ""
+
+
+class CallRecord:
+    """One epoch of one stream. Overflow policy of marks: the oldest leave, gaps before alarms."""
+
+    def __init__(self, started: StreamStarted, step_s: float) -> None:
+        self.started = started
+        self.ended: StreamEnded | None = None
+        self.verdict: Verdict | None = None
+        self.rollup = Rollup(step_s)
+        self.gallery = Gallery()
+        self._alarms: deque[Mark] = deque(maxlen=MARKS_KEPT // 2)
+        self._troubles: deque[Mark] = deque(maxlen=MARKS_KEPT // 2)
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """In the order of media time."""
+        return tuple(sorted((*self._alarms, *self._troubles), key=lambda mark: mark.at_s))
+
+    def follow(self, event: Event) -> None:
+        """Takes in the next event of this epoch."""
+        match event:
+            case Verdict():
+                self.verdict = event
+                self.rollup.add(event)
+            case IncidentOpened():
+                self._alarms.append(Mark(kind="alarm_opened", at_s=event.pts_s, incident=event.id))
+            case IncidentClosed():
+                closed = Mark(kind="alarm_closed", at_s=event.pts_s, incident=event.id, why=event.reason.value)
+                self._alarms.append(closed)
+            case StreamGap():
+                self._troubles.append(Mark(kind="gap", at_s=event.from_s, why=event.cause))
+            case StreamStalled():
+                self._troubles.append(Mark(kind="stalled", at_s=event.from_s))
+            case StreamEnded():
+                self.ended = event
+
+
+class CallRecords:
+    """The records of all streams. Overflow policy: what ended first leaves first, `KEPT_S` after its end at the latest.
+    Running ones are as many as the service admits. `now_s` is monotonic."""
+
+    def __init__(self, step_s: float) -> None:
+        self._step_s = step_s
+        self._records: dict[tuple[str, int], CallRecord] = {}
+        self._over_s: dict[tuple[str, int], float] = {}     # when each left the air, in that order
+
+    def follow(self, event: Event, now_s: float) -> None:
+        """Takes in the next event of any stream."""
+        key = event.stream, event.epoch
+        if isinstance(event, StreamStarted) and key not in self._records:
+            self._records[key] = CallRecord(event, self._step_s)
+        if key not in self._records:
+            return
+        self._records[key].follow(event)
+        if isinstance(event, StreamEnded):
+            self._over_s[key] = now_s
+            self._forget(now_s)
+
+    def pictured(self, observation: Observation) -> None:
+        """Takes in a sample with pictures."""
+        record = self._records.get((observation.stream, observation.epoch))
+        if record is not None:
+            record.gallery.add(observation)
+
+    def epochs(self, stream: str, now_s: float) -> tuple[int, ...]:
+        """Oldest first; empty for a stream that is not known."""
+        self._forget(now_s)
+        return tuple(sorted(epoch for known, epoch in self._records if known == stream))
+
+    def get(self, stream: str, epoch: int | None, now_s: float) -> CallRecord:
+        """The newest epoch, unless one is named. Raises StreamUnknown."""
+        epochs = self.epochs(stream, now_s)
+        wanted = epoch if epoch is not None else max(epochs, default=-1)
+        if wanted not in epochs:
+            raise StreamUnknown(f"nothing is remembered of stream {stream!r}{'' if epoch is None else f', {epoch}'}")
+        return self._records[stream, wanted]
+
+    def _forget(self, now_s: float) -> None:
+        """`_over_s` is in the order of ends, so what has to leave stands first."""
+        while self._over_s:
+            key, over_s = next(iter(self._over_s.items()))
+            if over_s >= now_s - KEPT_S and len(self._over_s) <= ENDED_KEPT:
+                return
+            del self._over_s[key], self._records[key]

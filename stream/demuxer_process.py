@@ -1,0 +1,216 @@
+"""A demuxing process: `python -m stream.demuxer_process SETTINGS`, with SETTINGS the JSON of a DemuxSettings.
+
+FFmpeg's demuxers open what media tells them to open. Here they can open nothing: every open goes, as a request, to the
+parent, and this process may neither connect nor open files once it has begun.
+"""
+
+from __future__ import annotations
+
+import io
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+import av
+import av.logging
+import av.subtitles.stream  # PyAV would import these when it meets the first such stream, and could not
+import av.subtitles.subtitle
+import msgspec
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from stream.demuxer_messages import (
+    HEADER,
+    MAX_READ_BYTES,
+    Close,
+    Data,
+    DemuxSettings,
+    Finished,
+    FromDemuxer,
+    Open,
+    Opened,
+    Packet,
+    Read,
+    ToDemuxer,
+)
+from stream.errors import MediaRefused
+from stream.process_sandbox import confine, die_with
+from stream.seccomp_filter import refuse_outside
+from stream.types import Codec
+from stream.unit_decoder import DECODER_ERRORS, check_libraries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FORMATS = "hls,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,flv,live_flv,aac,mp3,webvtt"
+_CODECS = {"h264": Codec.H264, "vp8": Codec.VP8}
+_FILTERS = {Codec.H264: "h264_mp4toannexb"}
+_OPTIONS = {
+    "format_whitelist": FORMATS,
+    "protocol_whitelist": "http,https,crypto",      # names that playlists may use; none of them is FFmpeg's to open
+    "codec_whitelist": "h264,vp8",
+    "probesize": "2000000",
+    "analyzeduration": "3000000",
+    "max_streams": "64",
+    "http_persistent": "0",
+    "max_reload": "1000",       # of a live playlist that has nothing new; the parent knows how long that may take
+}
+_BEST_HEIGHT_PX = 720
+_MAX_ENCRYPTED_BYTES = 64 * 2**20
+_CRYPTO = "crypto+"
+
+
+class Parent:
+    """The requests to the parent; each blocks until its answer is there."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._reader = connection.makefile("rb")
+        self._decoder = msgspec.msgpack.Decoder(ToDemuxer)
+        self._handles = 0
+
+    def tell(self, message: FromDemuxer) -> None:
+        """Raises OSError when the parent is gone."""
+        body = msgspec.msgpack.encode(message)
+        self._socket.sendall(HEADER.pack(len(body)) + body)
+
+    def open(self, url: str, offset: int = 0) -> tuple[int, Opened]:
+        """A new handle. Raises FileNotFoundError."""
+        self._handles += 1
+        answer = self._ask(Open(self._handles, url, offset))
+        if not isinstance(answer, Opened) or not answer.is_there:
+            raise FileNotFoundError(url)
+        return self._handles, answer
+
+    def read(self, handle: int, size: int) -> bytes:
+        """Raises OSError where the source broke off."""
+        answer = self._ask(Read(handle, min(size, MAX_READ_BYTES)))
+        if not isinstance(answer, Data) or answer.is_broken:
+            raise OSError("the source broke off")
+        return answer.data
+
+    def _ask(self, message: FromDemuxer) -> ToDemuxer:
+        self.tell(message)
+        header = self._reader.read(HEADER.size)
+        if len(header) < HEADER.size:
+            raise OSError("the parent is gone")
+        answer: ToDemuxer = self._decoder.decode(self._reader.read(*HEADER.unpack(header)))
+        return answer
+
+
+class RemoteFile(io.RawIOBase):
+    """What is at a URL, as a file. A seek is a new request."""
+
+    def __init__(self, parent: Parent, url: str) -> None:
+        self._parent = parent
+        self._url = url
+        self._at = self._asked = 0
+        self._handle, self._opened = parent.open(url)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._opened.seekable and self._opened.size >= 0
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        if self._asked != self._at:
+            self._parent.tell(Close(self._handle))
+            self._handle, _ = self._parent.open(self._url, self._at)
+            self._asked = self._at
+        data = self._parent.read(self._handle, MAX_READ_BYTES if size < 0 else size)
+        self._at += len(data)
+        self._asked = self._at
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if not self.seekable():
+            raise io.UnsupportedOperation("seek")
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._opened.size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def close(self) -> None:
+        if not self.closed:
+            self._parent.tell(Close(self._handle))
+        super().close()
+
+
+def open_for(parent: Parent, url: str, options: dict[str, str]) -> io.RawIOBase | io.BytesIO:
+    """What FFmpeg asks for: a URL, or one that is encrypted as HLS has it (AES-128 in CBC mode). Raises OSError."""
+    if not url.startswith(_CRYPTO):
+        return RemoteFile(parent, url)
+    with RemoteFile(parent, url.removeprefix(_CRYPTO)) as source:
+        data = b"".join(_parts(source))
+    key, start = bytes.fromhex(options["key"]), bytes.fromhex(options["iv"])
+    decryptor = Cipher(algorithms.AES(key), modes.CBC(start)).decryptor()
+    plain = decryptor.update(data[: len(data) // 16 * 16]) + decryptor.finalize()
+    return io.BytesIO(plain[: -plain[-1]] if plain else b"")
+
+
+def _parts(source: RemoteFile) -> Iterator[bytes]:
+    total = 0
+    while part := source.read(MAX_READ_BYTES):
+        total += len(part)
+        if total > _MAX_ENCRYPTED_BYTES:
+            raise OSError("an encrypted segment is too long")
+        yield part
+
+
+def demux(parent: Parent, settings: DemuxSettings) -> None:
+    """Tells the packets of the video that is at the URL. Raises MediaRefused, and what PyAV raises."""
+    def io_open(url: str, flags: int, options: dict[str, str]) -> io.RawIOBase | io.BytesIO:
+        return open_for(parent, url, options)
+
+    with av.open(settings.url, io_open=io_open, options=dict(_OPTIONS)) as container:
+        stream = _chosen(container)
+        codec = _CODECS[stream.codec_context.name]
+        bits = av.BitStreamFilterContext(_FILTERS[codec], stream) if codec in _FILTERS else None
+        for packet in container.demux(stream):
+            if packet.size > settings.packet_bytes:
+                raise MediaRefused("bad_media", f"a frame of {packet.size} bytes")
+            for plain in (packet,) if bits is None or not packet.size else bits.filter(packet):
+                at = plain.dts if plain.pts is None else plain.pts
+                if at is not None and plain.size:
+                    parent.tell(Packet(codec, bytes(plain), float(at * plain.time_base), bool(plain.is_keyframe)))
+
+
+def _chosen(container: Any) -> Any:
+    """The video stream to judge: of several, the largest up to 720 lines. The others are not even fetched."""
+    videos = [stream for stream in container.streams.video if stream.codec_context is not None]
+    usable = [stream for stream in videos if stream.codec_context.name in _CODECS]
+    if not usable:
+        names = ", ".join(sorted({stream.codec_context.name for stream in videos}))
+        if names:
+            raise MediaRefused("unsupported_codec", f"H.264 and VP8 are taken; the source has {names}")
+        raise MediaRefused("no_video", "the source has no video")
+    chosen = min(usable, key=lambda stream: abs(stream.codec_context.height - _BEST_HEIGHT_PX))
+    for stream in container.streams:
+        if stream is not chosen:
+            stream.discard = av.stream.Discard.all
+    return chosen
+
+
+def main(arguments: list[str]) -> None:
+    settings = msgspec.json.decode(arguments[0], type=DemuxSettings)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with(settings.parent_pid)
+    confine(settings.address_space_bytes, settings.max_files)
+    av.logging.set_level(av.logging.PANIC)
+    check_libraries()
+    parent = Parent(socket.socket(fileno=settings.socket_fd))
+    refuse_outside()
+    try:
+        demux(parent, settings)
+        parent.tell(Finished())
+    except MediaRefused as refused:
+        parent.tell(Finished(refused.code, refused.message))
+    except DECODER_ERRORS:
+        parent.tell(Finished("bad_media", "the source is no HLS, MP4, WebM, FLV or MPEG-TS that can be read"))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,150 @@
+"""The last minute of one stream, from which the evidence of an alarm is taken. Pure, and bounded by time and count."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stream.incident_case import AlarmOver, Case, Rules, is_alarming
+from stream.types import CloseReason
+
+if TYPE_CHECKING:
+    from stream.config import StreamConfig
+    from stream.cusum import EvidenceModel
+    from stream.events import Verdict
+    from stream.incident_case import Origin
+    from stream.types import Observation
+
+KEEP_S = 60.0
+CHECKPOINT_EVERY_S = 10.0
+PER_TRACK, PICTURED = 3, 8
+
+
+class EvidenceBuffer:
+    """What of a stream's past may be needed. Overflow policies: samples and verdicts leave with age; of the pictures,
+    the most suspicious `PER_TRACK` of each face stay, `PICTURED` in all."""
+
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
+        self._samples: deque[Observation] = deque()
+        self._pictured: list[Observation] = []
+        self._checkpoints: deque[Verdict] = deque()
+        self._began = True      # whether `_samples` still reach back to the beginning
+
+    def add(self, observation: Observation) -> None:
+        """Takes in the next sample."""
+        self._samples.append(_bare(observation))
+        if observation.pictures is not None:
+            self._pictured.append(msgspec.structs.replace(observation, preview_jpeg=None))
+        self._pictured = _most_suspicious([p for p in self._pictured if p.pts_s >= observation.pts_s - KEEP_S])
+
+    def judged(self, verdict: Verdict) -> None:
+        """Takes in the next verdict; what is older than it takes to come to it again is dropped."""
+        if not self._checkpoints or verdict.end_s - self._checkpoints[-1].end_s >= CHECKPOINT_EVERY_S:
+            self._checkpoints.append(verdict)
+        while len(self._checkpoints) > 1 and self._checkpoints[1].end_s <= verdict.end_s - KEEP_S:
+            self._checkpoints.popleft()
+            self._began = False
+        if self._began:
+            return
+        needed_s = self._checkpoints[0].end_s - 2 * self._window_s
+        while self._samples and self._samples[0].pts_s < needed_s:
+            self._samples.popleft()
+
+    def restored(self, verdict: Verdict) -> None:
+        """The stream goes on behind this verdict of another process."""
+        self._checkpoints.append(verdict)
+        self._began = False
+
+    @property
+    def base(self) -> Verdict | None:
+        """From where the samples lead on; None where they lead from the beginning."""
+        return None if self._began else self._checkpoints[0]
+
+    @property
+    def samples(self) -> tuple[Observation, ...]:
+        return tuple(self._samples)
+
+    @property
+    def pictured(self) -> tuple[Observation, ...]:
+        return tuple(self._pictured)
+
+
+class AlarmWatch:
+    """Follows the alarm of one epoch of a stream, and says when it opens and closes."""
+
+    def __init__(self, origin: Origin, config: StreamConfig) -> None:
+        self._origin = origin
+        self._config = config
+        self._buffer = EvidenceBuffer(config.windows.window_s)
+        self._end_s = 0.0
+        self._is_open = False
+
+    def restore(self, verdict: Verdict) -> None:
+        """Goes on behind this verdict, which another process published."""
+        self._buffer.restored(verdict)
+        self._is_open = is_alarming(verdict)
+
+    def observe(self, observation: Observation) -> None:
+        self._buffer.add(observation)
+
+    def follow(self, verdict: Verdict, now_s: float, model: EvidenceModel | None) -> Case | AlarmOver | None:
+        """What this verdict changes, if anything. `now_s` is Unix time."""
+        self._end_s = verdict.end_s
+        change: Case | AlarmOver | None = None
+        if verdict.alarm and not self._is_open and model is not None:
+            self._is_open = True
+            change = self._case(verdict, now_s, model)
+        elif self._is_open and not is_alarming(verdict):
+            change = self._over(CloseReason.ALARM_OVER, now_s)
+        self._buffer.judged(verdict)
+        return change
+
+    def end(self, now_s: float) -> AlarmOver | None:
+        """The stream is over, and with it the alarm, if one is open."""
+        return self._over(CloseReason.STREAM_ENDED, now_s) if self._is_open else None
+
+    def _case(self, verdict: Verdict, now_s: float, model: EvidenceModel) -> Case:
+        return Case(
+            origin=self._origin,
+            opened_s=now_s,
+            verdict=verdict,
+            base=self._buffer.base,
+            rules=Rules(windows=self._config.windows, decision=self._config.decision, evidence=model),
+            samples=self._buffer.samples,
+            pictured=self._buffer.pictured,
+        )
+
+    def _over(self, reason: CloseReason, now_s: float) -> AlarmOver:
+        self._is_open = False
+        return AlarmOver(
+            stream=self._origin.stream, epoch=self._origin.epoch, reason=reason, closed_s=now_s, end_s=self._end_s
+        )
+
+
+def _bare(observation: Observation) -> Observation:
+    """Without pictures and maps, which the decision does not need."""
+    faces = tuple(msgspec.structs.replace(face, heat_map=None) for face in observation.faces)
+    return msgspec.structs.replace(observation, faces=faces, preview_jpeg=None, pictures=None)
+
+
+def _most_suspicious(pictured: list[Observation]) -> list[Observation]:
+    """In the order of time."""
+    if len(pictured) <= PER_TRACK:
+        return pictured
+    kept: set[int] = set()
+    for track in {face.track for seen in pictured for face in seen.faces}:
+        ranked = sorted(range(len(pictured)), key=lambda n: _llr_of(pictured[n], track), reverse=True)
+        kept.update(n for n in ranked[:PER_TRACK] if _is_pictured(pictured[n], track))
+    best = sorted(kept, key=lambda n: max(face.llr or 0.0 for face in pictured[n].faces), reverse=True)[:PICTURED]
+    return [pictured[n] for n in sorted(best)]
+
+
+def _llr_of(observation: Observation, track: int) -> float:
+    return max((face.llr for face in observation.faces if face.track == track and face.llr is not None), default=-1e9)
+
+
+def _is_pictured(observation: Observation, track: int) -> bool:
+    return observation.pictures is not None and track in {face.track for face in observation.pictures.faces}

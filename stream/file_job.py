@@ -1,0 +1,161 @@
+"""One file in a worker: a generator of small steps, so that live streams never wait long behind it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from detector.face_follower import FaceTracks
+from stream.errors import MediaRefused
+from stream.frame_analyser import Sample
+from stream.heat_map_picture import heat_picture_png
+from stream.sources.video_file import Sampling, VideoFile, identify
+from stream.still_images import decode_still
+from stream.worker_messages import FileFrame, JobDone, JobFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from concurrent.futures import Executor
+    from pathlib import Path
+
+    from stream.frame_analyser import Analyser, Examined
+    from stream.media_limits import MediaLimits
+    from stream.sources.file_type import MediaKind
+    from stream.sources.video_file import FileSample
+    from stream.worker_messages import RunJob
+
+    JobMessage = FileFrame | JobDone | JobFailed
+
+_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class JobTools:
+    """What all jobs of a worker share. `aside` runs the few calls that are long and cannot be cut into steps."""
+
+    analyser: Analyser
+    limits: MediaLimits
+    aside: Executor
+
+
+class FileJob:
+    """Runs one RunJob. `step` blocks for tens of milliseconds and raises nothing.
+
+    While `is_waiting`, a step only looks whether a call that runs aside is done.
+    """
+
+    def __init__(self, request: RunJob, path: Path, tools: JobTools) -> None:
+        self.request = request
+        self.is_over = False
+        self.is_waiting = False
+        self._path = path
+        self._tools = tools
+        self._limits = tools.limits
+        self._spent_s = 0.0
+        self._steps = self._run()
+
+    def step(self) -> JobMessage | None:
+        """A message if this step brought one. The last one is a JobDone or a JobFailed."""
+        started_s = time.monotonic()
+        message = self._guarded_step()
+        self._spent_s += time.monotonic() - started_s
+        if not self.is_over and self._spent_s > self._limits.job_s:
+            message = self._fail(MediaRefused("too_slow", f"not judged within {self._limits.job_s:.0f} s of work"))
+        return message
+
+    def cancel(self) -> None:
+        """End the job and let go of what it holds."""
+        self.is_over = True
+        self._steps.close()
+
+    def _guarded_step(self) -> JobMessage | None:
+        try:
+            message = next(self._steps)
+        except MediaRefused as refused:
+            return self._fail(refused)
+        except Exception:       # noqa: BLE001  outermost frame of a job: media must not end the worker
+            _log.exception("file job failed")
+            return self._fail(MediaRefused("undecodable", "the file cannot be decoded"))
+        if isinstance(message, JobDone):
+            self.cancel()
+        return message
+
+    def _fail(self, refused: MediaRefused) -> JobFailed:
+        self.cancel()
+        return JobFailed(
+            job=self.request.job, code=refused.code, message=refused.message, status=refused.status
+        )
+
+    def _run(self) -> Generator[JobMessage | None, None, None]:
+        kind = identify(self._path, self._limits)
+        yield None
+        yield from self._picture(kind) if kind.is_picture else self._video(kind)
+
+    def _picture(self, kind: MediaKind) -> Generator[JobMessage | None, None, None]:
+        rgb = yield from self._aside(lambda: decode_still(self._path.read_bytes(), self._limits))
+        (examined,) = self._tools.analyser.examine([Sample(rgb, 0.0, FaceTracks(), self.request.job)])
+        heat_map = None
+        if self.request.heat_maps:
+            heat_map = yield from self._aside(lambda: heat_picture_png(rgb, examined.faces))
+        yield FileFrame(
+            job=self.request.job,
+            frame_number=0,
+            pts_s=0.0,
+            width_px=rgb.shape[1],
+            height_px=rgb.shape[0],
+            faces=examined.faces,
+            unscored=examined.unscored,
+            done=1,
+            planned=1,
+            heat_map_png=heat_map,
+        )
+        yield self._done("image", kind.value)
+
+    def _video(self, kind: MediaKind) -> Generator[JobMessage | None, None, None]:
+        video = VideoFile(self._path, kind, self._limits)
+        max_samples = max(1, min(self.request.max_samples, self._limits.samples))
+        tracks, done = FaceTracks(), 0
+        for sample in video.samples(Sampling(max_samples, self.request.rate_hz)):
+            yield None
+            if sample is not None:
+                (examined,) = self._tools.analyser.examine([Sample(sample.rgb, sample.pts_s, tracks, self.request.job)])
+                done += 1
+                yield self._frame(sample, examined, (done, video.planned))
+        yield self._done("video", kind.value, video)
+
+    def _aside(self, call: Callable[[], _Result]) -> Generator[None, None, _Result]:
+        future = self._tools.aside.submit(call)
+        self.is_waiting = True
+        while not future.done():
+            yield None
+        self.is_waiting = False
+        return future.result()
+
+    def _frame(self, sample: FileSample, examined: Examined, progress: tuple[int, int]) -> FileFrame:
+        return FileFrame(
+            job=self.request.job,
+            frame_number=sample.frame_number,
+            pts_s=sample.pts_s,
+            width_px=sample.rgb.shape[1],
+            height_px=sample.rgb.shape[0],
+            faces=examined.faces,
+            unscored=examined.unscored,
+            done=progress[0],
+            planned=progress[1],
+        )
+
+    def _done(self, file_type: str, container: str, video: VideoFile | None = None) -> JobDone:
+        facts = video.facts if video else None
+        return JobDone(
+            job=self.request.job,
+            file_type=file_type,
+            container=container,
+            codec=facts.codec if facts else container,
+            total_frames=facts.total_frames if facts else 1,
+            duration_s=facts.duration_s if facts else 0.0,
+            bad_frames=facts.bad_frames if facts else 0,
+            fps=facts.fps if facts else 0.0,
+        )

@@ -1,0 +1,65 @@
+"""A picture with the evidence map of one of its faces laid over it, for people to look at."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from detector.gradcam import overlay
+from detector.preprocess import CROP_SCALE, resize_square
+from detector.types import CROP_SIZE_PX
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from stream.types import FaceObservation
+
+MAX_SIDE_PX = 1024
+
+
+def heat_picture_png(rgb: NDArray[np.uint8], faces: tuple[FaceObservation, ...]) -> bytes | None:
+    """PNG of the RGB uint8 picture, at most 1024 px a side, with the map of the most suspicious scored face.
+
+    None if no face was scored.
+    """
+    scored = [face for face in faces if face.heat_map is not None and face.llr is not None]
+    if not scored:
+        return None
+    worst = max(scored, key=lambda face: face.llr or 0.0)
+    canvas = _shrunk(rgb)
+    _blend(canvas, worst)
+    return bytes(cv2.imencode(".png", np.ascontiguousarray(canvas[:, :, ::-1]))[1])
+
+
+def heat_cells(heat_map: bytes) -> NDArray[np.float32]:
+    """float32 (s, s) in 0..1 from s x s bytes in rows."""
+    cells = np.frombuffer(heat_map, np.uint8)
+    side = math.isqrt(len(cells))
+    return cells.reshape(side, side).astype(np.float32) / np.float32(255)
+
+
+def _shrunk(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = rgb.shape[:2]
+    factor = min(1.0, MAX_SIDE_PX / max(height, width))
+    if factor == 1.0:
+        return rgb.copy()
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _blend(canvas: NDArray[np.uint8], face: FaceObservation) -> None:
+    """Lay the map over the square that the network saw; what lies outside the picture is left out."""
+    height, width = canvas.shape[:2]
+    x, y, box_width, box_height = face.box
+    side = max(2, round(CROP_SCALE * max(box_width * width, box_height * height)))
+    left = round((x + box_width / 2) * width - side / 2)
+    top = round((y + box_height / 2) * height - side / 2)
+    inner = (slice(max(0, top), min(height, top + side)), slice(max(0, left), min(width, left + side)))
+    square = np.zeros((side, side, 3), np.uint8)
+    within = (slice(inner[0].start - top, inner[0].stop - top), slice(inner[1].start - left, inner[1].stop - left))
+    square[within] = canvas[inner]
+    blended = overlay(resize_square(square, CROP_SIZE_PX), heat_cells(face.heat_map or b""))
+    canvas[inner] = resize_square(blended, side)[within]

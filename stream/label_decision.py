@@ -1,0 +1,139 @@
+"""The decision on each face of a stream: what the sums say, in states that become labels. Pure.
+
+States to labels: alarm is FAKE; the lower Wald bound is REAL until what cleared the face is forgotten; everything else
+is UNCERTAIN with its reason. A face that was not seen for `FORGET_S` is forgotten with its sums, and its alarm closes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from stream.cusum import Budget, EvidenceModel, Sample, Sums, advance, expected_delay_s, threshold
+from stream.events import Decision, Label, Reason, TrackSums
+from stream.sprt import wald_bounds
+
+if TYPE_CHECKING:
+    from stream.config import DecisionConfig
+    from stream.types import Observation
+
+FORGET_S = 10.0
+MIN_LOOKS = 1.6         # effective samples, below which nothing is said of a face; three samples at 2/s
+_SUSPECT = 0.5          # share of the alarm limit
+_STILL_CLEAR = 0.5      # a cleared face stays cleared down to this share of the bound
+_MAX_FACES = 64
+
+
+class FaceState(NamedTuple):
+    """What is decided of one face. `suspicion` is the share of the alarm limit that its sum has reached."""
+
+    label: Label
+    reason: Reason
+    alarm: bool
+    suspicion: float
+
+
+UNKNOWN = FaceState(Label.UNCERTAIN, Reason.INSUFFICIENT_EVIDENCE, False, 0.0)
+
+
+class Decider:
+    """The sums of all faces of one epoch. `fastest_hz` is the highest sampling rate that the stream may have."""
+
+    def __init__(self, config: DecisionConfig, fastest_hz: float) -> None:
+        self._config = config
+        self._fastest_hz = fastest_hz
+        self._sums: dict[int, Sums] = {}
+        self._cleared: set[int] = set()
+        self._seen_s: dict[int, float] = {}
+
+    def observe(self, observation: Observation, model: EvidenceModel) -> None:
+        """Takes in one sampled instant; faces without a score only count as seen."""
+        for face in observation.faces:
+            self._seen_s[face.track] = observation.pts_s
+        self._forget(observation.pts_s)
+        limit = self.limit(model)
+        for face in observation.faces:
+            if face.llr is None or face.track not in self._seen_s:
+                continue
+            sample = Sample(observation.pts_s, face.llr, face.quality.weight)
+            sums = advance(self._sums.get(face.track, Sums()), sample, model, limit)
+            self._sums[face.track] = sums
+            self._clear(face.track, sums)
+
+    def limit(self, model: EvidenceModel) -> float:
+        """The alarm limit for as many faces as are followed now."""
+        budget = Budget(self._config.false_alarms_per_hour, self._fastest_hz, max(1, len(self._seen_s)))
+        return threshold(budget, model)
+
+    def state(self, track: int, model: EvidenceModel) -> FaceState:
+        """What is decided of this face; UNKNOWN for one that was never scored."""
+        sums = self._sums.get(track)
+        if sums is None:
+            return UNKNOWN
+        suspicion = sums.rise / self.limit(model)
+        if sums.alarm:
+            return FaceState(Label.FAKE, Reason.EVIDENCE_FAKE, True, suspicion)
+        if sums.looks < MIN_LOOKS:
+            return FaceState(Label.UNCERTAIN, Reason.INSUFFICIENT_EVIDENCE, False, suspicion)
+        if track in self._cleared:
+            return FaceState(Label.REAL, Reason.EVIDENCE_REAL, False, suspicion)
+        reason = Reason.SUSPECT if suspicion >= _SUSPECT else Reason.MONITORING
+        return FaceState(Label.UNCERTAIN, reason, False, suspicion)
+
+    def snapshot(self, model: EvidenceModel) -> Decision:
+        """Everything that a replacement needs to go on. Faces of which nothing usable was seen yet are not in it."""
+        tracks = tuple(
+            TrackSums(
+                track=track, pts_s=sums.pts_s, rise=sums.rise, log_ratio=sums.log_ratio, looks=sums.looks,
+                alarm=sums.alarm, cleared=track in self._cleared,
+            )
+            for track, sums in sorted(self._sums.items()) if math.isfinite(sums.pts_s)
+        )
+        return Decision(limit=self.limit(model), clear_bound=self._clear_bound, tracks=tracks)
+
+    def restore(self, decision: Decision) -> None:
+        """Goes on from what another process last published."""
+        self._sums = {
+            t.track: Sums(t.pts_s, t.rise, t.log_ratio, t.looks, t.alarm) for t in decision.tracks[-_MAX_FACES:]
+        }
+        self._cleared = {t.track for t in decision.tracks if t.cleared}
+        self._seen_s = {track: sums.pts_s for track, sums in self._sums.items()}
+
+    @property
+    def _clear_bound(self) -> float:
+        return wald_bounds(self._config.false_alarm, self._config.miss).lower
+
+    def _clear(self, track: int, sums: Sums) -> None:
+        if sums.alarm or sums.log_ratio > _STILL_CLEAR * self._clear_bound:
+            self._cleared.discard(track)
+        elif sums.log_ratio <= self._clear_bound:
+            self._cleared.add(track)
+
+    def _forget(self, now_s: float) -> None:
+        by_age = sorted(self._seen_s, key=self._seen_s.__getitem__)
+        gone = {track for track in by_age if now_s - self._seen_s[track] > FORGET_S} | set(by_age[:-_MAX_FACES])
+        for track in gone:
+            del self._seen_s[track]
+            self._sums.pop(track, None)
+            self._cleared.discard(track)
+
+
+class Policy(NamedTuple):
+    """What the budget comes to with this model; `delay_s` is None where the model cannot keep the budget at all."""
+
+    false_alarms_per_hour: float
+    limit: float
+    clear_bound: float
+    reference_llr: float
+    delay_s: float | None
+
+
+def policy_of(config: DecisionConfig, rates_hz: tuple[float, float], model: EvidenceModel) -> Policy:
+    """For one face; `rates_hz` are the fastest and the usual sampling rate."""
+    fastest_hz, usual_hz = rates_hz
+    limit = threshold(Budget(config.false_alarms_per_hour, fastest_hz), model)
+    delay_s = expected_delay_s(limit, usual_hz, model)
+    bounds = wald_bounds(config.false_alarm, config.miss)
+    return Policy(
+        config.false_alarms_per_hour, limit, bounds.lower, model.reference, delay_s if math.isfinite(delay_s) else None
+    )

@@ -1,0 +1,215 @@
+"""One live stream inside a worker: its waiting units, decoder, sampling grid, tracks and counts."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from detector.face_follower import FaceTracks
+from stream.frame_analyser import SCORER_FAILED
+from stream.frame_sampler import Grid, Sampler
+from stream.segment_decoder import decoder_for
+from stream.types import DropCause, FrameCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from stream.media_limits import MediaLimits
+    from stream.types import MediaUnit
+    from stream.unit_decoder import Picture
+    from stream.worker_messages import OpenStream
+
+LATE_S = 0.5
+CATCH_UP_S = 0.1
+HOLD_S = 0.05
+CREDITS_AT_ONCE = 8
+CREDITS_EVERY_S = 0.1
+KEYFRAME_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LaneSample:
+    """A picture that fills a cell of the grid, sampled at `pace`."""
+
+    picture: Picture
+    cell: int
+    frame_number: int
+    pace: int
+
+
+class _Taken(NamedTuple):
+    """What one unit gave: the sample among its pictures, if one fills a cell, and the last of them."""
+
+    sample: LaneSample | None
+    last: Picture | None
+
+
+class Lane:
+    """Decodes in step with the worker's rounds. `clock` gives monotonic seconds."""
+
+    def __init__(self, opened: OpenStream, limits: MediaLimits, clock: Callable[[], float]) -> None:
+        self.opened = opened
+        self.tracks = FaceTracks(opened.first_track, follows=not opened.repeatable)
+        self.is_closing = False
+        self._is_flushed = False
+        self._clock = clock
+        self._decoder = decoder_for(opened.codec, limits)
+        self._sampler = Sampler(Grid(opened.rate_hz, opened.phase), opened.pace)
+        self._waiting: deque[tuple[MediaUnit, float]] = deque()
+        self._keyframe_asked_s = float("-inf")
+        self._keyframe_needed = False
+        self._next_frame = opened.first_frame
+        self._held: LaneSample | None = None
+        self._held_s = 0.0
+        self._consumed = 0
+        self._refused: list[tuple[int, DropCause]] = []
+        self._told_s = float("-inf")
+        self._received = self._decoded = self._sampled = self._scored = 0
+        self._dropped: Counter[str] = Counter()
+
+    @property
+    def pace(self) -> int:
+        """How densely the stream is sampled."""
+        return self._sampler.pace
+
+    @pace.setter
+    def pace(self, pace: int) -> None:
+        self._sampler.pace = pace
+
+    @property
+    def has_units(self) -> bool:
+        """Whether a turn would be of use."""
+        return bool(self._waiting) or (self._held is not None and self._clock() - self._held_s >= HOLD_S)
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether a late sample waits for a moment, for newer frames to take its place."""
+        return self._held is not None
+
+    @property
+    def is_over(self) -> bool:
+        return self._is_flushed and not self._waiting
+
+    @property
+    def counts(self) -> FrameCounts:
+        return FrameCounts(
+            received=self._received,
+            decoded=self._decoded,
+            sampled=self._sampled,
+            scored=self._scored,
+            dropped=dict(self._dropped),
+        )
+
+    def put(self, unit: MediaUnit, arrived_s: float) -> None:
+        self._received += 1
+        self._waiting.append((unit, arrived_s))
+
+    def advance(self, budget_s: float) -> LaneSample | None:
+        """Decode what waits up to the next sample or for `budget_s`; for up to `CATCH_UP_S` while it is late.
+
+        A sample that waited too long gives way to a newer one or, in its cell, to a newer frame: decoding is cheap,
+        judging is not. If there is none here, it is held back once, for `HOLD_S` at most: the worker was away, and
+        what came meanwhile is on its way.
+        """
+        began_s = self._clock()
+        newest, self._held = self._held, None
+        was_held, is_late = newest is not None, newest is not None
+        while self._waiting:
+            unit, arrived_s = self._waiting.popleft()
+            self._consumed += 1
+            newest = self._newer(newest, self._decode(unit))
+            now_s = self._clock()
+            is_late = now_s - arrived_s > LATE_S
+            if now_s - began_s >= (CATCH_UP_S if is_late else budget_s) or (newest is not None and not is_late):
+                break
+        if newest is None or was_held or not is_late or self.is_closing:
+            return newest
+        self._held, self._held_s = newest, self._clock()
+        return None
+
+    def flush(self) -> LaneSample | None:
+        """The newest sample among what the decoder still holds; the lane is over then."""
+        self._is_flushed = True
+        held, self._held = self._held, None
+        return self._newer(held, self._take(self._decoder.flush()))
+
+    def report(self, unscored: str) -> None:
+        """One sample was examined; `unscored` as in Observation."""
+        if not unscored:
+            self._scored += 1
+        elif unscored == SCORER_FAILED:
+            self._dropped[DropCause.SCORER_FAILED] += 1
+
+    @property
+    def owes_credits(self) -> bool:
+        """Whether units were consumed that `take_consumed` has not told of."""
+        return self._consumed > 0
+
+    def take_consumed(self, now: bool = False) -> int:
+        """How many units were consumed that were not told of; a few are told of together unless it has to be `now`."""
+        now_s = self._clock()
+        if not now and self._consumed < CREDITS_AT_ONCE and now_s - self._told_s < CREDITS_EVERY_S:
+            return 0
+        self._told_s = now_s
+        consumed, self._consumed = self._consumed, 0
+        return consumed
+
+    def take_refused(self) -> tuple[tuple[int, DropCause], ...]:
+        """Sequence and cause of the units among the consumed that could not be decoded, and were not told of."""
+        refused, self._refused = tuple(self._refused), []
+        return refused
+
+    def wants_keyframe(self) -> bool:
+        """Whether to ask for a key frame now; true at most once per second."""
+        now_s = self._clock()
+        if not self._keyframe_needed or now_s - self._keyframe_asked_s < KEYFRAME_EVERY_S:
+            return False
+        self._keyframe_asked_s = now_s
+        return True
+
+    def _newer(self, sample: LaneSample | None, decoded: _Taken) -> LaneSample | None:
+        """What there is to show after one more unit."""
+        if decoded.sample is not None:
+            self._supersede(sample)
+            return decoded.sample
+        if sample is not None and decoded.last is not None:
+            return replace(sample, picture=decoded.last, frame_number=self._next_frame - 1)
+        return sample
+
+    def _decode(self, unit: MediaUnit) -> _Taken:
+        decoded = self._decoder.decode(unit)
+        self._keyframe_needed = decoded.keyframe_needed
+        if decoded.dropped is not None:
+            self._refuse(unit, decoded.dropped)
+        return self._take(decoded.pictures)
+
+    def _refuse(self, unit: MediaUnit, cause: DropCause) -> None:
+        self._dropped[cause] += 1
+        if cause is not DropCause.NO_KEYFRAME:
+            self._refused.append((unit.sequence, cause))
+
+    def _take(self, pictures: Iterable[Picture]) -> _Taken:
+        newest: LaneSample | None = None
+        last: Picture | None = None
+        for picture in pictures:
+            last = picture
+            sample = self._sample_of(picture)
+            if sample is not None:
+                self._supersede(newest)
+                newest = sample
+        return _Taken(newest, last)
+
+    def _sample_of(self, picture: Picture) -> LaneSample | None:
+        """This picture as a sample, if it fills a wanted cell."""
+        self._decoded += 1
+        number, self._next_frame = self._next_frame, self._next_frame + 1
+        cell = self._sampler.take(picture.pts_s)
+        if cell is None or (self.opened.after_cell is not None and cell <= self.opened.after_cell):
+            return None
+        self._sampled += 1
+        return LaneSample(picture, cell, number, self.pace)
+
+    def _supersede(self, sample: LaneSample | None) -> None:
+        if sample is not None:
+            self._dropped[DropCause.SUPERSEDED] += 1

@@ -1,0 +1,143 @@
+"""One stream's whole logic: observations in, verdicts out. No clock, no I/O.
+
+The probability of a verdict is that of its window; the label follows from the evidence since the face was first seen.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from stream.events import FaceVerdict, Label, Reason, Verdict
+from stream.face_verdicts import judge_faces, unscored_reason, withheld
+from stream.frame_sampler import Grid, Pace, rate_hz_of
+from stream.label_decision import Decider
+from stream.verdict_windows import Window, WindowCutter
+
+if TYPE_CHECKING:
+    from stream.config import StreamConfig
+    from stream.cusum import EvidenceModel
+    from stream.types import FrameCounts, ModelRef, Observation
+
+
+class Moment(NamedTuple):
+    """What else is known when an observation arrives: Unix time, counts so far, which model scored and how its
+    evidence behaves (None: no model)."""
+
+    now_s: float
+    counts: FrameCounts
+    model: ModelRef | None
+    evidence: EvidenceModel | None
+
+
+class Monitor:
+    """Keeps the last window of one epoch of one stream."""
+
+    def __init__(self, stream: str, epoch: int, phase: float, config: StreamConfig) -> None:
+        self._stream = stream
+        self._epoch = epoch
+        self._config = config
+        self._grid = Grid(config.windows.sample_rate_hz, phase)
+        self._cutter = WindowCutter(config.windows, self._grid)
+        self._recent: deque[Observation] = deque()
+        self._decider = Decider(config.decision, rate_hz_of(Pace.FAST, config.windows.sample_rate_hz))
+        self._decided_s = 0.0       # what was observed before is in the sums already
+
+    def restore(self, verdict: Verdict) -> None:
+        """Goes on behind this verdict of the same epoch. What it stands on is to be observed once more."""
+        self._cutter.go_on_after(verdict.sequence)
+        self._decided_s = verdict.end_s
+        if verdict.decision is not None:
+            self._decider.restore(verdict.decision)
+
+    def observe(self, observation: Observation, moment: Moment) -> tuple[Verdict, ...]:
+        """The verdicts that this observation completes. One that is not newer than the last is ignored."""
+        if self._recent and observation.cell <= self._recent[-1].cell:
+            return ()
+        self._recent.append(observation)
+        if moment.evidence is not None and self._grid.start_s(observation.cell) >= self._decided_s:
+            self._decider.observe(observation, moment.evidence)
+        windows = self._cutter.completed_by(observation.cell, observation.pace)
+        verdicts = tuple(self._judge(window, moment) for window in windows)
+        self._forget()
+        return verdicts
+
+    def finish(self, moment: Moment) -> tuple[Verdict, ...]:
+        """What is left when the stream ends."""
+        window = self._cutter.remainder()
+        return () if window is None else (self._judge(window, moment),)
+
+    def _forget(self) -> None:
+        needed_s = self._cutter.oldest_needed_s
+        while len(self._recent) > 1 and self._grid.start_s(self._recent[0].cell) < needed_s:
+            self._recent.popleft()
+
+    def _judge(self, window: Window, moment: Moment) -> Verdict:
+        inside = [o for o in self._recent if window.holds(self._grid.start_s(o.cell))]
+        scored = sum(1 for o in inside if not o.unscored)
+        coverage = min(1.0, scored / window.wanted) if window.wanted else 0.0
+        decision = self._config.decision
+        windowed = judge_faces([(o.faces, o.unscored) for o in inside], decision, decision.min_samples)
+        faces = self._decide(windowed, moment)
+        label, reason = self._label(faces, inside, coverage)
+        worst = faces[0] if faces else None
+        return Verdict(
+            id=f"{self._stream}/{self._epoch}/{window.sequence}",
+            stream=self._stream,
+            epoch=self._epoch,
+            sequence=window.sequence,
+            start_s=window.start_s,
+            end_s=window.end_s,
+            samples=len(inside),
+            wanted=window.wanted,
+            coverage=coverage,
+            rate_hz=rate_hz_of((inside or self._recent)[-1].pace, self._config.windows.sample_rate_hz),
+            label=label,
+            reason=reason,
+            prob_fake=worst.prob_fake if worst else None,
+            llr=worst.llr if worst else None,
+            faces=faces,
+            frames=moment.counts,
+            age_ms=self._age_ms(inside, moment),
+            model=moment.model,
+            alarm=label is Label.FAKE,
+            decision=self._decider.snapshot(moment.evidence) if moment.evidence is not None else None,
+        )
+
+    def _decide(self, faces: tuple[FaceVerdict, ...], moment: Moment) -> tuple[FaceVerdict, ...]:
+        """The faces with what is decided of them, most suspicious first."""
+        if moment.model is not None and not moment.model.calibrated:
+            return withheld(faces)
+        evidence = moment.evidence
+        if evidence is None:
+            return faces
+        decided = []
+        for face in faces:
+            if face.llr is not None:
+                state = self._decider.state(face.track, evidence)
+                face = msgspec.structs.replace(face, **state._asdict())
+            decided.append(face)
+        return tuple(sorted(decided, key=_suspicion, reverse=True))
+
+    def _label(
+        self, faces: tuple[FaceVerdict, ...], inside: list[Observation], coverage: float
+    ) -> tuple[Label, Reason]:
+        if not inside:
+            return Label.UNCERTAIN, Reason.NO_FRAMES
+        if all(o.unscored for o in inside):
+            return Label.UNCERTAIN, unscored_reason(inside[-1].unscored)
+        if coverage < self._config.decision.min_coverage:
+            return Label.UNCERTAIN, Reason.LOW_COVERAGE
+        if not faces:
+            return Label.NO_FACE, Reason.NO_FACE
+        return faces[0].label, faces[0].reason
+
+    def _age_ms(self, inside: list[Observation], moment: Moment) -> float:
+        newest = inside[-1] if inside else self._recent[-1]
+        return max(0.0, (moment.now_s - newest.capture_s) * 1000)
+
+
+def _suspicion(face: FaceVerdict) -> tuple[bool, bool, float, float]:
+    return face.alarm, face.llr is not None, face.suspicion, face.llr or 0.0

@@ -1,0 +1,310 @@
+"""Video files: opened under every limit, indexed without decoding, then only the wanted frames brought out.
+
+All work is cut into steps: the iterators here give None when a step is over and there is nothing to hand out yet.
+"""
+
+from __future__ import annotations
+
+import stat
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import av
+
+from stream.errors import MediaRefused
+from stream.media_limits import too_large
+from stream.sources.file_type import SNIFF_BYTES, MediaKind, is_cut_off, sniff
+from stream.sources.sampling_plan import PacketEntry, PacketIndex, plan_samples
+from stream.unit_decoder import DECODER_ERRORS, to_rgb
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from stream.media_limits import MediaLimits
+    from stream.sources.sampling_plan import SamplingPlan, Target
+
+    VideoStream = Any       # av.VideoStream; av's stubs do not know all that is used here
+
+# FFmpeg's names: of demuxers that may be opened, of codecs that may be decoded, of decoders that may probe.
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi"
+CODECS = frozenset(("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "mpeg2video"))
+_PROBING_DECODERS = ",".join(sorted(CODECS | {"libdav1d"}))
+
+OPEN_OPTIONS = {
+    "format_whitelist": FORMATS,
+    "protocol_whitelist": "file",
+    "codec_whitelist": _PROBING_DECODERS,   # the probe decodes too, before any codec can be looked at
+    "probesize": "5000000",
+    "analyzeduration": "5000000",
+    "max_streams": "32",
+}
+_TIMEOUT_S = (5.0, 5.0)
+_STEP_S = 0.02
+_FALLBACK_FPS = 25.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """At most `max_samples` frames, spread over the whole file, never denser than `rate_hz`."""
+
+    max_samples: int
+    rate_hz: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileSample:
+    """One wanted frame: `rgb` is uint8 (h, w, 3); `pts_s` counts from the file's first frame."""
+
+    frame_number: int
+    pts_s: float
+    rgb: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What is known of a video: `total_frames` was counted; `bad_frames` could not be decoded or trusted."""
+
+    container: str
+    codec: str
+    total_frames: int
+    duration_s: float
+    fps: float
+    bad_frames: int = 0
+
+
+def identify(path: Path, limits: MediaLimits) -> MediaKind:
+    """The kind of a regular file that is whole and not too large.
+
+    Raises MediaRefused: empty_file, unsupported_media, too_large or truncated.
+    """
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise MediaRefused("unsupported_media", "not a regular file", 415)
+    if status.st_size == 0:
+        raise MediaRefused("empty_file", "the file is empty", 400)
+    with path.open("rb") as file:
+        kind = sniff(file.read(SNIFF_BYTES))
+        if kind is None:
+            raise MediaRefused("unsupported_media", "the file is no JPEG, PNG, MP4, MOV, AVI, MKV, WebM or TS", 415)
+        limit_bytes = limits.picture_bytes if kind.is_picture else limits.file_bytes
+        if status.st_size > limit_bytes:
+            raise too_large(f"the file has {status.st_size} bytes; at most {limit_bytes} are taken")
+        if is_cut_off(file, kind, status.st_size):
+            raise MediaRefused("truncated", f"the {kind.upper()} file ends before its content does")
+    return kind
+
+
+class VideoFile:
+    """Brings the wanted frames out of one video file.
+
+    `facts` and `planned` are known once the first sample is out; `facts.bad_frames` is final at the end.
+    """
+
+    def __init__(self, path: Path, kind: MediaKind, limits: MediaLimits) -> None:
+        self._path = path
+        self._kind = kind
+        self._limits = limits
+        self.planned = 0
+        self.facts = VideoFacts(kind.value, "", 0, 0.0, 0.0)
+
+    def samples(self, sampling: Sampling) -> Iterator[FileSample | None]:
+        """The wanted frames in order, with None between steps.
+
+        Raises MediaRefused: unsupported_media, no_video, no_frames, too_large, undecodable.
+        """
+        with self._open() as container:
+            index = yield from self._index(container, video_stream(container, self._limits))
+        plan = plan_samples(index, sampling.max_samples, sampling.rate_hz)
+        self.planned = len(plan.targets)
+        with self._open() as container:
+            yield from _Extraction(self, index, plan).run(container, video_stream(container, self._limits))
+
+    def count_bad(self) -> None:
+        self.facts = replace(self.facts, bad_frames=self.facts.bad_frames + 1)
+
+    def check_frame(self, width_px: int, height_px: int) -> None:
+        """Raises MediaRefused (too_large)."""
+        self._limits.check_video(width_px, height_px)
+
+    def _open(self) -> Any:
+        options = dict(OPEN_OPTIONS)
+        try:
+            return av.open(str(self._path), format=self._kind.value, timeout=_TIMEOUT_S, options=options)
+        except DECODER_ERRORS as error:
+            raise MediaRefused("undecodable", f"the file cannot be read as {self._kind.upper()}") from error
+
+    def _index(self, container: Any, stream: VideoStream) -> Generator[None, None, PacketIndex]:
+        entries: list[PacketEntry] = []
+        pace = _Pace()
+        try:
+            for packet in container.demux(stream):
+                if packet.size:
+                    entries.append(_entry(packet))
+                self._limits.check_length(0.0, len(entries))
+                if pace.is_over():
+                    yield
+                    pace.restart()
+        except DECODER_ERRORS:
+            self.count_bad()        # what was read up to here may still be whole
+        fps = float(stream.average_rate or stream.guessed_rate or _FALLBACK_FPS)
+        index = PacketIndex(
+            entries=tuple(entries),
+            tick_s=float(stream.time_base),
+            fps=fps,
+            ordered_times=self._kind is not MediaKind.AVI,      # its times are those of decoding
+        )
+        self._limits.check_length(index.duration_s, index.frames)
+        codec = stream.codec_context.codec.canonical_name
+        self.facts = replace(
+            self.facts, codec=codec, total_frames=index.frames, duration_s=index.duration_s, fps=fps
+        )
+        if not index.frames:
+            raise MediaRefused("no_frames", "the video holds no frame")
+        return index
+
+
+class _Extraction:
+    """One pass through the packets that decodes what the plan needs."""
+
+    def __init__(self, video: VideoFile, index: PacketIndex, plan: SamplingPlan) -> None:
+        self._video = video
+        self._is_timed = plan.is_timed
+        self._origin = index.times[0] if self._is_timed else 0
+        self._tick_s = index.tick_s if self._is_timed else 1 / index.fps
+        self._plan = plan
+        self._next = 0
+        self._resume = self._start_of_next()
+        self._counted = 0
+        self._tainted = False
+        self._delivered = 0
+
+    def run(self, container: Any, stream: VideoStream) -> Iterator[FileSample | None]:
+        context = stream.codec_context
+        pace = _Pace()
+        for packet in self._packets(container, stream, context):
+            for frame in self._decode(context, packet):
+                sample = self._take(frame)
+                if sample is not None:
+                    yield sample
+                    pace.restart()
+            if self._is_done:
+                return
+            if pace.is_over():
+                yield None
+                pace.restart()
+        if not self._delivered:
+            bad = self._video.facts.bad_frames
+            raise MediaRefused("undecodable", f"no frame of the video can be decoded ({bad} failed)")
+
+    def _packets(self, container: Any, stream: VideoStream, context: Any) -> Iterator[Any]:
+        """The packets that matter, then None for what the decoder still holds."""
+        skipped = False
+        try:
+            for position, packet in enumerate(p for p in container.demux(stream) if p.size):
+                if position < self._resume:
+                    skipped = True
+                    continue
+                if skipped and context.is_open:
+                    context.flush_buffers()
+                skipped = False
+                yield packet
+        except DECODER_ERRORS:
+            self._video.count_bad()
+        yield None
+
+    def _decode(self, context: Any, packet: Any) -> list[av.VideoFrame]:
+        try:
+            return list(context.decode(packet))
+        except DECODER_ERRORS:
+            self._video.check_frame(context.width, context.height)
+            self._video.count_bad()
+            self._tainted = True
+            return []
+
+    def _take(self, frame: av.VideoFrame) -> FileSample | None:
+        """The sample if this frame is wanted and whole."""
+        self._video.check_frame(frame.width, frame.height)
+        at = frame.pts if self._is_timed else self._counted
+        self._counted += 1
+        if not self._is_whole(frame) or at is None or self._is_done or at < self._target.at:
+            return None
+        rgb = to_rgb(frame)
+        number = self._target.frame_number if at == self._target.at else self._number_of(at)
+        while not self._is_done and self._target.at <= at:
+            self._next += 1
+        self._resume = self._start_of_next()
+        self._delivered += 1
+        return FileSample(number, (at - self._origin) * self._tick_s, rgb)
+
+    def _is_whole(self, frame: av.VideoFrame) -> bool:
+        """Not made up by the decoder, and not built on what was, up to the next key frame."""
+        if frame.is_corrupt:
+            self._tainted = True
+        elif frame.key_frame:
+            self._tainted = False
+        if self._tainted:
+            self._video.count_bad()
+        return not self._tainted
+
+    def _number_of(self, at: int) -> int:
+        """The frame number of a frame that stands in for a missing one."""
+        if not self._is_timed:
+            return at
+        return round((at - self._origin) * self._tick_s * self._video.facts.fps)
+
+    @property
+    def _is_done(self) -> bool:
+        return self._next >= len(self._plan.targets)
+
+    @property
+    def _target(self) -> Target:
+        return self._plan.targets[self._next]
+
+    def _start_of_next(self) -> int:
+        return 0 if self._is_done else self._plan.resume_at(self._target)
+
+
+class _Pace:
+    """Tells when a step has lasted long enough."""
+
+    def __init__(self) -> None:
+        self._until_s = time.monotonic() + _STEP_S
+
+    def restart(self) -> None:
+        self._until_s = time.monotonic() + _STEP_S
+
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._until_s
+
+
+def video_stream(container: Any, limits: MediaLimits) -> VideoStream:
+    """The first real video stream, its decoder set up but not open.
+
+    Raises MediaRefused: no_video, unsupported_media or too_large.
+    """
+    streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+    if not streams:
+        raise MediaRefused("no_video", "the file holds no video")
+    stream = streams[0]
+    context = stream.codec_context
+    codec = context.codec.canonical_name if context is not None else "unknown"
+    if codec not in CODECS:
+        raise MediaRefused("unsupported_media", f"video codec {codec} is not taken", 415)
+    limits.check_video(context.width, context.height)
+    context.thread_count = 1
+    context.options = {"max_pixels": str(limits.video_pixels)}
+    return stream
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _entry(packet: Any) -> PacketEntry:
+    end = (packet.pts or 0) + (packet.duration or 0)
+    return PacketEntry(packet.pts, end, bool(packet.is_keyframe), not packet.is_discard)

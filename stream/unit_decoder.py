@@ -1,0 +1,194 @@
+"""From encoded media units to pictures, one decoder per live stream. Never dies of what it is fed.
+
+The gate: nothing is decoded before a key frame, after a unit is missing, or after a unit failed, until the next key
+frame. What a decoder makes up for lost data looks like a manipulated face; it is not shown to anyone.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Protocol
+
+import av
+import av.error
+import numpy as np
+
+from stream.errors import DecodeFailed, MediaRefused
+from stream.still_images import decode_still
+from stream.types import Codec, DropCause
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from stream.media_limits import MediaLimits
+    from stream.types import MediaUnit
+
+    VideoContext = Any      # av.VideoCodecContext; av ships stubs that do not know `options`
+
+MIN_LIBAVFORMAT = (62, 12, 102)     # FFmpeg 8.1.2
+# What av raises for bad media; its own class covers most, but not all (UnicodeDecodeError is a ValueError).
+DECODER_ERRORS = (av.error.FFmpegError, ValueError, ArithmeticError, LookupError, RuntimeError, MemoryError, OSError)
+
+_MAX_PENDING = 64
+_QUARTER_TURNS = {90: 1, 180: 2, -180: 2, -90: 3}
+
+
+def check_libraries() -> None:
+    """Raises DecodeFailed if the FFmpeg libraries lack known security fixes."""
+    found = tuple(av.library_versions["libavformat"])
+    if found < MIN_LIBAVFORMAT:
+        raise DecodeFailed(f"libavformat {found} is older than {MIN_LIBAVFORMAT}")
+
+
+def to_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    """RGB uint8 (h, w, 3), turned upright as the container's display matrix says."""
+    rgb = frame.reformat(format="rgb24", threads=1).to_ndarray()
+    turns = _QUARTER_TURNS.get(frame.rotation, 0)
+    return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else np.asarray(rgb, dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """One decoded frame, not converted yet, with the times of the unit that it came in."""
+
+    sequence: int
+    pts_s: float
+    capture_s: float
+    frame: av.VideoFrame | NDArray[np.uint8]
+
+    def rgb(self) -> NDArray[np.uint8]:
+        """RGB uint8 (h, w, 3)."""
+        return self.frame if isinstance(self.frame, np.ndarray) else to_rgb(self.frame)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What one unit gave: pictures, or why it was dropped; `keyframe_needed` while only a key frame helps.
+
+    Those of a segment are decoded one by one as they are taken, which raises MediaRefused where that fails.
+    """
+
+    pictures: Iterable[Picture] = ()
+    dropped: DropCause | None = None
+    keyframe_needed: bool = False
+
+
+class UnitDecoder(Protocol):
+    """Decodes one stream. Blocks for milliseconds; raises nothing by itself."""
+
+    def decode(self, unit: MediaUnit) -> Decoded: ...
+
+    def flush(self) -> tuple[Picture, ...]:
+        """What the decoder still holds at the end of the stream."""
+        ...
+
+
+def build_decoder(codec: Codec, limits: MediaLimits) -> UnitDecoder:
+    """The one for pictures or access units; `stream.segment_decoder` has the one for segments."""
+    if codec in (Codec.JPEG, Codec.PNG):
+        return StillDecoder(limits)
+    return VideoDecoder(codec, limits)
+
+
+class StillDecoder:
+    """Whole pictures; each stands alone."""
+
+    def __init__(self, limits: MediaLimits) -> None:
+        self._limits = limits
+
+    def decode(self, unit: MediaUnit) -> Decoded:
+        try:
+            rgb = decode_still(unit.payload, self._limits)
+        except MediaRefused as refused:
+            too_large = refused.code == "too_large"
+            return Decoded(dropped=DropCause.TOO_LARGE if too_large else DropCause.DECODE_ERROR)
+        except MemoryError:
+            return Decoded(dropped=DropCause.TOO_LARGE)
+        return Decoded(pictures=(Picture(unit.sequence, unit.pts_s, unit.capture_s, rgb),))
+
+    def flush(self) -> tuple[Picture, ...]:
+        return ()
+
+
+class VideoDecoder:
+    """H.264 access units or VP8 frames."""
+
+    def __init__(self, codec: Codec, limits: MediaLimits) -> None:
+        self._codec = codec
+        self._limits = limits
+        self._context: VideoContext = av.CodecContext.create(codec.value, "r")
+        self._context.thread_count = 1
+        self._context.options = {"max_pixels": str(limits.video_pixels)}
+        self._open = False
+        self._expected: int | None = None
+        self._pending: OrderedDict[int, tuple[float, float]] = OrderedDict()
+
+    def decode(self, unit: MediaUnit) -> Decoded:
+        if unit.sequence != self._expected:
+            self._shut()
+        self._expected = unit.sequence + 1
+        if not (self._open or unit.keyframe):
+            return Decoded(dropped=DropCause.NO_KEYFRAME, keyframe_needed=True)
+        if self._announces_too_much(unit.payload):
+            return self._fail(DropCause.TOO_LARGE)
+        self._open = True
+        self._remember(unit)
+        try:
+            frames = self._context.decode(self._packet(unit))
+        except DECODER_ERRORS:
+            context = self._context
+            too_large = self._limits.video_excess(context.width, context.height) is not None
+            return self._fail(DropCause.TOO_LARGE if too_large else DropCause.DECODE_ERROR)
+        return self._deliver(frames)
+
+    def flush(self) -> tuple[Picture, ...]:
+        try:
+            frames = self._context.decode(None) if self._open else []
+            pictures = tuple(self._deliver(frames).pictures)
+        except DECODER_ERRORS:
+            pictures = ()
+        self._shut()
+        return pictures
+
+    def _packet(self, unit: MediaUnit) -> av.Packet[Any]:
+        packet = av.Packet(unit.payload)
+        packet.pts = packet.dts = unit.sequence
+        packet.time_base = Fraction(1)
+        return packet
+
+    def _deliver(self, frames: Iterable[av.VideoFrame]) -> Decoded:
+        pictures: list[Picture] = []
+        for frame in frames:
+            if self._limits.video_excess(frame.width, frame.height) is not None:
+                return self._fail(DropCause.TOO_LARGE)
+            if frame.is_corrupt:
+                return self._fail(DropCause.DECODE_ERROR)
+            if frame.pts is not None and frame.pts in self._pending:
+                pictures.append(Picture(frame.pts, *self._pending[frame.pts], frame))
+        return Decoded(pictures=tuple(pictures))
+
+    def _fail(self, cause: DropCause) -> Decoded:
+        self._shut()
+        return Decoded(dropped=cause, keyframe_needed=True)
+
+    def _shut(self) -> None:
+        if self._open:
+            self._context.flush_buffers()
+        self._open = False
+        self._pending.clear()
+
+    def _remember(self, unit: MediaUnit) -> None:
+        self._pending[unit.sequence] = (unit.pts_s, unit.capture_s)
+        while len(self._pending) > _MAX_PENDING:
+            self._pending.popitem(last=False)
+
+    def _announces_too_much(self, payload: bytes) -> bool:
+        """VP8 tells its size in the clear; FFmpeg reports an excess there like any other bad argument."""
+        if self._codec is not Codec.VP8 or len(payload) < 10 or payload[3:6] != b"\x9d\x01\x2a":
+            return False
+        width_px, height_px = (int.from_bytes(payload[k : k + 2], "little") & 0x3FFF for k in (6, 8))
+        return self._limits.video_excess(width_px, height_px) is not None

@@ -1,0 +1,108 @@
+"""Where windows begin and end on media time, and how many samples each of them wanted."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from stream.frame_sampler import Pace, wanted_after
+
+if TYPE_CHECKING:
+    from stream.config import WindowConfig
+    from stream.frame_sampler import Grid
+
+_ROUND = 9      # digits; grid times are products of settings such as 0.1, whose sums are not exact
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One window: half-open media time [start_s, end_s); `wanted` cells of the sampling grid start in it."""
+
+    sequence: int
+    start_s: float
+    end_s: float
+    wanted: int
+
+    def holds(self, time_s: float) -> bool:
+        return self.start_s <= round(time_s, _ROUND) < self.end_s
+
+
+class WindowCutter:
+    """Tells which windows an observed cell completes.
+
+    A window is complete when no wanted cell is left in it. Of the windows that end between two wanted cells only the
+    first is cut: the others would repeat it. After a gap, windows are cut as long as they hold something observed, then
+    one empty one; the rest of the gap is skipped.
+    """
+
+    def __init__(self, config: WindowConfig, grid: Grid) -> None:
+        self._config = config
+        self._grid = grid
+        self._wanted: deque[int] = deque()
+        self._last_sequence = -1
+        self._last: tuple[int, int] | None = None       # newest observed cell, and the pace it was sampled at
+
+    def completed_by(self, cell: int, pace: int) -> tuple[Window, ...]:
+        """The windows, in order, that end before the next wanted cell. `cell` only ever grows."""
+        near, far = self._lost_before(cell, pace)
+        windows = []
+        for wanted, following in pairwise((*near, cell, wanted_after(cell, pace))):
+            if wanted == cell:
+                self._wanted.extend(far)
+            self._wanted.append(wanted)
+            window = self._cut(wanted, following)
+            if window is not None:
+                windows.append(window)
+        self._last = cell, pace
+        return tuple(windows)
+
+    def go_on_after(self, sequence: int) -> None:
+        """Cuts nothing up to this window: it was cut before."""
+        self._last_sequence = sequence
+
+    def remainder(self) -> Window | None:
+        """The unfinished window that holds what was observed since the last cut, for the end of the stream."""
+        if self._last is None or self._grid.start_s(self._last[0]) < self._end_s(self._last_sequence):
+            return None
+        return self._window(self._first_holding(self._last[0]))
+
+    @property
+    def oldest_needed_s(self) -> float:
+        """Observations before this media time are in no window to come."""
+        return max(0.0, self._end_s(self._last_sequence + 1) - self._config.window_s)
+
+    def _lost_before(self, cell: int, pace: int) -> tuple[list[int], list[int]]:
+        """Wanted cells between the last observed one and `cell`: the nearest to each, a window's worth at most."""
+        if self._last is None:
+            return [], []
+        last, last_pace = self._last
+        step = max(pace, last_pace)
+        lost = range(wanted_after(last, step), cell, step)
+        span = math.ceil(self._config.window_s * self._grid.base_rate_hz * Pace.BASE / step) + 1
+        return list(lost[:span]), list(lost[max(span, len(lost) - span):])
+
+    def _cut(self, wanted: int, following: int) -> Window | None:
+        sequence = self._first_holding(wanted)
+        if self._end_s(sequence) > round(self._grid.start_s(following), _ROUND):
+            return None
+        window = self._window(sequence)
+        self._last_sequence = sequence
+        while self._wanted and self._grid.start_s(self._wanted[0]) < self.oldest_needed_s:
+            self._wanted.popleft()
+        return window
+
+    def _first_holding(self, cell: int) -> int:
+        """The first window not yet cut that ends after this cell's start."""
+        return max(self._last_sequence + 1, math.floor(round(self._grid.start_s(cell) / self._config.hop_s, _ROUND)))
+
+    def _window(self, sequence: int) -> Window:
+        end_s = self._end_s(sequence)
+        start_s = max(0.0, round(end_s - self._config.window_s, _ROUND))
+        bare = Window(sequence, start_s, end_s, 0)
+        return Window(sequence, start_s, end_s, sum(bare.holds(self._grid.start_s(cell)) for cell in self._wanted))
+
+    def _end_s(self, sequence: int) -> float:
+        return round((sequence + 1) * self._config.hop_s, _ROUND)

@@ -1,0 +1,100 @@
+"""A worker process: `python -m stream.worker_main SETTINGS`, with SETTINGS the JSON of a WorkerSettings.
+
+Started by `stream.worker_pool` with one end of a socket pair. It says Hello when it is warm, serves until the socket
+closes,
+and holds nothing that its death would lose for others.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import av.logging
+import cv2
+import msgspec
+
+from detector.config import DetectorConfig
+from detector.errors import DetectorError
+from detector.face_tracker import preload
+from detector.factory import build_finder, build_scorer
+from stream.crash_marker import InHand
+from stream.cusum import evidence_model
+from stream.frame_analyser import Analyser
+from stream.process_sandbox import confine, die_with
+from stream.types import ModelRef
+from stream.unit_decoder import check_libraries
+from stream.worker_channel import WorkerChannel
+from stream.worker_inbox import Inbox
+from stream.worker_loop import WorkerLoop
+from stream.worker_messages import Hello
+from stream.worker_pool_config import WorkerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from detector.protocols import FaceFinder, FaceScorer
+
+_Part = TypeVar("_Part")
+_log = logging.getLogger("stream.worker_main")
+
+
+def main(arguments: list[str]) -> None:
+    settings = msgspec.json.decode(arguments[0], type=WorkerSettings)
+    _start(settings)
+    channel = WorkerChannel(socket.socket(fileno=settings.socket_fd))
+    inbox = Inbox(channel)
+    analyser, hello = _load(settings)
+    channel.send(hello)
+    inbox.start()
+    threading.Thread(target=preload, name="preload", daemon=True).start()
+    WorkerLoop(channel, InHand(settings.note_fd), analyser, settings).run(inbox)
+
+
+def _start(settings: WorkerSettings) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C in a terminal is for the parent to deal with
+    die_with(settings.parent_pid)
+    confine(settings.address_space_bytes, settings.max_files)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s worker %(process)d %(levelname)s %(message)s")
+    av.logging.set_level(av.logging.PANIC)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    cv2.setNumThreads(settings.threads)
+    check_libraries()
+
+
+def _load(settings: WorkerSettings) -> tuple[Analyser, Hello]:
+    """Finder and scorer as far as there are weights for them; Hello says what is missing."""
+    config = DetectorConfig(num_threads=settings.threads)
+    if settings.weights_dir:
+        config = DetectorConfig(weights_dir=Path(settings.weights_dir), num_threads=settings.threads)
+    finder: FaceFinder | None
+    scorer: FaceScorer | None
+    finder, finder_problem = _built(build_finder, config)
+    scorer, scorer_problem = _built(build_scorer, config)
+    analyser = Analyser(finder, scorer, settings.limits.faces)
+    analyser.warm_up()
+    problem = "; ".join(text for text in (finder_problem, scorer_problem) if text)
+    if finder is None or scorer is None:
+        return analyser, Hello(pid=os.getpid(), model=None, problem=problem)
+    info = scorer.info
+    model = ModelRef(name=info.name, version=info.version, sha256=info.sha256, calibrated=info.is_calibrated)
+    evidence = None if info.evidence is None else evidence_model(info.evidence)
+    return analyser, Hello(pid=os.getpid(), model=model, problem=problem, evidence=evidence)
+
+
+def _built(build: Callable[[DetectorConfig], _Part], config: DetectorConfig) -> tuple[_Part | None, str]:
+    try:
+        return build(config), ""
+    except DetectorError as error:
+        _log.warning("detector part not loaded: %s", error)
+        return None, str(error)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

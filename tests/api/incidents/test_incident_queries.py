@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.errors import Unprocessable
+from api.incidents.incident_queries import Place, Query, Records, note_of
+from api.incidents.incident_store import IncidentStore
+from api.incidents.page_cursors import cursor_of, place_of
+from tests.stream.cases import opened_case, over
+
+if TYPE_CHECKING:
+    from api.incidents.database import Database
+
+TIMES = {"a": 100.0, "b": 200.0, "c": 200.0, "d": 200.0, "e": 300.0}
+
+
+@pytest.fixture
+def records(database: Database) -> Records:
+    """Five incidents, three of them of the same moment; "a" is over."""
+    store = IncidentStore(database)
+    for stream, opened_s in TIMES.items():
+        store.keep(msgspec.structs.replace(opened_case(stream), opened_s=opened_s))
+    store.close(over(opened_case("a")))
+    return Records(database)
+
+
+def listed(records: Records, **filters: object) -> list[str]:
+    query = Query(limit=10)._replace(**filters)
+    return [incident.stream for incident in records.list(query)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_pages_hold_every_incident_once_newest_first(records: Records, size: int) -> None:
+    seen: list[str] = []
+    after: Place | None = None
+    while page := records.list(Query(limit=size, after=after)):
+        assert len(page) <= size
+        seen += [incident.stream for incident in page]
+        after = Place(page[-1].opened_s, page[-1].id)
+    assert sorted(seen) == sorted(TIMES)
+    assert [TIMES[stream] for stream in seen] == sorted(TIMES.values(), reverse=True)
+
+
+def test_lists_can_be_narrowed_down(records: Records) -> None:
+    records.review(opened_case("b").id, note_of("me", "confirm", ""))
+    assert listed(records, stream="c") == ["c"]
+    assert listed(records, is_open=False) == ["a"]
+    assert sorted(listed(records, is_open=True)) == ["b", "c", "d", "e"]
+    assert listed(records, review="confirmed") == ["b"]
+    assert listed(records, since_s=300.0) == ["e"]
+    assert listed(records, until_s=200.0) == ["a"]
+    assert listed(records, call_id="another") == []
+    assert len(listed(records, call_id="a-call")) == 5
+
+
+def test_a_review_is_kept_step_by_step(records: Records) -> None:
+    incident = opened_case("a").id
+    steps = {"note": "open", "confirm": "confirmed", "dismiss": "dismissed", "reopen": "open"}
+    for decision, expected in steps.items():
+        details = records.review(incident, note_of("me", decision, f"because {decision}"))
+        assert details is not None
+        assert details.incident.review == expected
+    assert [note.text for note in details.notes] == [f"because {decision}" for decision in steps]
+    assert details.incident.reviewed_by == "me"
+    assert records.review("inc_unknown", note_of("me", "note", "")) is None
+
+
+def test_what_is_deleted_is_gone(records: Records) -> None:
+    incident = opened_case("a").id
+    assert records.delete(incident)
+    assert not records.delete(incident)
+    assert records.get(incident) is None
+    assert records.content(incident, "case.json") is None
+    assert len(listed(records)) == 4
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.from_regex(r"inc_[0-9a-f]{24}", fullmatch=True))
+def test_cursors_round_trip(opened_s: float, incident: str) -> None:
+    assert place_of(cursor_of(Place(opened_s, incident))) == Place(opened_s, incident)
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "????", "bmFuIGluY18x", "aW5mIGluY18x", "MS4w", "💥"])
+def test_what_is_no_cursor_is_refused(cursor: str) -> None:
+    with pytest.raises(Unprocessable, match="cursor"):
+        place_of(cursor)

@@ -1,0 +1,53 @@
+"""Dead letters keep what came and say why; a broken producer cannot fill their topic."""
+
+from __future__ import annotations
+
+from consumers.broker import Place, Record
+from consumers.dead_letters import MAX_VALUE_BYTES, Cause, Limit, dead_letter
+
+PLACE = Place("media", 3)
+CAUSE = Cause("contract", "wrong_key", "m" * 1000, attempts=2)
+
+
+def letter(record: Record) -> dict[str, bytes | None]:
+    message = dead_letter("media.dlq", "group", record, CAUSE)
+    assert message.topic == "media.dlq"
+    assert (message.key, message.partition) == (record.key, None)
+    return dict(message.headers) | {"": message.value}
+
+
+def test_a_record_is_kept_with_its_headers_and_the_reason() -> None:
+    found = letter(Record(PLACE, 7, 1234, b"k", b"v", (("ce_id", b"a/1/2"), ("odd", None), ("dlq.offset", b"lie"))))
+    assert found == {
+        "ce_id": b"a/1/2", "odd": None, "": b"v", "dlq.topic": b"media", "dlq.partition": b"3", "dlq.offset": b"7",
+        "dlq.timestamp": b"1234", "dlq.group": b"group", "dlq.stage": b"contract", "dlq.error": b"wrong_key",
+        "dlq.message": b"m" * 256, "dlq.attempts": b"2",
+    }
+
+
+def test_a_huge_value_stays_behind() -> None:
+    found = letter(Record(PLACE, 7, 1234, b"k", bytes(MAX_VALUE_BYTES + 1), ()))
+    assert found[""] is None
+    assert found["dlq.value_bytes"] == b"%d" % (MAX_VALUE_BYTES + 1)
+
+
+def test_a_record_of_nothing_can_be_kept_too() -> None:
+    assert letter(Record(PLACE, 7, 1234, None, None, ()))[""] == b""
+
+
+def test_a_flood_is_cut_to_its_share_and_counted() -> None:
+    limit = Limit(share=0.1, always=5, window=100)
+    assert sum(limit.allows() for _ in range(50)) == 5
+    assert limit.left_out == 45
+    for _ in range(100):
+        limit.good()
+    assert limit.allows(), "what was bad is long past"
+
+
+def test_now_and_then_a_bad_one_is_always_kept() -> None:
+    limit = Limit(share=0.1, always=5, window=100)
+    for _ in range(50):
+        for _ in range(19):
+            limit.good()
+        assert limit.allows()
+    assert limit.left_out == 0

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import av
+import numpy as np
+import pytest
+
+from detector.training.data.datasets import Clip, frames_of
+from detector.training.evaluation.corruptions import LEVELS, Corruption, all_corruptions, recode, recoded
+from tests.detector.pictures import portrait
+from tests.synthetic import Clip as Video
+from tests.synthetic import video
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+RGB = portrait(2).rgb
+
+
+@pytest.mark.parametrize("name", sorted({corruption.name for corruption in all_corruptions()}))
+def test_higher_levels_change_more_and_sizes_stay(name: str) -> None:
+    found = [Corruption(name, level).apply(RGB) for level in (1, 5)]
+    changes = [np.abs(rgb.astype(int) - RGB).mean() for rgb in found]
+    assert all(rgb.shape == RGB.shape and rgb.dtype == np.uint8 for rgb in found)
+    assert 0 < changes[0] < changes[1]
+    assert np.array_equal(Corruption(name, 1).apply(RGB), found[0]), "alike for both of a pair"
+
+
+def test_nothing_is_nothing() -> None:
+    assert Corruption().apply(RGB) is RGB
+    assert str(Corruption()) == "as it came"
+    assert len(all_corruptions()) == 9 * len(LEVELS)
+
+
+@pytest.mark.parametrize("codec", ["h264", "vp8"])
+def test_a_clip_at_a_lower_bitrate_has_as_many_frames_and_fewer_bytes(tmp_path: Path, codec: str) -> None:
+    video(tmp_path / "clip.mp4", Video(width=320, height=160, frames=20))
+    sizes = []
+    for kbps in (60, 600):
+        recode(tmp_path / "clip.mp4", tmp_path / f"{kbps}.mkv", codec, kbps)
+        assert len(frames(tmp_path / f"{kbps}.mkv")) == 20
+        sizes.append((tmp_path / f"{kbps}.mkv").stat().st_size)
+    assert sizes[0] < sizes[1]
+
+
+def test_both_files_of_a_pair_are_coded_each_at_the_whole_rate(tmp_path: Path) -> None:
+    for name in ("real", "fake"):
+        video(tmp_path / f"{name}.mp4", Video(width=320, height=160, frames=20))
+    one = Clip(tmp_path / "real.mp4", "anna", "", paired=True)
+    two = replace(one, swap=tmp_path / "fake.mp4")
+    half, whole = (recoded(clip, ("h264", 60), tmp_path / name) for name, clip in (("a", two), ("b", one)))
+    assert half.swap is not None
+    assert len(frames(half.swap)) == len(frames(half.path)) == 20
+    assert whole.swap is None
+    assert half.path.stat().st_size < whole.path.stat().st_size, "a file that two halves share has twice the rate"
+    assert [rgb.shape for _, rgb in frames_of(half, [0, 19])] == [(160, 640, 3)] * 2
+
+
+def frames(path: Path) -> list[NDArray[np.uint8]]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]

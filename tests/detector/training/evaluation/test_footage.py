@@ -1,0 +1,100 @@
+"""Clips at a steady rate: which instants are taken, and that conditions keep them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import av
+import numpy as np
+import pytest
+
+from detector.config import DetectorConfig
+from detector.factory import build_finder
+from detector.training.data.datasets import Clip, Locator, frame_key, frames_of, halves_of
+from detector.training.evaluation import footage
+from detector.training.evaluation.footage import Footage, Shot
+from detector.types import DetectedFace, FaceBox
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RATE = 25
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    """3 s at 25 frames/s with a hole of 2 s after the first second; the left half grows bright, the right is black."""
+    path = tmp_path_factory.mktemp("footage") / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
+        for number in range(3 * RATE):
+            rgb = np.zeros((64, 128, 3), np.uint8)
+            rgb[:, :64] = 3 * number
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            frame.pts = number if number < RATE else number + 2 * RATE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return Clip(path, "somebody", "CC0-1.0", paired=True)
+
+
+def footage_of(clip: Clip, count: int = 4) -> Footage:
+    face = DetectedFace(FaceBox(4, 8, 44, 58), 0.99, np.full((5, 2), 20, np.float32))
+    times = dict(list(footage.steady_times(clip.path, 2.0, 60.0))[:count])
+    shots = tuple(Shot(place, times[place], face, halves_of(clip, rgb)) for place, rgb in frames_of(clip, times))
+    return Footage(clip, shots, 5.0)
+
+
+def test_the_first_frame_of_every_interval_is_taken_and_a_hole_is_not_made_up_for(clip: Clip) -> None:
+    taken = [(place, round(time_s, 2)) for place, time_s in footage.steady_times(clip.path, 2.0, 60.0)]
+    assert taken == [(0, 0.0), (13, 0.52), (25, 3.0), (38, 3.52), (50, 4.0), (63, 4.52)]
+    assert [place for place, _ in footage.steady_times(clip.path, 2.0, 3.0)] == [0, 13]
+
+
+def test_a_clip_is_read_with_the_faces_that_were_found(clip: Clip, tmp_path: Path) -> None:
+    known = {
+        13: [4.0, 8.0, 44.0, 58.0, 0.99, *[20.0] * 10], 25: None, 38: [900.0, 8.0, 944.0, 58.0, 0.99, *[20.0] * 10],
+    }  # fmt: skip
+    faces = {frame_key(clip.path, place): known.get(place) for place in (0, 13, 25, 38, 50, 63)}
+    (tmp_path / "faces.json").write_text(json.dumps(faces))
+    read = footage.read_footage(clip, Locator(build_finder(DetectorConfig()), tmp_path / "faces.json"), 2.0)
+    assert [(shot.place, shot.time_s) for shot in read.shots] == [(13, pytest.approx(0.52))]
+    assert read.length_s == 5.0
+    assert read.face_px == 40.0
+
+
+def test_halves_of_a_pair(clip: Clip) -> None:
+    shot = footage_of(clip).shots[1]
+    real, swapped = shot.halves
+    assert real.shape == swapped.shape == (64, 64, 3)
+    assert real.mean() == pytest.approx(3 * 13, abs=4)
+    assert swapped.mean() < 4
+
+
+def test_every_condition_keeps_instants_and_faces(clip: Clip, tmp_path: Path) -> None:
+    came = footage_of(clip)
+    wanted = ("as it came", "noise 3", "vp8 50 kb/s")
+    kinds = [kind for kind in footage.conditions((3,), tmp_path) if kind.name in wanted]
+    made = [kind.made(came) for kind in kinds]
+    assert len(made) == 3
+    for shown in made:
+        assert shown is not None
+        assert [(s.place, s.time_s, s.face) for s in shown.shots] == [(s.place, s.time_s, s.face) for s in came.shots]
+        light = [shot.halves[0].mean() for shot in shown.shots]
+        assert light == pytest.approx([shot.halves[0].mean() for shot in came.shots], abs=12)
+    assert [kind.name for kind in footage.conditions((), tmp_path)] == ["as it came"]
+
+
+def test_smaller_faces_are_made_of_larger_ones_alone(clip: Clip) -> None:
+    came = footage_of(clip)
+    shrink = {kind.name: kind.made for kind in footage.sizes()}
+    assert came.face_px == 40.0
+    assert shrink["face of 48 px"](came) is None
+    large = DetectedFace(FaceBox(0, 0, 60, 64), 0.99, np.full((5, 2), 30, np.float32))
+    smaller = shrink["face of 48 px"](came._replace(shots=(came.shots[0]._replace(face=large),)))
+    assert smaller is not None
+    assert smaller.face_px == pytest.approx(48.0)
+    assert smaller.shots[0].halves[1].shape == (51, 51, 3)
+    assert smaller.shots[0].face.landmarks == pytest.approx(np.full((5, 2), 24.0))

@@ -1,0 +1,145 @@
+"""Phase `deep` on a few small pictures: what is trained and what is not, what is kept, and what is served."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from detector.config import Precision
+from detector.errors import TrainingRefused
+from detector.openvino_scorer import compile_cpu
+from detector.training.data.batches import PairBatches
+from detector.training.data.samples import ROW, Samples
+from detector.training.phases import deep_model
+from detector.training.phases.training_loop import Plan, fit, losses_of, refuse_collapsed
+from detector.xception_openvino import build_graph
+from tests.detector.pictures import portrait, released_weights
+from tests.detector.training_data import eagerly
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Weights = dict[str, NDArray[Any]]
+
+# As Keras names them: the shortcuts of blocks 2 and 3 have numbers instead.
+FROZEN = ("block1_", "block2_", "block3_")
+FROZEN_SHORTCUTS = {"conv2d", "conv2d_1", "batch_normalization", "batch_normalization_1"}
+STATISTICS = ("moving_mean", "moving_variance")
+
+
+@pytest.fixture
+def no_graphs() -> Iterator[None]:
+    with eagerly():
+        yield
+
+
+@pytest.fixture(scope="module")
+def batches() -> PairBatches:
+    """Two pairs of 64 px a batch: drawn faces, darker in the fake half."""
+    rgb = np.repeat(np.stack([portrait(seed, 224).rgb for seed in range(4)]), 2, axis=0)
+    masks = np.zeros((8, 14, 14), np.uint8)
+    rgb[1::2, 56:168, 56:168] //= 2
+    masks[1::2, 4:10, 4:10] = 254
+    rows = np.zeros(8, ROW)
+    rows["group"] = np.repeat(["a", "b", "c", "d"], 2)
+    return PairBatches([deep_model.PicturePart(Samples(rgb, rows, masks), np.arange(4), 64)], 2, seed=0)
+
+
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    kernel = np.random.default_rng(1).normal(0, 0.2, (2048, 1)).astype(np.float32)
+    return {**released_weights(), "head|kernel": kernel, "head|bias": np.array([0.3], np.float32)}
+
+
+def changed(before: Weights, after: Weights) -> set[str]:
+    return {name for name, array in before.items() if not np.array_equal(after[name], array)}
+
+
+def distance(one: Weights, other: Weights) -> float:
+    """Of all trained weights that both know; statistics are gathered, not trained."""
+    known = [name for name in one if name in other and not name.endswith(STATISTICS)]
+    return float(np.linalg.norm([np.linalg.norm(one[name] - other[name]) for name in known]))
+
+
+def is_frozen(name: str) -> bool:
+    layer = name.split("|")[0]
+    return layer.startswith(FROZEN) or layer in FROZEN_SHORTCUTS
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.usefixtures("no_graphs")
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_killed_run_goes_on_to_the_same_curve_and_trains_blocks_4_to_14(
+    batches: PairBatches, weights: Weights, tmp_path: Path
+) -> None:
+    plan, types = Plan(3, seed=4, mask_weight=0.5, save_every=1), set()
+
+    def build() -> Any:
+        model = deep_model.build_network(weights)
+        types.add((model.get_layer("block4_sepconv1").compute_dtype, model.get_layer("head").compute_dtype))
+        return model
+
+    def killed_at(step: int) -> Callable[[float], None]:
+        def progress(share: float) -> None:
+            if round(share * plan.steps) == step:
+                raise Killed
+
+        return progress
+
+    whole = deep_model.weights_of(fit(build, batches.batch, plan, killed_at(99), tmp_path / "whole.npz"))
+    with pytest.raises(Killed):
+        fit(build, batches.batch, plan, killed_at(2), tmp_path / "cut.npz")
+    assert len(losses_of(tmp_path / "cut.npz")) == 2
+    resumed = deep_model.weights_of(fit(build, batches.batch, plan, killed_at(99), tmp_path / "cut.npz"))
+    assert losses_of(tmp_path / "cut.npz") == pytest.approx(losses_of(tmp_path / "whole.npz"), rel=1e-3)
+    assert len(set(losses_of(tmp_path / "whole.npz"))) == 3
+    apart, moved = (distance(whole, other) for other in (resumed, weights))
+    assert apart < 0.3 * moved, "Adam's memory and the moving average go on, too: without them they are 1.1 apart"
+    assert types == {("bfloat16", "float32")}
+    assert changed(weights, whole) == {name for name in weights if not is_frozen(name)}
+
+
+@pytest.mark.usefixtures("no_graphs")
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_statistics_are_gathered_anew_and_openvino_says_what_keras_says(
+    batches: PairBatches, weights: Weights
+) -> None:
+    import keras
+
+    keras.backend.clear_session()
+    model = deep_model.build_network(weights)
+    deep_model.gather_statistics(model, [batches.batch(1).inputs])
+    after = deep_model.weights_of(model)
+    expected = {name for name in weights if name.endswith(STATISTICS) and not is_frozen(name)}
+    assert changed(weights, after) == expected
+
+    crops = np.stack([portrait(seed, 224).rgb for seed in range(3)])
+    logits = model(crops, training=False)["head"].numpy()[:, 0]
+    graph = build_graph(deep_model.served(after))
+    assert logits.std() > 0.1
+    assert np.abs(compile_cpu(graph, 1, Precision.FLOAT32)([crops])[0] - logits).max() <= 1e-2
+
+
+@pytest.mark.usefixtures("no_graphs")
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_stage_that_ends_with_a_dead_network_is_refused(batches: PairBatches, weights: Weights) -> None:
+    silent = {**weights, "head|kernel": np.zeros((2048, 1), np.float32)}
+    with pytest.raises(TrainingRefused, match="collapsed"):
+        deep_model.train_stage(silent, batches, Plan(1, 0, 0.5, rate=1e-9), lambda share: None)
+
+
+def test_a_network_that_says_the_same_of_every_face_is_refused() -> None:
+    refuse_collapsed(np.array([0.1, -0.1]))
+    with pytest.raises(TrainingRefused, match="collapsed"):
+        refuse_collapsed(np.full((8, 1), 3.0))

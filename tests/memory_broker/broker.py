@@ -1,0 +1,92 @@
+"""A broker within this process, for tests and for one machine. Nothing outlives it; nothing is ever deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from tests.memory_broker.groups import MemoryGroup, MemoryMember
+from tests.memory_broker.log import MemoryLog, Positions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from consumers.broker import Listener, Message, Place, Record
+
+
+class MemoryWriter:
+    """A `consumers.broker.Writer`."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+
+    async def write(self, message: Message) -> int:
+        await asyncio.sleep(0)
+        if message.key is None and message.value is None:       # other clients may write even that: see `log`
+            raise ValueError("a record needs a key or a value")
+        return self._log.append(message)
+
+    async def close(self) -> None:
+        await asyncio.sleep(0)
+
+
+class MemoryReader:
+    """A `consumers.broker.Reader`."""
+
+    def __init__(self, log: MemoryLog, places: tuple[Place, ...]) -> None:
+        self._log = log
+        self._places = places
+        self._positions = Positions(log)
+
+    async def ends(self) -> dict[Place, int]:
+        self._log.require_up()
+        return {place: len(self._log.records(place)) for place in self._places}
+
+    async def seek(self, offsets: Mapping[Place, int]) -> None:
+        self._positions.next = dict(offsets)
+
+    async def seek_to_time(self, unix_s: float) -> dict[Place, int]:
+        self._log.require_up()
+        starts = {place: self._first_at(place, unix_s * 1000) for place in self._places}
+        await self.seek(starts)
+        return starts
+
+    async def take(self, limit: int, timeout_s: float) -> tuple[Record, ...]:
+        return await self._positions.take(limit, timeout_s)
+
+    async def close(self) -> None:
+        await asyncio.sleep(0)
+
+    def _first_at(self, place: Place, unix_ms: float) -> int:
+        records = self._log.records(place)
+        return next((r.offset for r in records if r.timestamp_ms >= unix_ms), len(records))
+
+
+class MemoryBroker:
+    """A `consumers.broker.Broker`."""
+
+    def __init__(
+        self, topics: Mapping[str, int], record_bytes: int = 8 * 2**20, now_s: Callable[[], float] = time.time
+    ) -> None:
+        self.log = MemoryLog(topics, record_bytes, now_s)
+        self._groups: defaultdict[str, MemoryGroup] = defaultdict(MemoryGroup)
+
+    def committed(self, group: str) -> dict[Place, int]:
+        """Where the members of a group would start."""
+        return dict(self._groups[group].committed)
+
+    async def writer(self) -> MemoryWriter:
+        self.log.require_up()
+        return MemoryWriter(self.log)
+
+    async def member(self, group: str, topics: Sequence[str], listener: Listener) -> MemoryMember:
+        self.log.require_up()
+        member = MemoryMember(self.log, self._groups[group], self.log.places(topics), listener)
+        await member.join()
+        return member
+
+    async def reader(self, topics: Sequence[str]) -> MemoryReader:
+        self.log.require_up()
+        return MemoryReader(self.log, self.log.places(topics))

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stream.sources.file_type import SNIFF_BYTES, MediaKind, is_cut_off, sniff
+from tests.synthetic import Clip, picture, video
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MADE = [
+    ("a.mp4", "libx264", MediaKind.MP4),
+    ("a.mov", "libx264", MediaKind.MP4),
+    ("a.avi", "mpeg4", MediaKind.AVI),
+    ("a.mkv", "libx264", MediaKind.MATROSKA),
+    ("a.webm", "libvpx", MediaKind.MATROSKA),
+    ("a.ts", "libx264", MediaKind.MPEGTS),
+]
+
+
+@pytest.mark.parametrize(("name", "encoder", "kind"), MADE)
+def test_containers_are_known_by_their_first_bytes(tmp_path: Path, name: str, encoder: str, kind: MediaKind) -> None:
+    data = video(tmp_path / name, Clip(encoder=encoder, frames=5)).read_bytes()
+    assert sniff(data[:SNIFF_BYTES]) is kind
+    assert not is_cut_off(io.BytesIO(data), kind, len(data))
+
+
+@pytest.mark.parametrize(("name", "encoder", "kind"), MADE[:3])
+def test_files_that_end_too_early_are_known(tmp_path: Path, name: str, encoder: str, kind: MediaKind) -> None:
+    data = video(tmp_path / name, Clip(encoder=encoder, frames=5)).read_bytes()
+    for size in (len(data) - 1, len(data) // 2, 64):
+        cut = data[:size]
+        assert sniff(cut) is kind
+        if name != "a.avi" or size < len(data) - 1:     # AVI pads by one byte
+            assert is_cut_off(io.BytesIO(cut), kind, len(cut))
+
+
+def test_matroska_with_an_unknown_length_is_never_cut_off() -> None:
+    header = bytes.fromhex("1a45dfa3 82 0102") + bytes.fromhex("18538067 01ffffffffffffff")
+    assert not is_cut_off(io.BytesIO(header), MediaKind.MATROSKA, len(header))
+    known = bytes.fromhex("1a45dfa3 82 0102") + bytes.fromhex("18538067 8a")
+    assert is_cut_off(io.BytesIO(known), MediaKind.MATROSKA, len(known))
+
+
+@pytest.mark.parametrize(("extension", "kind"), [(".jpg", MediaKind.JPEG), (".png", MediaKind.PNG)])
+def test_pictures(extension: str, kind: MediaKind) -> None:
+    assert sniff(picture(16, 16, extension)) is kind
+    assert kind.is_picture
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"ffconcat version 1.0\nfile 'a.mp4'\n",
+        b"#EXTM3U\n#EXTINF:1,\nfile:a.ts\n",
+        b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\n",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"PK\x03\x04" + bytes(100),
+        b"GIF89a" + bytes(100),
+        b"RIFF\0\0\0\0WEBP",
+        b"%PDF-1.7",
+        b"\x47" + bytes(300),
+    ],
+)
+def test_the_rest_is_nothing_of_ours(head: bytes) -> None:
+    assert sniff(head) is None

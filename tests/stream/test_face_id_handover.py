@@ -1,0 +1,80 @@
+"""Whoever goes on with a stream says the same of the same faces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from stream.config import StreamConfig
+from stream.face_id_handover import Returning
+from stream.frame_sampler import Grid
+from stream.rolling_verdicts import Monitor
+from tests.stream.observations import face, moment, observation
+
+if TYPE_CHECKING:
+    from stream.events import Verdict
+    from stream.types import FaceObservation, Observation
+
+PHASE = 0.3
+LEFT, MIDDLE, RIGHT = 0.05, 0.4, 0.75
+GONE_AT = 20
+SAMPLES = 40
+WINDOW_SAMPLES = 8
+
+
+def at(left: float, track: int, llr: float) -> FaceObservation:
+    return msgspec.structs.replace(face(track, llr), box=(left, 0.3, 0.2, 0.4))
+
+
+def party(numbers: dict[float, int]) -> list[Observation]:
+    """Somebody in the middle who is gone after a while, a suspicious face on the right, a clear one on the left."""
+    rows = []
+    for n in range(SAMPLES):
+        llrs = {LEFT: -1.5 + 0.1 * (n % 3), RIGHT: 1.2 - 0.1 * (n % 2)} | ({MIDDLE: 0.3} if n < GONE_AT else {})
+        rows.append(observation(n, tuple(at(left, numbers[left], llr) for left, llr in llrs.items())))
+    return rows
+
+
+def verdicts(monitor: Monitor, observations: list[Observation]) -> list[Verdict]:
+    return [verdict for seen in observations for verdict in monitor.observe(seen, moment())]
+
+
+def verdicts_behind(last: Verdict, observations: list[Observation]) -> list[Verdict]:
+    """Of a process that goes on behind the last verdict of another, to the end."""
+    monitor, returning = new_monitor(), Returning(last, Grid(StreamConfig().windows.sample_rate_hz, PHASE))
+    monitor.restore(last)
+    known = [k for seen in observations for k in returning.take(seen)]
+    return verdicts(monitor, [*known, *returning.release()])
+
+
+def new_monitor() -> Monitor:
+    return Monitor("call", 7, PHASE, StreamConfig())
+
+
+@pytest.mark.parametrize("taken_over_at", [3, 10, 19, 21, 30])
+def test_who_goes_on_says_what_the_first_would_have_said(taken_over_at: int) -> None:
+    whole = verdicts(new_monitor(), party({MIDDLE: 0, LEFT: 1, RIGHT: 2}))
+    last = whole[taken_over_at]
+    first_needed = max(0, taken_over_at + 1 - WINDOW_SAMPLES)
+    others = party({LEFT: 1, RIGHT: 0, MIDDLE: 2})      # counted anew
+    assert verdicts_behind(last, others[first_needed:]) == whole[taken_over_at + 1 :]
+
+
+def test_a_face_that_is_new_gets_a_number_that_nobody_has() -> None:
+    whole = verdicts(new_monitor(), party({MIDDLE: 0, LEFT: 1, RIGHT: 2}))
+    newcomer = [observation(n, (at(LEFT, 0, -1.0), at(0.5, 1, 1.0))) for n in range(11, 13)]
+    replayed = party({LEFT: 0, RIGHT: 3, MIDDLE: 2})[3:11]
+    told = verdicts_behind(whole[9], [*replayed, *newcomer])[-1]
+    assert {f.track: f.box[0] for f in told.faces} == {0: MIDDLE, 1: LEFT, 2: RIGHT, 3: 0.5}
+
+
+def test_what_was_said_is_not_said_again_even_at_the_end() -> None:
+    whole = verdicts(new_monitor(), party({MIDDLE: 0, LEFT: 1, RIGHT: 2}))
+    monitor, returning = new_monitor(), Returning(whole[9], Grid(StreamConfig().windows.sample_rate_hz, PHASE))
+    monitor.restore(whole[9])
+    for seen in party({LEFT: 5, RIGHT: 6, MIDDLE: 7})[2:10]:
+        assert returning.take(seen) == ()
+    assert verdicts(monitor, list(returning.release())) == []
+    assert monitor.finish(moment()) == ()

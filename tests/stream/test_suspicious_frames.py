@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.suspicious_frames import KEPT, Gallery
+from tests.stream.cases import pictures_of, suspect
+from tests.stream.observations import observation
+
+if TYPE_CHECKING:
+    from stream.types import Observation
+
+PICTURED = msgspec.structs.replace(observation(0, (suspect(),)), pictures=pictures_of(observation(0, (suspect(),))))
+
+
+def seen(number: int, llr: float) -> Observation:
+    return msgspec.structs.replace(PICTURED, sequence=number, pts_s=number / 2, faces=(suspect(llr),))
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.floats(-3, 3)), min_size=1, max_size=120))
+def test_few_are_kept_and_the_worst_is_among_them(told: list[tuple[int, float]]) -> None:
+    gallery, number = Gallery(), 0
+    for step, llr in told:
+        number += step
+        gallery.add(seen(number, llr))
+    kept = gallery.pictured
+    assert len(kept) == min(KEPT, len(told))
+    assert [one.sequence for one in kept] == sorted(one.sequence for one in kept)
+    assert max(one.faces[0].llr or 0.0 for one in kept) == max(llr for _, llr in told)
+    assert kept[-1].sequence == number, "the newest stays"
+
+
+def test_they_stay_spread_over_the_call() -> None:
+    gallery = Gallery()
+    for number in range(1000):
+        gallery.add(seen(number, 1.0))
+    times = [one.pts_s for one in gallery.pictured]
+    assert times[0] < 50
+    assert times[-1] > 450
+    assert max(later - earlier for earlier, later in pairwise(times)) < 150
+
+
+def test_what_was_not_pictured_is_not_kept_nor_is_the_crop() -> None:
+    gallery = Gallery()
+    gallery.add(observation(0, (suspect(),)))
+    assert gallery.pictured == ()
+    gallery.add(seen(3, 1.0))
+    (kept,) = gallery.pictured
+    assert kept.pictures is not None
+    assert kept.pictures.jpeg == pictures_of(observation(0, (suspect(),))).jpeg
+    assert [face.png for face in kept.pictures.faces] == [None]
+    assert kept.pictures.faces[0].spectrum
+    assert gallery.find(3) is kept
+    assert gallery.find(4) is None
+
+
+def test_what_left_lately_is_still_found() -> None:
+    gallery = Gallery()
+    for number in range(KEPT + 1):
+        gallery.add(seen(number, 1.0))
+    (left,) = set(range(KEPT + 1)) - {one.sequence for one in gallery.pictured}
+    assert gallery.find(left) is not None
+    for number in range(KEPT + 1, 10 * KEPT):
+        gallery.add(seen(number, 1.0))
+    assert gallery.find(left) is None
+    assert sum(gallery.find(number) is not None for number in range(10 * KEPT)) == 2 * KEPT

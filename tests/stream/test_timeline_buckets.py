@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream.events import Label
+from stream.timeline_buckets import FACTOR, PER_TIER, Rollup, Spread, joined
+from stream.types import FrameCounts
+from tests.stream.verdicts import judged
+
+
+def filled(count: int) -> Rollup:
+    rollup = Rollup(0.5)
+    for number in range(1, count + 1):
+        rollup.add(judged(number))
+    return rollup
+
+
+def test_the_newest_verdicts_have_a_bucket_each() -> None:
+    rollup = Rollup(0.5)
+    rollup.add(judged(1, prob_fake=0.25, coverage=0.5))
+    rollup.add(judged(2, prob_fake=None, label=Label.NO_FACE))
+    first, second = rollup.buckets
+    assert (first.start_s, first.end_s, second.start_s, second.end_s) == (0.0, 0.5, 0.5, 1.0)
+    assert first.prob_fake == Spread(0.25, 0.25, 0.25, 1)
+    assert first.coverage == Spread(0.5, 0.5, 0.5, 1)
+    assert (second.prob_fake, second.label) == (None, Label.NO_FACE)
+
+
+def test_repeats_change_nothing() -> None:
+    rollup = filled(9)
+    before = rollup.buckets
+    for number in (9, 8, 1):
+        rollup.add(judged(number, prob_fake=0.99))
+    assert rollup.buckets == before
+
+
+def test_drops_are_told_where_they_happened() -> None:
+    rollup, late, both = Rollup(0.5), {"queue_full": 3}, {"queue_full": 4, "packet_loss": 2}
+    for number, dropped in enumerate(({}, late, late, both), 1):
+        rollup.add(judged(number, frames=FrameCounts(dropped=dropped)))
+    assert [bucket.dropped for bucket in rollup.buckets] == [{}, late, {}, {"queue_full": 1, "packet_loss": 2}]
+
+
+@pytest.mark.parametrize(("hours", "most"), [(1, 550), (8, 720)])
+def test_memory_grows_with_the_logarithm_of_the_call(hours: int, most: int) -> None:
+    buckets = filled(hours * 7200).buckets
+    assert PER_TIER * 3 < len(buckets) <= most
+    assert buckets[-1].end_s == hours * 3600
+    assert sum(bucket.verdicts for bucket in buckets) == hours * 7200
+
+
+def made_up(seed: int, count: int) -> list[tuple[int, float | None, Label, bool, int]]:
+    """Steps to the next window, and what it says; long enough to be merged again and again."""
+    dice = random.Random(seed)
+    labels = list(Label)
+    return [
+        (dice.choice((1, 1, 1, 40)), dice.choice((None, dice.random())), dice.choice(labels), dice.random() < 0.01,
+         dice.randrange(5))
+        for _ in range(count)
+    ]
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10**6), st.integers(1, 3 * PER_TIER * FACTOR))
+def test_nothing_is_lost_but_when_exactly_it_was(seed: int, count: int) -> None:
+    told = made_up(seed, count)
+    rollup, sequence, drops = Rollup(0.5), 0, 0
+    for step, prob, label, alarm, dropped in told:
+        sequence, drops = sequence + step, drops + dropped
+        counts = FrameCounts(dropped={"late": drops})
+        rollup.add(judged(sequence, prob_fake=prob, label=label, alarm=alarm, frames=counts))
+    buckets = rollup.buckets
+    assert all(one.end_s <= other.start_s for one, other in pairwise(buckets)), "in order of time"
+    assert sum(bucket.verdicts for bucket in buckets) == len(told)
+    assert sum(bucket.dropped.get("late", 0) for bucket in buckets) == drops
+    assert any(bucket.alarm for bucket in buckets) == any(alarm for *_, alarm, _ in told)
+    spreads = [bucket.prob_fake for bucket in buckets if bucket.prob_fake is not None]
+    known = [prob for _, prob, *_ in told if prob is not None]
+    if known:
+        assert (min(s.low for s in spreads), max(s.high for s in spreads)) == (min(known), max(known))
+        mean = sum(s.mean * s.number for s in spreads) / len(known)
+        assert mean == pytest.approx(sum(known) / len(known))
+    assert (buckets[0].start_s, buckets[-1].end_s) <= (0.5 * sequence, 0.5 * sequence)
+
+
+def test_the_gravest_word_stays() -> None:
+    rollup = Rollup(0.5)
+    for number in range(1, PER_TIER * FACTOR):
+        label = Label.FAKE if number == 5 else Label.REAL
+        rollup.add(judged(number, label=label, alarm=number == 5, suspicion=1.2 if number == 5 else 0.1))
+    (marked,) = [bucket for bucket in rollup.buckets if bucket.alarm]
+    assert (marked.label, marked.suspicion, marked.verdicts) == (Label.FAKE, 1.2, FACTOR)
+
+
+def test_values_that_are_not_known_do_not_count() -> None:
+    assert joined(Spread(1, 1, 1, 1), Spread(3, 4, 5, 2)) == Spread(1, 3, 5, 3)
+    rollup = Rollup(10.0)
+    rollup.add(judged(1, prob_fake=None))
+    rollup.add(judged(2, prob_fake=0.5))
+    assert rollup.buckets[0].prob_fake == Spread(0.5, 0.5, 0.5, 1)
+
+
+def test_a_width_is_positive() -> None:
+    with pytest.raises(ValueError, match="positive"):
+        Rollup(0.0)
