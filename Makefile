@@ -49,9 +49,10 @@ test-fast: $(VENV)/.test ## the tests that need no more than a few seconds each
 screenshots: $(VENV)/.test browser ## take the dashboard's pictures in docs/ again
 	DEEPGUARD_SCREENSHOTS=1 $(PY) -m pytest tests/bench/test_pictures.py tests/e2e/test_chain.py -k "pictures or seen"
 
-lint: $(VENV)/.test ## ruff and mypy
+lint: $(VENV)/.test ## ruff, mypy and the import contracts
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-cache --no-logo
 
 bench: $(VENV)/.test ## measure the detector against the naive path
 	$(VENV)/bin/deepguard bench detector

@@ -15,7 +15,7 @@ import uvicorn
 
 from api.app import create_app, running_context
 from api.http.h11_protocol import GuardedProtocol
-from api.launcher import BACKLOG, url_of
+from api.http.listener import BACKLOG, url_of
 from api.routes.events_websocket import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from api.launcher import listening_socket, url_of
+from api.http.listener import listening_socket, url_of
 from api.routes.metrics import consumer_figures, exposition, incidents_lost
 from api.routes.probes import public_words
 

@@ -1,7 +1,7 @@
 """`GET /v1/events`: what `/ws` says, as Server-Sent Events, for those whom no WebSocket reaches. Told in
 `docs/contracts/websocket.md`.
 
-Whoever does not read is dropped by TCP (see `api.launcher.listening_socket`); nothing waits for them but a bounded
+Whoever does not read is dropped by TCP (see `api.http.listener.listening_socket`); nothing waits for them but a bounded
 queue.
 """
 

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 from pydantic import field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
-from api.ingest.pull.url_policy import PORTS
 from api.settings.field import setting, split
 
+PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443}
+"""The URL schemes that can be pulled, and the default port of each."""
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9._:-]+", re.ASCII)
 
 

@@ -14,7 +14,7 @@ import httpx
 from api.app import running_context
 from api.asgi_server import make_server
 from api.http.h11_protocol import GuardedProtocol
-from api.launcher import listening_socket, url_of
+from api.http.listener import listening_socket, url_of
 from api.settings.base import Settings
 from api.settings.factories import running_service
 from stream.event_bus import Bus

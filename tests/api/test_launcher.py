@@ -19,7 +19,7 @@ import httpx
 import psutil
 import pytest
 
-from api.launcher import listening_socket, url_of
+from api.http.listener import listening_socket, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

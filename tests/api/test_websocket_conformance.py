@@ -12,7 +12,7 @@ from kosoku import FailureError, run_fuzzingclient
 from kosoku._kosoku import Behavior
 
 from api.asgi_server import config_of
-from api.launcher import listening_socket
+from api.http.listener import listening_socket
 from api.settings.base import Settings
 
 if TYPE_CHECKING:

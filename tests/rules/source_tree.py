@@ -9,26 +9,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("detector", "stream", "consumers", "api")       # imports point left only
 
-PURE = {
-    "detector": {
-        "types", "errors", "config", "geometry", "preprocess", "frequency", "fusion", "face_tracker",
-    },
-    "stream": {
-        "types", "events", "event_encoding", "config", "errors", "frame_sampler", "verdict_windows", "sprt",
-        "rolling_verdicts", "face_verdicts", "file_verdict", "media_clock", "media_limits", "worker_messages",
-        "protocols", "face_id_handover", "incident_case", "evidence_buffer", "incident_replay", "event_sink",
-    },
-    "consumers": {
-        "broker", "errors", "media_contract", "sequencing", "offset_tracker", "verdict_records", "dead_letters",
-        "poison_pills",
-    },
-    "api": {
-        "routes/legacy_answers", "ingest/whip/offer", "ingest/whip/answer", "ingest/whip/trickle",
-        "ingest/ice_candidates", "ingest/whip/ice_servers",
-    },
-}
-"""Files without I/O: no asyncio, threads, clock, environment, PyAV or model runtime."""
-
 
 @cache
 def sources() -> dict[Path, ast.Module]:

@@ -1,55 +1,41 @@
+"""Import rules: the contracts of import-linter (`pyproject.toml`), and what those cannot express."""
+
 from __future__ import annotations
 
 import re
-from pathlib import Path
+import subprocess
+import sys
+from typing import TYPE_CHECKING
 
-import pytest
+from tests.rules.source_tree import ROOT, imports, sources
 
-from tests.rules.source_tree import PACKAGES, PURE, ROOT, imports, sources
+if TYPE_CHECKING:
+    from pathlib import Path
 
-IMPURE = {
-    "asyncio", "threading", "multiprocessing", "subprocess", "socket", "os", "time", "av", "openvino", "tensorflow",
-    "keras", "aiortc", "mtcnn", "fastapi",
-}
-TRAINING_ONLY = {"tensorflow", "keras", "mtcnn"}
-MAY_IMPORT_TRAINING_STACK = {Path("detector/xception_keras.py"), Path("detector/benchmark.py")}
+LINT = "from importlinter.cli import lint_imports_command; lint_imports_command(['--no-cache', '--no-logo'])"
 
 
 def roots(names: set[str]) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_imports_point_left_only(package: str) -> None:
-    allowed = set(PACKAGES[: PACKAGES.index(package) + 1])
-    wrong = {
-        str(path): sorted(found)
-        for path, tree in sources().items()
-        if path.parts[0] == package and (found := (roots(imports(tree)) & set(PACKAGES)) - allowed)
-    }
-    assert not wrong
+def test_imports_keep_their_contracts() -> None:
+    done = subprocess.run([sys.executable, "-c", LINT], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_core_has_no_io() -> None:
-    wrong = {}
-    for package, stems in PURE.items():
-        for stem in stems:
-            path = Path(package) / f"{stem}.py"
-            assert path in sources(), f"{path} is listed as pure but does not exist"
-            if found := roots(imports(sources()[path])) & IMPURE:
-                wrong[str(path)] = sorted(found)
-    assert not wrong
-
-
-def test_only_training_code_knows_tensorflow() -> None:
-    wrong = [
-        str(path)
-        for path, tree in sources().items()
-        if roots(imports(tree)) & TRAINING_ONLY
-        and path.parts[:2] != ("detector", "training")
-        and path not in MAY_IMPORT_TRAINING_STACK
-    ]
-    assert not wrong
+def test_a_broken_contract_is_found(tmp_path: Path) -> None:
+    for package in ("detector", "stream", "consumers", "api", "tools"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+    (tmp_path / "detector" / "types.py").write_text("from api import app\n")
+    (tmp_path / "api" / "app.py").touch()
+    config = tmp_path / "pyproject.toml"
+    contracts = (ROOT / "pyproject.toml").read_text().split("[tool.importlinter]")[1].split("[[tool")
+    config.write_text("[tool.importlinter]" + "[[tool".join(contracts[:2]))
+    done = subprocess.run([sys.executable, "-c", LINT], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "detector.types -> api.app" in done.stdout
 
 
 def test_the_environment_is_read_in_one_place() -> None:

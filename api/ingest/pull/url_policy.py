@@ -8,10 +8,10 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from api.ingest.pull.errors import PullRefused
+from api.settings.pull import PORTS
 from consumers.url_allowlist import is_public
 
 MAX_URL = 2048
-PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443}
 SECURE = frozenset({"https", "rtsps", "rtmps"})
 _ANY_BELOW = "*."
 

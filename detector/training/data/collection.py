@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from detector.factory import build_finder
 from detector.config import DetectorConfig
 from detector.errors import NoTrainingData, TrainingRefused
+from detector.factory import build_finder
 from detector.training.data import datasets, samples
 from detector.training.data.fake_families import Factory, families
 from detector.training.data.swap_autoencoder import DrawSettings, draw_patches
@@ -69,7 +69,8 @@ def sources(config: TrainConfig) -> tuple[list[Still], list[Clip], list[Clip]]:
     stills = datasets.read_folders(config.data_dir)
     if table.is_file():
         listed = datasets.read_stills(table)
-        stills += [still for still in listed if still.label == "real" and (config.research or still.use == datasets.SHIP)]
+        allowed = (still for still in listed if config.research or still.use == datasets.SHIP)
+        stills += [still for still in allowed if still.label == "real"]
     if not stills:
         raise NoTrainingData(f"{config.data_dir}: expected stills.csv or {{train,val}}/{{real,fake}} with pictures")
     pairs = datasets.read_pairs(pair_table) if pair_table.is_file() else []

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from detector.training.data.face_blending import Pair
     from detector.training.data.datasets import Face
+    from detector.training.data.face_blending import Pair
 
     Patches = Mapping[str, NDArray[np.uint8]]
 
@@ -110,7 +110,8 @@ class Decoded:
         placed = np.asarray(cv2.warpAffine(patch, matrix, size, flags=cv2.INTER_CUBIC), np.uint8)
         inside = np.ones(patch.shape[:2], np.float32)
         covered = cv2.warpAffine(inside, matrix, size, flags=cv2.INTER_NEAREST)
-        mask = face_blending.soft_face_mask(rng, target) * np.asarray(cv2.erode(covered, np.ones((3, 3), np.uint8)), np.float32)
+        inner = np.asarray(cv2.erode(covered, np.ones((3, 3), np.uint8)), np.float32)
+        mask = face_blending.soft_face_mask(rng, target) * inner
         if rng.random() < 0.4:
             placed = unsharp(placed, rng.uniform(0.3, 1.0))
         return face_blending.paste(rng, target, (placed, mask), self.name)

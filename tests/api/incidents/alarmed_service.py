@@ -14,7 +14,7 @@ import msgspec
 
 from api.app import running_context
 from api.asgi_server import make_server
-from api.launcher import listening_socket
+from api.http.listener import listening_socket
 from api.settings.base import Settings, load_settings
 from api.settings.factories import running_service
 from stream.event_bus import Bus, Selection

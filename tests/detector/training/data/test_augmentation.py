@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.training.data.samples import MASK_SIDE, UNKNOWN
 from detector.training.data.augmentation import CELL_PX, View, draw_view
+from detector.training.data.samples import MASK_SIDE, UNKNOWN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,8 +9,8 @@ import pytest
 
 from detector.errors import TrainingRefused
 from detector.training.data.batches import PairBatches, PairPicker
-from detector.training.phases.deep_model import PicturePart
 from detector.training.data.samples import ROW, UNKNOWN, Samples
+from detector.training.phases.deep_model import PicturePart
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -92,7 +92,8 @@ def test_pictures_are_rgb_and_others_refused(tmp_path: Path) -> None:
 def test_a_face_is_sought_once(tmp_path: Path) -> None:
     for name, rgb in (("a.png", gradient(200, 200)), ("black.png", np.zeros((200, 200, 3), np.uint8))):
         cv2.imwrite(str(tmp_path / name), rgb)
-    stills = [datasets.Still(tmp_path / name, "real", name, "s", "train", "ship", "") for name in ("a.png", "black.png")]
+    names = ("a.png", "black.png")
+    stills = [datasets.Still(tmp_path / name, "real", name, "s", "train", "ship", "") for name in names]
     finder = OneFaceFinder()
     first = datasets.still_faces(stills, datasets.Locator(finder, tmp_path / "faces.json"))
     again = datasets.still_faces(stills, datasets.Locator(finder, tmp_path / "faces.json"))

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from detector.training.data import degradations
-from detector.training.evaluation.calibration_fit import logistic
-from detector.training.evaluation.estimates import auc
 from detector.training.data.fake_families import SHARES, Factory, families
 from detector.training.data.samples import MASK_SIDE, pseudo_pair, replaced_cells
 from detector.training.data.swap_autoencoder import DrawSettings, draw_patches, patch_of
+from detector.training.evaluation.calibration_fit import logistic
+from detector.training.evaluation.estimates import auc
 from tests.detector.pictures import portrait
 
 if TYPE_CHECKING:

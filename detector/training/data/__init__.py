@@ -1,0 +1,1 @@
+"""Training data: data sets, samples, degradations, pseudo-fakes and batches."""
