@@ -14,7 +14,8 @@ import cv2
 from consumers.errors import SourceUnreadable
 from consumers.media_contract import ContentType
 from consumers.record_form import Form
-from stream.unit_decoder import DECODER_ERRORS, to_rgb
+from stream.display_picture import ShownFrames
+from stream.unit_decoder import DECODER_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -88,12 +89,13 @@ def _frames(container: Any, stream: Any, cut: Cut) -> Iterator[Piece]:
     due = 0
     quality = [cv2.IMWRITE_JPEG_QUALITY, cut.quality]
     clock = _Clock(stream)
+    frames = ShownFrames(stream)
     for frame in container.decode(stream):
         ticks = clock.ticks(frame)
         if ticks is None or ticks < due:
             continue
         due = max(due + step, ticks - ticks % step + step) if step else 0
-        _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(to_rgb(frame), cv2.COLOR_RGB2BGR), quality)
+        _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(frames.rgb(frame), cv2.COLOR_RGB2BGR), quality)
         yield Piece(ContentType.JPEG, ticks, max(clock.duration(frame), step), jpeg.tobytes())
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import av
 
+from stream.display_picture import ShownFrames
 from stream.errors import MediaRefused
 from stream.sources.file_type import SNIFF_BYTES, MediaKind, is_cut_off, sniff
 from stream.sources.video_file import OPEN_OPTIONS, video_stream
@@ -51,6 +53,7 @@ class SegmentDecoder:
 
     def _decoded(self, unit: MediaUnit, container: Any) -> Iterator[Picture]:
         stream = video_stream(container, self._limits)
+        shown_rgb = ShownFrames(stream).rgb
         first_s: float | None = None
         for count, frame in enumerate(container.decode(stream)):
             self._limits.check_video(frame.width, frame.height)
@@ -61,7 +64,7 @@ class SegmentDecoder:
                 raise MediaRefused("undecodable", "a frame of the segment has no time")
             at_s = frame.time - first_s
             self._limits.check_length(at_s, count)
-            yield Picture(unit.sequence, unit.pts_s + at_s, unit.capture_s + at_s, frame)
+            yield Picture(unit.sequence, unit.pts_s + at_s, unit.capture_s + at_s, partial(shown_rgb, frame))
 
 
 def _kind(payload: bytes) -> MediaKind:

@@ -10,6 +10,8 @@ from enum import StrEnum
 
 import msgspec
 
+from stream.display_transform import AS_DECODED, DisplayTransform
+
 
 class Codec(StrEnum):
     """How one media unit is encoded. Pictures are whole stills; H.264 and VP8 need a key frame first."""
@@ -56,7 +58,10 @@ class CloseReason(StrEnum):
 
 
 class MediaUnit(msgspec.Struct, frozen=True, kw_only=True):
-    """One encoded access unit, still picture or segment. `sequence` is contiguous per epoch at the publisher."""
+    """One encoded access unit, still picture or segment. `sequence` is contiguous per epoch at the publisher.
+
+    `display` says how its frames are shown.
+    """
 
     stream: str
     epoch: int
@@ -66,6 +71,7 @@ class MediaUnit(msgspec.Struct, frozen=True, kw_only=True):
     pts_s: float
     capture_s: float
     keyframe: bool
+    display: DisplayTransform = AS_DECODED
 
     def __repr__(self) -> str:
         return f"MediaUnit({self.stream}/{self.epoch}/{self.sequence}, {self.codec}, {len(self.payload)} bytes)"

@@ -9,21 +9,24 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import av
 import av.error
-import numpy as np
 
+from stream.display_picture import PictureConverter, oriented
 from stream.errors import DecodeFailed, MediaRefused
 from stream.still_images import decode_still
 from stream.types import Codec, DropCause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
+    import numpy as np
     from numpy.typing import NDArray
 
+    from stream.display_transform import DisplayTransform
     from stream.media_limits import MediaLimits
     from stream.types import MediaUnit
 
@@ -34,7 +37,6 @@ MIN_LIBAVFORMAT = (62, 12, 102)     # FFmpeg 8.1.2
 DECODER_ERRORS = (av.error.FFmpegError, ValueError, ArithmeticError, LookupError, RuntimeError, MemoryError, OSError)
 
 _MAX_PENDING = 64
-_QUARTER_TURNS = {90: 1, 180: 2, -180: 2, -90: 3}
 
 
 def check_libraries() -> None:
@@ -44,25 +46,17 @@ def check_libraries() -> None:
         raise DecodeFailed(f"libavformat {found} is older than {MIN_LIBAVFORMAT}")
 
 
-def to_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """RGB uint8 (h, w, 3), turned upright as the container's display matrix says."""
-    rgb = frame.reformat(format="rgb24", threads=1).to_ndarray()
-    turns = _QUARTER_TURNS.get(frame.rotation, 0)
-    return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else np.asarray(rgb, dtype=np.uint8)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """One decoded frame, not converted yet, with the times of the unit that it came in."""
+    """One decoded picture, converted when it is asked for, with the times of the unit that it came in.
+
+    `rgb` gives uint8 (h, w, 3), upright and in square pixels.
+    """
 
     sequence: int
     pts_s: float
     capture_s: float
-    frame: av.VideoFrame | NDArray[np.uint8]
-
-    def rgb(self) -> NDArray[np.uint8]:
-        """RGB uint8 (h, w, 3)."""
-        return self.frame if isinstance(self.frame, np.ndarray) else to_rgb(self.frame)
+    rgb: Callable[[], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +102,19 @@ class StillDecoder:
             return Decoded(dropped=DropCause.TOO_LARGE if too_large else DropCause.DECODE_ERROR)
         except MemoryError:
             return Decoded(dropped=DropCause.TOO_LARGE)
-        return Decoded(pictures=(Picture(unit.sequence, unit.pts_s, unit.capture_s, rgb),))
+        picture = oriented(rgb, unit.display)
+        return Decoded(pictures=(Picture(unit.sequence, unit.pts_s, unit.capture_s, lambda: picture),))
 
     def flush(self) -> tuple[Picture, ...]:
         return ()
+
+
+class _Origin(NamedTuple):
+    """What is remembered of a unit until its frame comes out."""
+
+    pts_s: float
+    capture_s: float
+    display: DisplayTransform
 
 
 class VideoDecoder:
@@ -125,7 +128,8 @@ class VideoDecoder:
         self._context.options = {"max_pixels": str(limits.video_pixels)}
         self._open = False
         self._expected: int | None = None
-        self._pending: OrderedDict[int, tuple[float, float]] = OrderedDict()
+        self._pending: OrderedDict[int, _Origin] = OrderedDict()
+        self._converter = PictureConverter()
 
     def decode(self, unit: MediaUnit) -> Decoded:
         if unit.sequence != self._expected:
@@ -167,8 +171,9 @@ class VideoDecoder:
                 return self._fail(DropCause.TOO_LARGE)
             if frame.is_corrupt:
                 return self._fail(DropCause.DECODE_ERROR)
-            if frame.pts is not None and frame.pts in self._pending:
-                pictures.append(Picture(frame.pts, *self._pending[frame.pts], frame))
+            if frame.pts is not None and (unit := self._pending.get(frame.pts)) is not None:
+                rgb = partial(self._converter.rgb, frame, unit.display, float(self._context.sample_aspect_ratio or 0))
+                pictures.append(Picture(frame.pts, unit.pts_s, unit.capture_s, rgb))
         return Decoded(pictures=tuple(pictures))
 
     def _fail(self, cause: DropCause) -> Decoded:
@@ -182,7 +187,7 @@ class VideoDecoder:
         self._pending.clear()
 
     def _remember(self, unit: MediaUnit) -> None:
-        self._pending[unit.sequence] = (unit.pts_s, unit.capture_s)
+        self._pending[unit.sequence] = _Origin(unit.pts_s, unit.capture_s, unit.display)
         while len(self._pending) > _MAX_PENDING:
             self._pending.popitem(last=False)
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import av
 
+from stream.display_picture import ShownFrames
 from stream.errors import MediaRefused
 from stream.media_limits import too_large
 from stream.sources.file_type import SNIFF_BYTES, MediaKind, is_cut_off, sniff
 from stream.sources.sampling_plan import PacketEntry, PacketIndex, plan_samples
-from stream.unit_decoder import DECODER_ERRORS, to_rgb
+from stream.unit_decoder import DECODER_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -185,10 +186,11 @@ class _Extraction:
 
     def run(self, container: Any, stream: VideoStream) -> Iterator[FileSample | None]:
         context = stream.codec_context
+        shown = ShownFrames(stream)
         pace = _Pace()
         for packet in self._packets(container, stream, context):
             for frame in self._decode(context, packet):
-                sample = self._take(frame)
+                sample = self._take(frame, shown)
                 if sample is not None:
                     yield sample
                     pace.restart()
@@ -226,14 +228,14 @@ class _Extraction:
             self._tainted = True
             return []
 
-    def _take(self, frame: av.VideoFrame) -> FileSample | None:
+    def _take(self, frame: av.VideoFrame, shown: ShownFrames) -> FileSample | None:
         """The sample if this frame is wanted and whole."""
         self._video.check_frame(frame.width, frame.height)
         at = frame.pts if self._is_timed else self._counted
         self._counted += 1
         if not self._is_whole(frame) or at is None or self._is_done or at < self._target.at:
             return None
-        rgb = to_rgb(frame)
+        rgb = shown.rgb(frame)
         number = self._target.frame_number if at == self._target.at else self._number_of(at)
         while not self._is_done and self._target.at <= at:
             self._next += 1
