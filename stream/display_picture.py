@@ -33,7 +33,8 @@ _HD_HEIGHT_PX = 720
 
 def transform_of_frame(frame: av.VideoFrame) -> DisplayTransform:
     """The transform that the container attached to this frame; `AS_DECODED` where there is none."""
-    matrix: Any = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    side_data: Any = frame.side_data
+    matrix = side_data.get(SideDataType.DISPLAYMATRIX)
     return AS_DECODED if matrix is None else transform_of_matrix(np.frombuffer(matrix, np.int32).tolist())
 
 

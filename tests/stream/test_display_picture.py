@@ -52,7 +52,9 @@ def stored(shown: Rgb, transform: DisplayTransform) -> Rgb:
     return np.ascontiguousarray(turned[:, ::-1] if transform.is_mirrored else turned)
 
 
-def write(path: Path, frames: list[Rgb], transform: DisplayTransform = AS_DECODED, aspect: Fraction | None = None) -> Path:
+def write(
+    path: Path, frames: list[Rgb], transform: DisplayTransform = AS_DECODED, aspect: Fraction | None = None
+) -> Path:
     """An H.264 file with the transform in its container and the aspect ratio in its bitstream."""
     with av.open(str(path), "w") as output:
         stream: Any = output.add_stream("libx264", rate=10)
@@ -105,9 +107,7 @@ def test_turned_and_mirrored_video_is_judged_upright(read: Any, transform: Displ
 @pytest.mark.parametrize("aspect", [Fraction(2), Fraction(4, 3), Fraction(1, 2)])
 def test_squeezed_video_is_judged_in_its_own_shape(read: Any, aspect: Fraction, tmp_path: Path) -> None:
     squeezed = (round(WIDTH / aspect), HEIGHT) if aspect > 1 else (WIDTH, round(HEIGHT * aspect))
-    frames = [
-        np.asarray(cv2.resize(plain(number), squeezed, interpolation=cv2.INTER_AREA), np.uint8) for number in range(FRAMES)
-    ]
+    frames = [cv2.resize(plain(number), squeezed, interpolation=cv2.INTER_AREA) for number in range(FRAMES)]
     assert_shown(read(write(tmp_path / "a.mp4", frames, aspect=aspect)), tolerance=6.0)
 
 
@@ -156,7 +156,8 @@ def test_hdr_is_mapped_to_the_picture_that_sdr_would_show() -> None:
     to_bt2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
     light = (sdr / 255.0) ** 2.4 * WHITE_NITS @ to_bt2020.T
     code = np.rint(pq_of_nits(np.asarray(light, np.float32)) * 65535).astype(np.uint16)
-    frame = av.VideoFrame.from_ndarray(code, format="rgb48le").reformat(format="yuv444p10le", dst_colorspace=_BT2020_NCL)
+    deep = av.VideoFrame.from_ndarray(code, format="rgb48le")
+    frame = deep.reformat(format="yuv444p10le", dst_colorspace=_BT2020_NCL)
     frame.color_trc, frame.colorspace, frame.color_primaries = _PQ, _BT2020_NCL, _BT2020
     shown = PictureConverter().rgb(frame, AS_DECODED)
     assert np.abs(shown.astype(int) - sdr).mean() < 3
