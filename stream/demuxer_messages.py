@@ -10,6 +10,7 @@ import struct
 
 import msgspec
 
+from stream.display_transform import AS_DECODED, DisplayTransform
 from stream.types import Codec
 
 HEADER = struct.Struct(">I")
@@ -29,11 +30,12 @@ class DemuxSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Open(msgspec.Struct, frozen=True, tag="open"):
-    """Start reading there."""
+    """Opens a URL for reading from byte `offset` to before byte `end`; -1 for the end of the file."""
 
     handle: int
     url: str
     offset: int = 0
+    end: int = -1
 
 
 class Read(msgspec.Struct, frozen=True, tag="read"):
@@ -50,12 +52,13 @@ class Close(msgspec.Struct, frozen=True, tag="close"):
 
 
 class Packet(msgspec.Struct, frozen=True, tag="packet"):
-    """One encoded frame, H.264 as Annex-B. There is no answer."""
+    """One encoded frame, H.264 as Annex-B, with the container's display transform. There is no answer."""
 
     codec: Codec
     payload: bytes
     pts_s: float
     keyframe: bool
+    display: DisplayTransform = AS_DECODED
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished"):

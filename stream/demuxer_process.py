@@ -33,6 +33,8 @@ from stream.demuxer_messages import (
     Read,
     ToDemuxer,
 )
+from stream.display_picture import transform_of_frame
+from stream.display_transform import AS_DECODED, DisplayTransform
 from stream.errors import MediaRefused
 from stream.process_sandbox import confine, die_with
 from stream.seccomp_filter import refuse_outside
@@ -74,10 +76,10 @@ class Parent:
         body = msgspec.msgpack.encode(message)
         self._socket.sendall(HEADER.pack(len(body)) + body)
 
-    def open(self, url: str, offset: int = 0) -> tuple[int, Opened]:
-        """A new handle. Raises FileNotFoundError."""
+    def open(self, url: str, offset: int = 0, end: int = -1) -> tuple[int, Opened]:
+        """A new handle on bytes `offset` to before `end` (-1: to the last). Raises FileNotFoundError."""
         self._handles += 1
-        answer = self._ask(Open(self._handles, url, offset))
+        answer = self._ask(Open(self._handles, url, offset, end))
         if not isinstance(answer, Opened) or not answer.is_there:
             raise FileNotFoundError(url)
         return self._handles, answer
@@ -99,13 +101,17 @@ class Parent:
 
 
 class RemoteFile(io.RawIOBase):
-    """What is at a URL, as a file. A seek is a new request."""
+    """The bytes at a URL, or a range of them, as a file. A seek is a new request.
 
-    def __init__(self, parent: Parent, url: str) -> None:
+    Positions count from the start of the whole file, and reading starts at `offset`.
+    """
+
+    def __init__(self, parent: Parent, url: str, offset: int = 0, end: int = -1) -> None:
         self._parent = parent
         self._url = url
-        self._at = self._asked = 0
-        self._handle, self._opened = parent.open(url)
+        self._end = end
+        self._at = self._asked = offset
+        self._handle, self._opened = parent.open(url, offset, end)
 
     def readable(self) -> bool:
         return True
@@ -119,7 +125,7 @@ class RemoteFile(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         if self._asked != self._at:
             self._parent.tell(Close(self._handle))
-            self._handle, _ = self._parent.open(self._url, self._at)
+            self._handle, _ = self._parent.open(self._url, self._at, self._end)
             self._asked = self._at
         data = self._parent.read(self._handle, MAX_READ_BYTES if size < 0 else size)
         self._at += len(data)
@@ -140,10 +146,14 @@ class RemoteFile(io.RawIOBase):
 
 
 def open_for(parent: Parent, url: str, options: dict[str, str]) -> io.RawIOBase | io.BytesIO:
-    """What FFmpeg asks for: a URL, or one that is encrypted as HLS has it (AES-128 in CBC mode). Raises OSError."""
+    """What FFmpeg asks for: a URL, or one that is encrypted as HLS has it (AES-128 in CBC mode). Raises OSError.
+
+    `offset` and `end_offset` in `options` are the byte range of an HLS segment or initialisation section.
+    """
+    offset, end = int(options.get("offset", 0)), int(options.get("end_offset", -1))
     if not url.startswith(_CRYPTO):
-        return RemoteFile(parent, url)
-    with RemoteFile(parent, url.removeprefix(_CRYPTO)) as source:
+        return RemoteFile(parent, url, offset, end)
+    with RemoteFile(parent, url.removeprefix(_CRYPTO), offset, end) as source:
         data = b"".join(_parts(source))
     key, start = bytes.fromhex(options["key"]), bytes.fromhex(options["iv"])
     decryptor = Cipher(algorithms.AES(key), modes.CBC(start)).decryptor()
@@ -169,13 +179,28 @@ def demux(parent: Parent, settings: DemuxSettings) -> None:
         stream = _chosen(container)
         codec = _CODECS[stream.codec_context.name]
         bits = av.BitStreamFilterContext(_FILTERS[codec], stream) if codec in _FILTERS else None
+        display: DisplayTransform | None = None
         for packet in container.demux(stream):
             if packet.size > settings.packet_bytes:
                 raise MediaRefused("bad_media", f"a frame of {packet.size} bytes")
+            if display is None and packet.is_keyframe:
+                display = _display_of(stream, packet)
             for plain in (packet,) if bits is None or not packet.size else bits.filter(packet):
                 at = plain.dts if plain.pts is None else plain.pts
                 if at is not None and plain.size:
-                    parent.tell(Packet(codec, bytes(plain), float(at * plain.time_base), bool(plain.is_keyframe)))
+                    pts_s, is_keyframe = float(at * plain.time_base), bool(plain.is_keyframe)
+                    parent.tell(Packet(codec, bytes(plain), pts_s, is_keyframe, display or AS_DECODED))
+
+
+def _display_of(stream: Any, packet: Any) -> DisplayTransform | None:
+    """The container's display transform. FFmpeg attaches it to decoded frames; None if this packet gives none."""
+    try:
+        frames = stream.codec_context.decode(packet) or stream.codec_context.decode(None)
+        stream.codec_context.flush_buffers()
+    except DECODER_ERRORS:
+        return None
+    aspect = float(stream.sample_aspect_ratio or 0)
+    return msgspec.structs.replace(transform_of_frame(frames[0]), sample_aspect=aspect) if frames else None
 
 
 def _chosen(container: Any) -> Any:

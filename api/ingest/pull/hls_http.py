@@ -175,9 +175,10 @@ class _Served:
             if failed.is_final:
                 raise
             return Opened(False)
-        self._bodies[order.handle] = _Body(fetched, stack)
         if order.offset and fetched.response.status_code != httpx.codes.PARTIAL_CONTENT:
-            return Opened(False)
+            await stack.aclose()
+            raise PullFailed("range_unsupported", "the playlist has byte ranges, and its server ignores them", True)
+        self._bodies[order.handle] = _Body(fetched, stack)
         headers = fetched.response.headers
         length = headers.get("content-length", "")
         size = int(length) + order.offset if length.isdecimal() else -1
@@ -191,7 +192,8 @@ class _Served:
 
     def _request(self, order: Open) -> Request:
         """With the login of the source, where it is asked for more."""
-        headers = {"Range": f"bytes={order.offset}-"} if order.offset else {}
+        last = str(order.end - 1) if order.end >= 0 else ""
+        headers = {"Range": f"bytes={order.offset}-{last}"} if order.offset or last else {}
         place = self._dialer.policy.check(order.url)
         if self._root.user and place[:3] == self._root[:3]:
             headers["Authorization"] = basic_login(self._root)

@@ -7,6 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
 
 from api.ingest.pull.errors import PullRefused
 from api.ingest.pull.pulls import Pulls, Who
@@ -19,6 +22,8 @@ from tests.kafka.certificates import write_certificate
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from starlette.requests import Request
 
 SECONDS = 1.0
 FORMS = {"call.mp4": {"movflags": "faststart"}, "late.mp4": {}, "call.flv": {}, "call.ts": {}, "call.mkv": {}}
@@ -35,6 +40,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     info = folder / "key.info"
     info.write_text(f"key.bin\n{folder / 'key.bin'}\n")
     remux(folder / "secret.m3u8", SECONDS, hls_time="0.5", hls_list_size="0", hls_key_info_file=str(info))
+    ranges = {"hls_time": "0.5", "hls_list_size": "0", "hls_flags": "single_file"}
+    remux(folder / "ranges.m3u8", SECONDS, **ranges)
+    remux(folder / "ranges-fmp4.m3u8", SECONDS, **ranges, hls_segment_type="fmp4")
     (folder / "main.m3u8").write_text("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=900000\ncall.m3u8\n")
     return folder
 
@@ -43,7 +51,7 @@ async def ended(service: CollectingService) -> None:
     await until(lambda: bool(service.sessions) and service.sessions[0].ended is not None)
 
 
-@pytest.mark.parametrize("name", [*FORMS, "call.m3u8", "secret.m3u8", "main.m3u8"])
+@pytest.mark.parametrize("name", [*FORMS, "call.m3u8", "secret.m3u8", "main.m3u8", "ranges.m3u8", "ranges-fmp4.m3u8"])
 async def test_what_is_complete_is_played_and_ends_the_stream(folder: Path, name: str) -> None:
     service = CollectingService()
     async with site_of(folder) as site, pulls_of(service) as pulls:
@@ -58,6 +66,33 @@ async def test_what_is_complete_is_played_and_ends_the_stream(folder: Path, name
     assert session.units[0].keyframe
     assert max(times) - min(times) == pytest.approx(29 / 30, abs=0.01)
     assert session.units[-1].capture_s - session.units[0].capture_s > 0.75       # not faster than it was
+
+
+@pytest.mark.parametrize("name", ["ranges.m3u8", "ranges-fmp4.m3u8"])
+async def test_byte_ranges_bring_the_frames_of_whole_segments(folder: Path, name: str) -> None:
+    """A segment that were read from the start of its file would repeat the first frames of the call."""
+    payloads = []
+    async with site_of(folder) as site:
+        for each in ("call.m3u8", name):
+            service = CollectingService()
+            async with pulls_of(service) as pulls:
+                await pulls.pull(Who("cam"), f"{site.url}/{each}")
+                await ended(service)
+            payloads.append([unit.payload[-64:] for unit in service.sessions[0].units])
+    assert len(set(payloads[0])) > 25
+    assert payloads[0] == payloads[1]
+
+
+async def test_a_server_that_ignores_byte_ranges_is_a_problem_and_no_media(folder: Path) -> None:
+    """Its answer would be the start of the file again and again."""
+
+    async def whole_files(request: Request) -> Response:
+        return Response((folder / request.path_params["name"]).read_bytes())
+
+    service = CollectingService()
+    async with serving(Starlette(routes=[Route("/{name}", whole_files)])) as url, pulls_of(service) as pulls:
+        await _fails(pulls, f"{url}/ranges-fmp4.m3u8", "range_unsupported")
+    assert [session.units for session in service.sessions] in ([], [[]])
 
 
 async def test_a_source_that_breaks_off_is_taken_up_again_in_the_same_stream(folder: Path) -> None:
