@@ -1,30 +1,54 @@
-"""`deepguard consume`: media from Kafka, verdicts to Kafka, until a signal comes."""
+"""`deepguard consume`: analyzes media from Kafka and publishes the verdicts to Kafka."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+from typing import Annotated
 
-import structlog
+import typer
 
-from api.incidents.config import incident_config
-from api.incidents.lifecycle import running_incidents
-from api.routes.consumer_probes import health_served
-from api.settings.base import Settings
-from api.settings.factories import consume_config, consume_pool_config, kafka_config
-from consumers.consumer import Consumer
-from consumers.kafka.broker import KafkaBroker
-from stream.event_bus import Bus
-from stream.worker_pool import WorkerPool
+from api.cli.terminal import run
+from api.settings.base import Settings, load_settings
 
-log = structlog.get_logger(__name__)
+
+def consume(
+    *,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of worker processes; overrides DEEPGUARD_WORKERS.")
+    ] = None,
+) -> None:
+    """Analyzes media from Kafka and publishes verdicts there. Runs until SIGTERM or Ctrl-C.
+
+    Reads the same settings as `deepguard serve`. KAFKA_BOOTSTRAP_SERVERS names the brokers.
+    """
+    from api.logging_setup import logging_to
+    from consumers.errors import ConsumerError
+
+    def work() -> None:
+        settings = load_settings(workers=workers)
+        with logging_to(settings):
+            asyncio.run(run_consumer(settings))
+
+    run(work, ConsumerError)
 
 
 async def run_consumer(settings: Settings) -> None:
-    """Consumes until SIGTERM or SIGINT. What is out by then is committed; the rest is for whoever comes next.
+    """Consumes until SIGTERM or SIGINT, then commits what is published; its successor reads the rest again.
 
-    Raises SettingsRefused, WorkerLost if no worker can be started, and ConsumerError if Kafka refuses us.
+    Raises SettingsRefused, WorkerLost if no worker starts, and ConsumerError if Kafka refuses the consumer.
     """
+    import structlog
+
+    from api.incidents.config import incident_config
+    from api.incidents.lifecycle import running_incidents
+    from api.routes.consumer_probes import health_served
+    from api.settings.factories import consume_config, consume_pool_config, kafka_config
+    from consumers.consumer import Consumer
+    from consumers.kafka.broker import KafkaBroker
+    from stream.event_bus import Bus
+    from stream.worker_pool import WorkerPool
+
     broker = KafkaBroker(kafka_config(settings))
     pool = WorkerPool(consume_pool_config(settings))
     stop = asyncio.Event()
@@ -39,4 +63,4 @@ async def run_consumer(settings: Settings) -> None:
                 await consumer.run(stop)
     finally:
         await pool.close()
-    log.info("stopped")
+    structlog.get_logger(__name__).info("stopped")

@@ -1,8 +1,7 @@
-"""`deepguard demo`: the service, and a sample call that a process of its own publishes to it over WebRTC, in a loop."""
+"""`deepguard demo`: the service, and a sample call that a second process publishes to it over WebRTC in a loop."""
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import signal
 import subprocess
@@ -10,14 +9,15 @@ import sys
 import threading
 import time
 import webbrowser
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated
 
-import httpx
 import typer
 
+from api.cli.publish import EXIT_HUNG_UP
+from api.cli.terminal import run
 from api.settings.base import Settings, has_display, load_settings
 
 SAMPLE_CALL = Path(__file__).resolve().parents[1] / "demo_media" / "sample_call.mp4"
@@ -27,69 +27,67 @@ _READY_S = 90.0
 _END_S = 20.0
 _CHECK_S = 0.2
 _TRIES = 3
-_STOPPED_BY_SERVER = 3      # exit status of api.clients.whip
 _PR_SET_PDEATHSIG = 1
 
 Process = subprocess.Popen[bytes]
 
 
-class DemoOptions(NamedTuple):
-    """`url`: a service that is running already. `seconds` None runs until Ctrl-C."""
+def demo(
+    *,
+    url: Annotated[
+        str | None, typer.Option(help="URL of a running service to publish to, instead of starting one.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port of the service; overrides PORT.")] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the dashboard.")] = False,
+    seconds: Annotated[
+        float | None, typer.Option(help="Seconds after which the demo ends; without it, Ctrl-C ends it.")
+    ] = None,
+) -> None:
+    """Starts the service, a sample call and the dashboard. The call is published over WebRTC."""
+    run(lambda: _run_demo(url, load_settings(port=port), opens_browser=not no_browser, seconds=seconds))
 
-    url: str | None
-    port: int | None
-    browser: bool
-    seconds: float | None
 
-
-def run_demo(arguments: Sequence[str]) -> None:
-    """Runs until Ctrl-C or SIGTERM; no process is left then. Raises SettingsRefused; SystemExit if a part fails."""
-    options = _parse(arguments)
-    settings = load_settings(port=options.port)
+def _run_demo(url: str | None, settings: Settings, *, opens_browser: bool, seconds: float | None) -> None:
+    """Runs until Ctrl-C or SIGTERM, and leaves no process behind. Raises SystemExit if a part fails."""
     stop = threading.Event()
     with ExitStack() as stack:
         stack.enter_context(_signals_set(stop))
-        url = (options.url or _url_of(settings)).rstrip("/")
+        service_url = (url or _url_of(settings)).rstrip("/")
         service = None
-        if options.url is None:
+        if url is None:
             command = [sys.executable, "-m", "api.cli", "serve", "--port", str(settings.port)]
             service = stack.enter_context(_child(command, "the service"))
-        if not _wait_until_ready(url, service, stop):
+        if not _wait_until_ready(service_url, service, stop):
             return
-        publisher = _Publisher(url, settings)
+        publisher = _Publisher(service_url, settings)
         stack.callback(publisher.end)
-        typer.echo(f"\n  A sample call is being judged: {url}/\n  Its face is another one from second 15 to 30 of "
-                   "each round. Ctrl-C ends the demo.\n")
-        if options.browser and has_display():
-            webbrowser.open(f"{url}/")
-        _watch(publisher, service, stop, options.seconds)
+        typer.echo(f"\n  Watch the sample call at {service_url}/\n  From second 15 to 30 of each round its face is "
+                   "swapped. Press Ctrl-C to end the demo.\n")
+        if opens_browser and has_display():
+            webbrowser.open(f"{service_url}/")
+        _watch(publisher, service, stop, seconds)
 
 
 class _Publisher:
-    """The process that publishes the sample call; started again a few times if it cannot connect."""
+    """The process that publishes the sample call; restarted a few times if it cannot connect."""
 
     def __init__(self, url: str, settings: Settings) -> None:
+        whip_url = f"{url}/whip/{STREAM}"
         self._command = [
-            sys.executable,
-            "-m",
-            "api.clients.whip",
-            f"{url}/whip/{STREAM}",
-            str(SAMPLE_CALL),
-            "--sample",
-            "--token-stdin",
+            sys.executable, "-m", "api.cli", "publish", str(SAMPLE_CALL), whip_url, "--sample", "--key-stdin",
         ]
         self._key = settings.api_keys[0].get_secret_value() if settings.api_keys else ""
         self._tries = 0
         self._process: Process | None = self._start()
 
     def check(self) -> None:
-        """Looks after the process. Raises SystemExit if it fails again and again."""
+        """Restarts the process if it failed. Raises SystemExit after too many failures."""
         status = self._process.poll() if self._process is not None else None
         if status is None:
             return
         self._process = None
-        if status == _STOPPED_BY_SERVER:
-            typer.echo("  The sample call was stopped. Ctrl-C ends the demo.")
+        if status == EXIT_HUNG_UP:
+            typer.echo("  The sample call was stopped. Press Ctrl-C to end the demo.")
         elif self._tries < _TRIES:
             self._process = self._start()
         else:
@@ -108,23 +106,15 @@ class _Publisher:
         return process
 
 
-def _parse(arguments: Sequence[str]) -> DemoOptions:
-    parser = argparse.ArgumentParser("deepguard demo", description="run the service with a sample call")
-    parser.add_argument("--url", help="publish to this running service instead of starting one")
-    parser.add_argument("--port", type=int, help="as PORT")
-    parser.add_argument("--no-browser", action="store_true", help="do not open the page")
-    parser.add_argument("--seconds", type=float, help="end by itself after this time")
-    given = parser.parse_args(arguments)
-    return DemoOptions(given.url, given.port, not given.no_browser, given.seconds)
-
-
 def _url_of(settings: Settings) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}.get(settings.host, settings.host)
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
 def _wait_until_ready(url: str, service: Process | None, stop: threading.Event) -> bool:
-    """False if the wait was interrupted. Raises SystemExit if the service ends or takes too long."""
+    """Returns False if the wait was interrupted. Raises SystemExit if the service ends or is not ready in time."""
+    import httpx
+
     end_s = time.monotonic() + _READY_S
     with httpx.Client(timeout=2, trust_env=False) as client:
         while not stop.wait(_CHECK_S):
@@ -150,7 +140,7 @@ def _watch(publisher: _Publisher, service: Process | None, stop: threading.Event
 
 @contextmanager
 def _signals_set(stop: threading.Event) -> Iterator[None]:
-    """Ctrl-C and SIGTERM set `stop` instead of interrupting whatever runs."""
+    """Ctrl-C and SIGTERM set `stop` instead of interrupting the program."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
     try:
@@ -170,8 +160,8 @@ def _child(command: list[str], name: str) -> Iterator[Process]:
 
 
 def _spawn(command: list[str], stdin: int) -> Process:
-    """In a session of its own, so that a Ctrl-C in the terminal reaches this process alone, which ends the others in
-    order; on Linux they also end if this process is killed."""
+    """Starts a process in a session of its own: a Ctrl-C in the terminal reaches this process alone, which then ends
+    its children in order. On Linux they also end if this process is killed."""
     before = _die_with_parent if sys.platform == "linux" else None
     return subprocess.Popen(command, stdin=stdin, start_new_session=True, preexec_fn=before)
 
@@ -187,6 +177,6 @@ def _end(process: Process, name: str) -> None:
     try:
         process.wait(_END_S)
     except subprocess.TimeoutExpired:
-        typer.echo(f"{name} does not end; it is killed", err=True)
+        typer.echo(f"{name} did not end within {_END_S:g} s and was killed", err=True)
         process.kill()
         process.wait()

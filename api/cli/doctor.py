@@ -1,40 +1,46 @@
-"""`deepguard doctor`."""
+"""`deepguard doctor`: checks of the configuration, the model, the network and a running service."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from api.cli.terminal import EXIT_INCOMPLETE, key_from_stdin, run
+from api.settings.base import Settings, load_settings
+
 if TYPE_CHECKING:
     from api.diagnostics.local_checks import Finding
-    from api.settings.base import Settings
 
 _MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
-EXIT_FAILING = 1
 
 
 def doctor(
-    url: Annotated[str | None, typer.Option(help="of the running service; without it, nothing is sent to one")] = None,
-    key_stdin: Annotated[bool, typer.Option("--key-stdin", help="read the key from standard input")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per line")] = False,
+    *,
+    url: Annotated[
+        str | None, typer.Option(help="URL of a running service to test with a call; without it, none is contacted.")
+    ] = None,
+    key_stdin: Annotated[
+        bool, typer.Option("--key-stdin", help="Read the API key from the first line of standard input.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Say what would fail, as a publisher would see it, and what to do about it. Ends with 1 if something would."""
-    from api.cli.terminal import run
+    """Checks the installation, the network and a service. Names a remedy for every problem.
+
+    Exit status: 1 if a check failed, otherwise 0.
+    """
     from api.diagnostics.local_checks import worst_of
-    from api.settings.base import load_settings
 
     def work() -> None:
         settings = load_settings(log_dir="")
-        key = sys.stdin.readline().strip() if key_stdin else ""
+        key = key_from_stdin() if key_stdin else ""
         findings = asyncio.run(_examine(settings, url.rstrip("/") if url else None, key))
         for finding in findings:
             typer.echo(json.dumps(finding._asdict()) if as_json else _line(finding))
         if worst_of(findings) == "fail":
-            raise typer.Exit(EXIT_FAILING)
+            raise typer.Exit(EXIT_INCOMPLETE)
 
     run(work)
 

@@ -1,4 +1,4 @@
-"""The rules of the service, as `deepguard evaluate` asks them: of the samples of one face, from first to last."""
+"""Decision rules of the service, for `deepguard evaluate`: each maps the samples of one face to a label."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _TRACK = 1
 
 
 def plan_of(model: Model, rate_hz: float) -> Plan | None:
-    """None where no rule can judge: `rate_hz` is 0, or the model's evidence was not measured."""
+    """Returns the rules to evaluate; None if `rate_hz` is 0 or the evidence of the model was not measured."""
     if model.evidence is None or model.calibration is None or not rate_hz:
         return None
     return Plan({"live calls": live_rule(model.evidence), "files": file_rule}, rate_hz)
 
 
 def file_rule(_times_s: Floats, llr: Floats, weights: Floats) -> str:
-    """The decision on a file of these samples at the settings that ship."""
+    """Returns the label of a file with these samples, at default settings."""
     config = DecisionConfig()
     evidence = combine(llr.tolist(), weights.tolist(), config.correlation)
     return decide(evidence, config, config.min_samples)[0].value
 
 
 def live_rule(stats: EvidenceStats) -> Rule:
-    """The decision on a live call at the settings that ship: FAKE if the alarm rings on the way, else how it ends."""
+    """Returns the rule of live calls, at default settings: FAKE once an alarm was raised, otherwise the last label."""
     model, config = evidence_model(stats), DecisionConfig()
     fastest_hz = rate_hz_of(Pace.FAST, WindowConfig().sample_rate_hz)
 
@@ -52,7 +52,7 @@ def live_rule(stats: EvidenceStats) -> Rule:
 
 
 def _observation(time_s: float, llr: float, weight: float) -> Observation:
-    """As much of one as decisions look at."""
+    """Returns an observation that holds what decisions use; everything else is empty."""
     quality = Quality(face_px=0.0, sharpness=0.0, luminance=0.0, weight=weight)
     face = FaceObservation(track=_TRACK, box=(0.0, 0.0, 1.0, 1.0), confidence=1.0, quality=quality, llr=llr)
     return Observation(

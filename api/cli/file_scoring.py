@@ -1,4 +1,4 @@
-"""Judges files from the command line: the service's own path, with its own workers and no network."""
+"""Scores files on the command line: the code path of the service, with its own workers and without a network."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Progress = Callable[[str, int, int], None]
 
 
 class Scored(NamedTuple):
-    """One file: a verdict, or the problem that stood in its way."""
+    """One scored file: its verdict, or the reason why there is none."""
 
     file: str
     verdict: FileVerdict | None
     problem: Problem | None
 
     def as_line(self) -> dict[str, Any]:
-        """What `--json` prints; `label` is REAL, FAKE, UNCERTAIN or NO_FACE."""
+        """Returns the JSON object of `--json`; its `label` is REAL, FAKE, UNCERTAIN or NO_FACE."""
         if self.problem is not None:
             return {"file": self.file, "error": {"code": self.problem.code, "message": self.problem.message}}
         assert self.verdict is not None
@@ -46,7 +46,7 @@ class Scored(NamedTuple):
 
 
 async def score_files(files: Iterable[Path], settings: Settings, progress: Progress) -> AsyncIterator[Scored]:
-    """One result per file, in order. Raises WorkerLost if no worker can be started."""
+    """Yields one result per file, in order. Raises WorkerLost if no worker starts."""
     running: deque[asyncio.Task[Scored]] = deque()
     async with running_service(settings, Bus()) as service:
         try:
@@ -78,7 +78,7 @@ async def _score(service: StreamService, file: Path, options: JudgeOptions, prog
 
 
 def _absolute(file: Path) -> Path:
-    return file.absolute()      # the workers may stand elsewhere
+    return file.absolute()      # workers may have another working directory
 
 
 def _unreadable(file: Path) -> Problem | None:

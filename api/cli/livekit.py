@@ -1,31 +1,34 @@
-"""`deepguard livekit`: a hidden participant of a LiveKit room, whose eyes are a running service."""
+"""`deepguard livekit`: scores the participants of a LiveKit room, as a hidden participant."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import signal
-import sys
 from typing import Annotated
 
 import typer
 
 from api.cli.optional_dependencies import with_extra
+from api.cli.terminal import end, key_from_stdin, run_and_leave, say
 from api.errors import LiveKitRefused, SettingsRefused
 from api.settings.base import Settings, load_settings
 
 
 def livekit(
-    url: Annotated[str, typer.Option(help="of the LiveKit server: wss://…")],
-    room: Annotated[str, typer.Option(help="name of the room")],
-    to: Annotated[str, typer.Option(help="the service that judges")] = "http://127.0.0.1:5000",
-    key_stdin: Annotated[bool, typer.Option("--key-stdin", help="read that service's key from standard input")] = False,
+    *,
+    url: Annotated[str, typer.Option(help="URL of the LiveKit server: wss://HOST.")],
+    room: Annotated[str, typer.Option(help="Name of the room.")],
+    to: Annotated[str, typer.Option(help="URL of the DeepGuard service that scores the calls.")] = "http://127.0.0.1:5000",
+    key_stdin: Annotated[
+        bool, typer.Option("--key-stdin", help="Read the API key of the service from the first line of standard input.")
+    ] = False,
 ) -> None:
-    """Have everybody in a LiveKit room judged, until the room is over or Ctrl-C. Needs the extra `livekit`.
+    """Scores every participant of a LiveKit room. Runs until the room closes or Ctrl-C. Needs the extra `livekit`.
 
-    Joins hidden and only looks. LIVEKIT_API_KEY and LIVEKIT_API_SECRET are those of the LiveKit server.
+    Joins the room as a hidden participant that publishes nothing. LIVEKIT_API_KEY and LIVEKIT_API_SECRET are the
+    credentials of the LiveKit server.
     """
-    from api.cli.terminal import end, run_and_leave
     from consumers.errors import ConsumerError
 
     try:
@@ -34,26 +37,26 @@ def livekit(
         end(str(error))
 
     def work() -> None:
-        token = sys.stdin.readline().strip() if key_stdin else None
+        token = key_from_stdin() if key_stdin else None
         _tell(asyncio.run(_moderate(settings, url, room, to, token)))
 
     run_and_leave(work, ConsumerError, LiveKitRefused)
 
 
 def _settings() -> Settings:
-    """With both credentials. Raises SettingsRefused."""
+    """Returns settings that hold both credentials. Raises SettingsRefused."""
     settings = load_settings()
     if not settings.livekit_api_key or not settings.livekit_api_secret.get_secret_value():
-        raise SettingsRefused("LIVEKIT_API_KEY and LIVEKIT_API_SECRET have to be set")
+        raise SettingsRefused("set LIVEKIT_API_KEY and LIVEKIT_API_SECRET to the credentials of the LiveKit server")
     return settings
 
 
 async def _moderate(settings: Settings, url: str, room: str, service: str, token: str | None) -> str:
-    """Why it is over. Raises SettingsRefused, RoomRefused, LiveKitRefused."""
+    """Returns why the room is over. Raises SettingsRefused, RoomRefused, LiveKitRefused."""
     secret = settings.livekit_api_secret.get_secret_value()
     calls, rooms = with_extra("api.clients.livekit_bridge", "livekit"), with_extra("consumers.livekit", "livekit")
     rate_hz = calls.pictures_per_s(settings.sample_rate_hz)
-    logging.getLogger("livekit").setLevel(logging.CRITICAL)     # its engine's log has tokens; what it means, we tell
+    logging.getLogger("livekit").setLevel(logging.CRITICAL)     # the SDK logs access tokens
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -63,5 +66,4 @@ async def _moderate(settings: Settings, url: str, room: str, service: str, token
 
 
 def _tell(line: str) -> None:
-    typer.echo(line, err=True)
-    sys.stderr.flush()
+    say(line, is_aside=True)

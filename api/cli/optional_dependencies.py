@@ -1,4 +1,4 @@
-"""Modules that need more than serving does."""
+"""Imports of modules whose dependencies are optional extras."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from api.cli.terminal import end
 from api.settings.base import keras_backend
 
 
 class Backend(StrEnum):
-    """What Keras can compute on; each is the name of a package."""
+    """Backends of Keras; each value is the name of a package."""
 
     TENSORFLOW = "tensorflow"
     JAX = "jax"
@@ -19,9 +20,7 @@ class Backend(StrEnum):
 
 
 def with_extra(module: str, extra: str = "train") -> Any:
-    """The module; ends the command with status 2 where the extra is not installed."""
-    from api.cli.terminal import end
-
+    """Returns the module; ends the command with status 2 if the extra is not installed."""
     try:
         return import_module(module)
     except ImportError as error:
@@ -29,13 +28,11 @@ def with_extra(module: str, extra: str = "train") -> Any:
 
 
 def keras_on(wanted: Backend | None) -> None:
-    """Have Keras compute on a backend (None: as KERAS_BACKEND says, else TensorFlow); before it is first imported.
+    """Selects the backend of Keras, before Keras is imported; None stands for KERAS_BACKEND, or for TensorFlow.
 
-    Ends the command with status 2 where Keras or the backend is not installed. Raises ValueError for a KERAS_BACKEND
-    that is none of these.
+    Ends the command with status 2 if Keras or the backend is not installed. Raises ValueError for an unknown
+    KERAS_BACKEND.
     """
-    from api.cli.terminal import end
-
     backend = Backend(keras_backend(wanted))
     if find_spec("keras") is None:
         end("this needs the extra `train`: pip install 'deepguard[train]'")

@@ -1,16 +1,20 @@
-"""`deepguard watch`: events of a running service as lines of text or JSON."""
+"""`deepguard watch`: prints the events of a running service as text or JSON lines."""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from api.clients.websocket import Cut, Happened, Known, watch
+import typer
+
+from api.cli.terminal import key_from_stdin, run, say
 from stream import event_encoding
 from stream.events import (
     REASON_TEXT,
     IncidentClosed,
     IncidentOpened,
+    Label,
     StreamEnded,
     StreamGap,
     StreamStalled,
@@ -19,33 +23,53 @@ from stream.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from api.clients.websocket import WatchOptions
     from stream.events import Event
 
 
-async def print_events(url: str, options: WatchOptions, as_json: bool, say: Callable[[str, bool], None]) -> None:
-    """Until it is cancelled. `say(line, is_aside)` gets each line; what is no event is an aside.
+def watch(
+    url: Annotated[str, typer.Argument(help="URL of the service.")] = "http://127.0.0.1:5000",
+    *,
+    stream: Annotated[str, typer.Option(help="Id of one stream; * stands for all streams.")] = "*",
+    call: Annotated[str | None, typer.Option(help="Show the streams of this call only.")] = None,
+    label: Annotated[
+        list[Label] | None,
+        typer.Option(help="Show verdicts with this label, and the changes that end it; may be given several times."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
+    key_stdin: Annotated[
+        bool, typer.Option("--key-stdin", help="Read the API key from the first line of standard input.")
+    ] = False,
+) -> None:
+    """Prints the verdicts of a running service as they appear. Runs until Ctrl-C and reconnects by itself."""
+    from api.clients.websocket import WatchOptions
+    from api.errors import WatchRefused
 
-    Raises WatchRefused.
-    """
+    options = WatchOptions(key_from_stdin() if key_stdin else "", stream, call, frozenset(label) if label else None)
+    run(lambda: asyncio.run(_print_events(url, options, as_json)), WatchRefused)
+
+
+async def _print_events(url: str, options: WatchOptions, as_json: bool) -> None:
+    """Prints events on stdout and the state of the connection on stderr, until cancelled. Raises WatchRefused."""
+    from api.clients import websocket
+    from api.clients.websocket import Cut, Happened, Known
+
     show = _as_json if as_json else line_of
-    async with aclosing(watch(url, options)) as news:
+    async with aclosing(websocket.watch(url, options)) as news:
         async for item in news:
             match item:
                 case Happened(event, _):
-                    say(show(event), False)
+                    say(show(event))
                 case Known(events, _):
-                    say(f"{_running(events)} running", True)
+                    say(f"{_running(events)} running", is_aside=True)
                     for event in events:
-                        say(show(event), False)
+                        say(show(event))
                 case Cut(message, again_s):
-                    say(f"cut off ({message}); trying again in {again_s:.1f} s", True)
+                    say(f"cut off ({message}); trying again in {again_s:.1f} s", is_aside=True)
 
 
 def line_of(event: Event) -> str:
-    """One event for people: media time, stream, what happened."""
+    """Returns one line of text: media time, stream, what happened."""
     match event:
         case Verdict():
             at_s, what = event.end_s, _said(event)

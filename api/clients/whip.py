@@ -1,18 +1,14 @@
-"""Publishes a file by WHIP without decoding it: the file's own H.264 or VP8 packets, paced by their media time.
+"""WHIP publisher: sends the H.264 or VP8 packets of a file at their media pace, without decoding them.
 
-    python -m api.publish URL FILE [--seconds N] [--sample]       (the key, if one is needed, comes on standard input)
-
-Loops seamlessly: media time goes on when the file starts anew. The file must start with a key frame and have no
-B-frames, because WebRTC has no decode times. Key frames that the server asks for come when the file has its next one.
+Loops seamlessly: media time continues when the file restarts. The file must start with a key frame and must not have
+B-frames, because WebRTC carries no decode times. A key frame that the server requests is the next one in the file.
+The command for it is `deepguard publish`.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import signal
-import sys
 import time
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -266,33 +262,3 @@ async def _play(ended: asyncio.Future[str], options: PublishOptions) -> str:
 
 def _is_this_machine(url: str) -> bool:
     return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
-
-
-async def _run(args: argparse.Namespace) -> int:
-    token = (await asyncio.to_thread(sys.stdin.readline)).strip() if args.token_stdin else None
-    options = PublishOptions(args.seconds, token, args.sample)
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, options.stop.set)
-    try:
-        stats = await publish(args.url, args.file, options)
-    except PublishFailed as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    sys.stderr.write(f"{stats.frames} frames published, ended by {stats.ended_by}\n")
-    return 0 if stats.ended_by != "server" else 3
-
-
-def main() -> int:
-    """Command line. 0: finished or stopped; 1: could not publish; 3: the server hung up."""
-    parser = argparse.ArgumentParser(description="publish a video file to a WHIP endpoint, without decoding it")
-    parser.add_argument("url")
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--seconds", type=float, help="how long; without it, for ever")
-    parser.add_argument("--sample", action="store_true", help="mark the call as a demonstration")
-    parser.add_argument("--token-stdin", action="store_true", help="read the key from the first line of standard input")
-    return asyncio.run(_run(parser.parse_args()))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

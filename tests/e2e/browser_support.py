@@ -192,10 +192,10 @@ def published(service: Service, stream_id: str, sample: bool = True) -> Iterator
 
 
 def _sender(service: Service, stream_id: str, sample: bool) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "api.clients.whip", f"{service.url}/whip/{stream_id}", str(SAMPLE_CALL)]
+    command = [sys.executable, "-m", "api.cli", "publish", str(SAMPLE_CALL), f"{service.url}/whip/{stream_id}"]
     with service.log.open("ab") as log:
         sender = subprocess.Popen(
-            [*command, "--token-stdin", *(["--sample"] if sample else [])], cwd=ROOT, env=_clean_environment({}),
+            [*command, "--key-stdin", *(["--sample"] if sample else [])], cwd=ROOT, env=_clean_environment({}),
             stdin=subprocess.PIPE, stdout=log, stderr=log,
         )
     assert sender.stdin is not None

@@ -33,7 +33,7 @@ def test_topics_are_made_once_as_they_are_needed(kafka: Cluster) -> None:
     settings = {f"DEEPGUARD_KAFKA_{kind.upper()}_TOPIC": name for kind, name in names.items()}
     assert "without the topics" in deepguard(kafka, "doctor", **settings).stdout
     first = deepguard(kafka, "topics", "--partitions", "4", **settings)
-    assert first.stdout.splitlines() == [f"{name}: made" for name in names.values()], first.stderr
+    assert first.stdout.splitlines() == [f"{name}: created" for name in names.values()], first.stderr
     again = deepguard(kafka, "topics", "--partitions", "9", **settings)
     assert again.stdout.splitlines() == [f"{name}: exists" for name in names.values()]
     healthy = deepguard(kafka, "doctor", **settings)

@@ -154,7 +154,7 @@ def test_a_call_at_an_edge_is_judged_elsewhere_and_seen_at_the_edge_itself(cours
         consumer.start()
         websocket.send(json.dumps({"type": "subscribe", "stream": "*"}))
         publisher = subprocess.Popen(
-            [sys.executable, "-m", "api.clients.whip", f"{rig.url}/whip/edge-1", str(CLIP), "--seconds", "14"]
+            [sys.executable, "-m", "api.cli", "publish", str(CLIP), f"{rig.url}/whip/edge-1", "--seconds", "14"]
         )
         try:
             told: list[dict[str, Any]] = []

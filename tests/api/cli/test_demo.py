@@ -1,23 +1,18 @@
-"""The demo's options; what it does is tested with real processes in tests/e2e/test_demo.py."""
+"""The options of the demo; tests/e2e/test_demo.py tests it with real processes."""
 
 from __future__ import annotations
 
 import pytest
+from typer.testing import CliRunner
 
-from api.cli.demo import DemoOptions, _parse, _url_of
+from api.cli.demo import _url_of
+from api.cli.main import app
 from api.settings.base import load_settings
 
 
-def test_options() -> None:
-    assert _parse([]) == DemoOptions(None, None, True, None)
-    given = _parse(["--url", "http://h:1", "--no-browser", "--seconds", "2"])
-    assert given == DemoOptions("http://h:1", None, False, 2)
-    assert _parse(["--port", "8080"]).port == 8080
-
-
-def test_an_unknown_option_is_refused() -> None:
-    with pytest.raises(SystemExit):
-        _parse(["--colour"])
+@pytest.mark.parametrize("arguments", [["--colour"], ["--port", "many"], ["--seconds", "soon"], ["--url"]])
+def test_an_unknown_option_or_value_is_refused(arguments: list[str]) -> None:
+    assert CliRunner().invoke(app, ["demo", *arguments]).exit_code == 2
 
 
 @pytest.mark.parametrize(("host", "url"), [

@@ -5,8 +5,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from api.cli.main import app
@@ -18,12 +20,32 @@ ROOT = Path(__file__).resolve().parents[3]
 PORTRAIT = ROOT / "tests" / "media" / "obama.jpg"
 FIELDS = ["file", "file_type", "label", "prob_fake", "llr", "frames_analyzed", "faces_detected", "reason"]
 
-COMMANDS = [["serve"], ["watch"], ["score"], ["demo"], ["train"], ["export"], ["bench"], ["bench", "detector"]]
+NAMES = [
+    "serve", "consume", "watch", "score", "produce", "publish", "demo", "doctor", "topics", "replay", "simulate",
+    "livekit", "train", "settle", "export", "import-weights", "calibrate", "evaluate", "bench",
+]
+COMMANDS = [*([name] for name in NAMES), ["bench", "detector"], ["bench", "live"], ["bench", "kafka"]]
 
 
 def run(*arguments: str | Path, timeout_s: float = 50) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "api.cli", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s)
+
+
+def test_all_commands_are_listed() -> None:
+    shown = CliRunner().invoke(app, ["--help"], terminal_width=78).output.split("Commands:")[1]
+    rows = [line.split(maxsplit=1) for line in shown.splitlines() if line.strip()]
+    assert [name for name, _ in rows] == NAMES
+    assert not [meaning for _, meaning in rows if not meaning.endswith(".") or meaning.endswith("...")]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_option_is_explained(command: list[str]) -> None:
+    found: Any = typer.main.get_command(app)
+    for name in command:
+        found = found.commands[name]
+    told = {parameter.name: parameter.help for parameter in found.params}
+    assert not {name for name, meaning in told.items() if not re.fullmatch(r"[A-Z].*\.", meaning or "")}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

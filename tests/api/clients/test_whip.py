@@ -149,7 +149,7 @@ def test_files_that_cannot_be_published_are_refused(tmp_path: Path) -> None:
 @pytest.mark.timeout(90)
 async def test_the_command_publishes_from_its_own_process_until_it_is_interrupted() -> None:
     async with whip_rig() as rig:
-        command = (sys.executable, "-m", "api.clients.whip", f"{rig.url}/whip/clip", str(SAMPLE), "--sample")
+        command = (sys.executable, "-m", "api.cli", "publish", str(SAMPLE), f"{rig.url}/whip/clip", "--sample")
         process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
         session = await rig.service.first(30)
         process.send_signal(signal.SIGINT)

@@ -157,7 +157,7 @@ def _commands(service: str, livekit: str, vp8: Path, high: Path) -> dict[str, li
             str(FILE_S), KEY,
         ],
         "libwebrtc": [*python, "tests.e2e.peers.libwebrtc_publisher", f"{whip}/libwebrtc", str(vp8)],
-        "same-clip": [*python, "api.clients.whip", f"{whip}/same-clip", str(vp8), "--token-stdin"],
+        "same-clip": [*python, "api.cli", "publish", str(vp8), f"{whip}/same-clip", "--key-stdin"],
         "livekit": [
             *python, "api.cli", "livekit", "--url", livekit, "--room", "room", "--to", service, "--key-stdin",
         ],
