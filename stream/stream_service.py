@@ -14,7 +14,7 @@ from stream.call_history import CallRecords
 from stream.errors import ServiceDraining, ServiceFull, StreamExists, StreamUnknown
 from stream.event_sink import DirectOutlet
 from stream.events import Event, Verdict
-from stream.file_verdict import FileVerdict, JudgeOptions, judge_file
+from stream.file_verdict import FileRule, FileVerdict, JudgeOptions, judge_file
 from stream.frame_sampler import Pace, phase_of, rate_hz_of
 from stream.label_decision import Policy, policy_of
 from stream.load_controller import Ladder
@@ -221,11 +221,18 @@ class StreamService:
         frames: list[FileFrame] = []
         async for message in self._pool.run_file(request):
             if isinstance(message, JobDone):
-                return judge_file(frames, message, self._config.decision, self._pool.status.model)
+                return judge_file(frames, message, self._file_rule())
             frames.append(message)
             if progress is not None:
                 progress(message.done, message.planned)
         raise AssertionError("a file job ends with JobDone or an exception")
+
+    def _file_rule(self) -> FileRule:
+        status, config = self._pool.status, self._config
+        fastest_hz = rate_hz_of(Pace.FAST, config.windows.sample_rate_hz)
+        return FileRule(
+            decision=config.decision, model=status.model, evidence=status.evidence, fastest_hz=fastest_hz
+        )
 
     def publish(self, event: Event) -> None:
         if self._elsewhere is None or self._elsewhere.is_told_here(event):

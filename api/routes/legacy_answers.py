@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from stream.events import REASON_TEXT, FaceVerdict, Label
-from stream.file_verdict import FileVerdict, FramePrediction
+from stream.file_verdict import FileSegment, FileVerdict, FramePrediction
 
 APP_NAME = "DeepGuard: Deepfake Face Detection System"
 LAYER_NAME = "block14_sepconv2_act"
@@ -71,6 +71,7 @@ def _video(verdict: FileVerdict, took_s: float) -> Answer:
         "frequency_score": _rounded(verdict.frequency_score, 4),
         "bad_frames": verdict.bad_frames,
         "duration_s": round(verdict.duration_s, 3),
+        "segments": [_segment(segment) for segment in verdict.segments],
         **_why(verdict),
         **_evidence(verdict),
     }
@@ -110,6 +111,16 @@ def _frame(frame: FramePrediction) -> Answer:
         "frame_number": frame.frame_number + 1,
         "pts_s": round(frame.pts_s, 3),
         "prob_fake": percent(frame.prob_fake),
+    }
+
+
+def _segment(segment: FileSegment) -> Answer:
+    return {
+        "start_s": round(segment.start_s, 3),
+        "end_s": round(segment.end_s, 3),
+        "label": segment.label.value,
+        "reason": segment.reason.value,
+        "prob_fake": percent(segment.prob_fake),
     }
 
 

@@ -111,6 +111,16 @@ class FramePredictionAnswer(_Shape):
     prob_fake: Percent
 
 
+class SegmentAnswer(_Shape):
+    """A stretch of a video, in media seconds; `prob_fake` in percent, of its most suspicious face."""
+
+    start_s: float
+    end_s: float
+    label: Literal["REAL", "FAKE", "UNCERTAIN", "NO_FACE"]
+    reason: str
+    prob_fake: Percent
+
+
 class VideoAnswer(_FileAnswer):
     """A video; `consistency_score` in percent, `processing_time` in seconds."""
 
@@ -120,6 +130,7 @@ class VideoAnswer(_FileAnswer):
     bad_frames: int
     duration_s: float
     file_type: Literal["video"]
+    segments: list[SegmentAnswer]
     frame_predictions: list[FramePredictionAnswer]
 
 

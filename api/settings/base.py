@@ -66,7 +66,7 @@ class Settings(IncidentSettings, PullSettings, RtcSettings):
         (), "CORS_ORIGINS", "origins whose pages may call the API", "http(s)://host[:port], comma separated"
     )
     video_frame_count: int = _setting(
-        32, "VIDEO_FRAME_COUNT", "frames examined per uploaded video, at most", "1 to 600", ge=1, le=600
+        300, "VIDEO_FRAME_COUNT", "frames examined per uploaded video, at most (2 per second)", "1 to 600", ge=1, le=600
     )
     model_path: Path | None = _setting(
         None, "MODEL_PATH", "folder with the model's manifest.json; empty: the model that is shipped", "a folder"

@@ -51,10 +51,21 @@ _FALLBACK_FPS = 25.0
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """At most `max_samples` frames, spread over the whole file, never denser than `rate_hz`."""
+    """At most `max_samples` frames at `rate_hz` a second, spread over the whole file.
+
+    A short video is sampled more densely, at up to `short_rate_hz` until `short_samples` are reached.
+    """
 
     max_samples: int
     rate_hz: float
+    short_samples: int = 32
+    short_rate_hz: float = 5.0
+
+    def rate_of(self, duration_s: float) -> float:
+        """Samples per second of a video that is so long."""
+        if duration_s <= 0:
+            return self.short_rate_hz
+        return max(self.rate_hz, min(self.short_rate_hz, self.short_samples / duration_s))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,7 +131,7 @@ class VideoFile:
         """
         with self._open() as container:
             index = yield from self._index(container, video_stream(container, self._limits))
-        plan = plan_samples(index, sampling.max_samples, sampling.rate_hz)
+        plan = plan_samples(index, sampling.max_samples, sampling.rate_of(index.duration_s))
         self.planned = len(plan.targets)
         with self._open() as container:
             yield from _Extraction(self, index, plan).run(container, video_stream(container, self._limits))

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from stream.config import StreamConfig
 from stream.events import Label, Reason, Verdict
-from stream.file_verdict import judge_file
+from stream.file_verdict import FileRule, judge_file
 from stream.rolling_verdicts import Monitor
 from stream.worker_messages import FileFrame, JobDone
 from tests.stream.observations import MODEL, TINY, face, moment, observation
 
 if TYPE_CHECKING:
-    from stream.types import FaceObservation
+    from stream.types import FaceObservation, ModelRef
 
 UNCALIBRATED = msgspec.structs.replace(MODEL, calibrated=False)
 
@@ -72,6 +72,10 @@ def test_an_uncalibrated_model_never_earns_a_label() -> None:
     assert verdicts
 
 
+def rule_of(model: ModelRef) -> FileRule:
+    return FileRule(decision=StreamConfig().decision, model=model, evidence=None, fastest_hz=5.0)
+
+
 def test_a_file_is_not_labelled_by_an_uncalibrated_model_either() -> None:
     frame = FileFrame(
         job="j", frame_number=0, pts_s=0.0, width_px=64, height_px=64, faces=(face(llr=4.0),), unscored="", done=1,
@@ -81,7 +85,7 @@ def test_a_file_is_not_labelled_by_an_uncalibrated_model_either() -> None:
         job="j", file_type="image", container="jpeg", codec="mjpeg", total_frames=1, duration_s=0.0, bad_frames=0
     )
     for model, reason in ((MODEL, Reason.BETWEEN_BOUNDS), (UNCALIBRATED, Reason.UNCALIBRATED)):
-        verdict = judge_file([frame], done, StreamConfig().decision, model)
+        verdict = judge_file([frame], done, rule_of(model))
         assert (verdict.label, verdict.reason) == (Label.UNCERTAIN, reason)
         assert verdict.faces[0].reason is reason
 

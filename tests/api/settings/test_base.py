@@ -24,7 +24,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults_are_those_of_the_table() -> None:
     settings = load_settings()
-    assert (settings.port, settings.host, settings.video_frame_count) == (5000, "127.0.0.1", 32)
+    assert (settings.port, settings.host, settings.video_frame_count) == (5000, "127.0.0.1", 300)
     assert settings.max_file_size_bytes == 50 * 2**20
     assert settings.api_keys == settings.origins == settings.cors_origins == ()
     assert settings.is_loopback

@@ -1,0 +1,67 @@
+"""Stretches of a video file: where the alarm test of live calls would have rung, from onset to end. Pure.
+
+An average over a whole file hides a short swap; the cumulative sum of live calls, over the whole duration, does not. The
+onset of an alarm is the first sample after its sum was last zero, the maximum-likelihood estimate of the change point
+(Page 1954). Its end is the last sample at which the sum was largest.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from stream.cusum import Budget, Sample, Sums, advance, threshold
+from stream.label_decision import FORGET_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from stream.config import DecisionConfig
+    from stream.cusum import EvidenceModel
+    from stream.worker_messages import FileFrame
+
+
+class AlarmStretch(NamedTuple):
+    """Media time of one face, in seconds, over which the alarm test rings. `end_s` is that of its last sample."""
+
+    track: int
+    start_s: float
+    end_s: float
+
+
+def alarm_stretches(
+    frames: Sequence[FileFrame], config: DecisionConfig, model: EvidenceModel, fastest_hz: float
+) -> tuple[AlarmStretch, ...]:
+    """All alarms of all faces, by start. `fastest_hz` is the rate for which live calls set their alarm limit."""
+    samples: dict[int, list[Sample]] = defaultdict(list)
+    for frame in frames:
+        for face in frame.faces:
+            if face.llr is not None:
+                samples[face.track].append(Sample(frame.pts_s, face.llr, face.quality.weight))
+    limit = threshold(Budget(config.false_alarms_per_hour, fastest_hz, max(1, len(samples))), model)
+    found = (
+        AlarmStretch(track, start_s, end_s)
+        for track, own in samples.items()
+        for start_s, end_s in _alarms(own, model, limit)
+    )
+    return tuple(sorted(found, key=lambda stretch: (stretch.start_s, stretch.track)))
+
+
+def _alarms(samples: Sequence[Sample], model: EvidenceModel, limit: float) -> Iterator[tuple[float, float]]:
+    """(onset, end) in seconds of every alarm of one face."""
+    sums, onset_s, peak, peak_s = Sums(), 0.0, 0.0, 0.0
+    for sample in samples:
+        if sums.alarm and sample.pts_s - sums.pts_s > FORGET_S:
+            yield onset_s, peak_s
+        if sample.pts_s - sums.pts_s > FORGET_S:
+            sums = Sums()
+        after = advance(sums, sample, model, limit)
+        if sums.rise == 0.0:
+            onset_s, peak = sample.pts_s, 0.0
+        if sums.alarm and not after.alarm:
+            yield onset_s, peak_s
+        if after.rise >= peak:
+            peak, peak_s = after.rise, sample.pts_s
+        sums = after
+    if sums.alarm:
+        yield onset_s, peak_s
