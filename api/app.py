@@ -19,11 +19,11 @@ from starlette.staticfiles import StaticFiles
 from api.gateway import running_gateway
 from api.http.auth import KeyRing
 from api.http.error_responses import install_error_handlers
-from api.http.loop_lag import LoopWatch
-from api.http.middleware import BodyLimit, HostAndOrigin, RequestLog
-from api.http.rate_limit import Limiter
+from api.http.loop_lag import LoopLagMonitor
+from api.http.middleware import BodyLimit, HostAndOriginCheck, RequestLog
+from api.http.rate_limit import RateLimiter
 from api.incidents.config import incident_config
-from api.incidents.lifecycle import kept_alarms, running_incidents
+from api.incidents.lifecycle import recorded_alarms, running_incidents
 from api.ingest.aiortc_patches import Network
 from api.ingest.pull.dialer import Dialer
 from api.ingest.pull.puller import PullConfig
@@ -52,8 +52,8 @@ from api.routes.context import AppContext
 from api.routes.legacy_answers import APP_NAME
 from api.settings.base import Settings
 from api.settings.factories import files_at_once, running_service
-from api.uploads.file_jobs import Judging
-from api.uploads.jobs import JobTable
+from api.uploads.file_jobs import FileJobs
+from api.uploads.job_table import JobTable
 from api.uploads.spool import FORM_OVERHEAD_BYTES, Spool
 from api.uploads.verdict_cache import VerdictCache
 from api.version import VERSION
@@ -136,13 +136,13 @@ async def running_context(settings: Settings, bus: Bus, service: StreamService) 
         pulls = Pulls(pulls_config(settings), service)
         stack.push_async_callback(pulls.close)
         incidents = await stack.enter_async_context(running_incidents(incident_config(settings), bus))
-        await stack.enter_async_context(kept_alarms(service, incidents.desk, bus))
-        judging = Judging(service, VerdictCache(), files_at_once(settings))
+        await stack.enter_async_context(recorded_alarms(service, incidents.publisher, bus))
+        file_jobs=FileJobs(service, VerdictCache(), files_at_once(settings))
         job_table = JobTable()
-        stack.push_async_callback(judging.drain, 0)
+        stack.push_async_callback(file_jobs.drain, 0)
         stack.push_async_callback(job_table.close)
         gateway = await stack.enter_async_context(running_gateway(settings, bus))
-        watch = LoopWatch()
+        watch = LoopLagMonitor()
         watch.start()
         stack.push_async_callback(watch.close)
         yield AppContext(
@@ -153,11 +153,11 @@ async def running_context(settings: Settings, bus: Bus, service: StreamService) 
             sources=sources,
             pulls=pulls,
             auth=KeyRing(key.get_secret_value() for key in settings.api_keys),
-            limiter=Limiter(settings.upload_rate_per_min, settings.offer_rate_per_min),
+            limiter=RateLimiter(settings.upload_rate_per_min, settings.offer_rate_per_min),
             spool=spool,
-            judging=judging,
+            file_jobs=file_jobs,
             jobs=job_table,
-            loop_watch=watch,
+            loop_lag=watch,
             incidents=incidents,
             gateway=gateway,
         )
@@ -222,6 +222,6 @@ def _middleware(settings: Settings) -> list[Middleware]:
     return [
         Middleware(RequestLog),
         *([cors] if settings.cors_origins else []),
-        Middleware(HostAndOrigin, allowed_origins=allowed, local_only=settings.is_local_only),
+        Middleware(HostAndOriginCheck, allowed_origins=allowed, local_only=settings.is_local_only),
         Middleware(BodyLimit, limit_of=limit_of),
     ]

@@ -14,7 +14,7 @@ import structlog
 import uvicorn
 
 from api.app import create_app, running_context
-from api.http.h11_protocol import GuardedProtocol
+from api.http.h11_protocol import DeadlineProtocol
 from api.http.listener import BACKLOG, url_of
 from api.routes.events_websocket import MAX_MESSAGE_BYTES
 
@@ -69,17 +69,17 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         log.info("draining", streams=self._context.service.status.streams)
-        await self._context.judging.drain(DRAIN_S)
+        await self._context.file_jobs.drain(DRAIN_S)
         await self._context.service.close()
         await super().shutdown(sockets)
 
 
-def make_server(context: AppContext, protocol: type[GuardedProtocol] = GuardedProtocol) -> Server:
+def make_server(context: AppContext, protocol: type[DeadlineProtocol] = DeadlineProtocol) -> Server:
     """A server for `serve(sockets=[...])` on a running context."""
     return Server(config_of(create_app(context.settings, context), context.settings, protocol), context)
 
 
-def config_of(app: ASGIApp, settings: Settings, protocol: type[GuardedProtocol] = GuardedProtocol) -> uvicorn.Config:
+def config_of(app: ASGIApp, settings: Settings, protocol: type[DeadlineProtocol] = DeadlineProtocol) -> uvicorn.Config:
     """How HTTP and WebSockets are spoken, whatever the app."""
     return uvicorn.Config(
         app,

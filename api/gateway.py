@@ -6,18 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from api.settings.base import Place, Settings
+from api.settings.base import Settings, VerdictSource
 from api.settings.factories import consume_config, kafka_config
 from consumers.gateway import Gateway
 from stream.event_bus import Bus
 
-LOST_S = 15.0
+BROKER_LOST_AFTER_S = 15.0
 
 
 @asynccontextmanager
 async def running_gateway(settings: Settings, bus: Bus) -> AsyncIterator[Gateway | None]:
     """None unless the settings ask for it. Raises SettingsRefused; a broker that is away is waited for."""
-    if settings.verdicts is not Place.KAFKA:
+    if settings.verdicts is not VerdictSource.KAFKA:
         yield None
         return
     from consumers.kafka.broker import KafkaBroker  # of no use on one machine

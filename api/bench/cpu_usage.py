@@ -12,7 +12,7 @@ import psutil
 _MIB = 2**20
 
 
-class Usage(NamedTuple):
+class CpuUsage(NamedTuple):
     """Between two moments, in cores (1.0 is one core busy all the time), by part. `others` is what else ran on the
     machine, `niced` what ran with lowered priority (which gives way, but still uses caches and memory), `stolen` what
     the hypervisor took."""
@@ -24,7 +24,7 @@ class Usage(NamedTuple):
     stolen: float
 
 
-class Memory(NamedTuple):
+class MemoryUsage(NamedTuple):
     """MiB of resident memory by part: at first, at last, and at most."""
 
     first_mb: dict[str, float]
@@ -33,12 +33,12 @@ class Memory(NamedTuple):
 
 
 @dataclass(slots=True)
-class Parts:
+class BenchProcesses:
     """Which processes belong to which part: the service, its workers, the publishers and the bench itself."""
 
     service_pid: int
     publisher_pids: tuple[int, ...]
-    memory: Memory = field(default_factory=lambda: Memory({}, {}, {}))
+    memory: MemoryUsage = field(default_factory=lambda: MemoryUsage({}, {}, {}))
 
     def look(self) -> None:
         """Takes the memory that is in use now into account."""
@@ -48,14 +48,14 @@ class Parts:
             self.memory.last_mb[part] = used_mb
             self.memory.peak_mb[part] = max(used_mb, self.memory.peak_mb.get(part, 0.0))
 
-    def cpu(self) -> Snapshot:
+    def cpu(self) -> CpuSnapshot:
         used_s = {
             part: sum(sum(process.cpu_times()[:2]) for process in processes)
             for part, processes in self._processes().items()
         }
         machine = psutil.cpu_times()
         busy_s = sum(getattr(machine, name) for name in ("user", "system", "irq", "softirq"))
-        return Snapshot(time.monotonic(), used_s, busy_s, machine.nice, machine.steal)
+        return CpuSnapshot(time.monotonic(), used_s, busy_s, machine.nice, machine.steal)
 
     def _processes(self) -> dict[str, list[psutil.Process]]:
         service = psutil.Process(self.service_pid)
@@ -67,7 +67,7 @@ class Parts:
         }
 
 
-class Snapshot(NamedTuple):
+class CpuSnapshot(NamedTuple):
     """CPU seconds so far, at a moment."""
 
     at_s: float
@@ -76,12 +76,12 @@ class Snapshot(NamedTuple):
     niced_s: float
     stolen_s: float
 
-    def until(self, later: Snapshot) -> Usage:
+    def until(self, later: CpuSnapshot) -> CpuUsage:
         seconds = later.at_s - self.at_s
         cores = {part: (later.used_s[part] - used_s) / seconds for part, used_s in self.used_s.items()}
         others = (later.busy_s - self.busy_s) / seconds - sum(cores.values())
         niced, stolen = (later.niced_s - self.niced_s) / seconds, (later.stolen_s - self.stolen_s) / seconds
-        return Usage(seconds, cores, max(0.0, others), niced, stolen)
+        return CpuUsage(seconds, cores, max(0.0, others), niced, stolen)
 
 
 def machine_facts() -> dict[str, str | int | float]:

@@ -34,7 +34,7 @@ _EVERY = round(FRAME_RATE_HZ / RATE_HZ)
 _WARM_UP = 2
 
 
-class NaiveConsumed(msgspec.Struct, frozen=True, kw_only=True):
+class BaselineConsumption(msgspec.Struct, frozen=True, kw_only=True):
     """`cores` is how many it kept busy."""
 
     records: int
@@ -61,7 +61,7 @@ class _Stream:
         return found
 
 
-async def consume(bootstrap: str, topic: str, seconds: float, score: Score) -> NaiveConsumed:
+async def consume(bootstrap: str, topic: str, seconds: float, score: Score) -> BaselineConsumption:
     """From the beginning of the topic, for this long after the first samples."""
     consumer = AIOKafkaConsumer(
         topic, bootstrap_servers=bootstrap, group_id=f"naive-{time.time_ns()}", auto_offset_reset="earliest"
@@ -86,7 +86,7 @@ async def consume(bootstrap: str, topic: str, seconds: float, score: Score) -> N
     finally:
         await consumer.stop()
     took_s = time.monotonic() - began_s
-    return NaiveConsumed(
+    return BaselineConsumption(
         records=records, samples=samples, seconds=took_s, cores=(time.process_time() - cpu_s) / took_s
     )
 

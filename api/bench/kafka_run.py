@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.table import Table
 
-from api.bench.cpu_usage import Parts, Snapshot, machine_facts
-from api.bench.kafka_baseline import NaiveConsumed
+from api.bench.cpu_usage import BenchProcesses, CpuSnapshot, machine_facts
+from api.bench.kafka_baseline import BaselineConsumption
 from api.bench.options import FRAME_RATE_HZ
 from api.bench.processes import consuming, run_json
 from api.errors import BenchFailed
@@ -54,7 +54,7 @@ class KafkaBenchOptions:
     naive_seconds: float = 15.0
 
 
-class Consumed(msgspec.Struct, frozen=True, kw_only=True):
+class Consumption(msgspec.Struct, frozen=True, kw_only=True):
     """What was judged in `seconds`, and by how many busy cores. `overhead` is the share of the consumer process, which
     does everything but decoding and inference."""
 
@@ -69,20 +69,20 @@ class Consumed(msgspec.Struct, frozen=True, kw_only=True):
         return self.streams / self.cores
 
 
-class KafkaOutcome(msgspec.Struct, frozen=True, kw_only=True):
+class KafkaResult(msgspec.Struct, frozen=True, kw_only=True):
     """`bytes_per_s` is that of one live stream, as it lies in the topic."""
 
     machine: dict[str, str | int | float]
     bytes_per_s: float
-    ours: Consumed
-    naive: Consumed | None
+    ours: Consumption
+    naive: Consumption | None
 
     @property
     def ratio(self) -> float | None:
         return self.ours.streams_per_core / self.naive.streams_per_core if self.naive is not None else None
 
 
-async def bench_kafka(settings: Settings, options: KafkaBenchOptions, tell: Tell) -> KafkaOutcome:
+async def bench_kafka(settings: Settings, options: KafkaBenchOptions, tell: Tell) -> KafkaResult:
     """Raises BenchFailed, SettingsRefused, BrokerUnreachable, BrokerRefused."""
     if options.naive_seconds and not all(importlib.util.find_spec(name) for name in ("mtcnn", "tensorflow")):
         raise BenchFailed("the plain consumer needs the extra `train`; without it use --naive-seconds 0")
@@ -101,13 +101,13 @@ async def bench_kafka(settings: Settings, options: KafkaBenchOptions, tell: Tell
             "api.bench.kafka_baseline", config.bootstrap, topics.media, str(options.naive_seconds),
             timeout_s=_NAIVE_START_S + options.naive_seconds,
         )
-        naive = _as_consumed(msgspec.json.decode(raw, type=NaiveConsumed))
+        naive = _as_consumed(msgspec.json.decode(raw, type=BaselineConsumption))
     media_s = float(TIMEBASE * (clip[-1].ticks + clip[-1].duration))
     bytes_per_s = sum(len(piece.payload) for piece in clip) / media_s
-    return KafkaOutcome(machine=machine, bytes_per_s=bytes_per_s, ours=ours, naive=naive)
+    return KafkaResult(machine=machine, bytes_per_s=bytes_per_s, ours=ours, naive=naive)
 
 
-def as_json(outcome: KafkaOutcome) -> dict[str, Any]:
+def as_json(outcome: KafkaResult) -> dict[str, Any]:
     plain: dict[str, Any] = msgspec.to_builtins(outcome)
     for name, found in (("ours", outcome.ours), ("naive", outcome.naive)):
         if found is not None:
@@ -115,7 +115,7 @@ def as_json(outcome: KafkaOutcome) -> dict[str, Any]:
     return plain | {"ratio": outcome.ratio}
 
 
-def as_table(outcome: KafkaOutcome) -> Table:
+def as_table(outcome: KafkaResult) -> Table:
     table = Table(box=None, pad_edge=False, title=f"{outcome.bytes_per_s / 1000:.0f} kB/s per stream, 30 frames/s")
     for heading in ("", "records/s", "live streams", "cores busy", "streams per core", "overhead"):
         table.add_column(heading)
@@ -158,14 +158,14 @@ def _record(topic: str, stream: int, number: int, piece: Piece | None) -> Messag
 
 async def _ours(
     broker: KafkaBroker, topics: Topics, records: int, options: KafkaBenchOptions, tell: Tell
-) -> Consumed:
+) -> Consumption:
     """From the first verdict to the last end. How much was done by then is told by the verdicts."""
     async with consuming(topics) as pid, asyncio.timeout(_LIMIT_S):
-        parts = Parts(pid, ())
+        parts = BenchProcesses(pid, ())
         reader = await broker.reader([topics.verdicts, topics.states])
         try:
             await reader.seek(dict.fromkeys(await reader.ends(), 0))
-            began: Snapshot | None = None
+            began: CpuSnapshot | None = None
             verdicts = before = 0
             ended: set[str] = set()
             while len(ended) < options.streams:
@@ -182,11 +182,11 @@ async def _ours(
     share = (verdicts - before) / verdicts
     rate = records * options.streams * share / usage.seconds
     cores = usage.cores["api"] + usage.cores["workers"]
-    return Consumed(
+    return Consumption(
         records_per_s=rate, streams=rate / FRAME_RATE_HZ, cores=cores, overhead=usage.cores["api"] / cores
     )
 
 
-def _as_consumed(naive: NaiveConsumed) -> Consumed:
+def _as_consumed(naive: BaselineConsumption) -> Consumption:
     rate = naive.records / naive.seconds
-    return Consumed(records_per_s=rate, streams=rate / FRAME_RATE_HZ, cores=naive.cores, overhead=None)
+    return Consumption(records_per_s=rate, streams=rate / FRAME_RATE_HZ, cores=naive.cores, overhead=None)

@@ -14,17 +14,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from api.bench.capacity_search import find_largest
 from api.bench.cpu_usage import machine_facts
-from api.bench.live_baseline import NaiveResult
-from api.bench.live_run import Load, Run, run_calls
+from api.bench.live_baseline import BaselineResult
+from api.bench.live_run import BenchLoad, LiveRun, run_calls
 from api.bench.processes import run_json, serving
-from api.bench.result_table import Outcome, as_json, as_table
+from api.bench.result_table import LiveResult, as_json, as_table
 from api.bench.sample_clips import ensure_clip
 from api.errors import BenchFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from api.bench.live_run import Progress as Telling
+    from api.bench.live_run import ProgressReporter
     from api.bench.options import LiveBenchOptions
 
 CACHE = Path("build") / "bench"
@@ -35,42 +35,42 @@ def bench_live(options: LiveBenchOptions, console: Console) -> dict[str, Any]:
     """Measures, shows a table, and gives the figures as JSON values. Raises BenchFailed."""
     if options.naive and not all(importlib.util.find_spec(name) for name in ("mtcnn", "tensorflow")):
         raise BenchFailed("the plain design needs the extra `train`; without it use --no-naive")
-    with _progress() as telling:
-        outcome = asyncio.run(_bench(options, telling))
+    with _progress() as progress:
+        outcome = asyncio.run(_bench(options, progress))
     console.print(as_table(outcome))
     return as_json(outcome)
 
 
-async def _bench(options: LiveBenchOptions, telling: Telling) -> Outcome:
+async def _bench(options: LiveBenchOptions, progress: ProgressReporter) -> LiveResult:
     def encoding(done: int, total: int) -> None:
-        telling.step("encoding the clip", done, total)
+        progress.step("encoding the clip", done, total)
 
     clip = await asyncio.to_thread(ensure_clip, CACHE, options.codec, options.size, encoding)
     machine = machine_facts()
-    trials: list[Run] = []
+    trials: list[LiveRun] = []
     async with serving(DEEPGUARD_ADAPTIVE="false", DEEPGUARD_SAMPLE_RATE="2") as service:
 
         async def holds(calls: int) -> bool:
-            load = Load(clip, calls, options.seconds, prefix=f"bench-{len(trials)}")
-            trials.append(await run_calls(service, load, telling))
+            load = BenchLoad(clip, calls, options.seconds, prefix=f"bench-{len(trials)}")
+            trials.append(await run_calls(service, load, progress))
             return trials[-1].sustained
 
         if options.find:
             await find_largest(holds, options.calls)
         else:
             await holds(options.calls)
-    naive = await _naive(clip, options.seconds, telling) if options.naive else None
+    naive = await _naive(clip, options.seconds, progress) if options.naive else None
     held = [trial for trial in trials if trial.sustained]
     run = max(held, key=lambda trial: trial.calls) if held else trials[-1]
-    return Outcome(options, run, trials, naive, machine)
+    return LiveResult(options, run, trials, naive, machine)
 
 
-async def _naive(clip: Path, seconds: float, telling: Telling) -> NaiveResult:
-    telling.step("measuring the plain design", 0, 1)
+async def _naive(clip: Path, seconds: float, progress: ProgressReporter) -> BaselineResult:
+    progress.step("measuring the plain design", 0, 1)
     limit_s = _NAIVE_START_S + _NAIVE_PLAYS * seconds
     out = await run_json("api.bench.live_baseline", str(clip), f"{seconds:g}", timeout_s=limit_s)
-    telling.step("measuring the plain design", 1, 1)
-    return msgspec.json.decode(out, type=NaiveResult)
+    progress.step("measuring the plain design", 1, 1)
+    return msgspec.json.decode(out, type=BaselineResult)
 
 
 class _Bar:

@@ -23,8 +23,8 @@ import av
 import msgspec
 import numpy as np
 
-from api.bench.figures import percentile
 from api.bench.options import AGE_BAR_MS, FRAME_RATE_HZ, RATE_HZ, SAMPLING_BAR
+from api.bench.run_statistics import percentile
 from detector.benchmark import build_naive
 from detector.config import DetectorConfig
 
@@ -40,7 +40,7 @@ _WARM_UP, _COST_SAMPLES = 2, 8
 _MOST_CALLS = 64
 
 
-class Observed(msgspec.Struct, frozen=True, kw_only=True):
+class BaselineTrial(msgspec.Struct, frozen=True, kw_only=True):
     """Calls played in real time: the share of the wanted samples that was done in time, and their ages when done."""
 
     calls: int
@@ -57,13 +57,13 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         return self.keeps_up and self.p95_age_ms <= AGE_BAR_MS
 
 
-class NaiveResult(msgspec.Struct, frozen=True, kw_only=True):
+class BaselineResult(msgspec.Struct, frozen=True, kw_only=True):
     """`by_cost`: calls that the costs leave time for, if work never had to wait for other work."""
 
     sample_ms: float
     decode_ms: float
     by_cost: float
-    observed: tuple[Observed, ...]
+    observed: tuple[BaselineTrial, ...]
 
     @property
     def calls(self) -> int:
@@ -76,15 +76,15 @@ class NaiveResult(msgspec.Struct, frozen=True, kw_only=True):
         return max((o.calls for o in self.observed if o.keeps_up), default=0)
 
 
-def measure_naive(clip: Path, seconds: float, score: Score) -> NaiveResult:
+def measure_baseline(clip: Path, seconds: float, score: Score) -> BaselineResult:
     sample_ms, decode_ms = _costs(clip, score)
     by_cost = 1000 / (RATE_HZ * sample_ms + FRAME_RATE_HZ * decode_ms)
-    observed: list[Observed] = []
+    observed: list[BaselineTrial] = []
     for calls in range(1, _MOST_CALLS):
         observed.append(_play(clip, calls, seconds, score))
         if not observed[-1].keeps_up:
             break
-    return NaiveResult(sample_ms=sample_ms, decode_ms=decode_ms, by_cost=by_cost, observed=tuple(observed))
+    return BaselineResult(sample_ms=sample_ms, decode_ms=decode_ms, by_cost=by_cost, observed=tuple(observed))
 
 
 def _costs(clip: Path, score: Score) -> tuple[float, float]:
@@ -104,7 +104,7 @@ def _costs(clip: Path, score: Score) -> tuple[float, float]:
     return median(samples_ms[_WARM_UP:]), decode_s / frames * 1000
 
 
-def _play(clip: Path, calls: int, seconds: float, score: Score) -> Observed:
+def _play(clip: Path, calls: int, seconds: float, score: Score) -> BaselineTrial:
     """Frames in the order in which they are due, never ahead of time; the calls are spread evenly over a frame."""
     sources = [_frames(clip) for _ in range(calls)]
     began_s = time.monotonic()
@@ -121,7 +121,7 @@ def _play(clip: Path, calls: int, seconds: float, score: Score) -> Observed:
             ages_ms.append((time.monotonic() - due_s) * 1000)
         heapq.heappush(due, (due_s + 1 / FRAME_RATE_HZ, call, number + 1))
     share = len(ages_ms) / (calls * seconds * RATE_HZ)
-    return Observed(calls=calls, sampling=min(1.0, share), p95_age_ms=percentile(ages_ms, 0.95))
+    return BaselineTrial(calls=calls, sampling=min(1.0, share), p95_age_ms=percentile(ages_ms, 0.95))
 
 
 def _frames(clip: Path) -> Iterator[av.VideoFrame]:
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("clip", type=Path)
     parser.add_argument("seconds", type=float)
     args = parser.parse_args()
-    result: Any = measure_naive(args.clip, args.seconds, build_naive(DetectorConfig()))
+    result: Any = measure_baseline(args.clip, args.seconds, build_naive(DetectorConfig()))
     sys.stdout.buffer.write(msgspec.json.encode(result))
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from api.bench.cpu_usage import Memory, Parts, Usage
-from api.bench.figures import Figures, Interval, figures_of
+from api.bench.cpu_usage import BenchProcesses, CpuUsage, MemoryUsage
 from api.bench.processes import Publishers, Service
-from api.bench.verdict_watch import VerdictWatch, watching
+from api.bench.run_statistics import Interval, RunStatistics, run_statistics
+from api.bench.verdict_recorder import VerdictRecorder, watching
 from api.errors import BenchFailed
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ _RAMP_S = 20.0          # and half a second per call
 _STEP_S = 0.5
 
 
-class Progress(Protocol):
+class ProgressReporter(Protocol):
     """Where a run tells how far it is."""
 
     def step(self, what: str, done: float, total: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class BenchLoad:
     """What one run publishes. `prefix` keeps its streams apart from those of the runs before it."""
 
     clip: Path
@@ -53,14 +53,14 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class LiveRun:
     """The outcome. The figures are those of the calls that were let in; `cut_off` says what became of the ones that
     could not be published or did not stay, `refusals_ms` how long each answer took that there was no room."""
 
     calls: int
-    figures: Figures
-    usage: Usage
-    rss: Memory
+    figures: RunStatistics
+    usage: CpuUsage
+    rss: MemoryUsage
     publishers_late_ms: float
     payload_bytes_per_s: float
     refusals_ms: tuple[float, ...]
@@ -76,7 +76,7 @@ class Run:
         return self.let_in == self.calls and not self.cut_off and self.figures.sustained
 
 
-async def run_calls(service: Service, load: Load, progress: Progress) -> Run:
+async def run_calls(service: Service, load: BenchLoad, progress: ProgressReporter) -> LiveRun:
     """Raises BenchFailed if the service or a publisher fails; refused calls are part of the outcome."""
     publishers = Publishers()
     async with watching(service.websocket_url) as watch:
@@ -85,7 +85,7 @@ async def run_calls(service: Service, load: Load, progress: Progress) -> Run:
                 await publishers.start(f"{service.url}/whip", load.clip, prefix, calls)
             await _ramp(watch, publishers, load.streams, progress)
             streams = tuple(s for s in load.streams if s in watch.streams)
-            parts = Parts(service.pid, publishers.pids)
+            parts = BenchProcesses(service.pid, publishers.pids)
             began_s, before = time.monotonic(), parts.cpu()
             await _sit_through(parts, load.seconds, progress)
             usage = before.until(parts.cpu())
@@ -93,9 +93,9 @@ async def run_calls(service: Service, load: Load, progress: Progress) -> Run:
         finally:
             await publishers.stop()
     sent = publishers.sent
-    return Run(
+    return LiveRun(
         calls=load.calls,
-        figures=figures_of(streams, watch.streams, sent, interval),
+        figures=run_statistics(streams, watch.streams, sent, interval),
         usage=usage,
         rss=parts.memory,
         publishers_late_ms=max((s.late_ms for s in sent.values()), default=math.nan),
@@ -106,7 +106,7 @@ async def run_calls(service: Service, load: Load, progress: Progress) -> Run:
 
 
 async def _ramp(
-    watch: VerdictWatch, publishers: Publishers, streams: Sequence[str], progress: Progress
+    watch: VerdictRecorder, publishers: Publishers, streams: Sequence[str], progress: ProgressReporter
 ) -> None:
     """Until every call has a verdict, or no more seem to be let in, and a little longer. Raises BenchFailed if none
     gets one."""
@@ -123,7 +123,7 @@ async def _ramp(
     await asyncio.sleep(SETTLE_S)
 
 
-async def _sit_through(parts: Parts, seconds: float, progress: Progress) -> None:
+async def _sit_through(parts: BenchProcesses, seconds: float, progress: ProgressReporter) -> None:
     began_s = time.monotonic()
     while (passed_s := time.monotonic() - began_s) < seconds:
         parts.look()

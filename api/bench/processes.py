@@ -20,7 +20,7 @@ import httpx
 import msgspec
 
 from api.bench import publisher_messages
-from api.bench.publisher_messages import Lost, Refused, Sending, Sent
+from api.bench.publisher_messages import CallLost, CallRefused, CallSent, CallStarted
 from api.errors import BenchFailed
 from api.settings.base import child_environment
 from consumers.config import Topics
@@ -93,9 +93,9 @@ class Publishers:
 
     def __init__(self) -> None:
         self.sending: dict[str, float] = {}
-        self.refused: list[Refused] = []
-        self.lost: dict[str, Lost] = {}
-        self.sent: dict[str, Sent] = {}
+        self.refused: list[CallRefused] = []
+        self.lost: dict[str, CallLost] = {}
+        self.sent: dict[str, CallSent] = {}
         self._processes: list[asyncio.subprocess.Process] = []
         self._readers: list[asyncio.Task[None]] = []
 
@@ -130,13 +130,13 @@ class Publishers:
             except msgspec.DecodeError as error:
                 raise BenchFailed(f"a publisher said {line[:100]!r}: {error}") from error
             match report:
-                case Sending(stream, at_s):
+                case CallStarted(stream, at_s):
                     self.sending[stream] = at_s
-                case Refused():
+                case CallRefused():
                     self.refused.append(report)
-                case Lost():
+                case CallLost():
                     self.lost[report.stream] = report
-                case Sent():
+                case CallSent():
                     self.sent[report.stream] = report
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 
 
-class Sending(msgspec.Struct, frozen=True, tag="sending"):
+class CallStarted(msgspec.Struct, frozen=True, tag="sending"):
     """A call is connected and its first frame is out. Times are monotonic seconds, which all processes share."""
 
     stream: str
     at_s: float
 
 
-class Refused(msgspec.Struct, frozen=True, tag="refused"):
+class CallRefused(msgspec.Struct, frozen=True, tag="refused"):
     """The endpoint has no room for a call now; it is offered again. `answered_ms`: how long it took to say so."""
 
     stream: str
@@ -20,14 +20,14 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     answered_ms: float
 
 
-class Lost(msgspec.Struct, frozen=True, tag="lost"):
+class CallLost(msgspec.Struct, frozen=True, tag="lost"):
     """A call could not be published, or not to the end."""
 
     stream: str
     message: str
 
 
-class Sent(msgspec.Struct, frozen=True, tag="sent"):
+class CallSent(msgspec.Struct, frozen=True, tag="sent"):
     """All of one call: when each frame was handed to the sender, by frame number, and how late that was at worst."""
 
     stream: str
@@ -36,13 +36,13 @@ class Sent(msgspec.Struct, frozen=True, tag="sent"):
     late_ms: float
 
 
-Report = Sending | Refused | Lost | Sent
+PublisherMessage = CallStarted | CallRefused | CallLost | CallSent
 
 encode = msgspec.json.Encoder().encode
-_decoder = msgspec.json.Decoder(Report)
+_decoder = msgspec.json.Decoder(PublisherMessage)
 
 
-def decode(line: bytes) -> Report:
+def decode(line: bytes) -> PublisherMessage:
     """Raises msgspec.DecodeError."""
-    report: Report = _decoder.decode(line)
+    report: PublisherMessage = _decoder.decode(line)
     return report

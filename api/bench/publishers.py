@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from api.bench import publisher_messages
-from api.bench.publisher_messages import Lost, Refused, Report, Sending, Sent
+from api.bench.publisher_messages import CallLost, CallRefused, CallSent, CallStarted, PublisherMessage
 from api.clients.whip import Clip, ClipTrack, PublishOptions, PublishStats, load_clip, publish_track
 from api.errors import PublishFailed
 
@@ -66,7 +66,7 @@ class TimedTrack(ClipTrack):
         _, data = self.clip.packets[(self.frames + self._left_out) % count]
         return round(self.frames * self._frame_ticks), data
 
-    def keyframe_asked(self) -> None:
+    def keyframe_requested(self) -> None:
         self._is_asked = True
 
     async def recv(self) -> av.Packet[Any]:
@@ -78,7 +78,7 @@ class TimedTrack(ClipTrack):
         return packet
 
 
-class Calls:
+class CallPublisher:
     """All calls of this process."""
 
     def __init__(self, url: str, clip: Clip, options: PublishOptions) -> None:
@@ -102,14 +102,14 @@ class Calls:
             except PublishFailed as error:
                 refusal = error.refusal
                 if refusal is None or refusal.status != _NO_ROOM:
-                    _say(Lost(stream, str(error)))
+                    _say(CallLost(stream, str(error)))
                     return
-                _say(Refused(stream, str(error), refusal.answered_s * 1000))
+                _say(CallRefused(stream, str(error), refusal.answered_s * 1000))
                 await self._pause(refusal.retry_after_s or RETRY_S)
                 continue
             if stats.ended_by == "server":
-                _say(Lost(stream, "the server hung up"))
-            _say(Sent(stream, [round(at_s, 4) for at_s in track.sent_s], stats.payload_bytes, track.late_ms))
+                _say(CallLost(stream, "the server hung up"))
+            _say(CallSent(stream, [round(at_s, 4) for at_s in track.sent_s], stats.payload_bytes, track.late_ms))
             return
 
     async def _publish(self, stream: str, track: TimedTrack) -> PublishStats:
@@ -120,7 +120,7 @@ class Calls:
             await asyncio.wait((publishing, started), return_when=asyncio.FIRST_COMPLETED)
             started.cancel()
         if track.sent_s:
-            _say(Sending(stream, track.sent_s[0]))
+            _say(CallStarted(stream, track.sent_s[0]))
         return await publishing
 
     async def _pause(self, seconds: float) -> None:
@@ -130,7 +130,7 @@ class Calls:
                 await self._options.stop.wait()
 
 
-def _say(report: Report) -> None:
+def _say(report: PublisherMessage) -> None:
     sys.stdout.buffer.write(publisher_messages.encode(report) + b"\n")
     sys.stdout.buffer.flush()
 
@@ -143,7 +143,7 @@ async def _run(args: argparse.Namespace) -> None:
     waiting = asyncio.create_task(_input_closed())
     waiting.add_done_callback(lambda _: options.stop.set())
     try:
-        await Calls(args.url, clip, options).run(args.prefix, args.calls)
+        await CallPublisher(args.url, clip, options).run(args.prefix, args.calls)
     finally:
         waiting.cancel()
 

@@ -8,29 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from api.bench.figures import percentile
 from api.bench.options import AGE_BAR_MS, FRAME_RATE_HZ, RATE_HZ, SAMPLING_BAR
+from api.bench.run_statistics import percentile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from api.bench.figures import CallFigures, Percentiles
-    from api.bench.live_baseline import NaiveResult
-    from api.bench.live_run import Run
+    from api.bench.live_baseline import BaselineResult
+    from api.bench.live_run import LiveRun
     from api.bench.options import LiveBenchOptions
+    from api.bench.run_statistics import CallStatistics, Percentiles
 
 PARTS = ("api", "workers", "publishers", "bench")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LiveResult:
     """`run` is the one that the figures are of: the only one, or in a search the largest that held (or, if none did,
     the last). `machine` is from before the first run."""
 
     options: LiveBenchOptions
-    run: Run
-    trials: Sequence[Run]
-    naive: NaiveResult | None
+    run: LiveRun
+    trials: Sequence[LiveRun]
+    naive: BaselineResult | None
     machine: dict[str, Any]
 
     @property
@@ -48,7 +48,7 @@ class Outcome:
         return self.run.calls / calls if calls and self.run.sustained else None
 
 
-def as_json(outcome: Outcome) -> dict[str, Any]:
+def as_json(outcome: LiveResult) -> dict[str, Any]:
     """Ages in ms, CPU in cores, memory in MiB, shares in 0..1. A figure that there is none of is null."""
     run, options, figures = outcome.run, outcome.options, outcome.run.figures
     naive = outcome.naive
@@ -84,7 +84,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def as_table(outcome: Outcome) -> Table:
+def as_table(outcome: LiveResult) -> Table:
     run, options, figures = outcome.run, outcome.options, outcome.run.figures
     table = Table(title=f"{run.calls} calls of {options.size.value}{FRAME_RATE_HZ} {options.codec.value.upper()}, "
                         f"{RATE_HZ:g} samples/s each, {figures.seconds:.0f} s", title_justify="left")
@@ -119,7 +119,7 @@ def as_table(outcome: Outcome) -> Table:
     return table
 
 
-def _naive_row(outcome: Outcome, naive: NaiveResult) -> tuple[str, str, str]:
+def _naive_row(outcome: LiveResult, naive: BaselineResult) -> tuple[str, str, str]:
     seen = ", ".join(f"{o.calls}: {o.sampling:.0%} at {o.p95_age_ms:.0f} ms" for o in naive.observed)
     counts = f"{naive.calls} by the same bars, {naive.by_cost:.2f} by cost ({naive.sample_ms:.0f} ms a sample; {seen})"
     ratios = (outcome.ratio, outcome.ratio_by_cost)
@@ -127,7 +127,7 @@ def _naive_row(outcome: Outcome, naive: NaiveResult) -> tuple[str, str, str]:
     return "plain design", f"{counts}; ratios {told}", ""
 
 
-def _cpu(run: Run, cores: int) -> dict[str, float]:
+def _cpu(run: LiveRun, cores: int) -> dict[str, float]:
     parts = {part: _round(run.usage.cores.get(part, 0.0), 3) or 0.0 for part in PARTS}
     return parts | {
         "others": _round(run.usage.others, 3) or 0.0,
@@ -137,18 +137,18 @@ def _cpu(run: Run, cores: int) -> dict[str, float]:
     }
 
 
-def _trial(run: Run) -> dict[str, Any]:
+def _trial(run: LiveRun) -> dict[str, Any]:
     return {
         "calls": run.calls, "sustained": run.sustained, "age_p95_ms": _round(run.figures.age_ms.p95),
         "sampling_min": _round(run.figures.sampling_min, 4), "others": _round(run.usage.others, 3),
     }
 
 
-def _trial_text(run: Run) -> str:
+def _trial_text(run: LiveRun) -> str:
     return f"{run.calls} {'yes' if run.sustained else 'no'} ({run.figures.age_ms.p95:.0f} ms)"
 
 
-def _share(call: CallFigures) -> float:
+def _share(call: CallStatistics) -> float:
     return call.sampling
 
 

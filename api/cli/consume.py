@@ -42,7 +42,7 @@ async def run_consumer(settings: Settings) -> None:
 
     from api.incidents.config import incident_config
     from api.incidents.lifecycle import running_incidents
-    from api.routes.consumer_probes import health_served
+    from api.routes.consumer_probes import probes_served
     from api.settings.factories import consume_config, consume_pool_config, kafka_config
     from consumers.consumer import Consumer
     from consumers.kafka.broker import KafkaBroker
@@ -58,8 +58,8 @@ async def run_consumer(settings: Settings) -> None:
     try:
         await pool.start()
         async with running_incidents(incident_config(settings), Bus()) as incidents:
-            consumer = Consumer(broker, pool, consume_config(settings), incidents.desk)
-            async with health_served(settings, consumer, pool, incidents.desk):
+            consumer = Consumer(broker, pool, consume_config(settings), incidents.publisher)
+            async with probes_served(settings, consumer, pool, incidents.publisher):
                 await consumer.run(stop)
     finally:
         await pool.close()

@@ -21,7 +21,7 @@ def replay(
 
     Exit status: 0 if everything matches, 1 if something differs, 2 if the file cannot be read.
     """
-    from api.incidents.errors import BundleBroken
+    from api.incidents.errors import InvalidBundle
     from api.incidents.replay_bundle import replay_incident
 
     def work() -> None:
@@ -30,4 +30,4 @@ def replay(
         if not report.matches:
             raise typer.Exit(EXIT_INCOMPLETE)
 
-    run(work, BundleBroken)
+    run(work, InvalidBundle)

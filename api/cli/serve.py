@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from api.cli.terminal import run
-from api.settings.base import Place, load_settings, settings_table
+from api.settings.base import DetectionMode, VerdictSource, load_settings, settings_table
 
 
 def serve(
@@ -19,10 +19,10 @@ def serve(
         int | None, typer.Option(help="Number of worker processes; overrides DEEPGUARD_WORKERS.")
     ] = None,
     detect: Annotated[
-        Place | None, typer.Option(help="Where media is analyzed; overrides DEEPGUARD_DETECT.")
+        DetectionMode | None, typer.Option(help="Where media is analyzed; overrides DEEPGUARD_DETECT.")
     ] = None,
     verdicts: Annotated[
-        Place | None, typer.Option(help="Where published verdicts come from; overrides DEEPGUARD_VERDICTS.")
+        VerdictSource | None, typer.Option(help="Where published verdicts come from; overrides DEEPGUARD_VERDICTS.")
     ] = None,
 ) -> None:
     """Starts the service. It runs until SIGTERM or Ctrl-C, which end it in order with status 0."""

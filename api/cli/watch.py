@@ -52,19 +52,19 @@ def watch(
 async def _print_events(url: str, options: WatchOptions, as_json: bool) -> None:
     """Prints events on stdout and the state of the connection on stderr, until cancelled. Raises WatchRefused."""
     from api.clients import websocket
-    from api.clients.websocket import Cut, Happened, Known
+    from api.clients.websocket import Disconnected, NewEvent, Snapshot
 
     show = _as_json if as_json else line_of
     async with aclosing(websocket.watch(url, options)) as news:
         async for item in news:
             match item:
-                case Happened(event, _):
+                case NewEvent(event, _):
                     say(show(event))
-                case Known(events, _):
+                case Snapshot(events, _):
                     say(f"{_running(events)} running", is_aside=True)
                     for event in events:
                         say(show(event))
-                case Cut(message, again_s):
+                case Disconnected(message, again_s):
                     say(f"cut off ({message}); trying again in {again_s:.1f} s", is_aside=True)
 
 

@@ -56,7 +56,7 @@ def _safe(name: str, unwanted: re.Pattern[str]) -> str:
     return kept if kept == name and kept else f"{kept}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-class PictureTrack(EncodedTrack):
+class RoomVideoTrack(EncodedTrack):
     """Pictures of a room's track, encoded when the connection has taken the one before."""
 
     def __init__(self, source: RoomTrack) -> None:
@@ -79,7 +79,7 @@ class PictureTrack(EncodedTrack):
 
 
 @dataclass(frozen=True, slots=True)
-class Calls:
+class RoomPublisher:
     """Where a room's tracks go: a service and the key for it, if it wants one. `tell` gets a line for people."""
 
     service: str
@@ -99,7 +99,7 @@ class Calls:
                 await track.wait()
                 self.tell(f"{stream} begins")
                 stats = await publish_track(
-                    url, PictureTrack(track), PublishOptions(token=self.token, stop=track.over)
+                    url, RoomVideoTrack(track), PublishOptions(token=self.token, stop=track.over)
                 )
                 self.tell(f"{stream} ended by {'the service' if stats.ended_by == 'server' else 'the participant'}")
                 pause_s = _AGAIN_S

@@ -2,12 +2,12 @@
 
     async for news in watch("http://127.0.0.1:5000", WatchOptions(key="…")):
         match news:
-            case Known(events):  ...        # forget everything else: this is how things stand
-            case Happened(event): ...
-            case Cut(message, again_s): ...
+            case Snapshot(events):  ...        # forget everything else: this is how things stand
+            case NewEvent(event): ...
+            case Disconnected(message, again_s): ...
 
 The protocol is told in `docs/contracts/websocket.md`. After a cut the client comes back by itself and asks for what it
-missed. If the service still has that, it goes on as if nothing had been; else it says how things stand in `Known`.
+missed. If the service still has that, it goes on as if nothing had been; else it says how things stand in `Snapshot`.
 """
 
 from __future__ import annotations
@@ -45,29 +45,29 @@ _MAX_MESSAGE_BYTES = 64 * 2**20     # a snapshot of a thousand streams
 _FINAL_CODES = (4400, 4401)
 
 
-class Place(NamedTuple):
+class FeedPosition(NamedTuple):
     """Up to where a watcher knows everything: pass it as `WatchOptions.resume` to go on from there."""
 
     feed: str
     offset: int
 
 
-class Known(NamedTuple):
+class Snapshot(NamedTuple):
     """How things stand at `place`: per running stream its start and its latest verdict. What was known before may no
     longer hold."""
 
     events: tuple[Event, ...]
-    place: Place
+    place: FeedPosition
 
 
-class Happened(NamedTuple):
+class NewEvent(NamedTuple):
     """One event, the next one behind the last `place`."""
 
     event: Event
-    place: Place
+    place: FeedPosition
 
 
-class Cut(NamedTuple):
+class Disconnected(NamedTuple):
     """The connection is gone; the next try is in `again_s` seconds."""
 
     message: str
@@ -83,7 +83,7 @@ class WatchOptions:
     stream: str = "*"
     call: str | None = None
     labels: frozenset[Label] | None = None
-    resume: Place | None = None
+    resume: FeedPosition | None = None
 
 
 class _Hello(msgspec.Struct, tag_field="type", tag="hello"):
@@ -116,10 +116,12 @@ class _Error(msgspec.Struct, tag_field="type", tag="error"):
 _decoder = msgspec.json.Decoder(_Hello | _Subscribed | _Snapshot | _Event | _Ping | _Error)
 
 
-async def watch(url: str, options: WatchOptions | None = None) -> AsyncGenerator[Known | Happened | Cut, None]:
+async def watch(
+    url: str, options: WatchOptions | None = None
+) -> AsyncGenerator[Snapshot | NewEvent | Disconnected, None]:
     """Ends only when it is closed. Raises WatchRefused where coming back would not help: a wrong key, a wish that is
     not understood, an address that is no DeepGuard."""
-    watcher = _Watcher(_websocket_url(url), options or WatchOptions())
+    watcher = _EventsClient(_websocket_url(url), options or WatchOptions())
     while True:
         try:
             async with aclosing(watcher.connected()) as received:
@@ -131,7 +133,7 @@ async def watch(url: str, options: WatchOptions | None = None) -> AsyncGenerator
         except (OSError, InvalidHandshake, WebSocketException, TimeoutError, msgspec.DecodeError) as error:
             message = str(error) or type(error).__name__
         again_s = watcher.wait_s()
-        yield Cut(message, again_s)
+        yield Disconnected(message, again_s)
         await asyncio.sleep(again_s)
 
 
@@ -141,7 +143,7 @@ def backoff_s(attempt: int, draw: float) -> float:
     return step_s / 2 + step_s / 2 * draw
 
 
-class _Watcher:
+class _EventsClient:
     """What outlives a connection: the place, and how often it went wrong in a row."""
 
     def __init__(self, url: str, options: WatchOptions) -> None:
@@ -150,11 +152,11 @@ class _Watcher:
         self._place = options.resume
         self._feed = ""
         self._failed = 0
-        self._patience_s = _GREETED_WITHIN_S
+        self._receive_timeout_s = _GREETED_WITHIN_S
 
-    async def connected(self) -> AsyncGenerator[Known | Happened, None]:
+    async def connected(self) -> AsyncGenerator[Snapshot | NewEvent, None]:
         """The news of one connection. Raises what ended it."""
-        self._patience_s = _GREETED_WITHIN_S
+        self._receive_timeout_s = _GREETED_WITHIN_S
         async with connect(
             self._url, subprotocols=_subprotocols(self._options.key), compression=None, max_size=_MAX_MESSAGE_BYTES,
             proxy=None,
@@ -173,10 +175,10 @@ class _Watcher:
         if error.response.status_code < 500:
             raise WatchRefused(f"{self._url} answered {error.response.status_code}") from error
 
-    async def _take(self, connection: ClientConnection) -> Known | Happened | None:
+    async def _take(self, connection: ClientConnection) -> Snapshot | NewEvent | None:
         """One message. A service that says nothing for two heartbeats is gone, whatever TCP believes."""
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(self._receive_timeout_s):
                 message = _decoder.decode(await connection.recv(decode=False))
         except TimeoutError:
             raise TimeoutError("the service says nothing any more") from None
@@ -185,18 +187,18 @@ class _Watcher:
             raise
         match message:
             case _Hello(heartbeat_s):
-                self._patience_s = 2 * heartbeat_s + _SPARE_S
+                self._receive_timeout_s = 2 * heartbeat_s + _SPARE_S
                 await connection.send(self._wish())
             case _Subscribed(feed):
                 self._failed, self._feed = 0, feed
             case _Snapshot(offset, events):
-                return Known(tuple(event_encoding.decode(bytes(event)) for event in events), self._move(offset))
+                return Snapshot(tuple(event_encoding.decode(bytes(event)) for event in events), self._move(offset))
             case _Event(offset, event) if self._place is None or offset > self._place.offset:
-                return Happened(event_encoding.decode(bytes(event)), self._move(offset))
+                return NewEvent(event_encoding.decode(bytes(event)), self._move(offset))
         return None
 
-    def _move(self, offset: int) -> Place:
-        self._place = Place(self._feed, offset)
+    def _move(self, offset: int) -> FeedPosition:
+        self._place = FeedPosition(self._feed, offset)
         return self._place
 
     def _wish(self) -> str:

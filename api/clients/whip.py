@@ -146,7 +146,7 @@ class EncodedTrack(MediaStreamTrack):
         """How often all of it was sent."""
         return 0
 
-    def keyframe_asked(self) -> None:
+    def keyframe_requested(self) -> None:
         """The server wants a key frame. Where there is no encoder to ask, it comes when its turn has come."""
 
     def sent(self, ticks: int, data: bytes) -> av.Packet[Any]:
@@ -194,7 +194,7 @@ async def _negotiate(
 ) -> str:
     """Offers the track's codec alone; the URL of the session."""
     transceiver = connection.addTransceiver(track, direction="sendonly")
-    tell_keyframe_requests(transceiver.sender, track.keyframe_asked)
+    tell_keyframe_requests(transceiver.sender, track.keyframe_requested)
     mime_type = _MIME_TYPES[track.codec]
     capabilities = RTCRtpSender.getCapabilities("video").codecs
     transceiver.setCodecPreferences([c for c in capabilities if c.mimeType in (mime_type, "video/rtx")])

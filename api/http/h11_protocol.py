@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RequestDeadlines:
     """The request head has `head_s` in all; the body has `body_s` and a second more for every `body_bytes_per_s` that
     have come; what is still sent after the answer is read for `linger_s`."""
 
@@ -27,10 +27,10 @@ class Patience:
     max_connections: int = 1536
 
 
-class GuardedProtocol(H11Protocol):
+class DeadlineProtocol(H11Protocol):
     """One connection until it ends or becomes a WebSocket."""
 
-    patience: ClassVar[Patience] = Patience()
+    deadlines: ClassVar[RequestDeadlines] = RequestDeadlines()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -41,7 +41,7 @@ class GuardedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:    # type: ignore[override] # as in uvicorn
         super().connection_made(transport)
-        if len(self.connections) > self.patience.max_connections:
+        if len(self.connections) > self.deadlines.max_connections:
             self._refuse(503, "service_full", "too many connections")
             return
         self._enter("head")
@@ -89,15 +89,15 @@ class GuardedProtocol(H11Protocol):
             self._stop_watching()
             self._refuse(408, "too_slow", "the request did not arrive in time")
             return
-        self._deadline_timer = self.loop.call_later(self.patience.check_s, self._watch)
+        self._deadline_timer = self.loop.call_later(self.deadlines.check_s, self._watch)
 
     def _allowed_s(self) -> float:
         if self._phase == "body":
             if self.flow.read_paused:       # we are the slow side
                 self._since_s = self.loop.time()
                 self._body_bytes = 0
-            return self.patience.body_s + self._body_bytes / self.patience.body_bytes_per_s
-        return {"head": self.patience.head_s, "linger": self.patience.linger_s}.get(self._phase, float("inf"))
+            return self.deadlines.body_s + self._body_bytes / self.deadlines.body_bytes_per_s
+        return {"head": self.deadlines.head_s, "linger": self.deadlines.linger_s}.get(self._phase, float("inf"))
 
     def _stop_watching(self) -> None:
         if self._deadline_timer is not None:

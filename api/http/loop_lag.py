@@ -10,7 +10,7 @@ _TICK_S = 0.25
 _TICKS_KEPT = 20
 
 
-class LoopWatch:
+class LoopLagMonitor:
     """Measures how late the event loop is; remembers the last five seconds."""
 
     def __init__(self) -> None:

@@ -55,7 +55,7 @@ class RequestLog:
             log.info("request", method=scope["method"], route=route_of(scope), status=status, took_ms=took_ms)
 
 
-class HostAndOrigin:
+class HostAndOriginCheck:
     """Refuses browser pages of other origins and, where only this machine may call, other host names.
 
     Without keys, a page that a user of this machine visits could otherwise reach the service: directly with a form

@@ -10,7 +10,7 @@ from typing import Literal
 from api.errors import RateLimited
 from api.http.auth import Caller
 
-Kind = Literal["upload", "offer", "session request"]
+RequestKind = Literal["upload", "offer", "session request"]
 
 _MAX_CALLERS = 4096
 _SESSION_REQUESTS = 10      # per offer that is allowed: candidates come one by one, and hanging up must get through
@@ -38,17 +38,17 @@ class TokenBuckets:
         return 0.0 if allowed else (1 - level) * 60 / self._rate_per_min
 
 
-class Limiter:
+class RateLimiter:
     """The limits of this process, by kind of request."""
 
     def __init__(self, upload_rate_per_min: int, offer_rate_per_min: int) -> None:
-        self._buckets: dict[Kind, TokenBuckets] = {
+        self._buckets: dict[RequestKind, TokenBuckets] = {
             "upload": TokenBuckets(upload_rate_per_min),
             "offer": TokenBuckets(offer_rate_per_min),
             "session request": TokenBuckets(offer_rate_per_min * _SESSION_REQUESTS),
         }
 
-    def check(self, kind: Kind, caller: Caller) -> None:
+    def check(self, kind: RequestKind, caller: Caller) -> None:
         """Counts one request. Raises RateLimited."""
         wait_s = self._buckets[kind].take(caller.identity, time.monotonic())
         if wait_s > 0:

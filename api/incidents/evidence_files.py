@@ -10,7 +10,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from api.incidents.errors import BundleBroken
+from api.incidents.errors import InvalidBundle
 from detector.gradcam import overlay
 from stream.events import Verdict
 from stream.heat_map_picture import heat_cells
@@ -92,7 +92,7 @@ def files_of(case: Case) -> tuple[EvidenceFile, ...]:
 
 
 def case_of(contents: Mapping[str, bytes]) -> Case:
-    """The case of these files, without its pictures. Raises BundleBroken."""
+    """The case of these files, without its pictures. Raises InvalidBundle."""
     header = _decoded(contents, CASE, CaseFile)
     return Case(
         origin=header.origin, opened_s=header.opened_s, verdict=header.verdict, base=header.base,
@@ -102,17 +102,17 @@ def case_of(contents: Mapping[str, bytes]) -> Case:
 
 
 def frames_of(contents: Mapping[str, bytes]) -> tuple[PicturedFrame, ...]:
-    """What `pictures.json` says. Raises BundleBroken."""
+    """What `pictures.json` says. Raises InvalidBundle."""
     return _decoded(contents, PICTURES, tuple[PicturedFrame, ...])
 
 
 def _decoded(contents: Mapping[str, bytes], name: str, kind: type[Kind]) -> Kind:
     if name not in contents:
-        raise BundleBroken(f"{name} is missing")
+        raise InvalidBundle(f"{name} is missing")
     try:
         return msgspec.json.decode(contents[name], type=kind)
     except (msgspec.MsgspecError, ValueError) as error:
-        raise BundleBroken(f"{name}: {error}") from None
+        raise InvalidBundle(f"{name}: {error}") from None
 
 
 def pictured_frame(seen: Observation) -> PicturedFrame:
@@ -156,8 +156,8 @@ def _heat_jpeg(crop_png: bytes, heat_map: bytes) -> bytes:
 
 
 def rgb_of(png: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """uint8 (h, w, 3) RGB of a picture. Raises BundleBroken."""
+    """uint8 (h, w, 3) RGB of a picture. Raises InvalidBundle."""
     bgr = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) if png else None
     if bgr is None:
-        raise BundleBroken("a picture cannot be decoded")
+        raise InvalidBundle("a picture cannot be decoded")
     return np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from api.incidents.errors import BundleBroken
+from api.incidents.errors import InvalidBundle
 from api.incidents.incident_queries import Details, FileInfo
 from stream.types import ModelRef
 
@@ -31,7 +31,7 @@ class ListedFile(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+class BundleManifest(msgspec.Struct, frozen=True, kw_only=True):
     """`manifest.json`. `faces_blurred`: there are no pictures of faces in it, so that they cannot be scored again."""
 
     format: str
@@ -44,10 +44,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, ListedFile]
 
 
-class Bundle(NamedTuple):
+class IncidentBundle(NamedTuple):
     """A zip that was read. `differences` name what the manifest does not bear out."""
 
-    manifest: Manifest
+    manifest: BundleManifest
     contents: Mapping[str, bytes]
     differences: tuple[str, ...]
 
@@ -57,7 +57,7 @@ def pack(details: Details, contents: Mapping[str, bytes], now_s: float) -> bytes
     incident = _encoder.encode({"incident": details.incident, "notes": details.notes})
     listed = {file.name: _listed(file) for file in details.files}
     listed[INCIDENT] = ListedFile(sha256=hashlib.sha256(incident).hexdigest(), size_bytes=len(incident))
-    manifest = Manifest(
+    manifest = BundleManifest(
         format=FORMAT, id=details.incident.id, verdict=details.incident.verdict, model=details.incident.model,
         rules_sha256=details.incident.rules_sha256, exported_s=now_s, files=listed,
         faces_blurred=not any(name.startswith("crops/") for name in listed),
@@ -75,18 +75,18 @@ def zipped(contents: Mapping[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-def unpack(path: Path) -> Bundle:
-    """Reads a zip. Raises BundleBroken for what is none of ours, or cannot be read."""
+def unpack(path: Path) -> IncidentBundle:
+    """Reads a zip. Raises InvalidBundle for what is none of ours, or cannot be read."""
     contents = _read(path)
     if MANIFEST not in contents:
-        raise BundleBroken(f"{MANIFEST} is missing: this is no exported incident")
+        raise InvalidBundle(f"{MANIFEST} is missing: this is no exported incident")
     try:
-        manifest = msgspec.json.decode(contents.pop(MANIFEST), type=Manifest)
+        manifest = msgspec.json.decode(contents.pop(MANIFEST), type=BundleManifest)
     except msgspec.MsgspecError as error:
-        raise BundleBroken(f"{MANIFEST}: {error}") from None
+        raise InvalidBundle(f"{MANIFEST}: {error}") from None
     if manifest.format != FORMAT:
-        raise BundleBroken(f"{MANIFEST}: expected format {FORMAT}, got {manifest.format}")
-    return Bundle(manifest, contents, tuple(_differences(manifest, contents)))
+        raise InvalidBundle(f"{MANIFEST}: expected format {FORMAT}, got {manifest.format}")
+    return IncidentBundle(manifest, contents, tuple(_differences(manifest, contents)))
 
 
 def _read(path: Path) -> dict[str, bytes]:
@@ -94,10 +94,10 @@ def _read(path: Path) -> dict[str, bytes]:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             if len(entries) > _MOST_FILES or sum(entry.file_size for entry in entries) > _MOST_BYTES:
-                raise BundleBroken(f"more than {_MOST_FILES} files, or {_MOST_BYTES // 2**20} MiB")
+                raise InvalidBundle(f"more than {_MOST_FILES} files, or {_MOST_BYTES // 2**20} MiB")
             return {entry.filename: _content(archive, entry) for entry in entries}
     except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
-        raise BundleBroken(f"the zip cannot be read: {error}") from None
+        raise InvalidBundle(f"the zip cannot be read: {error}") from None
 
 
 def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
@@ -108,7 +108,7 @@ def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
         return b""
 
 
-def _differences(manifest: Manifest, contents: Mapping[str, bytes]) -> list[str]:
+def _differences(manifest: BundleManifest, contents: Mapping[str, bytes]) -> list[str]:
     told = []
     for name, listed in sorted(manifest.files.items()):
         if name not in contents:

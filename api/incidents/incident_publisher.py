@@ -27,7 +27,7 @@ _BACKOFF_S = (0.1, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class PublisherTimeouts:
     """How long a stream is held back for the database, and how long the end of the service waits for it."""
 
     hold_s: float = 1.0
@@ -35,7 +35,7 @@ class Patience:
 
 
 @dataclass
-class _Held:
+class _Hold:
     """Events of one stream that wait until `changes` are written, or for the timer."""
 
     timer: asyncio.TimerHandle
@@ -44,7 +44,7 @@ class _Held:
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class IncidentDesk:
+class IncidentPublisher:
     """The Outlet of the service, and the Alarms of consumers. `queued` is called when webhooks may be waiting.
 
     Overflow policy of what waits for the database: the newest is not kept, and counted in `lost`. `run` is to be a
@@ -53,14 +53,14 @@ class IncidentDesk:
 
     def __init__(
         self, bus: Bus, store: IncidentStore, executor: Executor, queued: Callable[[], None],
-        patience: Patience = Patience(),
+        timeouts: PublisherTimeouts = PublisherTimeouts(),
     ) -> None:
         self._bus = bus
         self._store = store
         self._executor = executor
         self._queued = queued
-        self._patience = patience
-        self._held: dict[str, _Held] = {}
+        self._timeouts = timeouts
+        self._held: dict[str, _Hold] = {}
         self._changes: asyncio.Queue[AlarmChange] = asyncio.Queue(WAITING)
         self.lost = 0
 
@@ -102,7 +102,7 @@ class IncidentDesk:
     async def settle(self) -> None:
         """Waits for what is not written yet, but not for ever; then nothing is held any more."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._patience.settle_s):
+            async with asyncio.timeout(self._timeouts.settle_s):
                 await self._changes.join()
         if not self._changes.empty():
             log.error("incidents lost: the database did not answer before the end", lost=self._changes.qsize())
@@ -126,15 +126,15 @@ class IncidentDesk:
 
     def _write(self, change: AlarmChange) -> tuple[IncidentOpened | IncidentClosed, ...]:
         if isinstance(change, Case):
-            opened = self._store.keep(change)
+            opened = self._store.save(change)
             return () if opened is None else (opened,)
         return self._store.close(change)
 
     def _hold(self, change: AlarmChange) -> None:
         stream = _stream_of(change)
         if stream not in self._held:
-            timer = asyncio.get_running_loop().call_later(self._patience.hold_s, self._release, stream)
-            self._held[stream] = _Held(timer)
+            timer = asyncio.get_running_loop().call_later(self._timeouts.hold_s, self._release, stream)
+            self._held[stream] = _Hold(timer)
         self._held[stream].changes.append(change)
 
     def _let_go(self, change: AlarmChange) -> None:

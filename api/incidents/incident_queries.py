@@ -44,7 +44,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     reviewed_s: float | None
 
 
-class Note(msgspec.Struct, frozen=True, kw_only=True):
+class ReviewNote(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody decided or wrote; kept for good, so that a review can be followed."""
 
     at_s: float
@@ -66,22 +66,22 @@ class Details(NamedTuple):
     """Everything of an incident but the contents of its files."""
 
     incident: Incident
-    notes: tuple[Note, ...]
+    notes: tuple[ReviewNote, ...]
     files: tuple[FileInfo, ...]
 
 
-class Place(NamedTuple):
+class PagePosition(NamedTuple):
     """Where a list goes on: behind the incident with this time and id."""
 
     opened_s: float
     id: str
 
 
-class Query(NamedTuple):
+class IncidentQuery(NamedTuple):
     """Which incidents, newest first; what is None does not matter."""
 
     limit: int
-    after: Place | None = None
+    after: PagePosition | None = None
     is_open: bool | None = None
     review: str | None = None
     stream: str | None = None
@@ -90,13 +90,13 @@ class Query(NamedTuple):
     until_s: float | None = None
 
 
-class Records:
+class IncidentQueries:
     """Reads and reviews; everything in one transaction each."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def list(self, query: Query) -> tuple[Incident, ...]:
+    def list(self, query: IncidentQuery) -> tuple[Incident, ...]:
         with self._database.reading() as connection:
             rows = connection.execute(
                 select(incidents)
@@ -110,7 +110,7 @@ class Records:
         with self._database.reading() as connection:
             return _details(connection, incident)
 
-    def review(self, incident: str, note: Note) -> Details | None:
+    def review(self, incident: str, note: ReviewNote) -> Details | None:
         """Adds the note and what it decides; None if there is no such incident."""
         with self._database.writing() as connection:
             if connection.execute(select(incidents.c.id).where(incidents.c.id == incident)).first() is None:
@@ -143,12 +143,12 @@ class Records:
             return connection.execute(delete(incidents).where(incidents.c.id == incident)).rowcount > 0
 
 
-def note_of(by: str, decision: str, text: str) -> Note:
+def note_of(by: str, decision: str, text: str) -> ReviewNote:
     """A note of now."""
-    return Note(at_s=time.time(), by=by, decision=decision, text=text)
+    return ReviewNote(at_s=time.time(), by=by, decision=decision, text=text)
 
 
-def _conditions(query: Query) -> list[ColumnElement[bool]]:
+def _conditions(query: IncidentQuery) -> list[ColumnElement[bool]]:
     columns = incidents.c
     equal = {columns.review: query.review, columns.stream: query.stream, columns.call_id: query.call_id}
     found = [column == value for column, value in equal.items() if value is not None]
@@ -173,7 +173,7 @@ def _details(connection: Connection, incident: str) -> Details | None:
     evidence = connection.execute(select(*listed).where(files.c.incident_id == incident).order_by(files.c.name))
     return Details(
         _incident(row),
-        tuple(Note(at_s=n.at_s, by=n.by, decision=n.decision, text=n.text) for n in said),
+        tuple(ReviewNote(at_s=n.at_s, by=n.by, decision=n.decision, text=n.text) for n in said),
         tuple(_file(f) for f in evidence),
     )
 

@@ -29,7 +29,7 @@ class IncidentStore:
         self._targets = tuple(targets)
         self.owner = secrets.token_hex(8)
 
-    def keep(self, case: Case) -> IncidentOpened | None:
+    def save(self, case: Case) -> IncidentOpened | None:
         """Writes an alarm with all its evidence, in one transaction. None if it is there already."""
         evidence = files_of(case)
         opened = _opened(case)
@@ -57,7 +57,7 @@ class IncidentStore:
             ).all()
             return tuple(self._close(connection, row, (over.reason, over.closed_s, over.end_s)) for row in rows)
 
-    def watched(self, now_s: float) -> None:
+    def renew_leases(self, now_s: float) -> None:
         """Says that the incidents of this process are still watched."""
         with self._database.writing() as connection:
             connection.execute(
@@ -66,7 +66,7 @@ class IncidentStore:
                 .values(seen_s=now_s)
             )
 
-    def close_forgotten(self, now_s: float) -> tuple[IncidentClosed, ...]:
+    def close_abandoned(self, now_s: float) -> tuple[IncidentClosed, ...]:
         """Closes what nobody has watched for `LEASE_S`: the process is gone."""
         with self._database.writing() as connection:
             rows = connection.execute(
@@ -75,7 +75,7 @@ class IncidentStore:
             how = CloseReason.INTERRUPTED
             return tuple(self._close(connection, row, (how, max(row.seen_s, row.opened_s), row.pts_s)) for row in rows)
 
-    def forget(self, before_s: float) -> int:
+    def delete_before(self, before_s: float) -> int:
         """Deletes what was opened before, with everything that belongs to it; open incidents stay. Says how many."""
         with self._database.writing() as connection:
             connection.execute(delete(deliveries).where(deliveries.c.is_dead, deliveries.c.created_s < before_s))

@@ -1,4 +1,4 @@
-"""Everything around incidents while the service runs: database, desk, couriers, upkeep."""
+"""Everything around incidents while the service runs: database, publisher, webhook_workers, upkeep."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.incidents.config import IncidentConfig
 from api.incidents.database import Database
-from api.incidents.incident_publisher import IncidentDesk
-from api.incidents.incident_queries import Records
+from api.incidents.incident_publisher import IncidentPublisher
+from api.incidents.incident_queries import IncidentQueries
 from api.incidents.incident_store import IncidentStore
 from api.incidents.signed_urls import UrlSigner
-from api.incidents.webhook_outbox import Outbox
+from api.incidents.webhook_outbox import WebhookOutbox
 from api.incidents.webhook_sender import WebhookSender
-from api.incidents.webhook_worker import Courier
+from api.incidents.webhook_worker import WebhookWorker
 from stream.event_bus import Bus
 from stream.event_sink import DirectOutlet
 from stream.stream_service import StreamService
@@ -35,30 +35,30 @@ _DAY_S = 86400.0
 Result = TypeVar("Result")
 
 
-class Incidents:
+class IncidentService:
     """What the routes use. `records` and `outbox` block: call them through `call`."""
 
-    desk: IncidentDesk
+    publisher: IncidentPublisher
 
     def __init__(self, database: Database, signer: UrlSigner, executor: ThreadPoolExecutor) -> None:
-        self.records = Records(database)
-        self.outbox = Outbox(database)
+        self.queries = IncidentQueries(database)
+        self.outbox = WebhookOutbox(database)
         self.urls = signer
-        self.couriers: tuple[Courier, ...] = ()
+        self.webhook_workers: tuple[WebhookWorker, ...] = ()
         self._executor = executor
 
-    def wake(self) -> None:
+    def wake_webhooks(self) -> None:
         """Webhooks may be waiting."""
-        for courier in self.couriers:
-            courier.wake()
+        for worker in self.webhook_workers:
+            worker.wake()
 
-    async def call(self, function: Callable[..., Result], *arguments: object) -> Result:
+    async def run_in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Runs it in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: function(*arguments))
 
 
 @asynccontextmanager
-async def running_incidents(config: IncidentConfig, bus: Bus) -> AsyncIterator[Incidents]:
+async def running_incidents(config: IncidentConfig, bus: Bus) -> AsyncIterator[IncidentService]:
     """Everything that keeps alarms and tells of them. Raises SettingsRefused if the database cannot be used."""
     async with AsyncExitStack() as stack:
         executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="incidents")
@@ -69,31 +69,32 @@ async def running_incidents(config: IncidentConfig, bus: Bus) -> AsyncIterator[I
         store = IncidentStore(database, [target.url for target in config.targets])
         sender = WebhookSender(config.private_targets)
         stack.push_async_callback(sender.close)
-        incidents = Incidents(database, UrlSigner(await loop.run_in_executor(executor, store.url_key)), executor)
-        incidents.couriers = tuple(Courier(t, incidents.outbox, sender, executor) for t in config.targets)
-        desk = incidents.desk = IncidentDesk(bus, store, executor, incidents.wake)
-        upkeep = _Upkeep(config, store, incidents, bus)
-        tasks = [loop.create_task(work) for work in (desk.run(), upkeep.run(), *(c.run() for c in incidents.couriers))]
+        incidents = IncidentService(database, UrlSigner(await loop.run_in_executor(executor, store.url_key)), executor)
+        incidents.webhook_workers = tuple(WebhookWorker(t, incidents.outbox, sender, executor) for t in config.targets)
+        publisher = incidents.publisher = IncidentPublisher(bus, store, executor, incidents.wake_webhooks)
+        maintenance = _Maintenance(config, store, incidents, bus)
+        background = (publisher.run(), maintenance.run(), *(each.run() for each in incidents.webhook_workers))
+        tasks = [loop.create_task(work) for work in background]
         stack.push_async_callback(_end, tasks)
-        stack.push_async_callback(desk.settle)
+        stack.push_async_callback(publisher.settle)
         yield incidents
 
 
 @asynccontextmanager
-async def kept_alarms(service: StreamService, desk: IncidentDesk, bus: Bus) -> AsyncIterator[None]:
-    """The alarms of this service go to the desk meanwhile."""
-    service.outlet = desk
+async def recorded_alarms(service: StreamService, publisher: IncidentPublisher, bus: Bus) -> AsyncIterator[None]:
+    """The alarms of this service go to the publisher meanwhile."""
+    service.outlet = publisher
     try:
         yield
     finally:
-        await desk.settle()
+        await publisher.settle()
         service.outlet = DirectOutlet(bus)
 
 
-class _Upkeep:
+class _Maintenance:
     """Says that this process still watches its incidents, closes those of processes that are gone, forgets old ones."""
 
-    def __init__(self, config: IncidentConfig, store: IncidentStore, incidents: Incidents, bus: Bus) -> None:
+    def __init__(self, config: IncidentConfig, store: IncidentStore, incidents: IncidentService, bus: Bus) -> None:
         self._kept_s = config.days * _DAY_S
         self._store = store
         self._incidents = incidents
@@ -111,13 +112,13 @@ class _Upkeep:
             await asyncio.sleep(UPKEEP_EVERY_S)
 
     async def _round(self, now_s: float) -> None:
-        await self._incidents.call(self._store.watched, now_s)
-        for event in await self._incidents.call(self._store.close_forgotten, now_s):
+        await self._incidents.run_in_thread(self._store.renew_leases, now_s)
+        for event in await self._incidents.run_in_thread(self._store.close_abandoned, now_s):
             self._bus.publish(event)
-            self._incidents.wake()
+            self._incidents.wake_webhooks()
         if now_s - self._forgot_s >= FORGET_EVERY_S:
             self._forgot_s = now_s
-            if forgotten := await self._incidents.call(self._store.forget, now_s - self._kept_s):
+            if forgotten := await self._incidents.run_in_thread(self._store.delete_before, now_s - self._kept_s):
                 log.info("old incidents deleted", incidents=forgotten)
 
 

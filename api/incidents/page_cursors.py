@@ -7,14 +7,14 @@ import binascii
 import math
 
 from api.errors import Unprocessable
-from api.incidents.incident_queries import Place
+from api.incidents.incident_queries import PagePosition
 
 
-def cursor_of(place: Place) -> str:
+def encode_cursor(place: PagePosition) -> str:
     return base64.urlsafe_b64encode(f"{place.opened_s!r} {place.id}".encode()).decode().rstrip("=")
 
 
-def place_of(cursor: str) -> Place:
+def decode_cursor(cursor: str) -> PagePosition:
     """Raises Unprocessable for what is no cursor of ours."""
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
@@ -24,4 +24,4 @@ def place_of(cursor: str) -> Place:
         raise Unprocessable("bad_cursor", "cursor: expected the `next` of an earlier list") from None
     if not math.isfinite(opened_s) or not incident:
         raise Unprocessable("bad_cursor", "cursor: expected the `next` of an earlier list")
-    return Place(opened_s, incident)
+    return PagePosition(opened_s, incident)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from api.incidents.errors import BundleBroken
+from api.incidents.errors import InvalidBundle
 from api.incidents.evidence_files import PicturedFrame, case_of, frames_of, rgb_of
-from api.incidents.export_bundle import Bundle, unpack
+from api.incidents.export_bundle import IncidentBundle, unpack
 from detector.config import DetectorConfig
 from detector.errors import DetectorError
 from detector.factory import build_scorer
@@ -29,7 +29,7 @@ _LLR_TOLERANCE = 1e-6
 State = Literal["match", "mismatch", "skipped"]
 
 
-class Check(NamedTuple):
+class ReplayCheck(NamedTuple):
     """One question. `told` names the differences, or why it was skipped."""
 
     name: str
@@ -37,11 +37,11 @@ class Check(NamedTuple):
     told: tuple[str, ...] = ()
 
 
-class Report(NamedTuple):
+class ReplayReport(NamedTuple):
     """What came of it; skipped checks are no mismatch."""
 
     incident: str
-    checks: tuple[Check, ...]
+    checks: tuple[ReplayCheck, ...]
 
     @property
     def matches(self) -> bool:
@@ -59,25 +59,29 @@ class Report(NamedTuple):
         return "\n".join(lines)
 
 
-def replay_incident(path: Path, weights_dir: Path | None) -> Report:
-    """Takes a second or two, most of it to load the model. Raises BundleBroken for what is no exported incident."""
+def replay_incident(path: Path, weights_dir: Path | None) -> ReplayReport:
+    """Takes a second or two, most of it to load the model. Raises InvalidBundle for what is no exported incident."""
     bundle = unpack(path)
     checks = [_check("files", bundle.differences)]
     try:
         case, frames = case_of(bundle.contents), frames_of(bundle.contents)
-    except BundleBroken as error:
-        return Report(bundle.manifest.id, (*checks, _check("decision", (str(error),))))
+    except InvalidBundle as error:
+        return ReplayReport(bundle.manifest.id, (*checks, _check("decision", (str(error),))))
     checks.append(_check("rules", _rules(bundle, case)))
     checks.append(_check("decision", differences(case)))
     checks.append(_scores(bundle, case, frames, weights_dir))
-    return Report(bundle.manifest.id, tuple(checks))
+    return ReplayReport(bundle.manifest.id, tuple(checks))
 
 
-def _check(name: str, told: tuple[str, ...]) -> Check:
-    return Check(name, "mismatch" if told else "match", told)
+def _check(name: str, told: tuple[str, ...]) -> ReplayCheck:
+    return ReplayCheck(name, "mismatch" if told else "match", told)
 
 
-def _rules(bundle: Bundle, case: Case) -> tuple[str, ...]:
+def _skipped(why: str) -> ReplayCheck:
+    return ReplayCheck("scores", "skipped", (why,))
+
+
+def _rules(bundle: IncidentBundle, case: Case) -> tuple[str, ...]:
     manifest = bundle.manifest
     expected = (
         ("rules", manifest.rules_sha256, case.rules.sha256),
@@ -88,19 +92,21 @@ def _rules(bundle: Bundle, case: Case) -> tuple[str, ...]:
     return tuple(f"{name}: the manifest has {kept}, the case {own}" for name, kept, own in expected if kept != own)
 
 
-def _scores(bundle: Bundle, case: Case, frames: tuple[PicturedFrame, ...], weights_dir: Path | None) -> Check:
+def _scores(
+    bundle: IncidentBundle, case: Case, frames: tuple[PicturedFrame, ...], weights_dir: Path | None
+) -> ReplayCheck:
     config = DetectorConfig() if weights_dir is None else DetectorConfig(weights_dir=weights_dir)
     try:
         weights = read_manifest(config.weights_dir)
         if case.model is None or weights.info.sha256 != case.model.sha256:
-            return Check("scores", "skipped", (f"the model {case.model} is not here, but {weights.info.version}",))
+            return _skipped(f"the alarm is from the model {case.model}; this machine has {weights.info.version}")
         if weights.takes.size_px != CROP_SIZE_PX:
-            return Check("scores", "skipped", (f"kept faces have {CROP_SIZE_PX} px, not {weights.takes.size_px}",))
+            return _skipped(f"stored faces have {CROP_SIZE_PX} px; the model takes {weights.takes.size_px} px")
         told = [*_calibration(case, weights), *_again(bundle, case, frames, config)]
     except DetectorError as error:
-        return Check("scores", "skipped", (f"no model can be loaded: {error}",))
+        return _skipped(f"the model cannot be loaded: {error}")
     if not told and bundle.manifest.faces_blurred:
-        return Check("scores", "match", ("faces are blurred: no picture could be scored again",))
+        return ReplayCheck("scores", "match", ("faces are blurred: no picture could be scored again",))
     return _check("scores", tuple(told))
 
 
@@ -117,7 +123,7 @@ def _calibration(case: Case, weights: Weights) -> list[str]:
     return told
 
 
-def _again(bundle: Bundle, case: Case, frames: tuple[PicturedFrame, ...], config: DetectorConfig) -> list[str]:
+def _again(bundle: IncidentBundle, case: Case, frames: tuple[PicturedFrame, ...], config: DetectorConfig) -> list[str]:
     """Scores every kept picture of a face once more."""
     seen = {(sample.sequence, face.track): face for sample in case.samples for face in sample.faces}
     shown = [(frame.sequence, face.track, face.crop) for frame in frames for face in frame.faces if face.crop]
@@ -127,7 +133,7 @@ def _again(bundle: Bundle, case: Case, frames: tuple[PicturedFrame, ...], config
     for sequence, track, name in shown:
         try:
             crop = _crop(bundle.contents.get(name, b""))
-        except BundleBroken as error:
+        except InvalidBundle as error:
             told.append(f"{name}: {error}")
             continue
         (score,) = scorer.score([crop])
@@ -144,8 +150,8 @@ def _compared(name: str, kept: FaceObservation | None, logit: float) -> list[str
 
 
 def _crop(png: bytes) -> FaceCrop:
-    """Raises BundleBroken."""
+    """Raises InvalidBundle."""
     rgb = rgb_of(png)
     if rgb.shape != (CROP_SIZE_PX, CROP_SIZE_PX, 3):
-        raise BundleBroken(f"expected {CROP_SIZE_PX} x {CROP_SIZE_PX} pixels, got {rgb.shape[1]} x {rgb.shape[0]}")
+        raise InvalidBundle(f"expected {CROP_SIZE_PX} x {CROP_SIZE_PX} pixels, got {rgb.shape[1]} x {rgb.shape[0]}")
     return FaceCrop(rgb=rgb, native_rgb=rgb, box=FaceBox(0, 0, 1, 1), face_px=1.0)

@@ -60,7 +60,7 @@ def enqueue(
         connection.execute(insert(deliveries), rows)
 
 
-class Outbox:
+class WebhookOutbox:
     """The deliveries of all targets."""
 
     def __init__(self, database: Database) -> None:

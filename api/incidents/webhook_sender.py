@@ -27,7 +27,7 @@ class WebhookTarget:
     secret: str = field(repr=False)
 
 
-class Outcome(NamedTuple):
+class DeliveryResult(NamedTuple):
     """What became of an attempt. `error` is empty if it arrived; `gone`: the target wants no more of this message;
     `retry_after_s` is what it asks for, or 0."""
 
@@ -45,17 +45,17 @@ class WebhookSender:
             timeout=LIMIT_S, trust_env=False, follow_redirects=False, headers={"User-Agent": "deepguard"}
         )
 
-    async def send(self, target: WebhookTarget, message_id: str, body: str) -> Outcome:
+    async def send(self, target: WebhookTarget, message_id: str, body: str) -> DeliveryResult:
         """One attempt of at most `LIMIT_S`. Raises nothing."""
         try:
             async with asyncio.timeout(LIMIT_S):
                 return _outcome_of(await self._post(target, message_id, body))
         except TimeoutError:
-            return Outcome(f"no answer within {LIMIT_S:g} s")
+            return DeliveryResult(f"no answer within {LIMIT_S:g} s")
         except ContractBroken:
-            return Outcome("the target is at a private address (DEEPGUARD_WEBHOOK_PRIVATE)")
+            return DeliveryResult("the target is at a private address (DEEPGUARD_WEBHOOK_PRIVATE)")
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
-            return Outcome(f"no connection: {type(error).__name__}")
+            return DeliveryResult(f"no connection: {type(error).__name__}")
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -87,9 +87,9 @@ def _signed(target: WebhookTarget, message_id: str, body: str) -> dict[str, str]
     }
 
 
-def _outcome_of(response: httpx.Response) -> Outcome:
+def _outcome_of(response: httpx.Response) -> DeliveryResult:
     if response.is_success:
-        return Outcome()
+        return DeliveryResult()
     asked = response.headers.get("retry-after", "")
     wait_s = min(float(asked), _LONGEST_WAIT_S) if asked.isdecimal() else 0.0
-    return Outcome(f"answered {response.status_code}", response.status_code == _GONE, wait_s)
+    return DeliveryResult(f"answered {response.status_code}", response.status_code == _GONE, wait_s)

@@ -11,8 +11,8 @@ from concurrent.futures import Executor
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.incidents.webhook_outbox import Delivery, Outbox
-from api.incidents.webhook_sender import Outcome, WebhookSender, WebhookTarget
+from api.incidents.webhook_outbox import Delivery, WebhookOutbox
+from api.incidents.webhook_sender import DeliveryResult, WebhookSender, WebhookTarget
 
 log = structlog.get_logger(__name__)
 
@@ -24,11 +24,11 @@ _DATABASE_RETRY_S = 5.0
 _JITTER = 0.2
 
 
-class Courier:
+class WebhookWorker:
     """`run` is to be a task; a target that is slow or away delays nobody else."""
 
     def __init__(
-        self, target: WebhookTarget, outbox: Outbox, sender: WebhookSender, executor: Executor,
+        self, target: WebhookTarget, outbox: WebhookOutbox, sender: WebhookSender, executor: Executor,
         waits_s: tuple[float, ...] = RETRY_AFTER_S,
     ) -> None:
         self._target = target
@@ -70,7 +70,7 @@ class Courier:
             async with asyncio.timeout(min(max(seconds, 0.05), _LOOK_EVERY_S)):
                 await self._wake.wait()
 
-    def _record(self, delivery: Delivery, outcome: Outcome) -> None:
+    def _record(self, delivery: Delivery, outcome: DeliveryResult) -> None:
         if not outcome.error:
             self._outbox.done(delivery)
             return

@@ -15,11 +15,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from api.http.listener import listening_socket, url_of
-from api.routes.metrics import consumer_figures, exposition, incidents_lost
-from api.routes.probes import public_words
+from api.routes.metrics import consumer_metrics, exposition, incidents_lost
+from api.routes.probes import without_folders
 
 if TYPE_CHECKING:
-    from api.incidents.incident_publisher import IncidentDesk
+    from api.incidents.incident_publisher import IncidentPublisher
     from api.settings.base import Settings
     from consumers.consumer import Consumer
     from stream.worker_pool import WorkerPool
@@ -28,18 +28,19 @@ log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def health_served(
-    settings: Settings, consumer: Consumer, pool: WorkerPool, desk: IncidentDesk
+async def probes_served(
+    settings: Settings, consumer: Consumer, pool: WorkerPool, publisher: IncidentPublisher
 ) -> AsyncIterator[None]:
-    """`health_app` on the health port while the block runs; nothing if that is 0. Raises SettingsRefused."""
+    """`probes_app` on the health port while the block runs; nothing if that is 0. Raises SettingsRefused."""
     if not settings.health_port:
         yield
         return
     with listening_socket(settings.host, settings.health_port) as listener:
         config = uvicorn.Config(
-            health_app(consumer, pool, desk), log_config=None, access_log=False, server_header=False, lifespan="off"
+            probes_app(consumer, pool, publisher), log_config=None, access_log=False, server_header=False,
+            lifespan="off",
         )
-        server = _Server(config)
+        server = _ProbeServer(config)
         task = asyncio.create_task(server.serve(sockets=[listener]), name="health")
         log.info("health", url=url_of(listener))
         try:
@@ -49,7 +50,7 @@ async def health_served(
             await task
 
 
-def health_app(consumer: Consumer, pool: WorkerPool, desk: IncidentDesk) -> Starlette:
+def probes_app(consumer: Consumer, pool: WorkerPool, publisher: IncidentPublisher) -> Starlette:
     """Answers at `/livez`, `/readyz` and `/metrics`."""
 
     async def livez(request: Request) -> JSONResponse:
@@ -62,7 +63,7 @@ def health_app(consumer: Consumer, pool: WorkerPool, desk: IncidentDesk) -> Star
         answer = {
             "status": "not_ready" if reasons else "ready",
             "reasons": reasons,
-            "problem": public_words(workers.problem),
+            "problem": without_folders(workers.problem),
             "workers_ready": workers.ready,
             "workers_wanted": workers.wanted,
             "partitions": [partition._asdict() for partition in status.partitions],
@@ -72,12 +73,12 @@ def health_app(consumer: Consumer, pool: WorkerPool, desk: IncidentDesk) -> Star
         return JSONResponse(answer, 503 if reasons else 200, {"Cache-Control": "no-store"})
 
     async def metrics(request: Request) -> Response:
-        return exposition([*consumer_figures(consumer.status, pool.status), incidents_lost(desk.lost)])
+        return exposition([*consumer_metrics(consumer.status, pool.status), incidents_lost(publisher.lost)])
 
     return Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)])
 
 
-class _Server(uvicorn.Server):
+class _ProbeServer(uvicorn.Server):
     """Leaves signals to the consumer."""
 
     @contextmanager

@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
 
     from api.http.auth import KeyRing
-    from api.http.loop_lag import LoopWatch
-    from api.http.rate_limit import Limiter
-    from api.incidents.lifecycle import Incidents
+    from api.http.loop_lag import LoopLagMonitor
+    from api.http.rate_limit import RateLimiter
+    from api.incidents.lifecycle import IncidentService
     from api.ingest.pull.pulls import Pulls
     from api.ingest.rtp_receivers import Sources
     from api.ingest.whip.sessions import Peers
     from api.settings.base import Settings
-    from api.uploads.file_jobs import Judging
-    from api.uploads.jobs import JobTable
+    from api.uploads.file_jobs import FileJobs
+    from api.uploads.job_table import JobTable
     from api.uploads.spool import Spool
     from consumers.gateway import Gateway
     from stream.event_bus import Bus
@@ -35,12 +35,12 @@ class AppContext:
     sources: Sources
     pulls: Pulls
     auth: KeyRing
-    limiter: Limiter
+    limiter: RateLimiter
     spool: Spool
-    judging: Judging
+    file_jobs: FileJobs
     jobs: JobTable
-    loop_watch: LoopWatch
-    incidents: Incidents
+    loop_lag: LoopLagMonitor
+    incidents: IncidentService
     gateway: Gateway | None = None
     watchers: set[object] = field(default_factory=set)
 

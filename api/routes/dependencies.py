@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 
 from api.errors import Unauthorized
 from api.http.auth import Caller, address_of, bearer_of
-from api.http.rate_limit import Kind
+from api.http.rate_limit import RequestKind
 from api.routes.context import context_of
 
 
@@ -30,7 +30,7 @@ async def require_key(connection: HTTPConnection) -> Caller:
     return caller_of(connection, bearer_of(connection.headers.get("authorization")))
 
 
-def limit(kind: Kind) -> Callable[..., Awaitable[Caller]]:
+def limit(kind: RequestKind) -> Callable[..., Awaitable[Caller]]:
     """A dependency that checks the key and then counts the request. Raises Unauthorized, RateLimited."""
 
     async def counted(connection: HTTPConnection, caller: Annotated[Caller, Depends(require_key)]) -> Caller:

@@ -17,7 +17,7 @@ from fastapi.sse import format_sse_event
 
 from api.routes.context import context_of
 from api.routes.dependencies import require_key
-from api.routes.events_websocket import HEARTBEAT_S, require_room_to_watch
+from api.routes.events_websocket import HEARTBEAT_S, require_watcher_capacity
 from stream import event_encoding
 from stream.errors import BusClosed, SubscriberTooSlow
 from stream.event_bus import Selection
@@ -46,7 +46,7 @@ async def events(
 ) -> StreamingResponse:
     """Events as they happen, for EventSource: first a `snapshot`, then one message per event, each with its JSON."""
     context = context_of(request)
-    require_room_to_watch(context)
+    require_watcher_capacity(context)
     chosen = Selection(_only(stream), _only(call), frozenset(label) if label else None)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(

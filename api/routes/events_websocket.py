@@ -67,7 +67,7 @@ class Pong(msgspec.Struct, frozen=True, tag_field="type", tag="pong"):
     """Answer to a ping; not needed."""
 
 
-class HangUp(Exception):
+class CloseConnection(Exception):
     """Ends a connection with this close code; `code` and `message`, if any, go into an error message before."""
 
     def __init__(self, close_code: int, code: str = "", message: str = "") -> None:
@@ -91,7 +91,7 @@ async def live(websocket: WebSocket) -> None:
         await websocket.send_denial_response(error_response(problem_of(error)))
         return
     await websocket.accept(PROTOCOL if PROTOCOL in websocket.scope["subprotocols"] else None)
-    watcher = Watcher(websocket, context.bus)
+    watcher = WebSocketWatcher(websocket, context.bus)
     context.watchers.add(watcher)
     try:
         await watcher.serve(_refusal(websocket))
@@ -99,7 +99,7 @@ async def live(websocket: WebSocket) -> None:
         context.watchers.discard(watcher)
 
 
-class Watcher:
+class WebSocketWatcher:
     """One connection."""
 
     def __init__(self, websocket: WebSocket, bus: Bus) -> None:
@@ -110,14 +110,14 @@ class Watcher:
         self._pump: asyncio.Task[None] | None = None
 
     async def serve(self, refusal: Unauthorized | None) -> None:
-        hang_up: HangUp | None = None
+        hang_up: CloseConnection | None = None
         try:
             if refusal is not None:
-                raise HangUp(UNAUTHORIZED, refusal.code, refusal.message)
+                raise CloseConnection(UNAUTHORIZED, refusal.code, refusal.message)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._beat())
                 group.create_task(self._read(group))
-        except* HangUp as reasons:
+        except* CloseConnection as reasons:
             hang_up = _first(reasons)
         except* WebSocketDisconnect:
             log.debug("watcher left")
@@ -141,7 +141,7 @@ class Watcher:
                 while not isinstance(wish := await self._receive(), Subscribe):
                     pass
         except TimeoutError:
-            raise HangUp(BAD_MESSAGE, "subscribe_timeout", "no subscription came in time") from None
+            raise CloseConnection(BAD_MESSAGE, "subscribe_timeout", "no subscription came in time") from None
         return wish
 
     async def _receive(self) -> Subscribe | Pong:
@@ -150,11 +150,11 @@ class Watcher:
             raise WebSocketDisconnect(message.get("code", 1005))
         data = message.get("text") or message.get("bytes") or b""
         if len(data) > MAX_MESSAGE_BYTES:
-            raise HangUp(BAD_MESSAGE, "too_large", f"a message has at most {MAX_MESSAGE_BYTES} bytes")
+            raise CloseConnection(BAD_MESSAGE, "too_large", f"a message has at most {MAX_MESSAGE_BYTES} bytes")
         try:
             wish: Subscribe | Pong = _decoder.decode(data)
         except (msgspec.DecodeError, UnicodeError) as error:
-            raise HangUp(BAD_MESSAGE, "bad_message", str(error)[:200]) from None
+            raise CloseConnection(BAD_MESSAGE, "bad_message", str(error)[:200]) from None
         return wish
 
     async def _follow(self, wish: Subscribe, group: asyncio.TaskGroup) -> None:
@@ -182,9 +182,9 @@ class Watcher:
             while True:
                 await self._send_event(await subscription.next())
         except SubscriberTooSlow as error:
-            raise HangUp(TOO_SLOW, "too_slow", str(error)) from None
+            raise CloseConnection(TOO_SLOW, "too_slow", str(error)) from None
         except BusClosed:
-            raise HangUp(GOING_AWAY, "going_away", "the service is shutting down") from None
+            raise CloseConnection(GOING_AWAY, "going_away", "the service is shutting down") from None
 
     async def _send_event(self, envelope: Envelope) -> None:
         # The event is encoded by stream.event_encoding alone; only the envelope is written here.
@@ -205,16 +205,16 @@ class Watcher:
             async with self._sending, asyncio.timeout(SEND_WITHIN_S):
                 await self._websocket.send_text(text)
         except TimeoutError:
-            raise HangUp(TOO_SLOW, "too_slow", "messages are not read in time") from None
+            raise CloseConnection(TOO_SLOW, "too_slow", "messages are not read in time") from None
 
-    async def _part(self, hang_up: HangUp) -> None:
+    async def _part(self, hang_up: CloseConnection) -> None:
         """Says why and closes; a peer that does not read is not waited for."""
         try:
             async with asyncio.timeout(1):
                 if hang_up.code:
                     await self._send({"type": "error", "code": hang_up.code, "message": hang_up.message})
                 await self._websocket.close(hang_up.close_code, hang_up.code)
-        except (TimeoutError, HangUp, WebSocketDisconnect, RuntimeError):
+        except (TimeoutError, CloseConnection, WebSocketDisconnect, RuntimeError):
             log.debug("watcher is gone")
 
     def _unsubscribe(self) -> None:
@@ -227,10 +227,10 @@ def _require_welcome(websocket: WebSocket, context: AppContext) -> None:
     if context.is_local_only:
         require_local_host(websocket.headers.get("host"))
     require_origin(websocket.headers, websocket.scope["scheme"], context.allowed_origins)
-    require_room_to_watch(context)
+    require_watcher_capacity(context)
 
 
-def require_room_to_watch(context: AppContext) -> None:
+def require_watcher_capacity(context: AppContext) -> None:
     """Raises Busy where there are as many watchers as there may be."""
     if len(context.watchers) >= MAX_WATCHERS:
         raise Busy("service_full", f"{MAX_WATCHERS} watchers are connected, which is the limit", 5)
@@ -259,7 +259,7 @@ def _hello(feed: str) -> dict[str, object]:
     }
 
 
-def _first(reasons: BaseExceptionGroup[HangUp]) -> HangUp:
+def _first(reasons: BaseExceptionGroup[CloseConnection]) -> CloseConnection:
     """The first hang-up of a group, however deep."""
     first = reasons.exceptions[0]
     return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -15,7 +15,7 @@ from api.http.auth import Caller
 from api.routes.context import AppContext, context_of
 from api.routes.dependencies import limit
 from api.routes.legacy_answers import APP_NAME, gradcam_answer, predict_answer
-from api.routes.probes import public_words
+from api.routes.probes import without_folders
 from api.routes.schemas import (
     Band,
     ErrorAnswer,
@@ -27,7 +27,7 @@ from api.routes.schemas import (
     VideoAnswer,
 )
 from api.settings.factories import stream_config
-from api.uploads.file_jobs import Judged, Progress
+from api.uploads.file_jobs import FileResult, Progress
 from api.uploads.spool import PICTURE_EXTENSIONS, VIDEO_EXTENSIONS, Upload
 from api.version import VERSION
 from stream.config import DecisionConfig
@@ -61,7 +61,7 @@ async def health(request: Request) -> HealthAnswer:
     """Whether the service runs and has a model."""
     status = context_of(request).service.status
     loaded = status.model is not None
-    problem = "" if loaded else public_words(status.problem) or "no detection model is loaded"
+    problem = "" if loaded else without_folders(status.problem) or "no detection model is loaded"
     return HealthAnswer(
         status="running", app_name=APP_NAME, version=VERSION, model_loaded=loaded, problem=problem
     )
@@ -97,7 +97,7 @@ async def predict(
     if as_job:
         return _start_job(context, caller, upload)
     started_s = time.monotonic()
-    judged = await _unless_gone(request, context.judging.judge(upload, _options(context)))
+    judged = await _unless_gone(request, context.file_jobs.analyze(upload, _options(context)))
     return _answer(predict_answer(judged.verdict, time.monotonic() - started_s), judged.cached)
 
 
@@ -109,14 +109,14 @@ async def gradcam(request: Request, _: Annotated[Caller, Depends(limit("upload")
     if upload.file_type != "image":
         upload.discard()
         raise UploadRefused(415, "not_a_picture", "heat maps are made of pictures; this is a video")
-    judged = await _unless_gone(request, context.judging.judge(upload, _options(context, heat_map=True)))
+    judged = await _unless_gone(request, context.file_jobs.analyze(upload, _options(context, heat_map=True)))
     return _answer(gradcam_answer(judged.verdict, _heat_map(judged.verdict)), judged.cached)
 
 
 def _start_job(context: AppContext, caller: Caller, upload: Upload) -> Response:
     async def work(progress: Progress) -> dict[str, Any]:
         started_s = time.monotonic()
-        judged = await context.judging.judge(upload, _options(context), progress)
+        judged = await context.file_jobs.analyze(upload, _options(context), progress)
         return predict_answer(judged.verdict, time.monotonic() - started_s)
 
     try:
@@ -128,19 +128,19 @@ def _start_job(context: AppContext, caller: Caller, upload: Upload) -> Response:
     return JSONResponse(answer, 202, headers={"Location": answer["status_url"], "Cache-Control": "no-store"})
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, Judged]) -> Judged:
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, FileResult]) -> FileResult:
     """The result of `work`; it is cancelled when the client hangs up, so that no worker works for nobody."""
-    judging = asyncio.ensure_future(work)
+    verdict = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_gone(request))
     try:
-        await asyncio.wait({judging, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not judging.done():
+        await asyncio.wait({verdict, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not verdict.done():
             raise UploadRefused(400, "client_gone", "the connection was closed before the verdict")
-        return judging.result()
+        return verdict.result()
     finally:
-        for task in (judging, gone):
+        for task in (verdict, gone):
             task.cancel()
-        await asyncio.wait({judging, gone})
+        await asyncio.wait({verdict, gone})
 
 
 async def _gone(request: Request) -> None:

@@ -1,4 +1,4 @@
-"""Incidents: list, look at, review, export, delete."""
+"""IncidentService: list, look at, review, export, delete."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from api.errors import NotFound
 from api.http.auth import Caller
 from api.incidents import incident_queries
 from api.incidents.export_bundle import pack
-from api.incidents.incident_queries import Details, Place
-from api.incidents.lifecycle import Incidents
-from api.incidents.page_cursors import cursor_of, place_of
+from api.incidents.incident_queries import Details, PagePosition
+from api.incidents.lifecycle import IncidentService
+from api.incidents.page_cursors import decode_cursor, encode_cursor
 from api.incidents.signed_urls import evidence_path
 from api.routes.context import context_of
 from api.routes.dependencies import require_key
@@ -45,10 +45,10 @@ class Filters(BaseModel):
     limit: int = Field(50, ge=1, le=200)
     cursor: str | None = Field(None, max_length=200)
 
-    def query(self) -> incident_queries.Query:
+    def query(self) -> incident_queries.IncidentQuery:
         """One more than a page holds, to know whether it goes on. Raises Unprocessable for a cursor that is none."""
-        return incident_queries.Query(
-            limit=self.limit + 1, after=place_of(self.cursor) if self.cursor is not None else None,
+        return incident_queries.IncidentQuery(
+            limit=self.limit + 1, after=decode_cursor(self.cursor) if self.cursor is not None else None,
             is_open=None if self.state is None else self.state == "open", review=self.review, stream=self.stream,
             call_id=self.call_id, since_s=self.since, until_s=self.until,
         )
@@ -58,9 +58,9 @@ class Filters(BaseModel):
 async def list_incidents(request: Request, filters: Annotated[Filters, Query()]) -> Response:
     """Newest first. Pass `next` as `cursor` for what follows."""
     incidents = context_of(request).incidents
-    found = await incidents.call(incidents.records.list, filters.query())
+    found = await incidents.run_in_thread(incidents.queries.list, filters.query())
     page = found[:filters.limit]
-    goes_on = cursor_of(Place(page[-1].opened_s, page[-1].id)) if len(found) > len(page) else None
+    goes_on = encode_cursor(PagePosition(page[-1].opened_s, page[-1].id)) if len(found) > len(page) else None
     return _no_store({"incidents": msgspec.to_builtins(page), "next": goes_on})
 
 
@@ -79,7 +79,7 @@ async def review_incident(
     incidents = context_of(request).incidents
     by = f"{body.by} ({caller.identity})" if body.by else caller.identity
     note = incident_queries.note_of(by, body.decision, body.note)
-    details = await incidents.call(incidents.records.review, incident_id, note)
+    details = await incidents.run_in_thread(incidents.queries.review, incident_id, note)
     if details is None:
         raise _unknown()
     return _no_store(_plain(details, incidents))
@@ -97,7 +97,7 @@ async def get_evidence(
     incidents = context_of(request).incidents
     if not incidents.urls.is_valid(evidence_path(incident_id, name), (expires, signature), time.time()):
         await require_key(request)
-    found = await incidents.call(incidents.records.content, incident_id, name)
+    found = await incidents.run_in_thread(incidents.queries.content, incident_id, name)
     if found is None:
         raise NotFound("file_unknown", "there is no such file, or no such incident")
     info, content = found
@@ -117,8 +117,8 @@ async def export_incident(request: Request, incident_id: IncidentId) -> Response
     """Everything as one zip, for `deepguard replay`."""
     incidents = context_of(request).incidents
     details = await _details(incidents, incident_id)
-    contents = await incidents.call(incidents.records.contents, incident_id)
-    packed = await incidents.call(pack, details, contents, time.time())
+    contents = await incidents.run_in_thread(incidents.queries.contents, incident_id)
+    packed = await incidents.run_in_thread(pack, details, contents, time.time())
     headers = {"Content-Disposition": f'attachment; filename="{incident_id}.zip"', "Cache-Control": "no-store"}
     return Response(packed, media_type="application/zip", headers=headers)
 
@@ -127,19 +127,19 @@ async def export_incident(request: Request, incident_id: IncidentId) -> Response
 async def delete_incident(request: Request, incident_id: IncidentId) -> Response:
     """Deletes it for good, with its evidence."""
     incidents = context_of(request).incidents
-    if not await incidents.call(incidents.records.delete, incident_id):
+    if not await incidents.run_in_thread(incidents.queries.delete, incident_id):
         raise _unknown()
     return Response(status_code=204)
 
 
-async def _details(incidents: Incidents, incident_id: str) -> Details:
-    details = await incidents.call(incidents.records.get, incident_id)
+async def _details(incidents: IncidentService, incident_id: str) -> Details:
+    details = await incidents.run_in_thread(incidents.queries.get, incident_id)
     if details is None:
         raise _unknown()
     return details
 
 
-def _plain(details: Details, incidents: Incidents) -> dict[str, Any]:
+def _plain(details: Details, incidents: IncidentService) -> dict[str, Any]:
     now_s = time.time()
     plain: dict[str, Any] = msgspec.to_builtins(details.incident)
     evidence = [

@@ -25,18 +25,18 @@ router = APIRouter(tags=["health"])
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request) -> Response:
     """What Prometheus scrapes."""
-    return exposition(service_figures(context_of(request)))
+    return exposition(service_metrics(context_of(request)))
 
 
 def exposition(figures: Sequence[Metric]) -> Response:
     """These and those of the process, in Prometheus' text format."""
     registry = CollectorRegistry()
-    registry.register(_Given(figures))
+    registry.register(_FixedMetrics(figures))
     ProcessCollector(registry=registry)
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
 
 
-def service_figures(context: AppContext) -> list[Metric]:
+def service_metrics(context: AppContext) -> list[Metric]:
     """Of `serve`. Those of frames and ages are of the streams that run now."""
     status = context.service.status
     live = [info for info in context.service.list() if info.state == "live"]
@@ -46,11 +46,11 @@ def service_figures(context: AppContext) -> list[Metric]:
         _gauge("workers_wanted", "worker processes that there should be", status.workers_wanted),
         _gauge("watchers", "open connections that follow events", len(context.watchers)),
         _gauge("loop_lag_seconds", "how late the event loop was, at worst in five seconds",
-               context.loop_watch.worst_lag_s),
+               context.loop_lag.worst_lag_s),
         _gauge("verdict_age_seconds", "age of the latest verdict when it was made, of the stream that is latest",
                max((info.verdict.age_ms / 1000 for info in live if info.verdict is not None), default=0.0)),
         CounterMetricFamily("deepguard_events", "events on the bus since the start", context.bus.offset),
-        incidents_lost(context.incidents.desk.lost),
+        incidents_lost(context.incidents.publisher.lost),
         *_frames([info.frames for info in live]),
     ]
     if context.gateway is not None:
@@ -64,7 +64,7 @@ def incidents_lost(count: int) -> Metric:
     return CounterMetricFamily("deepguard_incidents_lost", "alarms (and ends of alarms) that were not kept", count)
 
 
-def consumer_figures(status: ConsumerStatus, workers: PoolStatus) -> list[Metric]:
+def consumer_metrics(status: ConsumerStatus, workers: PoolStatus) -> list[Metric]:
     """Of `consume`."""
     lag = GaugeMetricFamily("deepguard_lag_records", "records from what was read to the end", labels=["partition"])
     held = GaugeMetricFamily("deepguard_held_records", "records that were read and wait", labels=["partition"])
@@ -86,7 +86,7 @@ def consumer_figures(status: ConsumerStatus, workers: PoolStatus) -> list[Metric
     ]
 
 
-class _Given(Collector):
+class _FixedMetrics(Collector):
     """Figures that are known already."""
 
     def __init__(self, figures: Sequence[Metric]) -> None:

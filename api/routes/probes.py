@@ -8,7 +8,7 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from api.gateway import LOST_S
+from api.gateway import BROKER_LOST_AFTER_S
 from api.routes.context import AppContext, context_of
 from api.routes.schemas import LiveAnswer, Model, ReadyAnswer
 
@@ -22,7 +22,7 @@ router = APIRouter(tags=["health"])
 @router.get("/livez", responses={200: {"model": LiveAnswer}, 503: {"model": LiveAnswer}})
 async def livez(request: Request) -> Response:
     """200 while the event loop keeps time; 503 after it was late by a second."""
-    watch = context_of(request).loop_watch
+    watch = context_of(request).loop_lag
     stalled = watch.latest_lag_s >= STALLED_S
     answer = LiveAnswer(
         status="stalled" if stalled else "alive", loop_lag_ms=round(watch.worst_lag_s * 1000, 1)
@@ -39,7 +39,7 @@ async def readyz(request: Request) -> Response:
     answer = ReadyAnswer(
         status="not_ready" if reasons else "ready",
         reasons=reasons,
-        problem=public_words(status.problem),
+        problem=without_folders(status.problem),
         model=Model(**msgspec.to_builtins(status.model)) if status.model else None,
         workers_ready=status.workers_ready,
         workers_wanted=status.workers_wanted,
@@ -49,7 +49,7 @@ async def readyz(request: Request) -> Response:
     return _no_store(answer, 503 if reasons else 200)
 
 
-def public_words(problem: str) -> str:
+def without_folders(problem: str) -> str:
     """Without the folders of this machine, which are nobody's business: only the last part of a path is left."""
     return _FOLDERS.sub("", problem)
 
@@ -57,13 +57,13 @@ def public_words(problem: str) -> str:
 def _reasons(context: AppContext) -> list[str]:
     status = context.service.status
     reasons = []
-    if context.judging.draining:
+    if context.file_jobs.draining:
         reasons.append("draining")
     if status.workers_ready == 0:
         reasons.append("no_worker")
     if status.model is None:
         reasons.append("no_model")
-    if context.gateway is not None and context.gateway.unreachable_s > LOST_S:
+    if context.gateway is not None and context.gateway.unreachable_s > BROKER_LOST_AFTER_S:
         reasons.append("no_broker")
     return reasons
 

@@ -32,7 +32,7 @@ router = APIRouter(prefix="/v1", tags=["streams"])
 keyed = [Depends(require_key)]
 
 
-class Ticket(BaseModel):
+class SignedQuery(BaseModel):
     """The query of an address that needs no key."""
 
     expires: str = Field("", max_length=20)
@@ -65,7 +65,7 @@ async def list_evidence(request: Request, stream_id: StreamId, epoch: Epoch = No
     responses={**_UNKNOWN, 200: {"content": {"image/jpeg": {}}}}, response_class=Response,
 )
 async def get_evidence_frame(
-    request: Request, stream_id: StreamId, epoch: Number, sequence: Number, ticket: Annotated[Ticket, Query()]
+    request: Request, stream_id: StreamId, epoch: Number, sequence: Number, ticket: Annotated[SignedQuery, Query()]
 ) -> Response:
     """One of them, by a key or by an address that the list gave."""
     context = context_of(request)

@@ -29,7 +29,7 @@ async def list_dead(
 ) -> Response:
     """Messages that could not be delivered in three days, or that the target wanted no more; oldest first."""
     incidents = context_of(request).incidents
-    found = await incidents.call(incidents.outbox.dead, limit + 1, after)
+    found = await incidents.run_in_thread(incidents.outbox.dead, limit + 1, after)
     page = found[:limit]
     goes_on = page[-1].id if len(found) > limit else None
     body = {"dead": msgspec.to_builtins(page), "next": goes_on}
@@ -40,9 +40,9 @@ async def list_dead(
 async def retry_dead(request: Request, letter_id: Number) -> Response:
     """Tries it again, with the same id and from the first attempt."""
     incidents = context_of(request).incidents
-    if not await incidents.call(incidents.outbox.retry, letter_id):
+    if not await incidents.run_in_thread(incidents.outbox.retry, letter_id):
         raise NotFound("message_unknown", "there is no such dead message")
-    incidents.wake()
+    incidents.wake_webhooks()
     return Response(status_code=202)
 
 
@@ -50,6 +50,6 @@ async def retry_dead(request: Request, letter_id: Number) -> Response:
 async def drop_dead(request: Request, letter_id: Number) -> Response:
     """Forgets it."""
     incidents = context_of(request).incidents
-    if not await incidents.call(incidents.outbox.drop, letter_id):
+    if not await incidents.run_in_thread(incidents.outbox.drop, letter_id):
         raise NotFound("message_unknown", "there is no such dead message")
     return Response(status_code=204)

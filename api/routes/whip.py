@@ -38,7 +38,7 @@ Participant = Annotated[Caller, Depends(limit("session request"))]
 ALabel = Annotated[str, Query(pattern=LABEL_PATTERN)]
 
 
-class Labels(NamedTuple):
+class CallLabels(NamedTuple):
     """Who is seen, as far as the request says so."""
 
     call_id: str
@@ -49,9 +49,9 @@ async def labels(
     call_id: ALabel = "", participant_id: ALabel = "",
     deepguard_call_id: Annotated[str, Header(pattern=LABEL_PATTERN)] = "",
     deepguard_participant_id: Annotated[str, Header(pattern=LABEL_PATTERN)] = "",
-) -> Labels:
+) -> CallLabels:
     """By query or, for clients that can only set headers, by header; the query counts where there are both."""
-    return Labels(call_id or deepguard_call_id, participant_id or deepguard_participant_id)
+    return CallLabels(call_id or deepguard_call_id, participant_id or deepguard_participant_id)
 
 
 def _takes(content_type: str) -> dict[str, object]:
@@ -63,7 +63,7 @@ def _takes(content_type: str) -> dict[str, object]:
     responses={201: {"content": {_SDP: {"schema": {"type": "string"}}}}},
 )
 async def publish(
-    request: Request, stream_id: StreamId, caller: Publisher, named: Annotated[Labels, Depends(labels)]
+    request: Request, stream_id: StreamId, caller: Publisher, named: Annotated[CallLabels, Depends(labels)]
 ) -> Response:
     """Start a call: an SDP offer with one video in, the answer out. `Location` is where to DELETE it."""
     return await _publish(request, stream_id, caller, named)
@@ -75,7 +75,7 @@ async def publish(
 )
 async def publish_participant(request: Request, call_id: Name, participant_id: Name, caller: Publisher) -> Response:
     """The same for clients that can be given nothing but an address: the stream is `<call_id>.<participant_id>`."""
-    return await _publish(request, f"{call_id}.{participant_id}", caller, Labels(call_id, participant_id))
+    return await _publish(request, f"{call_id}.{participant_id}", caller, CallLabels(call_id, participant_id))
 
 
 @router.patch("/whip/{stream_id}/{session_id}", status_code=204, response_class=Response,
@@ -129,7 +129,7 @@ async def session_options() -> Response:
     return Response(status_code=204, headers=headers)
 
 
-async def _publish(request: Request, stream_id: str, caller: Caller, named: Labels) -> Response:
+async def _publish(request: Request, stream_id: str, caller: Caller, named: CallLabels) -> Response:
     peers = context_of(request).peers
     sdp = await _text_of(request, _SDP, MAX_OFFER_BYTES)
     try:

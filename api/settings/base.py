@@ -43,8 +43,15 @@ def _one_of(words: type[StrEnum]) -> str:
     return ", ".join(words)
 
 
-class Place(StrEnum):
-    """Where something goes on."""
+class DetectionMode(StrEnum):
+    """Where live calls are analyzed: in this process, or by Kafka consumers."""
+
+    LOCAL = "local"
+    KAFKA = "kafka"
+
+
+class VerdictSource(StrEnum):
+    """Whose verdicts clients read: those of this process, or those of every worker on Kafka."""
 
     LOCAL = "local"
     KAFKA = "kafka"
@@ -130,13 +137,15 @@ class Settings(IncidentSettings, PullSettings, RtcSettings):
     kafka_bootstrap: Annotated[tuple[str, ...], NoDecode] = _setting(
         (), "KAFKA_BOOTSTRAP_SERVERS", "brokers of the Kafka cluster to start from", "host:port, comma separated"
     )
-    detect: Place = _setting(
-        Place.LOCAL, "DEEPGUARD_DETECT", "where live calls are examined: here, or by `deepguard consume` elsewhere",
-        _one_of(Place),
+    detect: DetectionMode = _setting(
+        DetectionMode.LOCAL, "DEEPGUARD_DETECT",
+        "where live calls are examined: here, or by `deepguard consume` elsewhere",
+        _one_of(DetectionMode),
     )
-    verdicts: Place = _setting(
-        Place.LOCAL, "DEEPGUARD_VERDICTS", "whose verdicts clients see: this process's, or those of all workers",
-        _one_of(Place),
+    verdicts: VerdictSource = _setting(
+        VerdictSource.LOCAL, "DEEPGUARD_VERDICTS",
+        "whose verdicts clients see: this process's, or those of all workers",
+        _one_of(VerdictSource),
     )
     kafka_client_id: str = _setting(
         "deepguard", "DEEPGUARD_KAFKA_CLIENT_ID", "name of this client in the broker's logs and quotas",

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from api.errors import SettingsRefused
-from api.settings.base import Place, Settings
+from api.settings.base import DetectionMode, Settings, VerdictSource
 from consumers.config import ConsumeConfig, Topics
 from consumers.edge import Edge
 from consumers.errors import ContractBroken
@@ -43,12 +43,13 @@ async def running_service(settings: Settings, bus: Bus) -> AsyncIterator[StreamS
 @asynccontextmanager
 async def running_edge(settings: Settings) -> AsyncIterator[Edge | None]:
     """None unless live calls are examined elsewhere. Raises SettingsRefused."""
-    if settings.detect is not Place.KAFKA:
+    if settings.detect is not DetectionMode.KAFKA:
         yield None
         return
     from consumers.kafka.broker import KafkaBroker  # of no use on one machine
 
-    edge = Edge(KafkaBroker(kafka_config(settings)), settings.kafka_media_topic, settings.verdicts is Place.KAFKA)
+    from_kafka = settings.verdicts is VerdictSource.KAFKA
+    edge = Edge(KafkaBroker(kafka_config(settings)), settings.kafka_media_topic, from_kafka)
     try:
         yield edge
     finally:

@@ -21,14 +21,14 @@ Progress = Callable[[int, int], None]
 _UNSETTLED = frozenset({Reason.NO_MODEL, Reason.SCORER_FAILED})
 
 
-class Judged(NamedTuple):
+class FileResult(NamedTuple):
     """`cached` says that no worker looked at the file on behalf of this request."""
 
     verdict: FileVerdict
     cached: bool
 
 
-class _Flight:
+class _InFlightJob:
     """One file in work and everybody who waits for it; nobody left, no work."""
 
     def __init__(self, task: asyncio.Task[FileVerdict]) -> None:
@@ -48,18 +48,18 @@ class _Flight:
             listener(*self._latest)
 
 
-class Judging:
+class FileJobs:
     """At most `at_once` files are with the workers; the others wait, and how many can wait the spool decides."""
 
     def __init__(self, service: StreamService, cache: VerdictCache, at_once: int) -> None:
         self._service = service
         self._cache = cache
         self._room = asyncio.Semaphore(at_once)
-        self._flights: dict[VerdictKey, _Flight] = {}
+        self._flights: dict[VerdictKey, _InFlightJob] = {}
         self._tasks: set[asyncio.Task[FileVerdict]] = set()
         self.draining = False
 
-    async def judge(self, upload: Upload, options: JudgeOptions, progress: Progress | None = None) -> Judged:
+    async def analyze(self, upload: Upload, options: JudgeOptions, progress: Progress | None = None) -> FileResult:
         """Takes the upload over and discards it. Raises what StreamService.judge raises."""
         if self.draining:
             upload.discard()
@@ -70,9 +70,9 @@ class Judging:
         if known is not None or flight is not None:
             upload.discard()
         if known is not None:
-            return Judged(known, cached=True)
+            return FileResult(known, cached=True)
         joined = flight is not None
-        return Judged(await self._wait(key, flight or self._start(key, upload, options), progress), cached=joined)
+        return FileResult(await self._wait(key, flight or self._start(key, upload, options), progress), cached=joined)
 
     async def drain(self, timeout_s: float) -> None:
         """Takes nothing new, gives what is in work some time, then cancels it. Idempotent."""
@@ -87,12 +87,12 @@ class Judging:
         model = self._service.status.model
         return VerdictKey(upload.sha256, model.sha256 if model else "", options.heat_map, options.max_samples)
 
-    def _start(self, key: VerdictKey, upload: Upload, options: JudgeOptions) -> _Flight:
+    def _start(self, key: VerdictKey, upload: Upload, options: JudgeOptions) -> _InFlightJob:
         def tell(done: int, planned: int) -> None:
             flight.tell(done, planned)
 
         task = asyncio.get_running_loop().create_task(self._work(upload, options, tell), name="judge")
-        flight = self._flights[key] = _Flight(task)
+        flight = self._flights[key] = _InFlightJob(task)
         self._tasks.add(task)
 
         def settle(done: asyncio.Task[FileVerdict]) -> None:
@@ -110,7 +110,7 @@ class Judging:
             tell(0, 0)
             return await self._service.judge(upload.path, options, tell)
 
-    async def _wait(self, key: VerdictKey, flight: _Flight, progress: Progress | None) -> FileVerdict:
+    async def _wait(self, key: VerdictKey, flight: _InFlightJob, progress: Progress | None) -> FileVerdict:
         if progress is not None:
             flight.listen(progress)
         flight.waiting += 1
@@ -127,7 +127,7 @@ class Judging:
             raise ServiceDraining("the service is shutting down")
         return flight.task.result()
 
-    def _forget(self, key: VerdictKey, flight: _Flight) -> None:
+    def _forget(self, key: VerdictKey, flight: _InFlightJob) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
 

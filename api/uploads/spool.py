@@ -52,19 +52,19 @@ class Upload:
 
 
 class Spool:
-    """The folder and its places. Used from one event loop; disk work happens in threads."""
+    """The folder and its slots. Used from one event loop; disk work happens in threads."""
 
-    def __init__(self, parent: Path | None, places: int, max_file_bytes: int) -> None:
+    def __init__(self, parent: Path | None, slots: int, max_file_bytes: int) -> None:
         self._parent = parent or Path(tempfile.gettempdir())
-        self._places = places
+        self._slots = slots
         self._max_file_bytes = max_file_bytes
         self._held: set[Path] = set()
         self._folder: Path | None = None
         self._lock: BinaryIO | None = None
 
     @property
-    def free_places(self) -> int:
-        return self._places - len(self._held)
+    def free_slots(self) -> int:
+        return self._slots - len(self._held)
 
     def open(self) -> None:
         """Blocks briefly; called at start. Raises OSError."""
@@ -102,7 +102,7 @@ class Spool:
             raise
 
     def _take_place(self) -> Path:
-        if self._folder is None or self.free_places <= 0:
+        if self._folder is None or self.free_slots <= 0:
             raise Busy("uploads_full", "too many uploads are being judged; try again", _RETRY_AFTER_S)
         path = self._folder / secrets.token_hex(16)
         self._held.add(path)

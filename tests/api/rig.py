@@ -13,7 +13,7 @@ import httpx
 
 from api.app import running_context
 from api.asgi_server import make_server
-from api.http.h11_protocol import GuardedProtocol
+from api.http.h11_protocol import DeadlineProtocol
 from api.http.listener import listening_socket, url_of
 from api.settings.base import Settings
 from api.settings.factories import running_service
@@ -70,14 +70,14 @@ class Rig:
 
 
 @contextmanager
-def running_rig(protocol: type[GuardedProtocol] = GuardedProtocol, **settings: Any) -> Iterator[Rig]:
+def running_rig(protocol: type[DeadlineProtocol] = DeadlineProtocol, **settings: Any) -> Iterator[Rig]:
     """A service with these settings on top of the defaults: one worker, no log file, generous rate limits, and a
     database of its own."""
     with TemporaryDirectory() as folder:
         yield from _running(protocol, {"database_url": f"sqlite:///{folder}/incidents.sqlite", **settings})
 
 
-def _running(protocol: type[GuardedProtocol], settings: dict[str, Any]) -> Iterator[Rig]:
+def _running(protocol: type[DeadlineProtocol], settings: dict[str, Any]) -> Iterator[Rig]:
     values = {"port": 0, "host": "127.0.0.1", "workers": 1, "log_dir": "", **GENEROUS, **settings}
     started = threading.Event()
     found: list[Rig] = []

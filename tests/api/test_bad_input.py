@@ -66,7 +66,7 @@ def answering(rig: Rig, within_s: float = 1.0) -> Iterator[None]:
         thread.join()
     assert waits_s
     assert max(waits_s) < within_s
-    assert rig.call(lambda: rig.context.loop_watch.worst_lag_s) < within_s / 2
+    assert rig.call(lambda: rig.context.loop_lag.worst_lag_s) < within_s / 2
 
 
 def nothing_is_left(rig: Rig) -> None:
@@ -74,7 +74,7 @@ def nothing_is_left(rig: Rig) -> None:
         folder = rig.context.spool._folder
         assert folder is not None
         names = [path.name for path in folder.iterdir()]
-        return names == ["lock"] and rig.context.spool.free_places == rig.context.settings.max_uploads
+        return names == ["lock"] and rig.context.spool.free_slots == rig.context.settings.max_uploads
 
     until(lambda: rig.call(is_empty))
 

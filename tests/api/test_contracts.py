@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api.http.h11_protocol import Patience
+from api.http.h11_protocol import RequestDeadlines
 from api.routes import events_websocket
 from api.routes.schemas import ImageAnswer, LimitsAnswer, ReadyAnswer, VideoAnswer
 from api.uploads.spool import PICTURE_EXTENSIONS, VIDEO_EXTENSIONS
@@ -33,9 +33,9 @@ def test_every_code_that_the_package_refuses_with_is_told() -> None:
 def test_limits_are_told() -> None:
     assert " ".join(PICTURE_EXTENSIONS) in REST
     assert " ".join(VIDEO_EXTENSIONS) in REST
-    assert f"A request head has {Patience().head_s:.0f} s" in REST
-    per_second = Patience().body_bytes_per_s // 1024
-    assert f"a body has {Patience().body_s:.0f} s and one more for every {per_second:.0f} KiB" in REST
+    assert f"A request head has {RequestDeadlines().head_s:.0f} s" in REST
+    per_second = RequestDeadlines().body_bytes_per_s // 1024
+    assert f"a body has {RequestDeadlines().body_s:.0f} s and one more for every {per_second:.0f} KiB" in REST
 
 
 def test_numbers_of_the_socket_are_told() -> None:

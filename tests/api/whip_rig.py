@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from api.http.auth import KeyRing
 from api.http.error_responses import install_error_handlers
-from api.http.rate_limit import Limiter
+from api.http.rate_limit import RateLimiter
 from api.ingest.whip.config import PeersConfig
 from api.ingest.whip.sessions import Peers
 from api.routes.whip import router
@@ -123,7 +123,7 @@ def whip_app(peers: Peers, keys: tuple[str, ...] = (), offers_per_min: int = 10_
     app = FastAPI()
     app.include_router(router)
     install_error_handlers(app)
-    app.state.context = SimpleNamespace(peers=peers, auth=KeyRing(keys), limiter=Limiter(60, offers_per_min))
+    app.state.context = SimpleNamespace(peers=peers, auth=KeyRing(keys), limiter=RateLimiter(60, offers_per_min))
     return app
 
 

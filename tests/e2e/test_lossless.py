@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from api.clients.websocket import Cut, Happened, Known, WatchOptions, watch
+from api.clients.websocket import Disconnected, NewEvent, Snapshot, WatchOptions, watch
 from stream.events import Label, Reason, Verdict
 from tests.api.calls import said, started
 from tests.api.clients.test_websocket import line_to
@@ -25,7 +25,7 @@ from tests.api.rig import running_rig
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from api.clients.websocket import Place
+    from api.clients.websocket import FeedPosition
     from stream.events import Event
     from tests.api.clients.test_websocket import Line
     from tests.api.rig import Rig
@@ -60,11 +60,11 @@ class Told:
 
 @dataclass
 class Reader:
-    """One watcher, and what it was told: verdicts with their places, in a new piece after each Known."""
+    """One watcher, and what it was told: verdicts with their places, in a new piece after each Snapshot."""
 
     pace_s: float
-    pieces: list[list[tuple[Place, Verdict]]] = field(default_factory=list)
-    place: Place | None = None
+    pieces: list[list[tuple[FeedPosition, Verdict]]] = field(default_factory=list)
+    place: FeedPosition | None = None
     cuts: int = 0
     known: int = 0
 
@@ -72,15 +72,15 @@ class Reader:
         async with aclosing(watch(url, WatchOptions())) as news:
             async for item in news:
                 match item:
-                    case Known(events, place):
+                    case Snapshot(events, place):
                         self.known += 1
                         self.place = place
                         self.pieces.append([(place, event) for event in events if isinstance(event, Verdict)])
-                    case Happened(event, place):
+                    case NewEvent(event, place):
                         self.place = place
                         if isinstance(event, Verdict):
                             self.pieces[-1].append((place, event))
-                    case Cut():
+                    case Disconnected():
                         self.cuts += 1
                 if self.pace_s:
                     await asyncio.sleep(self.pace_s)

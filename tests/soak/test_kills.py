@@ -30,10 +30,10 @@ import psutil
 import pytest
 from websockets.asyncio.client import connect
 
-from api.bench.cpu_usage import Parts
-from api.bench.figures import percentile
+from api.bench.cpu_usage import BenchProcesses
 from api.bench.options import BenchCodec, BenchSize
 from api.bench.processes import Publishers, serving
+from api.bench.run_statistics import percentile
 from api.bench.sample_clips import ensure_clip
 from api.routes.events_websocket import PROTOCOL
 from stream import event_encoding
@@ -255,7 +255,7 @@ def order() -> list[signal.Signals]:
     return [signal.SIGSTOP if number in stops else signal.SIGKILL for number in range(KILLS + STOPS)]
 
 
-async def injure(ward: Ward, parts: Parts, rng: random.Random) -> tuple[list[Injury], list[float]]:
+async def injure(ward: Ward, parts: BenchProcesses, rng: random.Random) -> tuple[list[Injury], list[float]]:
     """All injuries, one after the other, each at a moment of calm; and what else ran on the machine, in cores."""
     injuries: list[Injury] = []
     others: list[float] = []
@@ -318,7 +318,7 @@ async def test_who_loses_a_worker_is_soon_judged_again_and_nobody_else_notices(t
     ):
         try:
             await publishers.start(f"{service.url}/whip", clip, "call-", CALLS)
-            parts = Parts(service.pid, publishers.pids)
+            parts = BenchProcesses(service.pid, publishers.pids)
             injuries, others = await injure(Ward(service, watch, client), parts, random.Random(SEED))
             lost = {stream: call.message for stream, call in publishers.lost.items()}
         finally:

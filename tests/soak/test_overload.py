@@ -18,13 +18,13 @@ import httpx
 import pytest
 
 from api.bench.capacity_search import find_largest
-from api.bench.cpu_usage import Parts
-from api.bench.figures import percentile, percentiles
-from api.bench.live_run import Load, run_calls
+from api.bench.cpu_usage import BenchProcesses
+from api.bench.live_run import BenchLoad, run_calls
 from api.bench.options import BenchCodec, BenchSize
 from api.bench.processes import Publishers, serving
+from api.bench.run_statistics import percentile, percentiles
 from api.bench.sample_clips import ensure_clip
-from api.bench.verdict_watch import VerdictWatch, watching
+from api.bench.verdict_recorder import VerdictRecorder, watching
 from tests.api.offers import BROWSER_VIDEO_ONLY
 from tests.soak.figures import show
 
@@ -68,7 +68,7 @@ async def capacity_of(service: Service, clip: Path) -> int:
     async def holds(calls: int) -> bool:
         nonlocal trials
         trials += 1
-        return (await run_calls(service, Load(clip, calls, SEARCH_S, f"search-{trials}"), Quiet())).sustained
+        return (await run_calls(service, BenchLoad(clip, calls, SEARCH_S, f"search-{trials}"), Quiet())).sustained
 
     return max(1, await find_largest(holds, SEARCH_FROM, SEARCH_TRIES))
 
@@ -84,7 +84,7 @@ class Watcher:
     slowest_hz: dict[str, float] = field(default_factory=dict)
     least: int = 0
 
-    async def look(self, seconds: float, parts: Parts | None = None) -> None:
+    async def look(self, seconds: float, parts: BenchProcesses | None = None) -> None:
         until_s = time.monotonic() + seconds
         while time.monotonic() < until_s:
             await self._ask_for_room()
@@ -114,12 +114,12 @@ class Watcher:
             self.slowest_hz[stream] = min(rate_hz, self.slowest_hz.get(stream, BASE_HZ))
 
 
-async def published(publishers: Publishers, service: Service, clip: Path, load: Load) -> None:
+async def published(publishers: Publishers, service: Service, clip: Path, load: BenchLoad) -> None:
     for prefix, calls in load.shares:
         await publishers.start(f"{service.url}/whip", clip, prefix, calls)
 
 
-def figures_of(watch: VerdictWatch, streams: Sequence[str], from_s: float, to_s: float) -> dict[str, Any]:
+def figures_of(watch: VerdictRecorder, streams: Sequence[str], from_s: float, to_s: float) -> dict[str, Any]:
     inside = {s: [a for a in watch.streams[s] if from_s <= a.at_s < to_s] for s in streams}
     ages = percentiles([a.age_ms for found in inside.values() for a in found])
     per_s = {s: len(found) / (to_s - from_s) for s, found in inside.items()}
@@ -145,8 +145,8 @@ async def recovered_after_s(watcher: Watcher, within_s: float) -> float | None:
 async def overloaded(service: Service, clip: Path, capacity: int) -> dict[str, Any]:
     """What happened. Half of the capacity stays on after the overload."""
     stay, rest = Publishers(), Publishers()
-    few = Load(clip, max(1, capacity // 2), 0, "stay")
-    many = Load(clip, TIMES * capacity - few.calls, 0, "rest")
+    few = BenchLoad(clip, max(1, capacity // 2), 0, "stay")
+    many = BenchLoad(clip, TIMES * capacity - few.calls, 0, "rest")
     async with (
         watching(service.websocket_url) as watch,
         httpx.AsyncClient(base_url=service.url, timeout=20, trust_env=False) as client,
@@ -157,7 +157,7 @@ async def overloaded(service: Service, clip: Path, capacity: int) -> dict[str, A
             await published(rest, service, clip, many)
             await watcher.look(RAMP_S)
             let_in = tuple(s for s in (*few.streams, *many.streams) if s in watch.streams)
-            parts = Parts(service.pid, (*stay.pids, *rest.pids))
+            parts = BenchProcesses(service.pid, (*stay.pids, *rest.pids))
             before, from_s = parts.cpu(), time.monotonic()
             watcher.refused_ms.clear()
             await watcher.look(SECONDS * WARM_UP_SHARE)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from api.bench.figures import percentiles
+from api.bench.run_statistics import percentiles
 from tests.api.rig import running_rig
 from tests.e2e.browser_support import opened, running_chromium
 from tests.e2e.stage import FAKE, REAL, SUSPECT, Line, Stage, nudged, sample_jpegs

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from websockets.asyncio.client import connect
 
-from api.bench.figures import percentiles
+from api.bench.run_statistics import percentiles
 from api.routes.events_websocket import PROTOCOL
 from tests.soak.figures import show
 

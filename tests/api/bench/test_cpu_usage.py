@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from api.bench.cpu_usage import Parts, cores, machine_facts
+from api.bench.cpu_usage import BenchProcesses, cores, machine_facts
 
 SPIN = "import time\nprint(flush=True)\nend = time.process_time() + 60\nwhile time.process_time() < end: pass"
 
@@ -19,7 +19,7 @@ def test_cpu_and_memory_are_told_by_part() -> None:
         try:
             assert busy.stdout is not None
             busy.stdout.readline()      # before, it is a copy of this process that has not begun
-            parts = Parts(os.getpid(), (busy.pid,))
+            parts = BenchProcesses(os.getpid(), (busy.pid,))
             parts.look()
             before, own_s = parts.cpu(), time.process_time()
             time.sleep(0.5)

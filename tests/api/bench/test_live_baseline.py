@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from api.bench.live_baseline import NaiveResult, Observed, measure_naive
+from api.bench.live_baseline import BaselineResult, BaselineTrial, measure_baseline
 from tests.api.clients.test_whip import make_clip
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def clip(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_calls_are_added_until_it_does_not_keep_up(clip: Path) -> None:
     scorer = Scorer(0.2)
-    result = measure_naive(clip, 3.0, scorer)
+    result = measure_baseline(clip, 3.0, scorer)
     assert scorer.shapes == {(120, 160, 3)}
     assert 200 <= result.sample_ms < 240
     assert 2.0 < result.by_cost <= 2.5
@@ -50,16 +50,16 @@ def test_calls_are_added_until_it_does_not_keep_up(clip: Path) -> None:
 
 @pytest.mark.slow
 def test_it_may_keep_up_with_nothing(clip: Path) -> None:
-    result = measure_naive(clip, 3.0, Scorer(0.8))
+    result = measure_baseline(clip, 3.0, Scorer(0.8))
     assert (result.calls, result.kept_up) == (0, 0)
     assert result.by_cost < 0.63
 
 
 def test_late_samples_are_kept_up_with_and_do_not_hold() -> None:
     seen = (
-        Observed(calls=1, sampling=1.0, p95_age_ms=300.0),
-        Observed(calls=2, sampling=0.99, p95_age_ms=501.0),
-        Observed(calls=3, sampling=0.9, p95_age_ms=300.0),
+        BaselineTrial(calls=1, sampling=1.0, p95_age_ms=300.0),
+        BaselineTrial(calls=2, sampling=0.99, p95_age_ms=501.0),
+        BaselineTrial(calls=3, sampling=0.9, p95_age_ms=300.0),
     )
-    result = NaiveResult(sample_ms=200.0, decode_ms=1.0, by_cost=2.3, observed=seen)
+    result = BaselineResult(sample_ms=200.0, decode_ms=1.0, by_cost=2.3, observed=seen)
     assert (result.calls, result.kept_up) == (1, 2)

@@ -8,35 +8,37 @@ from pathlib import Path
 
 from rich.console import Console
 
-from api.bench.cpu_usage import Memory, Usage
-from api.bench.figures import CallFigures, Figures, Percentiles
-from api.bench.live_baseline import NaiveResult, Observed
-from api.bench.live_run import CALLS_PER_PROCESS, Load, Run
+from api.bench.cpu_usage import CpuUsage, MemoryUsage
+from api.bench.live_baseline import BaselineResult, BaselineTrial
+from api.bench.live_run import CALLS_PER_PROCESS, BenchLoad, LiveRun
 from api.bench.options import LiveBenchOptions
-from api.bench.result_table import Outcome, as_json, as_table
+from api.bench.result_table import LiveResult, as_json, as_table
+from api.bench.run_statistics import CallStatistics, Percentiles, RunStatistics
 
 NONE = float("nan")
-NAIVE = NaiveResult(
+NAIVE = BaselineResult(
     sample_ms=400.0, decode_ms=0.5, by_cost=1.2,
-    observed=(Observed(calls=1, sampling=1.0, p95_age_ms=410.0), Observed(calls=2, sampling=0.6, p95_age_ms=5000.0)),
+    observed=(
+        BaselineTrial(calls=1, sampling=1.0, p95_age_ms=410.0), BaselineTrial(calls=2, sampling=0.6, p95_age_ms=5000.0),
+    ),
 )
 
 
 def run(
     calls: int = 20, p95_ms: float = 200.0, sampling: float = 0.99, out: int = 0, cut_off: tuple[str, ...] = ()
-) -> Run:
-    each = tuple(CallFigures(f"c{n}", sampling, 59, 900, {"superseded": 1}) for n in range(calls - out))
+) -> LiveRun:
+    each = tuple(CallStatistics(f"c{n}", sampling, 59, 900, {"superseded": 1}) for n in range(calls - out))
     ages = Percentiles(90.0, p95_ms, p95_ms + 50)
-    return Run(
-        calls=calls, figures=Figures(ages, Percentiles(NONE, NONE, NONE), p95_ms, 59 * calls, each, 30.0),
-        usage=Usage(30.0, {"api": 0.2, "workers": 1.2, "publishers": 0.16, "bench": 0.01}, 0.05, 0.3, 0.0),
-        rss=Memory({"api": 100.0}, {"api": 101.5}, {"api": 110.2, "workers": 700.0}), publishers_late_ms=4.0,
+    return LiveRun(
+        calls=calls, figures=RunStatistics(ages, Percentiles(NONE, NONE, NONE), p95_ms, 59 * calls, each, 30.0),
+        usage=CpuUsage(30.0, {"api": 0.2, "workers": 1.2, "publishers": 0.16, "bench": 0.01}, 0.05, 0.3, 0.0),
+        rss=MemoryUsage({"api": 100.0}, {"api": 101.5}, {"api": 110.2, "workers": 700.0}), publishers_late_ms=4.0,
         payload_bytes_per_s=1.25e6, refusals_ms=(3.0,) * 99 + (40.0, 50.0), cut_off=cut_off,
     )
 
 
-def outcome(*runs: Run, naive: NaiveResult | None = None) -> Outcome:
-    return Outcome(LiveBenchOptions(), runs[0], runs, naive, {"cores": 2, "load_1min": 0.3})
+def outcome(*runs: LiveRun, naive: BaselineResult | None = None) -> LiveResult:
+    return LiveResult(LiveBenchOptions(), runs[0], runs, naive, {"cores": 2, "load_1min": 0.3})
 
 
 def test_the_figures_are_there_for_programs() -> None:
@@ -71,8 +73,8 @@ def test_a_run_that_does_not_hold_has_no_ratio() -> None:
 
 
 def test_a_plain_design_that_holds_no_call_has_no_ratio_but_that_of_cost() -> None:
-    slow = NaiveResult(
-        sample_ms=600.0, decode_ms=0.5, by_cost=0.8, observed=(Observed(calls=1, sampling=0.8, p95_age_ms=5000.0),)
+    slow = BaselineResult(
+        sample_ms=600.0, decode_ms=0.5, by_cost=0.8, observed=(BaselineTrial(calls=1, sampling=0.8, p95_age_ms=5000.0),)
     )
     figures = as_json(outcome(run(), naive=slow))
     assert (figures["ratio"], figures["ratio_by_cost"]) == (None, 25.0)
@@ -91,7 +93,7 @@ def test_the_table_says_it_to_people() -> None:
 
 
 def test_calls_are_dealt_out_evenly() -> None:
-    load = Load(Path("clip"), CALLS_PER_PROCESS + 3, 1.0, "x")
+    load = BenchLoad(Path("clip"), CALLS_PER_PROCESS + 3, 1.0, "x")
     assert load.shares == (("x-0-", 22), ("x-1-", 21))
     assert len(set(load.streams)) == CALLS_PER_PROCESS + 3
     assert load.streams[0] == "x-0-0"

@@ -11,7 +11,7 @@ from aiortc.mediastreams import MediaStreamError
 from typer.testing import CliRunner
 
 from api.cli.main import app
-from api.clients.livekit_bridge import PictureTrack, label_of, pictures_per_s, stream_id_of
+from api.clients.livekit_bridge import RoomVideoTrack, label_of, pictures_per_s, stream_id_of
 from api.routes.whip import ID_PATTERN, LABEL_PATTERN
 from consumers.livekit import Picture, RoomTrack
 from stream.still_encoder import Planes
@@ -43,7 +43,7 @@ def test_pictures_are_asked_for_as_often_as_suspicion_looks() -> None:
 
 async def test_pictures_become_packets_with_their_times_until_the_end() -> None:
     source = RoomTrack("ann", 1, "TR_1")
-    track = PictureTrack(source)
+    track = RoomVideoTrack(source)
     ticks = []
     for at_s in (7.0, 7.1, 7.25):
         source.put(Picture(GREY, at_s))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from api.clients.websocket import Cut, Happened, Known, Place, WatchOptions, backoff_s, watch
+from api.clients.websocket import Disconnected, FeedPosition, NewEvent, Snapshot, WatchOptions, backoff_s, watch
 from api.errors import WatchRefused
 from stream.events import Label, Reason, StreamEnded, Verdict
 from stream.types import EndReason, FrameCounts
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from stream.events import Event
     from tests.api.rig import Rig
 
-News = Known | Happened | Cut
+News = Snapshot | NewEvent | Disconnected
 
 
 def publish(rig: Rig, *events: Event) -> None:
@@ -41,7 +41,7 @@ async def happened(news: AsyncGenerator[News, None], count: int) -> list[Event]:
     events: list[Event] = []
     while len(events) < count:
         said = await anext(news)
-        if isinstance(said, Happened):
+        if isinstance(said, NewEvent):
             events.append(said.event)
     return events
 
@@ -99,13 +99,13 @@ async def test_it_says_how_things_stand_and_then_what_happens(rig: Rig) -> None:
     publish(rig, started("seen"), said("seen", 1))
     async with aclosing(watch(rig.url, WatchOptions(stream="seen"))) as news:
         known = await anext(news)
-        assert isinstance(known, Known)
+        assert isinstance(known, Snapshot)
         assert known.events == (started("seen"), said("seen", 1))
         publish(rig, said("other", 1), said("seen", 2), ended("seen"))
         first = await anext(news)
-        assert isinstance(first, Happened)
+        assert isinstance(first, NewEvent)
         assert first.event == said("seen", 2)
-        assert first.place == Place(known.place.feed, known.place.offset + 2)
+        assert first.place == FeedPosition(known.place.feed, known.place.offset + 2)
         assert await happened(news, 1) == [ended("seen")]
 
 
@@ -113,7 +113,7 @@ async def test_one_call_and_one_label(rig: Rig) -> None:
     fake = said("b", 2, Label.FAKE, Reason.EVIDENCE_FAKE)
     options = WatchOptions(call="room", labels=frozenset({Label.FAKE}))
     async with aclosing(watch(rig.url, options)) as news:
-        assert isinstance(await anext(news), Known)
+        assert isinstance(await anext(news), Snapshot)
         publish(rig, started("a"), said("a", 1, Label.FAKE, Reason.EVIDENCE_FAKE))
         publish(rig, started("b", call_id="room"), said("b", 1), fake, said("b", 3), said("b", 4))
         publish(rig, ended("b"), ended("a"))
@@ -123,11 +123,11 @@ async def test_one_call_and_one_label(rig: Rig) -> None:
 async def test_it_goes_on_from_an_earlier_place(rig: Rig) -> None:
     async with aclosing(watch(rig.url, WatchOptions(stream="again"))) as news:
         known = await anext(news)
-    assert isinstance(known, Known)
+    assert isinstance(known, Snapshot)
     publish(rig, said("again", 1), said("again", 2))
     async with aclosing(watch(rig.url, WatchOptions(stream="again", resume=known.place))) as news:
         assert [await anext(news) for _ in range(2)] == [
-            Happened(said("again", n), Place(known.place.feed, known.place.offset + n)) for n in (1, 2)
+            NewEvent(said("again", n), FeedPosition(known.place.feed, known.place.offset + n)) for n in (1, 2)
         ]
 
 
@@ -137,13 +137,13 @@ async def test_wherever_the_line_is_cut_nothing_is_lost_doubled_or_out_of_order(
     wanted = [said("cut", n, *([Label.FAKE, Reason.EVIDENCE_FAKE] if n % 3 else [])) for n in range(1, 121)]
     async with line_to(rig.port) as (line, url), aclosing(watch(url, WatchOptions(stream="cut"))) as news:
         line.limit_bytes = draw.randrange(3000, 9000)       # in the middle of a message, mostly
-        assert isinstance(await anext(news), Known)
+        assert isinstance(await anext(news), Snapshot)
         publishing = asyncio.create_task(asyncio.to_thread(publish, rig, *wanted))
         got: list[Event] = []
         while len(got) < len(wanted):
             item = await anext(news)
-            assert not isinstance(item, Known), "the history has all of it"
-            if isinstance(item, Happened):
+            assert not isinstance(item, Snapshot), "the history has all of it"
+            if isinstance(item, NewEvent):
                 got.append(item.event)
             line.limit_bytes = draw.randrange(1500, 30_000)
         await publishing
@@ -159,10 +159,10 @@ async def test_another_service_in_the_same_place_is_not_taken_for_the_old_one(ri
             line.port = other.port
             publish(other, started("moved"), said("moved", 7))
             line.cut()
-            assert isinstance(await anext(news), Cut)
+            assert isinstance(await anext(news), Disconnected)
             known = await anext(news)
-    assert isinstance(first, Known)
-    assert isinstance(known, Known)
+    assert isinstance(first, Snapshot)
+    assert isinstance(known, Snapshot)
     assert known.place.feed != first.place.feed
     assert [event.sequence for event in known.events if isinstance(event, Verdict)] == [7]
 
@@ -172,7 +172,7 @@ async def test_a_service_that_is_not_there_is_tried_again() -> None:
         port = probe.getsockname()[1]
     async with aclosing(watch(f"http://127.0.0.1:{port}")) as news:
         cuts = [await anext(news) for _ in range(2)]
-    assert all(isinstance(cut, Cut) for cut in cuts)
+    assert all(isinstance(cut, Disconnected) for cut in cuts)
 
 
 async def test_what_coming_back_would_not_help_is_an_error(rig: Rig, keyed_rig: Rig) -> None:
@@ -184,7 +184,7 @@ async def test_what_coming_back_would_not_help_is_an_error(rig: Rig, keyed_rig: 
         with pytest.raises(WatchRefused):
             await anext(watch(url, options))
     async with aclosing(watch(keyed_rig.url, WatchOptions(key=KEY))) as news:
-        assert isinstance(await anext(news), Known)
+        assert isinstance(await anext(news), Snapshot)
 
 
 def test_tries_grow_apart_up_to_a_limit() -> None:

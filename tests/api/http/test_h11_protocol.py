@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from api.http.h11_protocol import GuardedProtocol, Patience
+from api.http.h11_protocol import DeadlineProtocol, RequestDeadlines
 from tests.api.raw import connect, exchange, read_to_end, send
 from tests.api.rig import Rig, running_rig
 
@@ -16,8 +16,8 @@ HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"
 FORM = b"Content-Type: multipart/form-data; boundary=b\r\n"
 
 
-class Impatient(GuardedProtocol):
-    patience = Patience(
+class Impatient(DeadlineProtocol):
+    deadlines = RequestDeadlines(
         head_s=0.6, body_s=0.6, body_bytes_per_s=100_000, linger_s=0.5, check_s=0.05, max_connections=20
     )
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from api.incidents.database import Database
-from api.incidents.incident_publisher import WAITING, IncidentDesk, Patience
-from api.incidents.incident_queries import Query, Records
+from api.incidents.incident_publisher import WAITING, IncidentPublisher, PublisherTimeouts
+from api.incidents.incident_queries import IncidentQueries, IncidentQuery
 from api.incidents.incident_store import IncidentStore
 from stream.event_bus import Bus, Selection
 from stream.events import IncidentClosed, IncidentOpened, StreamEnded, Verdict
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from stream.events import Event
 
 ENDED = StreamEnded(stream="call", epoch=7, reason=EndReason.STOPPED, message="", frames=FrameCounts())
-HURRIED = Patience(hold_s=0.3, settle_s=0.5)
+HURRIED = PublisherTimeouts(hold_s=0.3, settle_s=0.5)
 
 
-class Desk:
-    """A desk at work, and what its bus says."""
+class Bench:
+    """A publisher at work, and what its bus says."""
 
-    def __init__(self, database: Database, patience: Patience) -> None:
+    def __init__(self, database: Database, timeouts: PublisherTimeouts) -> None:
         self.bus = Bus()
-        self.records = Records(database)
+        self.queries = IncidentQueries(database)
         self.events: Subscription = self.bus.subscribe(Selection())
         self.threads = ThreadPoolExecutor(2)
         self.wakes = 0
-        self.desk = IncidentDesk(self.bus, IncidentStore(database), self.threads, self._woken, patience)
+        self.publisher = IncidentPublisher(self.bus, IncidentStore(database), self.threads, self._woken, timeouts)
 
     def _woken(self) -> None:
         self.wakes += 1
@@ -49,16 +49,18 @@ class Desk:
 
     @property
     def kept(self) -> list[str]:
-        return [incident.stream for incident in self.records.list(Query(limit=100))]
+        return [incident.stream for incident in self.queries.list(IncidentQuery(limit=100))]
 
 
 @asynccontextmanager
-async def working(database: Database, patience: Patience = Patience(30.0, 30.0)) -> AsyncIterator[Desk]:   # noqa: B008
-    made = Desk(database, patience)
-    running = asyncio.create_task(made.desk.run())
+async def working(
+    database: Database, timeouts: PublisherTimeouts = PublisherTimeouts(30.0, 30.0)     # noqa: B008
+) -> AsyncIterator[Bench]:
+    made = Bench(database, timeouts)
+    running = asyncio.create_task(made.publisher.run())
     try:
         yield made
-        await made.desk.settle()
+        await made.publisher.settle()
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -80,10 +82,10 @@ def sqlite_url(tmp_path: Path) -> str:
 async def test_who_sees_the_alarm_finds_the_incident(database: Database) -> None:
     case = opened_case()
     async with working(database) as at:
-        at.desk.alarm(case)
-        at.desk.publish(case.verdict)
-        at.desk.publish(said("other", 1))
-        at.desk.publish(said("call", 99))
+        at.publisher.alarm(case)
+        at.publisher.publish(case.verdict)
+        at.publisher.publish(said("other", 1))
+        at.publisher.publish(said("call", 99))
         assert (await at.next()).stream == "other", "nobody else waits"
         opened = await at.next()
         assert isinstance(opened, IncidentOpened)
@@ -98,19 +100,19 @@ async def test_who_sees_the_alarm_finds_the_incident(database: Database) -> None
 async def test_the_end_comes_last(database: Database) -> None:
     case = opened_case()
     async with working(database) as at:
-        at.desk.alarm(case)
-        at.desk.publish(case.verdict)
-        at.desk.alarm(over(case))
-        at.desk.publish(ENDED)
+        at.publisher.alarm(case)
+        at.publisher.publish(case.verdict)
+        at.publisher.alarm(over(case))
+        at.publisher.publish(ENDED)
         kinds = [type(await at.next()) for _ in range(4)]
     assert kinds == [IncidentOpened, IncidentClosed, Verdict, StreamEnded]
 
 
 async def test_the_same_alarm_is_told_once(database: Database) -> None:
     async with working(database) as at:
-        at.desk.alarm(opened_case())
-        at.desk.alarm(opened_case())
-        at.desk.publish(started("call"))
+        at.publisher.alarm(opened_case())
+        at.publisher.alarm(opened_case())
+        at.publisher.publish(started("call"))
         assert isinstance(await at.next(), IncidentOpened)
         assert (await at.next()) == started("call")
 
@@ -119,11 +121,11 @@ async def test_a_slow_database_delays_the_verdict_but_not_for_long(sqlite_url: s
     database = Database(sqlite_url)
     other, case = locked(sqlite_url), opened_case()
     async with working(database, HURRIED) as at:
-        at.desk.alarm(case)
-        at.desk.publish(case.verdict)
+        at.publisher.alarm(case)
+        at.publisher.publish(case.verdict)
         assert await at.next() == case.verdict
         assert at.kept == []
-        at.desk.publish(said("call", 99))
+        at.publisher.publish(said("call", 99))
         assert isinstance(await at.next(), Verdict), "nothing is held any more"
         other.execute("ROLLBACK")
         other.close()
@@ -136,12 +138,12 @@ async def test_alarms_without_end_are_bounded_and_counted(sqlite_url: str) -> No
     database = Database(sqlite_url)
     other, case = locked(sqlite_url), opened_case()
     async with working(database, HURRIED) as at:
-        at.desk.alarm(case)
+        at.publisher.alarm(case)
         await asyncio.sleep(0.1)
         for _ in range(WAITING + 3):
-            at.desk.alarm(case)
-        assert at.desk.lost == 3
-        at.desk.publish(case.verdict)
+            at.publisher.alarm(case)
+        assert at.publisher.lost == 3
+        at.publisher.publish(case.verdict)
         assert await at.next() == case.verdict
         other.execute("ROLLBACK")
         other.close()
@@ -152,13 +154,13 @@ async def test_alarms_without_end_are_bounded_and_counted(sqlite_url: str) -> No
 async def test_a_hold_that_began_later_is_not_ended_by_an_earlier_write(sqlite_url: str) -> None:
     database = Database(sqlite_url)
     other, case, again = locked(sqlite_url), opened_case(), opened_case(epoch=8)
-    async with working(database, Patience(hold_s=0.3)) as at:
-        at.desk.alarm(case)
-        at.desk.publish(said("call", 1))
+    async with working(database, PublisherTimeouts(hold_s=0.3)) as at:
+        at.publisher.alarm(case)
+        at.publisher.publish(said("call", 1))
         assert isinstance(await at.next(), Verdict)
-        at.desk._patience = Patience(hold_s=30.0)
-        at.desk.alarm(again)
-        at.desk.publish(again.verdict)
+        at.publisher._timeouts = PublisherTimeouts(hold_s=30.0)
+        at.publisher.alarm(again)
+        at.publisher.publish(again.verdict)
         other.execute("ROLLBACK")
         other.close()
         told = [await at.next() for _ in range(3)]

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.errors import Unprocessable
-from api.incidents.incident_queries import Place, Query, Records, note_of
+from api.incidents.incident_queries import IncidentQueries, IncidentQuery, PagePosition, note_of
 from api.incidents.incident_store import IncidentStore
-from api.incidents.page_cursors import cursor_of, place_of
+from api.incidents.page_cursors import decode_cursor, encode_cursor
 from tests.stream.cases import opened_case, over
 
 if TYPE_CHECKING:
@@ -20,33 +20,33 @@ TIMES = {"a": 100.0, "b": 200.0, "c": 200.0, "d": 200.0, "e": 300.0}
 
 
 @pytest.fixture
-def records(database: Database) -> Records:
+def records(database: Database) -> IncidentQueries:
     """Five incidents, three of them of the same moment; "a" is over."""
     store = IncidentStore(database)
     for stream, opened_s in TIMES.items():
-        store.keep(msgspec.structs.replace(opened_case(stream), opened_s=opened_s))
+        store.save(msgspec.structs.replace(opened_case(stream), opened_s=opened_s))
     store.close(over(opened_case("a")))
-    return Records(database)
+    return IncidentQueries(database)
 
 
-def listed(records: Records, **filters: object) -> list[str]:
-    query = Query(limit=10)._replace(**filters)
+def listed(records: IncidentQueries, **filters: object) -> list[str]:
+    query = IncidentQuery(limit=10)._replace(**filters)
     return [incident.stream for incident in records.list(query)]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_pages_hold_every_incident_once_newest_first(records: Records, size: int) -> None:
+def test_pages_hold_every_incident_once_newest_first(records: IncidentQueries, size: int) -> None:
     seen: list[str] = []
-    after: Place | None = None
-    while page := records.list(Query(limit=size, after=after)):
+    after: PagePosition | None = None
+    while page := records.list(IncidentQuery(limit=size, after=after)):
         assert len(page) <= size
         seen += [incident.stream for incident in page]
-        after = Place(page[-1].opened_s, page[-1].id)
+        after = PagePosition(page[-1].opened_s, page[-1].id)
     assert sorted(seen) == sorted(TIMES)
     assert [TIMES[stream] for stream in seen] == sorted(TIMES.values(), reverse=True)
 
 
-def test_lists_can_be_narrowed_down(records: Records) -> None:
+def test_lists_can_be_narrowed_down(records: IncidentQueries) -> None:
     records.review(opened_case("b").id, note_of("me", "confirm", ""))
     assert listed(records, stream="c") == ["c"]
     assert listed(records, is_open=False) == ["a"]
@@ -58,7 +58,7 @@ def test_lists_can_be_narrowed_down(records: Records) -> None:
     assert len(listed(records, call_id="a-call")) == 5
 
 
-def test_a_review_is_kept_step_by_step(records: Records) -> None:
+def test_a_review_is_kept_step_by_step(records: IncidentQueries) -> None:
     incident = opened_case("a").id
     steps = {"note": "open", "confirm": "confirmed", "dismiss": "dismissed", "reopen": "open"}
     for decision, expected in steps.items():
@@ -70,7 +70,7 @@ def test_a_review_is_kept_step_by_step(records: Records) -> None:
     assert records.review("inc_unknown", note_of("me", "note", "")) is None
 
 
-def test_what_is_deleted_is_gone(records: Records) -> None:
+def test_what_is_deleted_is_gone(records: IncidentQueries) -> None:
     incident = opened_case("a").id
     assert records.delete(incident)
     assert not records.delete(incident)
@@ -81,10 +81,10 @@ def test_what_is_deleted_is_gone(records: Records) -> None:
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.from_regex(r"inc_[0-9a-f]{24}", fullmatch=True))
 def test_cursors_round_trip(opened_s: float, incident: str) -> None:
-    assert place_of(cursor_of(Place(opened_s, incident))) == Place(opened_s, incident)
+    assert decode_cursor(encode_cursor(PagePosition(opened_s, incident))) == PagePosition(opened_s, incident)
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "????", "bmFuIGluY18x", "aW5mIGluY18x", "MS4w", "💥"])
 def test_what_is_no_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(Unprocessable, match="cursor"):
-        place_of(cursor)
+        decode_cursor(cursor)

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import func, select
 
 from api.incidents.evidence_files import case_of, files_of, frames_of
-from api.incidents.incident_queries import Records, note_of
+from api.incidents.incident_queries import IncidentQueries, note_of
 from api.incidents.incident_store import LEASE_S, IncidentStore
 from api.incidents.tables import files, incidents, notes
-from api.incidents.webhook_outbox import Outbox
+from api.incidents.webhook_outbox import WebhookOutbox
 from stream.types import CloseReason
 from tests.stream.cases import opened_case, over
 
@@ -24,12 +24,12 @@ TARGETS = ["https://one.example/", "https://two.example/"]
 
 def test_an_alarm_is_kept_with_all_its_evidence(database: Database) -> None:
     case = opened_case()
-    event = IncidentStore(database).keep(case)
+    event = IncidentStore(database).save(case)
     assert event is not None
     assert (event.id, event.stream, event.epoch, event.verdict) == (case.id, "call", 7, case.verdict.id)
     assert (event.tracks, event.call_id, event.rules_sha256) == ((1,), "a-call", case.rules.sha256)
     assert event.prob_fake == case.verdict.faces[0].prob_fake
-    contents = Records(database).contents(case.id)
+    contents = IncidentQueries(database).contents(case.id)
     assert msgspec.structs.replace(case_of(contents), pictured=case.pictured) == case
     frames = frames_of(contents)
     assert [frame.sequence for frame in frames] == [seen.sequence for seen in case.pictured]
@@ -45,8 +45,8 @@ def test_an_alarm_is_kept_with_all_its_evidence(database: Database) -> None:
 
 def test_files_are_listed_with_their_digests(database: Database) -> None:
     case = opened_case()
-    IncidentStore(database).keep(case)
-    records = Records(database)
+    IncidentStore(database).save(case)
+    records = IncidentQueries(database)
     details = records.get(case.id)
     assert details is not None
     contents = records.contents(case.id)
@@ -58,11 +58,11 @@ def test_files_are_listed_with_their_digests(database: Database) -> None:
 
 def test_the_same_alarm_is_kept_and_told_once(database: Database) -> None:
     store = IncidentStore(database, TARGETS)
-    assert store.keep(opened_case()) is not None
-    assert store.keep(opened_case()) is None
-    assert IncidentStore(database, TARGETS).keep(opened_case()) is None
+    assert store.save(opened_case()) is not None
+    assert store.save(opened_case()) is None
+    assert IncidentStore(database, TARGETS).save(opened_case()) is None
     assert _count(database, incidents) == 1
-    outbox = Outbox(database)
+    outbox = WebhookOutbox(database)
     for target in TARGETS:
         taken = outbox.take(target, 1e10)
         assert taken is not None
@@ -74,19 +74,19 @@ def test_many_at_once_lose_nothing(database: Database) -> None:
     store = IncidentStore(database, TARGETS)
     cases = [opened_case(f"call-{n}") for n in range(6)]
     with ThreadPoolExecutor(4) as threads:
-        told = list(threads.map(store.keep, cases))
+        told = list(threads.map(store.save, cases))
     assert [event.id for event in told if event is not None] == [case.id for case in cases]
     assert _count(database, incidents) == 6
 
 
 def test_what_is_over_is_closed_with_its_reason(database: Database) -> None:
     store, case = IncidentStore(database), opened_case()
-    store.keep(case)
-    store.keep(opened_case("other"))
+    store.save(case)
+    store.save(opened_case("other"))
     (event,) = store.close(over(case))
     assert (event.id, event.reason, event.opened_s) == (case.id, CloseReason.ALARM_OVER, case.opened_s)
     assert store.close(over(case)) == ()
-    details = Records(database).get(case.id)
+    details = IncidentQueries(database).get(case.id)
     assert details is not None
     assert (details.incident.closed_s, details.incident.closed_pts_s) == (over(case).closed_s, 99.0)
     assert details.incident.close_reason == "alarm_over"
@@ -95,26 +95,26 @@ def test_what_is_over_is_closed_with_its_reason(database: Database) -> None:
 def test_what_nobody_watches_any_more_is_interrupted(database: Database) -> None:
     gone, here = IncidentStore(database), IncidentStore(database, TARGETS)
     lost, watched = opened_case("lost"), opened_case("watched")
-    gone.keep(lost)
-    here.keep(watched)
-    assert here.close_forgotten(lost.opened_s + LEASE_S - 1) == ()
-    here.watched(lost.opened_s + LEASE_S)
-    (event,) = here.close_forgotten(lost.opened_s + LEASE_S + 1)
+    gone.save(lost)
+    here.save(watched)
+    assert here.close_abandoned(lost.opened_s + LEASE_S - 1) == ()
+    here.renew_leases(lost.opened_s + LEASE_S)
+    (event,) = here.close_abandoned(lost.opened_s + LEASE_S + 1)
     assert (event.id, event.reason, event.closed_s) == (lost.id, CloseReason.INTERRUPTED, lost.opened_s)
-    taken = Outbox(database).take(TARGETS[0], 1e10)
+    taken = WebhookOutbox(database).take(TARGETS[0], 1e10)
     assert taken is not None
-    assert here.close_forgotten(lost.opened_s + 2 * LEASE_S + 1)[0].id == watched.id
+    assert here.close_abandoned(lost.opened_s + 2 * LEASE_S + 1)[0].id == watched.id
 
 
 def test_old_incidents_are_deleted_with_all_that_belongs_to_them(database: Database) -> None:
-    store, records = IncidentStore(database), Records(database)
+    store, records = IncidentStore(database), IncidentQueries(database)
     old, still_open = opened_case("old"), opened_case("open")
     for case in (old, still_open):
-        store.keep(case)
+        store.save(case)
         records.review(case.id, note_of("me", "note", "words"))
     store.close(over(old))
-    assert store.forget(old.opened_s) == 0
-    assert store.forget(old.opened_s + 1) == 1
+    assert store.delete_before(old.opened_s) == 0
+    assert store.delete_before(old.opened_s + 1) == 1
     assert records.get(old.id) is None
     assert records.get(still_open.id) is not None
     assert records.contents(old.id) == {}
@@ -131,8 +131,8 @@ def test_urls_are_signed_with_one_key_whoever_asks(database: Database) -> None:
 @pytest.mark.parametrize("name", ["💥 call", "a/b", "x" * 200])
 def test_any_stream_name_will_do(database: Database, name: str) -> None:
     case = opened_case(name)
-    IncidentStore(database).keep(case)
-    details = Records(database).get(case.id)
+    IncidentStore(database).save(case)
+    details = IncidentQueries(database).get(case.id)
     assert details is not None
     assert details.incident.stream == name
 

@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.incidents.database import Database
-from api.incidents.errors import BundleBroken
+from api.incidents.errors import InvalidBundle
 from api.incidents.evidence_files import rgb_of
 from api.incidents.export_bundle import INCIDENT, MANIFEST, pack, unpack, zipped
-from api.incidents.incident_queries import Records
+from api.incidents.incident_queries import IncidentQueries
 from api.incidents.incident_store import IncidentStore
-from api.incidents.replay_bundle import Report, replay_incident
+from api.incidents.replay_bundle import ReplayReport, replay_incident
 from detector.config import DetectorConfig
 from detector.face_follower import FaceTracks
 from detector.factory import build_finder, build_scorer
@@ -80,8 +80,8 @@ def case() -> Case:
 def contents(case: Case, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of its zip."""
     database = Database(f"sqlite:///{tmp_path_factory.mktemp('replay')}/x.sqlite")
-    IncidentStore(database).keep(case)
-    records = Records(database)
+    IncidentStore(database).save(case)
+    records = IncidentQueries(database)
     details = records.get(case.id)
     assert details is not None
     packed = pack(details, records.contents(case.id), 2000.0)
@@ -93,7 +93,7 @@ def contents(case: Case, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 Change = dict[str, bytes]
 
 
-def replayed(folder: Path, contents: dict[str, bytes]) -> Report:
+def replayed(folder: Path, contents: dict[str, bytes]) -> ReplayReport:
     path = folder / "incident.zip"
     path.write_bytes(zipped(contents))
     return replay_incident(path, None)
@@ -121,11 +121,11 @@ def edited(contents: dict[str, bytes], name: str, edit: Callable[[Any], None]) -
     return {**contents, name: json.dumps(plain).encode()}
 
 
-def states(report: Report) -> dict[str, str]:
+def states(report: ReplayReport) -> dict[str, str]:
     return {check.name: check.state for check in report.checks}
 
 
-def told(report: Report, name: str) -> str:
+def told(report: ReplayReport, name: str) -> str:
     return "; ".join(next(check.told for check in report.checks if check.name == name))
 
 
@@ -212,14 +212,14 @@ def test_what_is_no_incident_is_refused(
     changed = {key: value for key, value in contents.items() if key != name}
     if content is not None:
         changed[name] = content
-    with pytest.raises(BundleBroken, match=words):
+    with pytest.raises(InvalidBundle, match=words):
         replayed(tmp_path, changed)
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"something else"])
 def test_what_is_no_zip_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.zip").write_bytes(data)
-    with pytest.raises(BundleBroken, match="cannot be read"):
+    with pytest.raises(InvalidBundle, match="cannot be read"):
         replay_incident(tmp_path / "x.zip", None)
 
 
@@ -240,7 +240,7 @@ def test_whatever_is_changed_in_a_zip_is_named_or_refused(
     path.write_bytes(packed)
     try:
         bundle = unpack(path)
-    except BundleBroken:
+    except InvalidBundle:
         return
     intact = {name: content for name, content in contents.items() if name != MANIFEST}
     assert bundle.differences or bundle.contents == intact, "the zip's own bookkeeping holds nothing of the incident"

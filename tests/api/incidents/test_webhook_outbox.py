@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from api.incidents.webhook_outbox import CLAIM_S, Outbox, enqueue
+from api.incidents.webhook_outbox import CLAIM_S, WebhookOutbox, enqueue
 from stream.events import IncidentClosed, IncidentOpened
 from stream.types import CloseReason
 
@@ -24,14 +24,14 @@ CLOSED = IncidentClosed(
 
 
 @pytest.fixture
-def outbox(database: Database) -> Outbox:
+def outbox(database: Database) -> WebhookOutbox:
     with database.writing() as connection:
         enqueue(connection, OPENED, [TARGET, "https://two.example/"], 1000.0)
         enqueue(connection, CLOSED, [TARGET], 1001.0)
-    return Outbox(database)
+    return WebhookOutbox(database)
 
 
-def test_messages_come_in_order_with_stable_ids_and_the_events_fields(outbox: Outbox) -> None:
+def test_messages_come_in_order_with_stable_ids_and_the_events_fields(outbox: WebhookOutbox) -> None:
     first, second = outbox.take(TARGET, 2000.0), outbox.take(TARGET, 2000.0)
     assert first is not None
     assert second is not None
@@ -42,7 +42,7 @@ def test_messages_come_in_order_with_stable_ids_and_the_events_fields(outbox: Ou
     assert outbox.take(TARGET, 2000.0) is None
 
 
-def test_who_takes_a_message_has_it_alone_for_a_while(outbox: Outbox) -> None:
+def test_who_takes_a_message_has_it_alone_for_a_while(outbox: WebhookOutbox) -> None:
     with ThreadPoolExecutor(4) as threads:
         taken = [d for d in threads.map(lambda _: outbox.take(TARGET, 2000.0), range(8)) if d is not None]
     assert len({delivery.id for delivery in taken}) == len(taken) <= 2
@@ -52,7 +52,7 @@ def test_who_takes_a_message_has_it_alone_for_a_while(outbox: Outbox) -> None:
     assert outbox.take(TARGET, 2000.0 + CLAIM_S) is not None, "it was taken by one who died"
 
 
-def test_what_has_arrived_is_not_sent_again(outbox: Outbox) -> None:
+def test_what_has_arrived_is_not_sent_again(outbox: WebhookOutbox) -> None:
     first = outbox.take(TARGET, 2000.0)
     assert first is not None
     outbox.done(first)
@@ -63,7 +63,7 @@ def test_what_has_arrived_is_not_sent_again(outbox: Outbox) -> None:
     assert other is not None, "each target has its own copy"
 
 
-def test_what_failed_is_due_again_later(outbox: Outbox) -> None:
+def test_what_failed_is_due_again_later(outbox: WebhookOutbox) -> None:
     first = outbox.take(TARGET, 2000.0)
     assert first is not None
     outbox.failed(first, "answered 500", 2500.0)
@@ -75,7 +75,7 @@ def test_what_failed_is_due_again_later(outbox: Outbox) -> None:
     assert (again.message_id, again.attempts) == ("inc_1.opened", 1)
 
 
-def test_what_is_given_up_can_be_looked_at_tried_again_and_dropped(outbox: Outbox) -> None:
+def test_what_is_given_up_can_be_looked_at_tried_again_and_dropped(outbox: WebhookOutbox) -> None:
     for _ in range(2):
         delivery = outbox.take(TARGET, 2000.0)
         assert delivery is not None

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from api.incidents.webhook_outbox import Outbox, enqueue
+from api.incidents.webhook_outbox import WebhookOutbox, enqueue
 from api.incidents.webhook_sender import WebhookSender, WebhookTarget
-from api.incidents.webhook_worker import RETRY_AFTER_S, Courier
+from api.incidents.webhook_worker import RETRY_AFTER_S, WebhookWorker
 from tests.api.incidents.receiver import SECRET, receiving
 from tests.api.incidents.test_webhook_outbox import CLOSED, OPENED
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def delivering(
     database: Database, url: str, waits_s: tuple[float, ...] = (0.1, 0.1), private: bool = True
-) -> AsyncIterator[Courier]:
-    """A courier at work, who tries again soon."""
+) -> AsyncIterator[WebhookWorker]:
+    """A worker at work, who tries again soon."""
     sender, executor = WebhookSender(private), ThreadPoolExecutor(2)
-    courier = Courier(WebhookTarget(url, SECRET), Outbox(database), sender, executor, waits_s)
-    running = asyncio.create_task(courier.run())
+    worker = WebhookWorker(WebhookTarget(url, SECRET), WebhookOutbox(database), sender, executor, waits_s)
+    running = asyncio.create_task(worker.run())
     try:
-        yield courier
+        yield worker
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -46,7 +46,7 @@ def queue(database: Database, *targets: str) -> None:
 
 async def until_empty(database: Database, url: str) -> None:
     async with asyncio.timeout(30):
-        while Outbox(database).next_due_s(url) is not None:
+        while WebhookOutbox(database).next_due_s(url) is not None:
             await asyncio.sleep(0.02)
 
 
@@ -70,21 +70,21 @@ async def test_what_is_refused_is_sent_again_with_the_same_id(database: Database
         async with delivering(database, receiver.url):
             await until_empty(database, receiver.url)
         assert sorted(receiver.ids) == ["inc_1.closed"] * 2 + ["inc_1.opened"] * 2
-        assert Outbox(database).dead(10) == ()
+        assert WebhookOutbox(database).dead(10) == ()
 
 
 async def test_what_never_arrives_is_given_up_and_can_be_tried_again(database: Database) -> None:
     with receiving() as receiver:
         receiver.answers = [503] * 6
         queue(database, receiver.url)
-        async with delivering(database, receiver.url) as courier:
+        async with delivering(database, receiver.url) as worker:
             await until_empty(database, receiver.url)
-            dead = Outbox(database).dead(10)
+            dead = WebhookOutbox(database).dead(10)
             assert [(one.message_id, one.attempts, one.error) for one in dead] == [
                 ("inc_1.opened", 3, "answered 503"), ("inc_1.closed", 3, "answered 503")
             ]
-            assert Outbox(database).retry(dead[0].id)
-            courier.wake()
+            assert WebhookOutbox(database).retry(dead[0].id)
+            worker.wake()
             await until_empty(database, receiver.url)
         assert receiver.ids.count("inc_1.opened") == 4
 
@@ -96,7 +96,7 @@ async def test_a_target_that_is_gone_is_not_asked_again(database: Database) -> N
         async with delivering(database, receiver.url):
             await until_empty(database, receiver.url)
         assert receiver.ids == ["inc_1.opened", "inc_1.closed"]
-        (dead,) = Outbox(database).dead(10)
+        (dead,) = WebhookOutbox(database).dead(10)
         assert (dead.message_id, dead.error) == ("inc_1.opened", "answered 410")
 
 
@@ -117,7 +117,7 @@ async def test_private_addresses_are_not_talked_to_unless_allowed(database: Data
         async with delivering(database, receiver.url, (), private=False):
             await until_empty(database, receiver.url)
         assert receiver.received == receiver.unsigned == []
-        assert {one.error for one in Outbox(database).dead(10)} == {
+        assert {one.error for one in WebhookOutbox(database).dead(10)} == {
             "the target is at a private address (DEEPGUARD_WEBHOOK_PRIVATE)"
         }
 
@@ -128,7 +128,7 @@ async def test_a_slow_target_keeps_nobody_waiting(database: Database) -> None:
         queue(database, slow, receiver.url)
         async with delivering(database, slow), delivering(database, receiver.url):
             await until_empty(database, receiver.url)
-    assert Outbox(database).next_due_s(slow) is not None
+    assert WebhookOutbox(database).next_due_s(slow) is not None
 
 
 def test_attempts_go_on_for_three_days() -> None:

@@ -193,7 +193,7 @@ def test_a_job_can_be_cancelled(rig: Rig, client: httpx.Client) -> None:
     job = post(client, "/predict?async=1", fresh(SAMPLE_CALL), "a.mp4").json()
     assert client.delete(job["status_url"]).status_code == 204
     assert client.get(job["status_url"]).status_code == 404
-    until(lambda: rig.call(lambda: rig.context.spool.free_places) == 8)
+    until(lambda: rig.call(lambda: rig.context.spool.free_slots) == 8)
 
 
 def test_a_job_belongs_to_its_key(keyed_rig: Rig, clip: bytes) -> None:
@@ -209,7 +209,7 @@ def test_a_client_that_hangs_up_frees_the_worker(rig: Rig) -> None:
 
     with rig.client() as client, pytest.raises(httpx.ReadTimeout):
         client.post("/predict", files={"file": ("a.mp4", fresh(SAMPLE_CALL))}, timeout=httpx.Timeout(60, read=0.3))
-    until(lambda: rig.call(lambda: rig.context.spool.free_places) == 8)
+    until(lambda: rig.call(lambda: rig.context.spool.free_slots) == 8)
     with rig.client() as client:
         assert post(client, "/predict", fresh(PORTRAIT)).status_code == 200
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.incidents.incident_publisher import WAITING
-from api.routes.metrics import consumer_figures, exposition
+from api.routes.metrics import consumer_metrics, exposition
 from consumers.consumer_health import ConsumerStatus, PartitionStatus
 from stream.worker_pool_config import PoolStatus
 from tests.api.calls import running_call
@@ -42,13 +42,13 @@ def test_a_service_tells_of_its_streams_without_naming_them(rig: Rig) -> None:
 
 def test_a_lost_incident_shows(rig: Rig) -> None:
     """As many changes at once as nobody could write."""
-    desk = rig.context.incidents.desk
+    publisher = rig.context.incidents.publisher
     with rig.client() as client:
         before = figures(client.get("/metrics").text)["deepguard_incidents_lost_total"]
 
         def flood() -> None:
             for number in range(2 * WAITING):
-                desk.alarm(over(opened_case(f"flood-{number}")))
+                publisher.alarm(over(opened_case(f"flood-{number}")))
 
         rig.call(flood)
         after = figures(client.get("/metrics").text)["deepguard_incidents_lost_total"]
@@ -58,11 +58,11 @@ def test_a_lost_incident_shows(rig: Rig) -> None:
 def test_a_consumer_tells_of_its_partitions() -> None:
     partitions = (PartitionStatus(0, 12, 3, 100), PartitionStatus(4, None, 0, None))
     workers = PoolStatus(ready=1, wanted=2, model=None, evidence=None, problem="", restarts=5, pids=(1,))
-    told = figures(bytes(exposition(consumer_figures(ConsumerStatus((), partitions, 7, 2), workers)).body).decode())
+    told = figures(bytes(exposition(consumer_metrics(ConsumerStatus((), partitions, 7, 2), workers)).body).decode())
     assert told["deepguard_lag_records 0"] == 12
     assert "deepguard_lag_records 4" not in told
     assert (told["deepguard_held_records 0"], told["deepguard_partitions"]) == (3, 2)
     assert (told["deepguard_dead_letters_total"], told["deepguard_dead_letters_left_out_total"]) == (7, 2)
     assert (told["deepguard_ready"], told["deepguard_worker_restarts_total"]) == (1, 5)
     away = ConsumerStatus(("no_broker",), (), 0, 0)
-    assert figures(bytes(exposition(consumer_figures(away, workers)).body).decode())["deepguard_ready"] == 0
+    assert figures(bytes(exposition(consumer_metrics(away, workers)).body).decode())["deepguard_ready"] == 0

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from api.routes.probes import public_words
+from api.routes.probes import without_folders
 from api.routes.schemas import LiveAnswer, ReadyAnswer
 from tests.api.rig import running_rig
 
@@ -37,7 +37,7 @@ def test_a_service_without_a_model_lives_and_is_not_ready(tmp_path: Path) -> Non
 
 def test_a_service_that_drains_is_not_ready() -> None:
     with running_rig() as rig, rig.client() as client:
-        rig.run(rig.context.judging.drain(0))
+        rig.run(rig.context.file_jobs.drain(0))
         answer = client.get("/readyz")
         assert (answer.status_code, answer.json()["reasons"]) == (503, ["draining"])
 
@@ -70,4 +70,4 @@ def test_a_loop_that_stands_still_is_not_alive(rig: Rig, client: httpx.Client) -
     ],
 )
 def test_folders_are_not_shown(problem: str, shown: str) -> None:
-    assert public_words(problem) == shown
+    assert without_folders(problem) == shown

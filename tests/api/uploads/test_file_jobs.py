@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from api.uploads.file_jobs import Judged, Judging
+from api.uploads.file_jobs import FileJobs, FileResult
 from api.uploads.spool import Spool, Upload
 from api.uploads.verdict_cache import VerdictCache
 from stream.errors import MediaRefused, ServiceDraining
@@ -61,10 +61,10 @@ class SlowService:
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Iterator[Spool]:
-    spool = Spool(tmp_path, places=64, max_file_bytes=1000)
+    spool = Spool(tmp_path, slots=64, max_file_bytes=1000)
     spool.open()
     yield spool
-    assert spool.free_places == 64      # every upload was discarded
+    assert spool.free_slots == 64      # every upload was discarded
     spool.close()
 
 
@@ -73,7 +73,7 @@ class Bench:
     """A judging with a service that waits."""
 
     service: SlowService
-    judging: Judging
+    file_jobs: FileJobs
     spool: Spool
 
     def upload(self, content: bytes) -> Upload:
@@ -81,14 +81,14 @@ class Bench:
         path.write_bytes(content)
         return Upload(path, len(content), content.hex(), "image", self.spool)
 
-    def start(self, content: bytes, options: JudgeOptions = OPTIONS) -> asyncio.Task[Judged]:
-        return asyncio.create_task(self.judging.judge(self.upload(content), options))
+    def start(self, content: bytes, options: JudgeOptions = OPTIONS) -> asyncio.Task[FileResult]:
+        return asyncio.create_task(self.file_jobs.analyze(self.upload(content), options))
 
 
 @pytest.fixture
 def bench(spool: Spool) -> Bench:
     service = SlowService()
-    return Bench(service, Judging(service, VerdictCache(), at_once=2), spool)      # type: ignore[arg-type]
+    return Bench(service, FileJobs(service, VerdictCache(), at_once=2), spool)      # type: ignore[arg-type]
 
 
 async def settle() -> None:
@@ -99,7 +99,7 @@ async def settle() -> None:
 async def test_the_same_bytes_are_judged_once(bench: Bench) -> None:
     waiting = [bench.start(b"a") for _ in range(5)]
     await settle()
-    assert bench.spool.free_places == 63    # followers hold no file
+    assert bench.spool.free_slots == 63    # followers hold no file
     bench.service.go.set()
     answers = await asyncio.gather(*waiting)
     assert [judged.cached for judged in answers] == [False, True, True, True, True]
@@ -173,9 +173,9 @@ async def test_another_model_is_asked_again(bench: Bench) -> None:
 
 async def test_progress_is_told_to_those_who_come_late(bench: Bench) -> None:
     first, late = [], []     # type: ignore[var-annotated]
-    one = asyncio.create_task(bench.judging.judge(bench.upload(b"a"), OPTIONS, lambda *at: first.append(at)))
+    one = asyncio.create_task(bench.file_jobs.analyze(bench.upload(b"a"), OPTIONS, lambda *at: first.append(at)))
     await settle()
-    two = asyncio.create_task(bench.judging.judge(bench.upload(b"a"), OPTIONS, lambda *at: late.append(at)))
+    two = asyncio.create_task(bench.file_jobs.analyze(bench.upload(b"a"), OPTIONS, lambda *at: late.append(at)))
     await settle()
     bench.service.go.set()
     await asyncio.gather(one, two)
@@ -185,7 +185,7 @@ async def test_progress_is_told_to_those_who_come_late(bench: Bench) -> None:
 async def test_draining_waits_a_while_then_cancels_and_takes_nothing_new(bench: Bench) -> None:
     quick, stuck = bench.start(b"a"), bench.start(b"b")
     await settle()
-    draining = asyncio.create_task(bench.judging.drain(0.2))
+    draining = asyncio.create_task(bench.file_jobs.drain(0.2))
     await settle()
     with pytest.raises(ServiceDraining):
         await bench.start(b"c")
@@ -193,13 +193,13 @@ async def test_draining_waits_a_while_then_cancels_and_takes_nothing_new(bench: 
     for task in (quick, stuck):
         with pytest.raises(ServiceDraining):
             await task
-    await bench.judging.drain(1)
+    await bench.file_jobs.drain(1)
 
 
 async def test_draining_lets_work_finish(bench: Bench) -> None:
     working = bench.start(b"a")
     await settle()
-    draining = asyncio.create_task(bench.judging.drain(10))
+    draining = asyncio.create_task(bench.file_jobs.drain(10))
     await settle()
     bench.service.go.set()
     assert (await working).verdict.label is Label.FAKE

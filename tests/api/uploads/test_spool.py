@@ -24,7 +24,7 @@ MP4_MAGIC = b"\0\0\0\x18ftypisom" + b"\0" * 100
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Iterator[Spool]:
-    spool = Spool(tmp_path / "spool", places=2, max_file_bytes=500_000)
+    spool = Spool(tmp_path / "spool", slots=2, max_file_bytes=500_000)
     spool.open()
     yield spool
     spool.close()
@@ -68,7 +68,7 @@ async def test_a_file_is_stored_privately_and_then_discarded(spool: Spool) -> No
     upload.discard()
     upload.discard()
     assert stored(spool) == []
-    assert spool.free_places == 2
+    assert spool.free_slots == 2
 
 
 async def test_places_are_bounded_and_come_back(spool: Spool) -> None:
@@ -80,7 +80,7 @@ async def test_places_are_bounded_and_come_back(spool: Spool) -> None:
     third = await receive(spool, JPEG)
     for upload in (second, third):
         upload.discard()
-    assert spool.free_places == 2
+    assert spool.free_slots == 2
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ async def test_what_is_refused_leaves_nothing(
         await receive(spool, content, name)
     assert (refused.value.status, refused.value.code) == expected
     assert stored(spool) == []
-    assert spool.free_places == 2
+    assert spool.free_slots == 2
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ async def test_a_client_that_leaves_leaves_nothing(spool: Spool, gone_after: int
     with pytest.raises(ClientDisconnect):
         await spool.receive(request_of(form(part(JPEG)), gone_after=gone_after))
     assert stored(spool) == []
-    assert spool.free_places == 2
+    assert spool.free_slots == 2
 
 
 async def test_encoded_bodies_are_refused(spool: Spool) -> None:
@@ -149,7 +149,7 @@ async def test_a_disk_that_takes_no_more_is_a_503(spool: Spool) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert refused.value.code == "storage_failed"
     assert stored(spool) == []
-    assert spool.free_places == 2
+    assert spool.free_slots == 2
 
 
 def test_only_an_abandoned_folder_is_removed(tmp_path: Path) -> None:

@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.bench.figures import Interval, figures_of, percentile
-from api.bench.publisher_messages import Sent
-from api.bench.verdict_watch import Arrival
+from api.bench.publisher_messages import CallSent
+from api.bench.run_statistics import Interval, percentile, run_statistics
+from api.bench.verdict_recorder import VerdictArrival
 from stream.types import FrameCounts
 
 INTERVAL = Interval(100.0, 110.0)
 
 
-def arrivals(stream: str, per_s: float = 2.0, age_ms: float = 80.0, **drops: int) -> list[Arrival]:
+def arrivals(stream: str, per_s: float = 2.0, age_ms: float = 80.0, **drops: int) -> list[VerdictArrival]:
     """Verdicts from second 95 to 115, one per scored sample; the drops happened at second 105."""
     return [
-        Arrival(
+        VerdictArrival(
             at_s=95.1 + n / per_s, stream=stream, age_ms=age_ms, newest_frame=round(n * 30 / per_s),
             frames=FrameCounts(
                 received=15 * n, decoded=15 * n, sampled=n, scored=n, dropped=drops if n / per_s > 10 else {}
@@ -29,13 +29,13 @@ def arrivals(stream: str, per_s: float = 2.0, age_ms: float = 80.0, **drops: int
     ]
 
 
-def sent(stream: str, before_ms: float) -> Sent:
+def sent(stream: str, before_ms: float) -> CallSent:
     """Every frame left this long before the verdict on it was read."""
-    return Sent(stream, [95.1 + n / 30 - before_ms / 1000 for n in range(600)], 1000, 0.0)
+    return CallSent(stream, [95.1 + n / 30 - before_ms / 1000 for n in range(600)], 1000, 0.0)
 
 
 def test_a_call_that_is_sampled_as_wanted_and_in_time_holds() -> None:
-    figures = figures_of(("a",), {"a": arrivals("a", queue_full=3)}, {"a": sent("a", 90.0)}, INTERVAL)
+    figures = run_statistics(("a",), {"a": arrivals("a", queue_full=3)}, {"a": sent("a", 90.0)}, INTERVAL)
     assert figures.sustained
     assert (figures.sampling, figures.sampling_min) == (1.0, 1.0)
     assert (figures.wanted_per_s, figures.got_per_s) == (2.0, 2.0)
@@ -46,46 +46,46 @@ def test_a_call_that_is_sampled_as_wanted_and_in_time_holds() -> None:
 
 def test_what_happened_before_and_after_does_not_count() -> None:
     late = [a._replace(age_ms=9000.0) if not INTERVAL.holds(a.at_s) else a for a in arrivals("a")]
-    assert figures_of(("a",), {"a": late}, {}, INTERVAL).age_ms.p99 == 80.0
+    assert run_statistics(("a",), {"a": late}, {}, INTERVAL).age_ms.p99 == 80.0
 
 
 def test_every_call_must_get_its_samples() -> None:
-    figures = figures_of(("a", "b"), {"a": arrivals("a"), "b": arrivals("b", per_s=1.0)}, {}, INTERVAL)
+    figures = run_statistics(("a", "b"), {"a": arrivals("a"), "b": arrivals("b", per_s=1.0)}, {}, INTERVAL)
     assert [call.sampling for call in figures.calls] == [1.0, 0.5]
     assert (figures.sampling, figures.sampling_min) == (0.75, 0.5)
     assert not figures.sustained
 
 
 def test_a_call_without_verdicts_was_not_sampled() -> None:
-    figures = figures_of(("a", "silent"), {"a": arrivals("a")}, {}, INTERVAL)
+    figures = run_statistics(("a", "silent"), {"a": arrivals("a")}, {}, INTERVAL)
     assert figures.sampling_min == 0.0
     assert not figures.sustained
 
 
 def test_a_call_that_stops_halfway_is_not_fully_sampled() -> None:
     half = [a for a in arrivals("a") if a.at_s < 105]
-    assert figures_of(("a",), {"a": half}, {}, INTERVAL).sampling_min == 0.5
+    assert run_statistics(("a",), {"a": half}, {}, INTERVAL).sampling_min == 0.5
 
 
 def test_denser_sampling_does_not_make_up_for_others() -> None:
-    assert figures_of(("a",), {"a": arrivals("a", per_s=5.0)}, {}, INTERVAL).sampling_min == 1.0
+    assert run_statistics(("a",), {"a": arrivals("a", per_s=5.0)}, {}, INTERVAL).sampling_min == 1.0
 
 
 def test_old_verdicts_do_not_hold() -> None:
-    figures = figures_of(("a",), {"a": arrivals("a", age_ms=501.0)}, {}, INTERVAL)
+    figures = run_statistics(("a",), {"a": arrivals("a", age_ms=501.0)}, {}, INTERVAL)
     assert figures.worst_call_p95_ms == 501.0
     assert not figures.sustained
 
 
 def test_no_verdict_at_all_has_no_age() -> None:
-    figures = figures_of(("a",), {}, {}, INTERVAL)
+    figures = run_statistics(("a",), {}, {}, INTERVAL)
     assert math.isnan(figures.age_ms.p95)
     assert not figures.sustained
 
 
 def test_a_verdict_whose_newest_frame_is_unknown_says_nothing_of_the_way() -> None:
     unknown = [a._replace(newest_frame=None) for a in arrivals("a")]
-    assert math.isnan(figures_of(("a",), {"a": unknown}, {"a": sent("a", 90.0)}, INTERVAL).sent_to_read_ms.p50)
+    assert math.isnan(run_statistics(("a",), {"a": unknown}, {"a": sent("a", 90.0)}, INTERVAL).sent_to_read_ms.p50)
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.sampled_from([0.5, 0.95, 0.99]))

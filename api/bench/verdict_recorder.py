@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from stream.types import FrameCounts
 
 
-class Arrival(NamedTuple):
+class VerdictArrival(NamedTuple):
     """A verdict as it was read. `at_s` is monotonic; `newest_frame` is the number, from 0, of the newest frame that it
     speaks of, None if that cannot be told."""
 
@@ -64,12 +64,12 @@ class _Message(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Message)
 
 
-class VerdictWatch:
+class VerdictRecorder:
     """What came so far. Grows with the bench, which is bounded."""
 
     def __init__(self) -> None:
-        self.arrivals: list[Arrival] = []
-        self.streams: defaultdict[str, list[Arrival]] = defaultdict(list)
+        self.arrivals: list[VerdictArrival] = []
+        self.streams: defaultdict[str, list[VerdictArrival]] = defaultdict(list)
         self.ended: set[str] = set()
 
     async def read(self, connection: ClientConnection) -> None:
@@ -87,7 +87,7 @@ class VerdictWatch:
             return
         event = event_encoding.decode(bytes(message.event))
         if isinstance(event, Verdict):
-            arrival = Arrival(at_s, event.stream, event.age_ms, newest_frame(event), event.frames)
+            arrival = VerdictArrival(at_s, event.stream, event.age_ms, newest_frame(event), event.frames)
             self.arrivals.append(arrival)
             self.streams[event.stream].append(arrival)
         elif isinstance(event, StreamEnded):
@@ -95,11 +95,11 @@ class VerdictWatch:
 
 
 @asynccontextmanager
-async def watching(url: str) -> AsyncIterator[VerdictWatch]:
+async def watching(url: str) -> AsyncIterator[VerdictRecorder]:
     """Every verdict from now on. Raises BenchFailed at the end of the block if the connection was lost within it."""
     async with connect(url, subprotocols=[PROTOCOL], max_size=2**22, compression=None, proxy=None) as connection:     # type: ignore[list-item]
         await connection.send('{"type":"subscribe","stream":"*"}')
-        watch = VerdictWatch()
+        watch = VerdictRecorder()
         reading = asyncio.create_task(watch.read(connection))
         try:
             yield watch

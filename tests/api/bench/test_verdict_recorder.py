@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.bench.verdict_watch import VerdictWatch, newest_frame
+from api.bench.verdict_recorder import VerdictRecorder, newest_frame
 from stream import event_encoding
 from stream.config import StreamConfig
 from stream.events import StreamEnded, Verdict
@@ -48,7 +48,7 @@ def test_it_is_not_known_at_another_pace_or_where_samples_are_missing() -> None:
 
 
 def test_events_are_kept_by_stream_and_the_rest_is_passed_over() -> None:
-    watch = VerdictWatch()
+    watch = VerdictRecorder()
     verdict = verdicts("call", 7, 60)[0][0]
     ended = StreamEnded(stream="call", epoch=7, reason=EndReason.STOPPED, message="", frames=FrameCounts())
     watch.take('{"type":"hello","protocol":"deepguard.v1"}', 1.0)
@@ -61,4 +61,4 @@ def test_events_are_kept_by_stream_and_the_rest_is_passed_over() -> None:
 
 def test_what_is_no_message_is_an_error() -> None:
     with pytest.raises(msgspec.DecodeError):
-        VerdictWatch().take("{", 1.0)
+        VerdictRecorder().take("{", 1.0)

@@ -16,8 +16,8 @@ from api.bench.options import AGE_BAR_MS, RATE_HZ, SAMPLING_BAR
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from api.bench.publisher_messages import Sent
-    from api.bench.verdict_watch import Arrival
+    from api.bench.publisher_messages import CallSent
+    from api.bench.verdict_recorder import VerdictArrival
     from stream.types import FrameCounts
 
 
@@ -44,7 +44,7 @@ class Interval(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class CallFigures:
+class CallStatistics:
     """One call: its share of the wanted samples, and what was counted while it was measured."""
 
     stream: str
@@ -55,7 +55,7 @@ class CallFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class RunStatistics:
     """All calls of one run. `age_ms` is what the verdicts say of themselves; `sent_to_read_ms` runs from the moment a
     publisher handed the newest frame of a verdict to its sender to the moment the verdict was read."""
 
@@ -63,7 +63,7 @@ class Figures:
     sent_to_read_ms: Percentiles
     worst_call_p95_ms: float
     verdicts: int
-    calls: tuple[CallFigures, ...]
+    calls: tuple[CallStatistics, ...]
     seconds: float
 
     @property
@@ -99,15 +99,16 @@ class Figures:
         return self.age_ms.p95 <= AGE_BAR_MS and self.sampling_min >= SAMPLING_BAR
 
 
-def figures_of(
-    streams: Sequence[str], arrivals: Mapping[str, Sequence[Arrival]], sent: Mapping[str, Sent], interval: Interval
-) -> Figures:
+def run_statistics(
+    streams: Sequence[str], arrivals: Mapping[str, Sequence[VerdictArrival]], sent: Mapping[str, CallSent],
+    interval: Interval,
+) -> RunStatistics:
     """`arrivals` and `sent` by stream; a stream without any counts as one that was not sampled at all."""
     inside = {s: [a for a in arrivals.get(s, ()) if interval.holds(a.at_s)] for s in streams}
     ages = {s: [a.age_ms for a in found] for s, found in inside.items()}
     travelled = [ms for s in streams if s in sent for ms in _sent_to_read_ms(inside[s], sent[s].sent_s)]
     every = [ms for found in ages.values() for ms in found]
-    return Figures(
+    return RunStatistics(
         age_ms=percentiles(every),
         sent_to_read_ms=percentiles(travelled),
         worst_call_p95_ms=max((percentile(found, 0.95) for found in ages.values() if found), default=math.nan),
@@ -127,22 +128,22 @@ def percentile(values: Iterable[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
 
 
-def _call(stream: str, arrivals: Sequence[Arrival], interval: Interval) -> CallFigures:
+def _call(stream: str, arrivals: Sequence[VerdictArrival], interval: Interval) -> CallStatistics:
     before = _last_before(arrivals, interval.from_s)
     after = _last_before(arrivals, interval.to_s)
     if before is None or after is None:
-        return CallFigures(stream, 0.0, 0, 0, {})
+        return CallStatistics(stream, 0.0, 0, 0, {})
     scored = after.scored - before.scored
     drops = Counter(after.dropped)
     drops.subtract(before.dropped)
     share = scored / (RATE_HZ * interval.seconds)
-    return CallFigures(stream, min(1.0, share), scored, after.decoded - before.decoded, dict(+drops))
+    return CallStatistics(stream, min(1.0, share), scored, after.decoded - before.decoded, dict(+drops))
 
 
-def _last_before(arrivals: Sequence[Arrival], at_s: float) -> FrameCounts | None:
+def _last_before(arrivals: Sequence[VerdictArrival], at_s: float) -> FrameCounts | None:
     return next((a.frames for a in reversed(arrivals) if a.at_s < at_s), None)
 
 
-def _sent_to_read_ms(arrivals: Sequence[Arrival], sent_s: Sequence[float]) -> list[float]:
+def _sent_to_read_ms(arrivals: Sequence[VerdictArrival], sent_s: Sequence[float]) -> list[float]:
     known = [(a.at_s, a.newest_frame) for a in arrivals if a.newest_frame is not None]
     return [(at_s - sent_s[frame]) * 1000 for at_s, frame in known if frame < len(sent_s)]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from api.errors import Busy, NotFound
-from api.uploads.jobs import JobTable
+from api.uploads.job_table import JobTable
 from stream.errors import MediaRefused
 from tests.api.shapes import deviations, golden
 
