@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from detector.face_follower import FaceTracks
 from stream.errors import MediaRefused
 from stream.frame_analyser import Sample
@@ -20,12 +22,15 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from stream.frame_analyser import Analyser, Examined
     from stream.media_limits import MediaLimits
     from stream.sources.file_type import MediaKind
     from stream.sources.video_file import FileSample
     from stream.worker_messages import RunJob
 
+    Rgb = NDArray[np.uint8]
     JobMessage = FileFrame | JobDone | JobFailed
 
 _log = logging.getLogger(__name__)
@@ -96,7 +101,7 @@ class FileJob:
 
     def _picture(self, kind: MediaKind) -> Generator[JobMessage | None, None, None]:
         rgb = yield from self._aside(lambda: decode_still(self._path.read_bytes(), self._limits))
-        (examined,) = self._tools.analyser.examine([Sample(rgb, 0.0, FaceTracks(), self.request.job)])
+        examined, rgb = yield from self._examine_turned(rgb)
         heat_map = None
         if self.request.heat_maps:
             heat_map = yield from self._aside(lambda: heat_picture_png(rgb, examined.faces))
@@ -113,6 +118,21 @@ class FileJob:
             heat_map_png=heat_map,
         )
         yield self._done("image", kind.value)
+
+    def _examine_turned(self, rgb: Rgb) -> Generator[None, None, tuple[Examined, Rgb]]:
+        """The picture as it is or, where no face is found on it, turned by 90, 270 or 180 degrees so that one is.
+
+        Cameras and editors lose the orientation of pictures; the finder knows upright faces alone.
+        """
+        for turns in (0, 1, 3, 2):
+            turned = np.ascontiguousarray(np.rot90(rgb, turns))
+            (examined,) = self._tools.analyser.examine([Sample(turned, 0.0, FaceTracks(), self.request.job)])
+            if turns == 0:
+                as_it_is = examined
+            if examined.faces or examined.unscored:
+                return examined, turned
+            yield None
+        return as_it_is, rgb
 
     def _video(self, kind: MediaKind) -> Generator[JobMessage | None, None, None]:
         video = VideoFile(self._path, kind, self._limits)

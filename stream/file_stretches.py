@@ -1,8 +1,8 @@
 """Stretches of a video file: where the alarm test of live calls would have rung, from onset to end. Pure.
 
 An average over a whole file hides a short swap; the cumulative sum of live calls does not. The onset of an alarm is the
-first sample after its sum was last zero, the maximum-likelihood estimate of the change point (Page 1954). Its end is the
-last sample at which the sum was largest.
+first sample after its sum was last zero, the maximum-likelihood estimate of the change point (Page 1954). Its end is
+the last sample at which the sum was largest.
 """
 
 from __future__ import annotations

@@ -22,13 +22,15 @@ class Excess(StrEnum):
 class MediaLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Upper bounds, all inclusive. `video_*` holds for every frame of a video, live or not; `picture_*` for stills.
 
-    `unit_bytes` bounds one media unit; `job_s` is the time that one file may keep a worker busy; `samples` the frames
-    of one file that may be scored; `faces` those looked at on one frame, largest first.
+    JPEGs of up to `shrunk_picture_pixels` are shrunk to `picture_pixels` while they are decoded. `unit_bytes` bounds
+    one media unit, `job_s` the seconds that one file may keep a worker busy, `samples` the frames of one file that are
+    scored, and `faces` those examined on one frame, largest first.
     """
 
     video_pixels: int = 8_912_896
     video_side_px: int = 8192
     picture_pixels: int = 25_000_000
+    shrunk_picture_pixels: int = 100_000_000
     picture_side_px: int = 8192
     duration_s: float = 600.0
     frames: int = 72_000
@@ -49,11 +51,13 @@ class MediaLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     def check_video(self, width_px: int, height_px: int) -> None:
         """Raises MediaRefused (`too_large`, 413)."""
-        _refuse(self.video_excess(width_px, height_px), width_px, height_px)
+        excess = self.video_excess(width_px, height_px)
+        _refuse(excess, (width_px, height_px), self.video_side_px, self.video_pixels)
 
     def check_picture(self, width_px: int, height_px: int) -> None:
         """Raises MediaRefused (`too_large`, 413)."""
-        _refuse(self.picture_excess(width_px, height_px), width_px, height_px)
+        excess = self.picture_excess(width_px, height_px)
+        _refuse(excess, (width_px, height_px), self.picture_side_px, self.picture_pixels)
 
     def check_length(self, duration_s: float, frames: int) -> None:
         """Raises MediaRefused (`too_large`, 413) if a video is too long in time or in frames."""
@@ -75,6 +79,9 @@ def _excess(width_px: int, height_px: int, side_px: int, pixels: int) -> Excess 
     return None
 
 
-def _refuse(excess: Excess | None, width_px: int, height_px: int) -> None:
+def _refuse(excess: Excess | None, size_px: tuple[int, int], side_px: int, pixels: int) -> None:
+    width, height = size_px
+    if excess is Excess.SIDE:
+        raise too_large(f"{width} x {height} pixels: no side may be over {side_px}")
     if excess is not None:
-        raise too_large(f"{width_px} x {height_px} pixels are over the limit on {excess.value}")
+        raise too_large(f"{width} x {height} = {width * height} pixels are over the limit of {pixels}")

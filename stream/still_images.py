@@ -1,10 +1,11 @@
-"""JPEG and PNG: headers read and limits checked before a single pixel is decoded; one decoder, OpenCV's.
+"""Still pictures: headers read and limits checked before a single pixel is decoded.
 
-OpenCV turns pictures as their EXIF orientation says; nothing else here does.
+OpenCV decodes JPEG and PNG, Pillow the other kinds. Both turn a picture as its EXIF orientation says.
 """
 
 from __future__ import annotations
 
+import io
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 
 from stream.errors import MediaRefused
+from stream.sources.file_type import SNIFF_BYTES, MediaKind, sniff
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +25,7 @@ PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 JPEG_MAGIC = b"\xff\xd8\xff"
 
 _MAX_SEGMENTS = 50_000
+_REDUCED_MODES = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, b"\xff\xd9"
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BARE_MARKERS = frozenset((0x01, *range(0xD0, 0xDA)))
@@ -39,18 +42,77 @@ class StillHeader:
 
 
 def decode_still(data: bytes, limits: MediaLimits) -> NDArray[np.uint8]:
-    """RGB uint8 (h, w, 3), upright. Raises MediaRefused: unsupported_media, too_large, truncated or undecodable."""
+    """RGB uint8 (h, w, 3), upright, of the first frame. JPEGs above the pixel limit are shrunk while they are decoded.
+
+    Raises MediaRefused: unsupported_media, too_large, truncated or undecodable.
+    """
+    kind = sniff(data[:SNIFF_BYTES])
+    if kind is None or not kind.is_picture:
+        raise MediaRefused("unsupported_media", "the picture is not JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC", 415)
+    if kind not in (MediaKind.JPEG, MediaKind.PNG):
+        return _decode_with_pillow(data, kind, limits)
     header = read_header(data)
-    limits.check_picture(header.width_px, header.height_px)
-    if not header.complete:
-        raise MediaRefused("truncated", f"the {header.codec.upper()} file ends before the picture does")
+    mode = cv2.IMREAD_COLOR_RGB
+    if kind is MediaKind.JPEG and limits.picture_excess(header.width_px, header.height_px) is not None:
+        mode = _shrinking_mode(header, limits)
+    else:
+        limits.check_picture(header.width_px, header.height_px)
+    if header.complete:
+        return _decode_with_opencv(data, kind, mode)
+    if kind is MediaKind.JPEG:
+        return _decode_without_end(data, mode)
+    raise MediaRefused("truncated", f"the {kind.upper()} file ends before the picture does")
+
+
+def _decode_with_opencv(data: bytes, kind: MediaKind, mode: int) -> NDArray[np.uint8]:
     try:
-        rgb = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
     except cv2.error as error:
-        raise _undecodable(header.codec) from error
-    if rgb is None or rgb.size == 0:
-        raise _undecodable(header.codec)
+        raise _undecodable(kind) from error
+    if picture is None or picture.size == 0:
+        raise _undecodable(kind)
+    rgb = picture if mode == cv2.IMREAD_COLOR_RGB else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
     return np.asarray(rgb, dtype=np.uint8)
+
+
+def _shrinking_mode(header: StillHeader, limits: MediaLimits) -> int:
+    """The weakest of OpenCV's shrinking modes that gets a JPEG within the limit. Raises MediaRefused (too_large)."""
+    if header.width_px * header.height_px > limits.shrunk_picture_pixels:
+        limits.check_picture(header.width_px, header.height_px)
+    for factor, mode in _REDUCED_MODES.items():
+        if limits.picture_excess(header.width_px // factor, header.height_px // factor) is None:
+            return mode
+    raise _undecodable(MediaKind.JPEG)
+
+
+def _decode_without_end(data: bytes, mode: int) -> NDArray[np.uint8]:
+    """A JPEG whose end mark is missing, if every pixel of it is there. Raises MediaRefused (truncated).
+
+    A decoder makes up what is missing from the bytes that follow. The picture is whole if it does not depend on them.
+    """
+    body = data.rstrip(b"\xff")
+    paddings = b"", b"\x5a" * 64
+    first, second = (_decode_with_opencv(body + each + _END_OF_IMAGE, MediaKind.JPEG, mode) for each in paddings)
+    if not np.array_equal(first, second):
+        raise MediaRefused("truncated", "the JPEG file ends before the picture does")
+    return first
+
+
+def _decode_with_pillow(data: bytes, kind: MediaKind, limits: MediaLimits) -> NDArray[np.uint8]:
+    """The first frame by Pillow, which opens nothing but the format that the bytes announce."""
+    import pi_heif  # most workers never need it
+    from PIL import Image, ImageOps
+
+    pi_heif.register_heif_opener()
+    try:
+        with Image.open(io.BytesIO(data), formats=[kind.upper()]) as picture:
+            limits.check_picture(*picture.size)
+            upright = ImageOps.exif_transpose(picture).convert("RGB")
+            return np.array(upright, np.uint8)
+    except MediaRefused:
+        raise
+    except Exception as error:      # Pillow's decoders raise errors of many kinds
+        raise _undecodable(kind) from error
 
 
 def read_header(data: bytes) -> StillHeader:
@@ -62,8 +124,8 @@ def read_header(data: bytes) -> StillHeader:
     raise MediaRefused("unsupported_media", "the picture is neither JPEG nor PNG", 415)
 
 
-def _undecodable(codec: str) -> MediaRefused:
-    return MediaRefused("undecodable", f"the {codec.upper()} data cannot be decoded")
+def _undecodable(kind: MediaKind) -> MediaRefused:
+    return MediaRefused("undecodable", f"the {kind.upper()} data cannot be decoded")
 
 
 def _jpeg_header(data: bytes) -> StillHeader:
@@ -83,12 +145,12 @@ def _jpeg_header(data: bytes) -> StillHeader:
             height_px, width_px = (int.from_bytes(data[marker_at + k : marker_at + k + 2], "big") for k in (5, 7))
             size = width_px, height_px
         at = marker_at + 2 + int.from_bytes(data[marker_at + 2 : marker_at + 4], "big")
-    raise _undecodable("jpeg")
+    raise _undecodable(MediaKind.JPEG)
 
 
 def _png_header(data: bytes) -> StillHeader:
     if data[12:16] != b"IHDR":
-        raise _undecodable("png") if len(data) >= 16 else MediaRefused("truncated", "the PNG file is cut off")
+        raise _undecodable(MediaKind.PNG) if len(data) >= 16 else MediaRefused("truncated", "the PNG file is cut off")
     width_px, height_px = (int.from_bytes(data[k : k + 4], "big") for k in (16, 20))
     return StillHeader("png", width_px, height_px, complete=_png_complete(data))
 
@@ -102,8 +164,8 @@ def _png_complete(data: bytes) -> bool:
         if end + 4 > len(data):
             return False
         if zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
-            raise _undecodable("png")
+            raise _undecodable(MediaKind.PNG)
         if data[at + 4 : at + 8] == b"IEND":
             return True
         at = end + 4
-    raise _undecodable("png")
+    raise _undecodable(MediaKind.PNG)

@@ -125,10 +125,18 @@ def as_ordinary_process() -> Iterator[None]:
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
-def video(path: Path, clip: Clip | None = None, container: str | None = None) -> Path:
+def fragmented(path: Path, clip: Clip | None = None) -> Path:
+    """Write a test clip as MP4 with a fragment for each group of pictures."""
+    flags = "frag_keyframe+empty_moov+default_base_moof"
+    return video(path, clip or Clip(frames=60, gop=10), muxer={"movflags": flags})
+
+
+def video(
+    path: Path, clip: Clip | None = None, container: str | None = None, muxer: dict[str, str] | None = None
+) -> Path:
     """Write a test clip; the container follows from the name unless it is given."""
     clip = clip or Clip()
-    with as_ordinary_process(), av.open(str(path), "w", format=container) as output:
+    with as_ordinary_process(), av.open(str(path), "w", format=container, options=muxer or {}) as output:
         stream: Any = output.add_stream(clip.encoder, rate=clip.fps)
         _set_up(stream.codec_context, clip)
         for number, rgb in enumerate(pictures(clip)):

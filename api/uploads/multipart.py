@@ -7,7 +7,6 @@ are counted as they come, whatever the request's length says.
 from __future__ import annotations
 
 import hashlib
-from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from python_multipart.exceptions import FormParserError
@@ -142,8 +141,3 @@ class FilePartReader:
 
 def file_too_large(limit_bytes: int) -> UploadRefused:
     return UploadRefused(413, "too_large", f"the file is too large; the limit is {limit_bytes} bytes")
-
-
-def extension_of(name: str) -> str:
-    """Lower case, with its dot; "" if there is none. Works on names with either kind of slash."""
-    return PurePosixPath(name.replace("\\", "/")).suffix.lower()

@@ -22,13 +22,18 @@ import structlog
 from starlette.requests import Request
 
 from api.errors import Busy, UploadRefused
-from api.uploads.multipart import FilePartReader, ReceivedFile, extension_of
-from stream.sources.file_type import sniff
+from api.uploads.multipart import FilePartReader, ReceivedFile
+from stream.sources.file_type import KIND_NAMES, sniff
 
 log = structlog.get_logger(__name__)
 
-PICTURE_EXTENSIONS = (".jpg", ".jpeg", ".png")
-VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".ts")
+# What file pickers offer; the content of a file decides, not its name.
+PICTURE_EXTENSIONS = (
+    ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif",
+)  # fmt: skip
+VIDEO_EXTENSIONS = (
+    ".mp4", ".m4v", ".mov", ".3gp", ".avi", ".mkv", ".webm", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".flv",
+)  # fmt: skip
 FORM_OVERHEAD_BYTES = 64 * 1024
 
 _PREFIX = "deepguard-spool-"
@@ -138,16 +143,10 @@ async def _batches(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _file_type(received: ReceivedFile) -> Literal["image", "video"]:
-    """What the bytes are. Raises UploadRefused if that is nothing of ours or not what the name says."""
+    """The type by the file's first bytes; its name is not looked at. Raises UploadRefused for any other content."""
     kind = sniff(received.head)
-    named = extension_of(received.name)
-    if named and named not in PICTURE_EXTENSIONS + VIDEO_EXTENSIONS:
-        accepted = ", ".join(PICTURE_EXTENSIONS + VIDEO_EXTENSIONS)
-        raise UploadRefused(415, "unsupported_type", f"files of this type are not accepted; accepted are {accepted}")
     if kind is None:
-        raise UploadRefused(415, "unsupported_media", "the file is no picture or video of a kind that is accepted")
-    if named and (named in PICTURE_EXTENSIONS) is not kind.is_picture:
-        raise UploadRefused(415, "mislabelled", f"the file is named {named}, but its content is {kind.value}")
+        raise UploadRefused(415, "unsupported_media", f"the file's content is not {KIND_NAMES}")
     return "image" if kind.is_picture else "video"
 
 

@@ -15,7 +15,7 @@ import av
 from stream.display_picture import ShownFrames
 from stream.errors import MediaRefused
 from stream.media_limits import too_large
-from stream.sources.file_type import SNIFF_BYTES, MediaKind, is_cut_off, sniff
+from stream.sources.file_type import KIND_NAMES, SNIFF_BYTES, MediaKind, is_cut_off, plays_until_cut, sniff
 from stream.sources.sampling_plan import PacketEntry, PacketIndex, plan_samples
 from stream.unit_decoder import DECODER_ERRORS
 
@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     VideoStream = Any       # av.VideoStream; av's stubs do not know all that is used here
 
 # FFmpeg's names: of demuxers that may be opened, of codecs that may be decoded, of decoders that may probe.
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi"
-CODECS = frozenset(("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "mpeg2video"))
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,mpeg,flv"
+CODECS = frozenset((
+    "h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "mpeg1video", "mpeg2video", "h263", "flv1", "prores",
+))  # fmt: skip
 _PROBING_DECODERS = ",".join(sorted(CODECS | {"libdav1d"}))
 
 OPEN_OPTIONS = {
@@ -102,11 +104,11 @@ def identify(path: Path, limits: MediaLimits) -> MediaKind:
     with path.open("rb") as file:
         kind = sniff(file.read(SNIFF_BYTES))
         if kind is None:
-            raise MediaRefused("unsupported_media", "the file is no JPEG, PNG, MP4, MOV, AVI, MKV, WebM or TS", 415)
+            raise MediaRefused("unsupported_media", f"the file's content is not {KIND_NAMES}", 415)
         limit_bytes = limits.picture_bytes if kind.is_picture else limits.file_bytes
         if status.st_size > limit_bytes:
             raise too_large(f"the file has {status.st_size} bytes; at most {limit_bytes} are taken")
-        if is_cut_off(file, kind, status.st_size):
+        if is_cut_off(file, kind, status.st_size) and not plays_until_cut(file, kind):
             raise MediaRefused("truncated", f"the {kind.upper()} file ends before its content does")
     return kind
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from PIL import Image
 
-from tests.synthetic import Clip, audio_only, picture, video
+from tests.heif import heic
+from tests.synthetic import Clip, audio_only, pattern, picture, video
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +25,7 @@ Case = tuple[bytes, frozenset[str]]
 
 def corpus(folder: Path) -> Iterator[tuple[str, Case]]:
     """(name, (content, codes that it may end in)); `JUDGED` stands for a verdict."""
-    for make in (_no_media, _bombs, _cut, _broken_boxes, _codecs, _odd_but_whole, _mislabelled):
+    for make in (_no_media, _bombs, _cut, _broken_boxes, _codecs, _odd_but_whole, _mislabelled, _other_pictures):
         yield from make(folder).items()
 
 
@@ -43,7 +46,6 @@ def _no_media(folder: Path) -> dict[str, Case]:
         "sdp": (b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\nm=video 5004 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n", unknown),
         "svg with an entity": (svg, unknown),
         "zip": (b"PK\x03\x04\x14\0\0\0\x08\0" + rng.bytes(500), unknown),
-        "gif": (b"GIF89a\xff\xff\xff\xff\x80\0\0" + bytes(500), unknown),
         "html": (b"<!doctype html><script>alert(1)</script>", unknown),
         "id3 and mp3": (b"ID3\x04\0\0\0\0\0\0" + b"\xff\xfb\x90\0" * 200, unknown),
         "sound alone": (audio_only(folder / "sound.mp4").read_bytes(), _one("no_video")),
@@ -149,6 +151,30 @@ def _mislabelled(folder: Path) -> dict[str, Case]:
         "mp4 magic on webm": (b"\0\0\0\x18ftypmp42" + webm, BROKEN),
         "ts magic on jpeg": (b"\x47" + jpeg, _one("unsupported_media")),
     }
+
+
+def _other_pictures(folder: Path) -> dict[str, Case]:
+    """Pictures by Pillow's decoders: whole, cut, of sizes that lie, and files that hold other pictures."""
+    refused = BROKEN | _one("too_large")
+    cases: dict[str, Case] = {
+        "gif of 65535 squared": (b"GIF89a\xff\xff\xff\xff\x80\0\0" + bytes(500), refused),
+        "bmp of 2^31": (
+            b"BM" + bytes(8) + struct.pack("<IIiiHH", 54, 40, 2**31 - 1, 2**31 - 1, 1, 24) + bytes(24), refused
+        ),
+        "heif of boxes alone": (b"\0\0\0\x14ftypheic\0\0\0\0mif1" + bytes(64), refused),
+        "avif of noise": (b"\0\0\0\x14ftypavif\0\0\0\0mif1" + np.random.default_rng(2).bytes(500), refused),
+    }
+    for kind in ("WEBP", "GIF", "BMP", "TIFF", "AVIF"):
+        file = io.BytesIO()
+        Image.fromarray(pattern(5, 64, 48)).save(file, kind)
+        data = file.getvalue()
+        cases[f"whole {kind}"] = (data, _one(JUDGED))
+        cases[f"half a {kind}"] = (data[: len(data) // 2], refused | _one(JUDGED))
+        bomb = io.BytesIO()
+        Image.new("L", (8000, 8000)).save(bomb, kind)
+        cases[f"{kind} of 64 megapixels"] = (bomb.getvalue(), refused)
+    cases["whole HEIC"] = (heic(pattern(5, 64, 48)), _one(JUDGED))
+    return cases
 
 
 def png_of(width: int, height: int, content: bytes) -> bytes:

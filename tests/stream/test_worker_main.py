@@ -31,7 +31,7 @@ STATUSES = {
     "undecodable": 422, "too_slow": 422,
 }
 SLOWEST_S = 10.0
-FUZZ_S = 1.0
+FUZZ_S = 3.0
 MAX_WORKER_BYTES = 1 << 30
 
 

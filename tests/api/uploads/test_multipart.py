@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.errors import UploadRefused
-from api.uploads.multipart import FilePartReader, ReceivedFile, extension_of
+from api.uploads.multipart import FilePartReader, ReceivedFile
 from tests.api.forms import BOUNDARY, CONTENT_TYPE, form, part
 
 LIMIT_BYTES = 10_000
@@ -122,12 +122,3 @@ def test_short_fields_beside_the_file_are_left_alone() -> None:
 )
 def test_refused_content_types(content_type: str | None, expected: tuple[int, str]) -> None:
     assert refusal(form(part(b"x")), content_type) == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "extension"),
-    [("a.JPG", ".jpg"), ("C:\\x\\a.mp4", ".mp4"), ("../../etc/passwd", ""), ("", ""), (".png", ""), ("a.tar.gz", ".gz"),
-     ("x\0.png", ".png"), ("/", "")],
-)
-def test_extension(name: str, extension: str) -> None:
-    assert extension_of(name) == extension

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stream.sources.file_type import SNIFF_BYTES, MediaKind, is_cut_off, sniff
-from tests.synthetic import Clip, picture, video
+from stream.sources.file_type import SNIFF_BYTES, MediaKind, is_cut_off, plays_until_cut, sniff
+from tests.synthetic import Clip, fragmented, picture, video
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +18,10 @@ MADE = [
     ("a.mkv", "libx264", MediaKind.MATROSKA),
     ("a.webm", "libvpx", MediaKind.MATROSKA),
     ("a.ts", "libx264", MediaKind.MPEGTS),
+    ("a.mpg", "mpeg2video", MediaKind.MPEGPS),
+    ("a.flv", "libx264", MediaKind.FLV),
+    ("a.3gp", "mpeg4", MediaKind.MP4),
+    ("a.m4v", "libx264", MediaKind.MP4),
 ]
 
 
@@ -60,11 +64,42 @@ def test_pictures(extension: str, kind: MediaKind) -> None:
         b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\n",
         b"<svg xmlns='http://www.w3.org/2000/svg'/>",
         b"PK\x03\x04" + bytes(100),
-        b"GIF89a" + bytes(100),
-        b"RIFF\0\0\0\0WEBP",
+        b"GIF90a" + bytes(100),
+        b"RIFF\0\0\0\0WAVE",
         b"%PDF-1.7",
         b"\x47" + bytes(300),
     ],
 )
 def test_the_rest_is_nothing_of_ours(head: bytes) -> None:
     assert sniff(head) is None
+
+
+@pytest.mark.parametrize("cut", [1, 37, 100, 187])
+def test_transport_streams_may_start_within_a_packet(tmp_path: Path, cut: int) -> None:
+    data = video(tmp_path / "a.ts", Clip(frames=20)).read_bytes()
+    assert sniff(data[cut : cut + SNIFF_BYTES]) is MediaKind.MPEGTS
+
+
+def test_m2ts_has_packets_of_192_bytes(tmp_path: Path) -> None:
+    data = video(tmp_path / "a.ts", Clip(frames=20)).read_bytes()
+    packets = [bytes(4) + data[at : at + 188] for at in range(0, len(data), 188)]
+    assert sniff(b"".join(packets)[:SNIFF_BYTES]) is MediaKind.MPEGTS
+
+
+@pytest.mark.parametrize(("brands", "kind"), [
+    (b"heic\0\0\0\0mif1heic", MediaKind.HEIF), (b"mif1\0\0\0\0mif1avif", MediaKind.AVIF),
+    (b"avif\0\0\0\0avifmif1", MediaKind.AVIF), (b"isom\0\0\0\0isomavc1", MediaKind.MP4),
+    (b"mp42\0\0\0\0heic", MediaKind.MP4),
+])  # fmt: skip
+def test_brands_tell_pictures_from_videos(brands: bytes, kind: MediaKind) -> None:
+    assert sniff((8 + len(brands)).to_bytes(4, "big") + b"ftyp" + brands + b"rest") is kind
+
+
+def test_a_fragmented_mp4_plays_until_its_cut(tmp_path: Path) -> None:
+    whole = video(tmp_path / "a.mp4", Clip(frames=60, gop=10)).read_bytes()
+    assert not plays_until_cut(io.BytesIO(whole[:-100]), MediaKind.MP4)
+    fragments = fragmented(tmp_path / "f.mp4").read_bytes()
+    assert is_cut_off(io.BytesIO(fragments[:-100]), MediaKind.MP4, len(fragments) - 100)
+    assert plays_until_cut(io.BytesIO(fragments[:-100]), MediaKind.MP4)
+    first = fragments.index(b"mdat")
+    assert not plays_until_cut(io.BytesIO(fragments[: first + 20]), MediaKind.MP4)
