@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from stream.file_type import MediaKind
     from stream.frame_analyser import Analyser, Examined
     from stream.media_limits import MediaLimits
-    from stream.sources.file_type import MediaKind
     from stream.sources.video_file import FileSample
     from stream.worker_messages import RunJob
 

@@ -10,7 +10,7 @@ import av
 
 from stream.display_picture import ShownFrames
 from stream.errors import MediaRefused
-from stream.sources.file_type import SNIFF_BYTES, MediaKind, is_cut_off, sniff
+from stream.file_type import SNIFF_BYTES, MediaKind, is_cut_off, sniff
 from stream.sources.video_file import OPEN_OPTIONS, video_stream
 from stream.types import Codec
 from stream.unit_decoder import DECODER_ERRORS, Decoded, Picture, build_decoder

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from stream.errors import MediaRefused
-from stream.sources.file_type import SNIFF_BYTES, MediaKind, sniff
+from stream.file_type import SNIFF_BYTES, MediaKind, sniff
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,7 +13,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from api.errors import UploadRefused
-from stream.sources.file_type import SNIFF_BYTES
+from stream.file_type import SNIFF_BYTES
 
 FILE_FIELD = "file"
 

@@ -23,7 +23,7 @@ from starlette.requests import Request
 
 from api.errors import Busy, UploadRefused
 from api.uploads.multipart import FilePartReader, ReceivedFile
-from stream.sources.file_type import KIND_NAMES, sniff
+from stream.file_type import KIND_NAMES, sniff
 
 log = structlog.get_logger(__name__)
 

@@ -14,8 +14,8 @@ import av
 
 from stream.display_picture import ShownFrames
 from stream.errors import MediaRefused
+from stream.file_type import KIND_NAMES, SNIFF_BYTES, MediaKind, is_cut_off, plays_until_cut, sniff
 from stream.media_limits import too_large
-from stream.sources.file_type import KIND_NAMES, SNIFF_BYTES, MediaKind, is_cut_off, plays_until_cut, sniff
 from stream.sources.sampling_plan import PacketEntry, PacketIndex, plan_samples
 from stream.unit_decoder import DECODER_ERRORS
 

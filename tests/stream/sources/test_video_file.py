@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from stream.errors import MediaRefused
+from stream.file_type import MediaKind
 from stream.media_limits import MediaLimits
-from stream.sources.file_type import MediaKind
 from stream.sources.video_file import CODECS, FileSample, Sampling, VideoFile, identify
 from tests.synthetic import Clip, audio_only, number_on, video
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stream.sources.file_type import SNIFF_BYTES, MediaKind, is_cut_off, plays_until_cut, sniff
+from stream.file_type import SNIFF_BYTES, MediaKind, is_cut_off, plays_until_cut, sniff
 from tests.synthetic import Clip, fragmented, picture, video
 
 if TYPE_CHECKING:
