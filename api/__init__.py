@@ -1,1 +1,1 @@
-"""The network face of the service: HTTP, WHIP, WebSocket, dashboard, command line."""
+"""The network interface of the service: HTTP, WHIP, WebSocket, dashboard and command line."""

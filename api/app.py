@@ -1,4 +1,4 @@
-"""The application: which routes there are and what lives as long as they do."""
+"""FastAPI application: its routes, and the components that live as long as it does."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ page = APIRouter(include_in_schema=False)
 
 
 def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI:
-    """An application with these settings. It serves from `context`, or makes its own for its lifespan."""
+    """Returns the application. Without `context`, it starts its own service for its lifespan."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -92,7 +92,7 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
 
     app = FastAPIOffline(
         title=APP_NAME, version=VERSION, lifespan=lifespan, middleware=_middleware(settings), redoc_url=None,
-        description="Rolling verdicts on manipulated faces in live calls, and verdicts on files.",
+        description="Detects manipulated faces: rolling verdicts on live calls, and verdicts on uploaded files.",
     )
     app.state.context = context
     install_error_handlers(app)
@@ -103,12 +103,12 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
     ):
         app.include_router(module.router)
     app.include_router(page)
-    app.mount("/static", _FreshFiles(directory=DASHBOARD / "static"), name="static")
+    app.mount("/static", _RevalidatedFiles(directory=DASHBOARD / "static"), name="static")
     return app
 
 
-class _FreshFiles(StaticFiles):
-    """Files that a browser checks before it uses its copy, so that an upgrade never mixes modules of two versions."""
+class _RevalidatedFiles(StaticFiles):
+    """Static files that browsers revalidate on each load, so that an upgrade never mixes modules of two versions."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -118,13 +118,13 @@ class _FreshFiles(StaticFiles):
 
 @page.get("/")
 async def dashboard() -> Response:
-    """The page."""
+    """Returns the dashboard page."""
     return FileResponse(DASHBOARD / "index.html", headers=_PAGE_HEADERS)
 
 
 @asynccontextmanager
 async def running_context(settings: Settings, bus: Bus, service: StreamService) -> AsyncIterator[AppContext]:
-    """Everything around a running service, started in order and closed in the reverse order."""
+    """Starts the components around a stream service in order, and closes them in reverse order."""
     async with AsyncExitStack() as stack:
         spool = Spool(settings.spool_dir, settings.max_uploads, settings.max_file_size_bytes)
         spool.open()
@@ -142,9 +142,9 @@ async def running_context(settings: Settings, bus: Bus, service: StreamService) 
         stack.push_async_callback(file_jobs.drain, 0)
         stack.push_async_callback(job_table.close)
         gateway = await stack.enter_async_context(running_gateway(settings, bus))
-        watch = LoopLagMonitor()
-        watch.start()
-        stack.push_async_callback(watch.close)
+        loop_lag = LoopLagMonitor()
+        loop_lag.start()
+        stack.push_async_callback(loop_lag.close)
         yield AppContext(
             settings=settings,
             service=service,
@@ -157,14 +157,14 @@ async def running_context(settings: Settings, bus: Bus, service: StreamService) 
             spool=spool,
             file_jobs=file_jobs,
             jobs=job_table,
-            loop_lag=watch,
+            loop_lag=loop_lag,
             incidents=incidents,
             gateway=gateway,
         )
 
 
 def peers_config(settings: Settings) -> PeersConfig:
-    """The part of the settings that concerns publishers."""
+    """Returns the WHIP configuration of these settings."""
     return PeersConfig(
         max_sessions=settings.max_streams,
         max_sessions_per_caller=settings.max_streams_per_key or settings.max_streams,
@@ -179,24 +179,24 @@ def peers_config(settings: Settings) -> PeersConfig:
 
 
 def sources_config(settings: Settings) -> SourcesConfig:
-    """The part of the settings that concerns streams that come in by themselves."""
+    """Returns the RTP receiver configuration of these settings."""
     host = "127.0.0.1" if settings.host == "localhost" else settings.host
     return SourcesConfig(host, settings.is_loopback, settings.udp_ports, settings.max_streams)
 
 
 def pulls_config(settings: Settings) -> PullsConfig:
-    """The part of the settings that concerns streams that are fetched."""
+    """Returns the pull configuration of these settings."""
     networks = tuple(ip_network(network) for network in settings.pull_networks)
-    alarm_policy = PullPolicy(frozenset(settings.pull_schemes), settings.pull_hosts, networks)
+    pull_policy = PullPolicy(frozenset(settings.pull_schemes), settings.pull_hosts, networks)
     loopback = any(network.is_loopback for network in networks)
     return PullsConfig(
-        settings.max_streams, Dialer(alarm_policy), PullConfig(retry_s=settings.pull_retry_s),
+        settings.max_streams, Dialer(pull_policy), PullConfig(retry_s=settings.pull_retry_s),
         Network(loopback, settings.udp_ports),
     )
 
 
 def ice_servers(settings: Settings) -> IceServers:
-    """What publishers are told of STUN and TURN."""
+    """Returns the STUN and TURN servers that publishers are given."""
     return IceServers(
         settings.stun, settings.turn, settings.turn_user,
         settings.turn_password.get_secret_value() if settings.turn_password else "",
@@ -205,7 +205,7 @@ def ice_servers(settings: Settings) -> IceServers:
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
-    """Outermost first."""
+    """Returns the middleware, outermost first."""
     allowed = (*settings.cors_origins, *settings.origins)
     upload_bytes = settings.max_file_size_bytes + FORM_OVERHEAD_BYTES
 

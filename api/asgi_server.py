@@ -1,4 +1,4 @@
-"""The application under uvicorn: signals, and an orderly end. Slow to import."""
+"""uvicorn server of the application, with graceful shutdown on SIGTERM and SIGINT. Slow to import."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DRAIN_S = 10.0
 
 
 async def serve(settings: Settings, bus: Bus, service: StreamService, listener: socket.socket) -> None:
-    """Serves a running service until a signal comes."""
+    """Serves HTTP for a running stream service until SIGTERM or SIGINT."""
     async with running_context(settings, bus, service) as context, asyncio.TaskGroup() as group:
         server = make_server(context)
         group.create_task(_announce(server, url_of(listener)))
@@ -40,7 +40,7 @@ async def serve(settings: Settings, bus: Bus, service: StreamService, listener: 
 
 
 class Server(uvicorn.Server):
-    """uvicorn with our order of ending: nothing new, running work, streams, then connections."""
+    """uvicorn with an ordered shutdown: refuse new work, finish file jobs, end streams, close connections."""
 
     def __init__(self, config: uvicorn.Config, context: AppContext) -> None:
         super().__init__(config)
@@ -53,7 +53,7 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT end the service in order, and the process with status 0."""
+        """SIGTERM and SIGINT shut down gracefully; the process exits with status 0."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -75,12 +75,12 @@ class Server(uvicorn.Server):
 
 
 def make_server(context: AppContext, protocol: type[DeadlineProtocol] = DeadlineProtocol) -> Server:
-    """A server for `serve(sockets=[...])` on a running context."""
+    """Returns a server for a running context; call `serve(sockets=[...])` on it."""
     return Server(config_of(create_app(context.settings, context), context.settings, protocol), context)
 
 
 def config_of(app: ASGIApp, settings: Settings, protocol: type[DeadlineProtocol] = DeadlineProtocol) -> uvicorn.Config:
-    """How HTTP and WebSockets are spoken, whatever the app."""
+    """Returns the HTTP and WebSocket configuration, independent of the app."""
     return uvicorn.Config(
         app,
         http=protocol,

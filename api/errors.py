@@ -1,20 +1,20 @@
-"""What the network face refuses. `api.http.error_responses` makes JSON of it.
+"""Errors of the api package. `api.http.error_responses` maps ApiError to a JSON response.
 
-ApiError                  `status`, `code`, `message`, perhaps `retry_after_s`
-├── Unauthorized          401: a key is needed and none of ours was sent
-├── OriginRefused         403: a page of another origin, or another host name, is calling
-├── NotFound              404: no such job or picture
-├── UploadRefused         400, 411, 413, 415: what was sent is not one acceptable file
-├── OfferRefused          400, 413, 415, 422: a WebRTC offer that is no SDP, or not one camera
-├── Unprocessable         422: a file that is fine, but not for this question
-├── RateLimited           429
-├── Busy                  503: no room now
-└── NoModel               503: nothing can be explained without a model
-BenchFailed               a bench could not be carried out
+ApiError                  `status`, `code`, `message`, optional `retry_after_s`
+├── Unauthorized          401: a valid API key is required
+├── OriginRefused         403: a browser page of another origin, or a foreign host name
+├── NotFound              404: no such job, incident or picture
+├── UploadRefused         400, 413, 415: the body is not one supported file
+├── OfferRefused          400, 413, 415, 422: a WebRTC offer that is malformed or unsupported
+├── Unprocessable         422: a valid request that cannot be answered
+├── RateLimited           429: too many requests from one caller
+├── Busy                  503: a limit is reached; try again
+└── NoModel               503: no model is loaded
+BenchFailed               a benchmark did not run to its end
 PublishFailed             a file could not be published to a WHIP endpoint
-LiveKitRefused            a service does not take the calls of a LiveKit room
-WatchRefused              a service does not let its events be watched like this
-SettingsRefused           the environment asks for something that is not possible; start-up ends with its message
+LiveKitRefused            the service refuses the calls of a LiveKit room
+WatchRefused              the service refuses this subscription to events
+SettingsRefused           a setting is invalid; start-up ends with the message
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from typing import NamedTuple
 
 
 class BenchFailed(Exception):
-    """A process of the bench ended, or did not do its part in time."""
+    """A benchmark process ended early or missed its deadline."""
 
 
 class Refusal(NamedTuple):
-    """An endpoint's HTTP answer to an offer: how long it took, and the Retry-After that it names, if any."""
+    """An endpoint's HTTP error response to an offer, the seconds it took, and its Retry-After, if any."""
 
     status: int
     answered_s: float
@@ -35,7 +35,7 @@ class Refusal(NamedTuple):
 
 
 class PublishFailed(Exception):
-    """Publishing did not start or was cut off; `refusal` is what the endpoint answered, if it did."""
+    """Publishing failed to start or was cut off. `refusal` is the endpoint's error response, if there is one."""
 
     def __init__(self, message: str, refusal: Refusal | None = None) -> None:
         super().__init__(message)
@@ -43,19 +43,19 @@ class PublishFailed(Exception):
 
 
 class LiveKitRefused(Exception):
-    """The service does not take calls with this key; trying again would not help."""
+    """The service refuses calls with this key. Permanent: a retry fails again."""
 
 
 class WatchRefused(Exception):
-    """Asking again would not help: a wrong key, a wish that is not understood, or no DeepGuard there."""
+    """The service refuses the subscription. Permanent: a wrong key, an invalid request, or no DeepGuard at this URL."""
 
 
 class SettingsRefused(Exception):
-    """The environment asks for something that is not possible."""
+    """A setting is invalid. The message names the variable and what it accepts."""
 
 
 class ApiError(Exception):
-    """Base of all refusals of this package."""
+    """Base of the errors that become an HTTP error response."""
 
     status = 400
 
@@ -67,25 +67,25 @@ class ApiError(Exception):
 
 
 class Unauthorized(ApiError):
-    """No valid key."""
+    """The request has no valid API key."""
 
     status = 401
 
 
 class OriginRefused(ApiError):
-    """A browser page that is not ours."""
+    """The request comes from a page of another origin or names a foreign host."""
 
     status = 403
 
 
 class NotFound(ApiError):
-    """Nothing is there."""
+    """The resource does not exist."""
 
     status = 404
 
 
 class UploadRefused(ApiError):
-    """Not one acceptable file; `status` is its own."""
+    """The upload is not one supported file. Each instance has its own `status`."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(code, message)
@@ -93,7 +93,7 @@ class UploadRefused(ApiError):
 
 
 class OfferRefused(ApiError):
-    """An offer that is not taken; `status` is its own."""
+    """The offer is refused. Each instance has its own `status`."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(code, message)
@@ -101,24 +101,24 @@ class OfferRefused(ApiError):
 
 
 class Unprocessable(ApiError):
-    """A good file for another question."""
+    """The request is well-formed but cannot be answered."""
 
     status = 422
 
 
 class RateLimited(ApiError):
-    """Too many requests of one caller."""
+    """One caller sent too many requests."""
 
     status = 429
 
 
 class Busy(ApiError):
-    """No room now."""
+    """A capacity limit is reached."""
 
     status = 503
 
 
 class NoModel(ApiError):
-    """There is no model to explain."""
+    """No model is loaded."""
 
     status = 503

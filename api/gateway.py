@@ -1,4 +1,4 @@
-"""`serve --verdicts kafka`: the feed of this process carries the verdicts of all workers."""
+"""Verdict gateway (`serve --verdicts kafka`): republishes the verdicts of all workers on this process's event bus."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ BROKER_LOST_AFTER_S = 15.0
 
 @asynccontextmanager
 async def running_gateway(settings: Settings, bus: Bus) -> AsyncIterator[Gateway | None]:
-    """None unless the settings ask for it. Raises SettingsRefused; a broker that is away is waited for."""
+    """Runs the gateway if DEEPGUARD_VERDICTS is kafka, else yields None.
+
+    Raises SettingsRefused. An unreachable broker is retried, not raised.
+    """
     if settings.verdicts is not VerdictSource.KAFKA:
         yield None
         return
-    from consumers.kafka.broker import KafkaBroker  # of no use on one machine
+    from consumers.kafka.broker import KafkaBroker  # slow to import; not needed without Kafka
 
     gateway = Gateway(KafkaBroker(kafka_config(settings)), consume_config(settings).topics, bus.publish)
     task = asyncio.get_running_loop().create_task(gateway.run(), name="gateway")

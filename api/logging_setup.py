@@ -1,7 +1,7 @@
-"""Structured logs: to the terminal, and to a rotating file as one JSON object per line.
+"""Structured logging: to the terminal, and to a rotating file as one JSON object per line.
 
-Both are written by one thread behind a bounded queue, so that neither a slow disk nor a blocked pipe can stop the
-event loop; what does not fit is counted. Messages are static text plus fields. No pixels, tokens or addresses.
+One thread writes both behind a bounded queue, so that a slow disk or a blocked pipe cannot stop the event loop. Records
+that do not fit are counted. Messages are static text plus fields, without pixels, tokens or addresses.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ FILES_KEPT = 5
 _END_S = 5.0
 _QUEUE_RECORDS = 4096
 _QUIET = {
-    "aioice": logging.WARNING,              # logs addresses of peers
+    "aioice": logging.WARNING,              # logs client addresses
     "aiortc": logging.WARNING,
-    "uvicorn.error": logging.ERROR,         # logs addresses, and every request that is no HTTP
-    "httpx": logging.WARNING,               # logs addresses with their query
+    "uvicorn.error": logging.ERROR,         # logs client addresses and every malformed request
+    "httpx": logging.WARNING,               # logs URLs with their query
     "httpcore": logging.WARNING,
-    "python_multipart": logging.ERROR,      # a malformed form is the client's business
+    "python_multipart": logging.ERROR,      # malformed forms are client errors
     "asyncio": logging.WARNING,
 }
 
 
-class _Queue(QueueHandler):
-    """Hands records on as they are; drops and counts what does not fit."""
+class _DroppingQueue(QueueHandler):
+    """Queues records unformatted; drops and counts those that do not fit."""
 
     dropped = 0
 
@@ -54,16 +54,16 @@ class _Queue(QueueHandler):
 
 
 class _Writer(QueueListener):
-    """The thread that writes. Stopping it waits for what is queued, but not for an output that takes nothing."""
+    """The writer thread. Stopping it waits for queued records, but not for a blocked output."""
 
     def __init__(self, records: queue.Queue[Any], *handlers: logging.Handler) -> None:
         super().__init__(records, *handlers, respect_handler_level=True)
         self._records = records
 
     def stop_within(self, timeout_s: float) -> bool:
-        """Whether everything was written."""
+        """Stops the thread; returns whether all records were written."""
         with suppress(queue.Full):
-            self._records.put(None, timeout=timeout_s)      # the mark at which the thread ends
+            self._records.put(None, timeout=timeout_s)      # sentinel that ends the thread
         writing = self._thread
         if writing is not None:
             writing.join(timeout_s)
@@ -72,13 +72,13 @@ class _Writer(QueueListener):
 
 @contextmanager
 def logging_to(settings: Settings) -> Iterator[None]:
-    """Logs as the settings say until the end of the block. Raises SettingsRefused if the folder cannot be used."""
+    """Configures logging for the block. Raises SettingsRefused if LOG_DIR is not writable."""
     level = logging.DEBUG if settings.debug else logging.getLevelNamesMapping()[settings.log_level]
     handlers: list[logging.Handler] = [_terminal()]
     if settings.log_dir:
         handlers.append(_file(Path(settings.log_dir)))
     records: queue.Queue[Any] = queue.Queue(_QUEUE_RECORDS)
-    feed = _Queue(records)
+    feed = _DroppingQueue(records)
     listener = _Writer(records, *handlers)
     root = logging.getLogger()
     before = root.level
@@ -131,7 +131,7 @@ def _json() -> logging.Formatter:
 
 
 def _terminal() -> logging.Handler:
-    """For people where there is a terminal, JSON where the output is collected."""
+    """Human-readable on a terminal, JSON where stderr is redirected."""
     handler = logging.StreamHandler(sys.stderr)
     for_people = _formatter(structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback))
     handler.setFormatter(for_people if sys.stderr.isatty() else _json())
@@ -146,7 +146,7 @@ def _file(folder: Path) -> logging.Handler:
         )
     except OSError as error:
         raise SettingsRefused(
-            f"LOG_DIR: {folder} cannot be written ({error.strerror}); empty turns files off"
+            f"LOG_DIR: cannot write to {folder} ({error.strerror}); name a writable folder, or nothing for no file"
         ) from None
     handler.setFormatter(_json())
     return handler

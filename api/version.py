@@ -1,4 +1,4 @@
-"""Which release this is."""
+"""The installed version of the package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 def _installed() -> str:
     try:
         return version("deepguard")
-    except PackageNotFoundError:    # run from a checkout that was never installed
+    except PackageNotFoundError:    # a checkout that is not installed
         return "0+unknown"
 
 

@@ -1,4 +1,4 @@
-"""Who is calling: a key of ours, or (where no keys are set) an address."""
+"""API-key authentication and caller identity: the key, or the address where no keys are configured."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ _SUBPROTOCOL_PREFIX = "bearer."
 
 
 class Caller(NamedTuple):
-    """`identity` is what limits count by; `tenant` separates what callers may see, and is empty without keys."""
+    """An authenticated client. Rate limits count by `identity`; jobs are visible within one `tenant`.
+
+    `tenant` is empty where no keys are configured.
+    """
 
     identity: str
     tenant: str
 
 
 class KeyRing:
-    """The keys that are accepted. Keeps digests only; all of them are compared, each in constant time."""
+    """The accepted API keys, stored as SHA-256 digests. Each lookup compares all of them in constant time."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._digests = tuple(hashlib.sha256(key.encode()).digest() for key in keys)
@@ -33,7 +36,7 @@ class KeyRing:
         return bool(self._digests)
 
     def identify(self, token: str) -> str | None:
-        """A short name of the key that this token is, safe to log; None if it is none of ours."""
+        """Returns a short name of the key that is safe to log, or None for an unknown token."""
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         found = None
         for known in self._digests:
@@ -43,7 +46,7 @@ class KeyRing:
 
 
 def address_of(connection: HTTPConnection) -> str:
-    """The client's address; IPv6 by its /64, which is what one customer has."""
+    """Returns the client's IP address; an IPv6 address is cut to its /64, the usual prefix of one customer."""
     host = connection.client.host if connection.client else ""
     try:
         address = ip_address(host)
@@ -56,13 +59,16 @@ def address_of(connection: HTTPConnection) -> str:
 
 
 def bearer_of(header: str | None) -> str | None:
-    """The token of an Authorization header, or None."""
+    """Returns the bearer token of an Authorization header, or None."""
     scheme, _, token = (header or "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 def bearer_of_subprotocols(subprotocols: Iterable[str]) -> str | None:
-    """The token of a WebSocket's `bearer.<base64url>`, which is how a browser can send one; None if there is none."""
+    """Returns the token of a `bearer.<base64url>` subprotocol, or None.
+
+    Browsers cannot set an Authorization header on a WebSocket.
+    """
     for name in subprotocols:
         if name.startswith(_SUBPROTOCOL_PREFIX):
             encoded = name.removeprefix(_SUBPROTOCOL_PREFIX)

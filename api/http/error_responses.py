@@ -1,5 +1,7 @@
-"""The one place where errors become answers: `{"error": {"code": ..., "message": ...}}`, never a traceback. Who accepts
-`application/problem+json` gets that (RFC 9457), with the same code and message."""
+"""Error responses: `{"error": {"code": ..., "message": ...}}`, never a traceback.
+
+Clients that accept `application/problem+json` get RFC 9457 problem details with the same code and message.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ _STREAM_CODES: dict[type[StreamError], tuple[int, str]] = {
 
 
 class Problem(NamedTuple):
-    """An error on its way out."""
+    """An HTTP error response before it is encoded."""
 
     status: int
     code: str
@@ -51,7 +53,7 @@ class Problem(NamedTuple):
 
     @property
     def details(self) -> dict[str, object]:
-        """As RFC 9457 has it: the status says what kind of problem it is, `code` which one."""
+        """The problem details of RFC 9457; `code` is an extension member."""
         title = HTTPStatus(self.status).phrase
         return {"type": "about:blank", "title": title, "status": self.status, "detail": self.message, "code": self.code}
 
@@ -66,8 +68,10 @@ class Problem(NamedTuple):
 
 
 def problem_of(error: Exception) -> Problem:
-    """The answer to this error. One that is not expected here is a bug: it is logged under an id, which is all the
-    client learns."""
+    """Maps an exception to its response.
+
+    An unexpected exception is a bug: it is logged under an id, and the client gets only that id.
+    """
     match error:
         case ApiError():
             return Problem(error.status, error.code, error.message, error.retry_after_s)
@@ -79,13 +83,13 @@ def problem_of(error: Exception) -> Problem:
             return Problem(422, "invalid_request", _first_validation_error(error))
         case ClientDisconnect():
             return Problem(400, "client_gone", "the connection was closed before the request was complete")
-    incident = secrets.token_hex(8)
-    log.error("unexpected error", error_id=incident, exc_info=error)
-    return Problem(500, "internal_error", f"something went wrong here; it is logged as {incident}")
+    error_id = secrets.token_hex(8)
+    log.error("unexpected error", error_id=error_id, exc_info=error)
+    return Problem(500, "internal_error", f"internal error; the service logged it as {error_id}")
 
 
 def error_response(problem: Problem, extra_headers: Mapping[str, str] | None = None, accept: str = "") -> JSONResponse:
-    """`accept` is what the client wrote in `Accept`."""
+    """Encodes a problem. `accept` is the request's Accept header."""
     headers = {**problem.headers, **(extra_headers or {}), "Vary": "Accept"}
     if PROBLEM_TYPE in accept.lower():
         return JSONResponse(problem.details, problem.status, headers=headers, media_type=PROBLEM_TYPE)
@@ -93,11 +97,11 @@ def error_response(problem: Problem, extra_headers: Mapping[str, str] | None = N
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Makes every expected error of a route a JSON answer; what is left reaches `guard.RequestLog`."""
+    """Registers handlers for the expected exceptions; `middleware.RequestLog` catches all others."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        kept = error.headers if isinstance(error, HTTPException) else None
-        return error_response(problem_of(error), kept, request.headers.get("accept", ""))
+        extra = error.headers if isinstance(error, HTTPException) else None
+        return error_response(problem_of(error), extra, request.headers.get("accept", ""))
 
     for kind in (ApiError, StreamError, HTTPException, RequestValidationError, ClientDisconnect):
         app.add_exception_handler(kind, answer)
@@ -112,7 +116,7 @@ def _of_stream(error: StreamError) -> Problem:
         case ServiceDraining():
             return Problem(503, "draining", "the service is shutting down", _DRAIN_RETRY_S)
         case WorkerLost():
-            return Problem(503, "worker_lost", "the worker that had this work is gone; try again", _WORKER_RETRY_S)
+            return Problem(503, "worker_lost", "the worker process of this request died; try again", _WORKER_RETRY_S)
     status, code = _STREAM_CODES.get(type(error), (422, "undecodable"))
     return Problem(status, code, str(error) or "the media cannot be decoded")
 

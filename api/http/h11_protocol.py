@@ -1,6 +1,6 @@
-"""uvicorn's HTTP protocol with deadlines on what a client sends, and JSON where uvicorn answers by itself.
+"""uvicorn's HTTP/1.1 protocol with read deadlines and JSON error responses.
 
-The body's deadline moves with what has arrived, so that a slow honest upload gets through and a trickle does not.
+The deadline of a body moves with the bytes received: a slow but steady upload succeeds, a trickle attack does not.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 @dataclass(frozen=True, slots=True)
 class RequestDeadlines:
-    """The request head has `head_s` in all; the body has `body_s` and a second more for every `body_bytes_per_s` that
-    have come; what is still sent after the answer is read for `linger_s`."""
+    """Read deadlines of one connection.
+
+    `head_s`: for the whole request head. `body_s`: for the body, plus one second for every `body_bytes_per_s` bytes
+    received. `linger_s`: how long input is still read after the response.
+    """
 
     head_s: float = 10.0
     body_s: float = 10.0
@@ -28,7 +31,7 @@ class RequestDeadlines:
 
 
 class DeadlineProtocol(H11Protocol):
-    """One connection until it ends or becomes a WebSocket."""
+    """One HTTP connection, until it closes or becomes a WebSocket."""
 
     deadlines: ClassVar[RequestDeadlines] = RequestDeadlines()
 
@@ -39,36 +42,36 @@ class DeadlineProtocol(H11Protocol):
         self._since_s = 0.0
         self._body_bytes = 0
 
-    def connection_made(self, transport: asyncio.Transport) -> None:    # type: ignore[override] # as in uvicorn
+    def connection_made(self, transport: asyncio.Transport) -> None:    # type: ignore[override] # narrower in uvicorn
         super().connection_made(transport)
         if len(self.connections) > self.deadlines.max_connections:
-            self._refuse(503, "service_full", "too many connections")
+            self._refuse(503, "service_full", "the limit of open connections is reached; try again")
             return
         self._enter("head")
-        self._watch()
+        self._check_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_watching()
+        self._cancel_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._body_bytes += len(data)
         super().data_received(data)
-        self._follow()
+        self._update_phase()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._follow()
+        self._update_phase()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        self._stop_watching()
+        self._cancel_timer()
         super().handle_websocket_upgrade(event)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "bad_http", msg)
 
-    def _follow(self) -> None:
-        """Notes which part of a request is awaited now."""
+    def _update_phase(self) -> None:
+        """Records which part of a request the client is sending."""
         state = self.conn.their_state
         if state is h11.IDLE:
             waiting_for_more = bool(self.conn.trailing_data[0])
@@ -84,28 +87,28 @@ class DeadlineProtocol(H11Protocol):
             self._since_s = self.loop.time()
             self._body_bytes = 0
 
-    def _watch(self) -> None:
+    def _check_deadline(self) -> None:
         if self._allowed_s() < self.loop.time() - self._since_s:
-            self._stop_watching()
-            self._refuse(408, "too_slow", "the request did not arrive in time")
+            self._cancel_timer()
+            self._refuse(408, "too_slow", "the request did not arrive before its deadline; send it faster")
             return
-        self._deadline_timer = self.loop.call_later(self.deadlines.check_s, self._watch)
+        self._deadline_timer = self.loop.call_later(self.deadlines.check_s, self._check_deadline)
 
     def _allowed_s(self) -> float:
         if self._phase == "body":
-            if self.flow.read_paused:       # we are the slow side
+            if self.flow.read_paused:       # the service is the slow side
                 self._since_s = self.loop.time()
                 self._body_bytes = 0
             return self.deadlines.body_s + self._body_bytes / self.deadlines.body_bytes_per_s
         return {"head": self.deadlines.head_s, "linger": self.deadlines.linger_s}.get(self._phase, float("inf"))
 
-    def _stop_watching(self) -> None:
+    def _cancel_timer(self) -> None:
         if self._deadline_timer is not None:
             self._deadline_timer.cancel()
             self._deadline_timer = None
 
     def _refuse(self, status: int, code: str, message: str) -> None:
-        """Answers if nothing was answered yet, and ends the connection."""
+        """Sends an error response unless one has started, then closes the connection."""
         if self.transport.is_closing():
             return
         cycle = self.cycle
@@ -114,7 +117,7 @@ class DeadlineProtocol(H11Protocol):
             phrase = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}[status]
             head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
             self.transport.write(head.encode() + b"Connection: close\r\n\r\n" + body)
-        if cycle is not None:       # whatever the route still says has nowhere to go
+        if cycle is not None:       # the route's remaining output is discarded
             cycle.disconnected = True
             cycle.message_event.set()
         self.transport.close()

@@ -11,7 +11,7 @@ _TICKS_KEPT = 20
 
 
 class LoopLagMonitor:
-    """Measures how late the event loop is; remembers the last five seconds."""
+    """Samples event-loop lag every 0.25 s and keeps the last five seconds."""
 
     def __init__(self) -> None:
         self._lags_s: deque[float] = deque(maxlen=_TICKS_KEPT)
@@ -26,7 +26,7 @@ class LoopLagMonitor:
         return self._lags_s[-1] if self._lags_s else 0.0
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="loop watch")
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="loop lag")
 
     async def close(self) -> None:
         if self._task is not None:

@@ -1,6 +1,6 @@
-"""What every HTTP request passes before a route sees it: log and catch-all, host and origin, size of the body.
+"""ASGI middleware for every HTTP request: access log and catch-all, host and origin check, body limit.
 
-Plain ASGI, so that nothing is buffered on the way.
+Plain ASGI, because Starlette's BaseHTTPMiddleware buffers bodies.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _DEFAULT_PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
 
 
 class RequestLog:
-    """Outermost: one log line per request, and a shape for what nobody expected.
+    """Outermost middleware: logs each request and turns unexpected exceptions into a 500 response.
 
-    Logs method, route, status and time; never an address, a query, a header or a body.
+    Logs method, route, status and duration; never an address, a query, a header or a body.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -56,10 +56,10 @@ class RequestLog:
 
 
 class HostAndOriginCheck:
-    """Refuses browser pages of other origins and, where only this machine may call, other host names.
+    """Refuses browser pages of other origins and, on a loopback service without keys, foreign host names.
 
-    Without keys, a page that a user of this machine visits could otherwise reach the service: directly with a form
-    post, or by giving its own name our address.
+    Otherwise a page in a local browser could reach a service without keys: by a cross-origin form post, or by DNS
+    rebinding.
     """
 
     def __init__(self, app: ASGIApp, allowed_origins: Iterable[str], local_only: bool) -> None:
@@ -85,7 +85,7 @@ class HostAndOriginCheck:
 
 
 def require_local_host(host: str | None) -> None:
-    """Raises OriginRefused unless a Host header names this machine."""
+    """Raises OriginRefused unless the Host header is localhost or a loopback address."""
     name = (host or "").rpartition(":")[0] if _has_port(host or "") else host or ""
     name = name.strip("[]").lower().rstrip(".")
     if name == "localhost" or name.endswith(".localhost"):
@@ -95,24 +95,26 @@ def require_local_host(host: str | None) -> None:
     except ValueError:
         local = False
     if not local:
-        raise OriginRefused("host_refused", "without keys, this service answers to localhost only")
+        message = "a service without API keys accepts the host localhost only; use localhost, or set DEEPGUARD_API_KEYS"
+        raise OriginRefused("host_refused", message)
 
 
 def require_origin(headers: Headers, scheme: str, allowed: frozenset[str]) -> None:
-    """Raises OriginRefused if a browser says that a page of another origin is calling. Other clients say nothing."""
+    """Raises OriginRefused if the Origin header names another origin. Clients other than browsers send none."""
     origin = headers.get("origin")
     if origin is None or origin.lower() in allowed:
         return
-    wanted_scheme, _, authority = origin.lower().partition("://")
+    origin_scheme, _, authority = origin.lower().partition("://")
     host = (headers.get("host") or "").lower()
-    # Behind a proxy that ends TLS the schemes differ, and neither side names a port.
-    same = authority == host or _with_port(authority, wanted_scheme) == _with_port(host, scheme)
-    if not same or wanted_scheme not in ("http", "https"):
-        raise OriginRefused("origin_refused", "pages of this origin may not call; see CORS_ORIGINS, DEEPGUARD_ORIGINS")
+    # Behind a proxy that terminates TLS the schemes differ and neither header has a port.
+    same = authority == host or _with_port(authority, origin_scheme) == _with_port(host, scheme)
+    if not same or origin_scheme not in ("http", "https"):
+        message = f"pages of {origin[:200]} may not call this service; see CORS_ORIGINS and DEEPGUARD_ORIGINS"
+        raise OriginRefused("origin_refused", message)
 
 
 class BodyLimit:
-    """Refuses bodies that are larger than `limit_of(path)` bytes, by their Content-Length or as they arrive."""
+    """Refuses bodies larger than `limit_of(path)` bytes, by Content-Length or as they arrive."""
 
     def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:
         self._app = app
@@ -154,11 +156,11 @@ def _accept_of(scope: Scope) -> str:
 
 
 def too_large(limit_bytes: int) -> UploadRefused:
-    return UploadRefused(413, "too_large", f"at most {limit_bytes} bytes are accepted")
+    return UploadRefused(413, "too_large", f"the body is larger than the limit of {limit_bytes} bytes")
 
 
 def route_of(scope: Scope) -> str:
-    """The path with its parameters unnamed, such as `/v1/streams/{stream_id}`; "unmatched" if no route took it."""
+    """Returns the route template, such as `/v1/streams/{stream_id}`, or "unmatched"."""
     route = scope.get("route")
     return str(getattr(route, "path", "unmatched"))
 

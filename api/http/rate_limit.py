@@ -1,4 +1,4 @@
-"""Rate limits per caller: token buckets that start full and hold one minute's worth."""
+"""Rate limits per caller: token buckets that start full and hold the requests of one minute."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from api.http.auth import Caller
 RequestKind = Literal["upload", "offer", "session request"]
 
 _MAX_CALLERS = 4096
-_SESSION_REQUESTS = 10      # per offer that is allowed: candidates come one by one, and hanging up must get through
+_SESSION_REQUESTS = 10      # per allowed offer: trickled candidates and the final DELETE
 
 
 class TokenBuckets:
-    """One bucket per caller; the least recently seen caller is forgotten first, which gives it a full bucket."""
+    """One bucket per caller.
+
+    At `max_callers` the least recently seen one is evicted and restarts with a full bucket.
+    """
 
     def __init__(self, rate_per_min: int, max_callers: int = _MAX_CALLERS) -> None:
         self._rate_per_min = rate_per_min
@@ -28,7 +31,7 @@ class TokenBuckets:
         return len(self._levels)
 
     def take(self, identity: str, now_s: float) -> float:
-        """Takes a token and returns 0, or returns in how many seconds there will be one."""
+        """Takes a token and returns 0, or returns the seconds until one is available."""
         level, seen_s = self._levels.pop(identity, (float(self._rate_per_min), now_s))
         level = min(self._rate_per_min, level + max(0.0, now_s - seen_s) * self._rate_per_min / 60)
         allowed = level >= 1
@@ -39,7 +42,7 @@ class TokenBuckets:
 
 
 class RateLimiter:
-    """The limits of this process, by kind of request."""
+    """The rate limits of this process, by kind of request."""
 
     def __init__(self, upload_rate_per_min: int, offer_rate_per_min: int) -> None:
         self._buckets: dict[RequestKind, TokenBuckets] = {
@@ -49,8 +52,8 @@ class RateLimiter:
         }
 
     def check(self, kind: RequestKind, caller: Caller) -> None:
-        """Counts one request. Raises RateLimited."""
+        """Counts one request against its limit. Raises RateLimited."""
         wait_s = self._buckets[kind].take(caller.identity, time.monotonic())
         if wait_s > 0:
             retry_s = math.ceil(wait_s)
-            raise RateLimited("rate_limited", f"too many {kind}s; the next one is welcome in {retry_s} s", retry_s)
+            raise RateLimited("rate_limited", f"too many {kind}s from this client; try again in {retry_s} s", retry_s)

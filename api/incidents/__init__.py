@@ -1,1 +1,1 @@
-"""Alarms that are kept: with their evidence, for review, and told to others."""
+"""Incidents: stored alarms with their evidence, their review, and their webhooks."""

@@ -1,4 +1,4 @@
-"""How incidents are kept and told."""
+"""Configuration of incident storage and webhooks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from api.settings.base import Settings
 
 @dataclass(frozen=True, slots=True)
 class IncidentConfig:
-    """`database_url` may hold a password, and is in no repr. Incidents are deleted after `days`."""
+    """Incident configuration. `database_url` may hold a password and is not in the repr.
+
+    Closed incidents are deleted after `days`. `private_targets` allows webhooks to non-public addresses.
+    """
 
     database_url: str = field(repr=False)
     days: int = 30
@@ -19,7 +22,7 @@ class IncidentConfig:
 
 
 def incident_config(settings: Settings) -> IncidentConfig:
-    """The part of the settings that concerns incidents."""
+    """Returns the incident configuration of these settings."""
     return IncidentConfig(
         database_url=settings.database_url.get_secret_value(),
         days=settings.incident_days,

@@ -1,4 +1,4 @@
-"""The database of incidents: SQLite in a file, or PostgreSQL. Everything here blocks; called from threads alone."""
+"""Incident database: a SQLite file or PostgreSQL. Blocking; call it from threads only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from api.errors import SettingsRefused
 
 _MIGRATIONS = Path(__file__).resolve().parent / "migrations"
-_MIGRATION_LOCK = 0x6465657067756172     # of PostgreSQL: one process at a time changes the schema
+_MIGRATION_LOCK = 0x6465657067756172     # PostgreSQL advisory lock: one process at a time migrates the schema
 _BUSY_S = 10
 
 
@@ -28,22 +28,22 @@ class Database:
         try:
             self._engine = _engine_of(url)
         except (ArgumentError, OSError, ModuleNotFoundError) as error:
-            raise SettingsRefused(f"DEEPGUARD_DATABASE_URL: {_told(error)}") from None
+            raise SettingsRefused(f"DEEPGUARD_DATABASE_URL: {_first_line(error)}") from None
         try:
             migrate(self._engine)
         except (SQLAlchemyError, CommandError) as error:
             self.close()
-            raise SettingsRefused(f"DEEPGUARD_DATABASE_URL: the database cannot be used: {_told(error)}") from None
+            raise SettingsRefused(f"DEEPGUARD_DATABASE_URL: cannot use the database: {_first_line(error)}") from None
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that changes nothing."""
+        """Opens a read-only transaction."""
         with self._engine.connect() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction, committed at the end unless an exception leaves it. What is committed survives a crash."""
+        """Opens a durable write transaction; commits at the end of the block, rolls back on an exception."""
         with self._engine.connect() as connection:
             connection = connection.execution_options(writes=True)
             with connection.begin():
@@ -54,7 +54,7 @@ class Database:
 
 
 def migrate(engine: Engine) -> None:
-    """Raises SQLAlchemyError, and CommandError for a database that a newer version has changed."""
+    """Upgrades the schema. Raises SQLAlchemyError, and CommandError for the schema of a newer version."""
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.set_main_option("path_separator", "os")
@@ -77,7 +77,7 @@ def _engine_of(url: str) -> Engine:
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise ArgumentError("expected sqlite:///path or postgresql://user:password@host/name")
     Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    Path(parsed.database).touch(mode=0o600)     # what SQLite makes beside it gets the same rights
+    Path(parsed.database).touch(mode=0o600)     # SQLite creates its WAL files with the same mode
     engine = create_engine(parsed, connect_args={"timeout": _BUSY_S})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -85,19 +85,19 @@ def _engine_of(url: str) -> Engine:
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
-    connection.isolation_level = None       # Python's own idea of when a transaction begins is not SQLite's
+    connection.isolation_level = None       # disables the sqlite3 module's implicit transactions
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # One who reads first and writes then would be refused if another wrote in between, instead of waiting.
+    # A deferred transaction that reads before it writes fails with SQLITE_BUSY after another write, without waiting.
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _told(error: Exception) -> str:
-    """The first line, without what SQLAlchemy adds; never the URL, which has a password."""
+def _first_line(error: Exception) -> str:
+    """Returns the first line of the driver's message; never the URL, which may hold a password."""
     if isinstance(error, ModuleNotFoundError):
         return f"this needs the extra `postgres` ({error}): pip install 'deepguard[postgres]'"
     return (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]

@@ -1,10 +1,10 @@
-"""What goes wrong with incidents, besides what `api.errors` has for the API.
+"""Errors of incidents, besides those in `api.errors`.
 
-InvalidBundle        an exported incident cannot be read
+InvalidBundle   a file is not a readable incident export
 """
 
 from __future__ import annotations
 
 
 class InvalidBundle(Exception):
-    """Not an exported incident, or one that cannot be read; the message says what of it."""
+    """The file is not a readable incident export. The message names the invalid part."""

@@ -1,4 +1,4 @@
-"""A case as files that people and programs can read, and back. Pure but for the pictures it draws."""
+"""Evidence files: an incident case encoded as JSON and pictures, and decoded again. No I/O."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 
 
 class EvidenceFile(NamedTuple):
-    """One file; `name` may have a folder."""
+    """One evidence file. `name` may include a folder."""
 
     name: str
     content: bytes
@@ -43,7 +43,7 @@ class EvidenceFile(NamedTuple):
 
 
 class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
-    """`case.json`: whose stream, which verdict, and the earlier one (if any) from which the samples lead to it."""
+    """`case.json`. `verdict` opened the alarm; `base` is the earlier verdict that the samples start from, if any."""
 
     origin: Origin
     opened_s: float
@@ -52,9 +52,9 @@ class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PicturedFace(msgspec.Struct, frozen=True, kw_only=True):
-    """One suspicious face on a picture. `crop` and `heat` are names of files, None where faces are blurred.
+    """One suspicious face on a picture. `crop` and `heat` are file names, None where faces are blurred.
 
-    `heat_map` is s x s row-major, 0..255; `spectrum` the natural log of the power in 32 bands up to 0.5 cycles/px.
+    `heat_map` is s x s row-major, 0..255. `spectrum` is the natural log of the power in 32 bands up to 0.5 cycles/px.
     """
 
     track: int
@@ -80,7 +80,7 @@ class PicturedFrame(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def files_of(case: Case) -> tuple[EvidenceFile, ...]:
-    """Everything of the case. Takes some ten milliseconds."""
+    """Encodes a case. Takes about 10 ms."""
     header = CaseFile(origin=case.origin, opened_s=case.opened_s, verdict=case.verdict, base=case.base)
     return (
         EvidenceFile(CASE, _encoder.encode(header)),
@@ -92,7 +92,7 @@ def files_of(case: Case) -> tuple[EvidenceFile, ...]:
 
 
 def case_of(contents: Mapping[str, bytes]) -> Case:
-    """The case of these files, without its pictures. Raises InvalidBundle."""
+    """Decodes a case, without its pictures. Raises InvalidBundle."""
     header = _decoded(contents, CASE, CaseFile)
     return Case(
         origin=header.origin, opened_s=header.opened_s, verdict=header.verdict, base=header.base,
@@ -102,7 +102,7 @@ def case_of(contents: Mapping[str, bytes]) -> Case:
 
 
 def frames_of(contents: Mapping[str, bytes]) -> tuple[PicturedFrame, ...]:
-    """What `pictures.json` says. Raises InvalidBundle."""
+    """Decodes `pictures.json`. Raises InvalidBundle."""
     return _decoded(contents, PICTURES, tuple[PicturedFrame, ...])
 
 
@@ -116,7 +116,7 @@ def _decoded(contents: Mapping[str, bytes], name: str, kind: type[Kind]) -> Kind
 
 
 def pictured_frame(seen: Observation) -> PicturedFrame:
-    """What is told of a sample that was pictured."""
+    """Returns the `pictures.json` entry of a sample with pictures."""
     faces = tuple(_face_of(seen, face, picture) for face, picture in _suspects(seen))
     return PicturedFrame(
         sequence=seen.sequence, cell=seen.cell, pts_s=seen.pts_s, frame=f"frames/{seen.sequence:08d}.jpg", faces=faces
@@ -151,12 +151,12 @@ def _suspects(seen: Observation) -> Iterator[tuple[FaceObservation, FacePicture]
 
 
 def _heat_jpeg(crop_png: bytes, heat_map: bytes) -> bytes:
-    """The crop with its map laid over it."""
+    """Returns the crop with its heat map overlaid, as JPEG."""
     return jpeg_of(overlay(rgb_of(crop_png), heat_cells(heat_map)), _HEAT_QUALITY)
 
 
 def rgb_of(png: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """uint8 (h, w, 3) RGB of a picture. Raises InvalidBundle."""
+    """Decodes a picture to uint8 RGB (h, w, 3). Raises InvalidBundle."""
     bgr = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) if png else None
     if bgr is None:
         raise InvalidBundle("a picture cannot be decoded")

@@ -1,4 +1,4 @@
-"""An incident as one zip, and back. The manifest names every file with the SHA-256 it had when the alarm opened."""
+"""Incident export: one zip per incident. The manifest lists every file with its SHA-256 when the alarm opened."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ FORMAT = "deepguard.incident/1"
 MANIFEST, INCIDENT = "manifest.json", "incident.json"
 
 _MOST_FILES, _MOST_BYTES = 1000, 256 * 2**20
-_EPOCH = (1980, 1, 1, 0, 0, 0)      # the same zip for the same incident
+_EPOCH = (1980, 1, 1, 0, 0, 0)      # fixed time stamps: the same incident gives the same zip
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
 class ListedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """What the manifest says of one file."""
+    """The manifest entry of one file."""
 
     sha256: str
     size_bytes: int
 
 
 class BundleManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """`manifest.json`. `faces_blurred`: there are no pictures of faces in it, so that they cannot be scored again."""
+    """`manifest.json`. With `faces_blurred` the bundle has no face pictures, and faces cannot be scored again."""
 
     format: str
     id: str
@@ -45,7 +45,7 @@ class BundleManifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IncidentBundle(NamedTuple):
-    """A zip that was read. `differences` name what the manifest does not bear out."""
+    """An unpacked zip. `differences` lists files that do not match the manifest."""
 
     manifest: BundleManifest
     contents: Mapping[str, bytes]
@@ -53,7 +53,7 @@ class IncidentBundle(NamedTuple):
 
 
 def pack(details: Details, contents: Mapping[str, bytes], now_s: float) -> bytes:
-    """The zip. What was reviewed is in `incident.json`; all other files are as they were kept."""
+    """Packs an incident. `incident.json` holds the current review; all other files are unchanged since the alarm."""
     incident = _encoder.encode({"incident": details.incident, "notes": details.notes})
     listed = {file.name: _listed(file) for file in details.files}
     listed[INCIDENT] = ListedFile(sha256=hashlib.sha256(incident).hexdigest(), size_bytes=len(incident))
@@ -66,20 +66,20 @@ def pack(details: Details, contents: Mapping[str, bytes], now_s: float) -> bytes
 
 
 def zipped(contents: Mapping[str, bytes]) -> bytes:
-    """A zip of these files. Pictures do not get smaller, so nothing is compressed but JSON."""
+    """Zips files. Only JSON is compressed, because pictures already are."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, content in contents.items():
-            how = zipfile.ZIP_DEFLATED if name.endswith(".json") else zipfile.ZIP_STORED
-            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content, how)
+            compression = zipfile.ZIP_DEFLATED if name.endswith(".json") else zipfile.ZIP_STORED
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content, compression)
     return out.getvalue()
 
 
 def unpack(path: Path) -> IncidentBundle:
-    """Reads a zip. Raises InvalidBundle for what is none of ours, or cannot be read."""
+    """Reads an incident export. Raises InvalidBundle."""
     contents = _read(path)
     if MANIFEST not in contents:
-        raise InvalidBundle(f"{MANIFEST} is missing: this is no exported incident")
+        raise InvalidBundle(f"{MANIFEST} is missing: the file is not an incident export")
     try:
         manifest = msgspec.json.decode(contents.pop(MANIFEST), type=BundleManifest)
     except msgspec.MsgspecError as error:
@@ -101,7 +101,7 @@ def _read(path: Path) -> dict[str, bytes]:
 
 
 def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """A damaged entry as it is: the manifest tells that it was changed."""
+    """Returns an entry; a damaged one is empty, which the manifest check reports as changed."""
     try:
         return archive.read(entry)
     except (zipfile.BadZipFile, zlib.error, EOFError):
@@ -109,13 +109,13 @@ def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
 
 
 def _differences(manifest: BundleManifest, contents: Mapping[str, bytes]) -> list[str]:
-    told = []
+    found = []
     for name, listed in sorted(manifest.files.items()):
         if name not in contents:
-            told.append(f"{name}: missing")
+            found.append(f"{name}: missing")
         elif hashlib.sha256(contents[name]).hexdigest() != listed.sha256:
-            told.append(f"{name}: changed (SHA-256 is not the manifest's)")
-    return told + [f"{name}: not in the manifest" for name in sorted(contents.keys() - manifest.files.keys())]
+            found.append(f"{name}: changed (its SHA-256 differs from the manifest)")
+    return found + [f"{name}: not in the manifest" for name in sorted(contents.keys() - manifest.files.keys())]
 
 
 def _listed(file: FileInfo) -> ListedFile:

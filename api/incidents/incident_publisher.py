@@ -1,7 +1,8 @@
-"""Keeps alarms before anybody hears of them.
+"""Stores alarms before their events are published.
 
-A stream whose alarm opens (or closes) is held back until the database has it, for a second at most: who saw the verdict
-can rely on the incident, and a slow disk delays one stream's events by that much, once. The event loop never waits.
+When an alarm opens or closes, the events of its stream are held until the change is stored, for one second at most. A
+client that sees the verdict therefore finds the incident. A slow disk delays one stream's events once, and never blocks
+the event loop.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _BACKOFF_S = (0.1, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class PublisherTimeouts:
-    """How long a stream is held back for the database, and how long the end of the service waits for it."""
+    """`hold_s`: how long events of a stream are held for the database. `settle_s`: how long shutdown waits for it."""
 
     hold_s: float = 1.0
     settle_s: float = 5.0
@@ -36,29 +37,29 @@ class PublisherTimeouts:
 
 @dataclass
 class _Hold:
-    """Events of one stream that wait until `changes` are written, or for the timer."""
+    """Held events of one stream, released when all `changes` are stored or the timer fires."""
 
     timer: asyncio.TimerHandle
     changes: list[AlarmChange] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class IncidentPublisher:
-    """The Outlet of the service, and the Alarms of consumers. `queued` is called when webhooks may be waiting.
+    """Event sink of the stream service and alarm sink of Kafka consumers. Belongs to one event loop.
 
-    Overflow policy of what waits for the database: the newest is not kept, and counted in `lost`. `run` is to be a
-    task; belongs to one event loop.
+    Run `run` as a task. `on_queued` is called after webhooks were queued. Overflow policy of the queue to the database:
+    the newest change is dropped and counted in `lost`.
     """
 
     def __init__(
-        self, bus: Bus, store: IncidentStore, executor: Executor, queued: Callable[[], None],
+        self, bus: Bus, store: IncidentStore, executor: Executor, on_queued: Callable[[], None],
         timeouts: PublisherTimeouts = PublisherTimeouts(),
     ) -> None:
         self._bus = bus
         self._store = store
         self._executor = executor
-        self._queued = queued
+        self._on_queued = on_queued
         self._timeouts = timeouts
         self._held: dict[str, _Hold] = {}
         self._changes: asyncio.Queue[AlarmChange] = asyncio.Queue(WAITING)
@@ -76,47 +77,47 @@ class IncidentPublisher:
             self._changes.put_nowait(change)
         except asyncio.QueueFull:
             self.lost += 1
-            log.error("incident lost: the database does not keep up", lost=self.lost)
+            log.error("incident lost: database queue full", lost=self.lost)
             return
         self._hold(change)
 
     async def keep(self, change: AlarmChange) -> None:
-        """As `alarm`, for who can wait: returns when it is written, or after as long as a stream is held back."""
+        """As `alarm`, but waits until the change is stored or the hold times out."""
         self.alarm(change)
         held = self._held.get(_stream_of(change))
         if held is not None:
-            await held.over.wait()
+            await held.released.wait()
 
     async def run(self) -> None:
-        """Writes one change after the other, until cancelled."""
+        """Stores changes in order until cancelled."""
         while True:
             change = await self._changes.get()
             try:
-                for event in await self._written(change):
+                for event in await self._store_with_retry(change):
                     self._bus.publish(event)
-                self._queued()
+                self._on_queued()
             finally:
-                self._let_go(change)
+                self._release_change(change)
                 self._changes.task_done()
 
     async def settle(self) -> None:
-        """Waits for what is not written yet, but not for ever; then nothing is held any more."""
+        """Waits `settle_s` for pending writes, then releases all held events."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timeouts.settle_s):
                 await self._changes.join()
         if not self._changes.empty():
-            log.error("incidents lost: the database did not answer before the end", lost=self._changes.qsize())
+            log.error("incidents lost: database did not answer before shutdown", lost=self._changes.qsize())
         for stream in tuple(self._held):
             self._release(stream)
 
-    async def _written(self, change: AlarmChange) -> tuple[IncidentOpened | IncidentClosed, ...]:
-        """The events that follow; tried until the database takes it."""
+    async def _store_with_retry(self, change: AlarmChange) -> tuple[IncidentOpened | IncidentClosed, ...]:
+        """Stores a change, with retries until the database accepts it, and returns the resulting events."""
         backoff_s, longest_s = _BACKOFF_S
         while True:
             try:
                 return await asyncio.get_running_loop().run_in_executor(self._executor, self._write, change)
             except SQLAlchemyError as error:
-                log.error("incident not written yet", error=type(error).__name__, again_s=backoff_s)
+                log.error("incident not stored yet", error=type(error).__name__, retry_in_s=backoff_s)
             except Exception:
                 self.lost += 1
                 log.exception("incident lost", lost=self.lost)
@@ -137,8 +138,8 @@ class IncidentPublisher:
             self._held[stream] = _Hold(timer)
         self._held[stream].changes.append(change)
 
-    def _let_go(self, change: AlarmChange) -> None:
-        """It is written; a hold that began after the one it was waited for in is not its own."""
+    def _release_change(self, change: AlarmChange) -> None:
+        """Releases the hold for a stored change, but not a newer hold on the same stream."""
         held = self._held.get(_stream_of(change))
         if held is None or not any(one is change for one in held.changes):
             return
@@ -150,7 +151,7 @@ class IncidentPublisher:
         held = self._held.pop(stream, None)
         if held is not None:
             held.timer.cancel()
-            held.over.set()
+            held.released.set()
             for event in held.events:
                 self._bus.publish(event)
 

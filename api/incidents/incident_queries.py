@@ -1,4 +1,4 @@
-"""What people and programs ask of incidents: lists, details, reviews, files, deletion. Blocks; for threads alone."""
+"""Incident queries: list, details, review, files, deletion. Blocking; call it from threads only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REVIEWS: dict[Decision, Review] = {"confirm": "confirmed", "dismiss": "dismisse
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
-    """One incident as lists show it. Times are Unix seconds; `pts_s` and `closed_pts_s` are media time."""
+    """One row of the incident list. Times are Unix seconds; `pts_s` and `closed_pts_s` are media seconds."""
 
     id: str
     stream: str
@@ -45,7 +45,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReviewNote(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody decided or wrote; kept for good, so that a review can be followed."""
+    """One step of a review. Notes are never changed, so that a review can be audited."""
 
     at_s: float
     by: str
@@ -54,7 +54,7 @@ class ReviewNote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """One file of the evidence."""
+    """Metadata of one evidence file."""
 
     name: str
     media_type: str
@@ -63,7 +63,7 @@ class FileInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Details(NamedTuple):
-    """Everything of an incident but the contents of its files."""
+    """An incident with its notes and files, without file contents."""
 
     incident: Incident
     notes: tuple[ReviewNote, ...]
@@ -71,14 +71,14 @@ class Details(NamedTuple):
 
 
 class PagePosition(NamedTuple):
-    """Where a list goes on: behind the incident with this time and id."""
+    """Position in the incident list: the page starts after the incident with this time and id."""
 
     opened_s: float
     id: str
 
 
 class IncidentQuery(NamedTuple):
-    """Which incidents, newest first; what is None does not matter."""
+    """A page of incidents, newest first. A filter that is None matches all incidents."""
 
     limit: int
     after: PagePosition | None = None
@@ -91,7 +91,7 @@ class IncidentQuery(NamedTuple):
 
 
 class IncidentQueries:
-    """Reads and reviews; everything in one transaction each."""
+    """Reads and reviews incidents. Each method is one transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -111,7 +111,7 @@ class IncidentQueries:
             return _details(connection, incident)
 
     def review(self, incident: str, note: ReviewNote) -> Details | None:
-        """Adds the note and what it decides; None if there is no such incident."""
+        """Adds a note and applies its decision. Returns None for an unknown incident."""
         with self._database.writing() as connection:
             if connection.execute(select(incidents.c.id).where(incidents.c.id == incident)).first() is None:
                 return None
@@ -132,19 +132,19 @@ class IncidentQueries:
             return None if row is None else (_file(row), bytes(row.content))
 
     def contents(self, incident: str) -> dict[str, bytes]:
-        """All files by name."""
+        """Returns the contents of all files by name."""
         with self._database.reading() as connection:
             rows = connection.execute(select(files.c.name, files.c.content).where(files.c.incident_id == incident))
             return {row.name: bytes(row.content) for row in rows}
 
     def delete(self, incident: str) -> bool:
-        """With everything that belongs to it; False if there is no such incident."""
+        """Deletes an incident with its evidence and notes. Returns False for an unknown incident."""
         with self._database.writing() as connection:
             return connection.execute(delete(incidents).where(incidents.c.id == incident)).rowcount > 0
 
 
 def note_of(by: str, decision: str, text: str) -> ReviewNote:
-    """A note of now."""
+    """Returns a note with the current time."""
     return ReviewNote(at_s=time.time(), by=by, decision=decision, text=text)
 
 
@@ -168,12 +168,12 @@ def _details(connection: Connection, incident: str) -> Details | None:
     row = connection.execute(select(incidents).where(incidents.c.id == incident)).first()
     if row is None:
         return None
-    said = connection.execute(select(notes).where(notes.c.incident_id == incident).order_by(notes.c.id))
+    rows = connection.execute(select(notes).where(notes.c.incident_id == incident).order_by(notes.c.id))
     listed = [column for column in files.c if column.name != "content"]
     evidence = connection.execute(select(*listed).where(files.c.incident_id == incident).order_by(files.c.name))
     return Details(
         _incident(row),
-        tuple(ReviewNote(at_s=n.at_s, by=n.by, decision=n.decision, text=n.text) for n in said),
+        tuple(ReviewNote(at_s=n.at_s, by=n.by, decision=n.decision, text=n.text) for n in rows),
         tuple(_file(f) for f in evidence),
     )
 

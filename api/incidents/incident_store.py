@@ -1,4 +1,4 @@
-"""What the service writes of incidents: opened, closed, still watched, too old. Blocks; called from threads alone."""
+"""Incident store: writes of the service (open, close, lease, retention). Blocking; call it from threads only."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from stream.events import IncidentClosed, IncidentOpened
 from stream.incident_case import AlarmOver, Case
 from stream.types import CloseReason
 
-LEASE_S = 90.0          # without a sign of the process that watches it, an incident counts as interrupted
+LEASE_S = 90.0          # an open incident without a lease renewal for this long counts as interrupted
 _URL_KEY = "evidence-urls"
 
 
 class IncidentStore:
-    """`targets` are the webhooks that every event is queued for, in the transaction that it belongs to."""
+    """Writes incidents. Each event is queued for the webhook `targets` in the same transaction."""
 
     def __init__(self, database: Database, targets: Sequence[str] = ()) -> None:
         self._database = database
@@ -30,7 +30,7 @@ class IncidentStore:
         self.owner = secrets.token_hex(8)
 
     def save(self, case: Case) -> IncidentOpened | None:
-        """Writes an alarm with all its evidence, in one transaction. None if it is there already."""
+        """Stores an alarm with its evidence in one transaction. Returns None if it is already stored."""
         evidence = files_of(case)
         opened = _opened(case)
         with self._database.writing() as connection:
@@ -48,7 +48,7 @@ class IncidentStore:
         return opened
 
     def close(self, over: AlarmOver) -> tuple[IncidentClosed, ...]:
-        """Closes what is open of this stream and epoch: one incident, or none if it could not be kept."""
+        """Closes the open incident of this stream and epoch; returns nothing if the alarm was not stored."""
         with self._database.writing() as connection:
             rows = connection.execute(
                 select(incidents).where(
@@ -58,7 +58,7 @@ class IncidentStore:
             return tuple(self._close(connection, row, (over.reason, over.closed_s, over.end_s)) for row in rows)
 
     def renew_leases(self, now_s: float) -> None:
-        """Says that the incidents of this process are still watched."""
+        """Renews the leases of this process's open incidents."""
         with self._database.writing() as connection:
             connection.execute(
                 update(incidents)
@@ -67,25 +67,28 @@ class IncidentStore:
             )
 
     def close_abandoned(self, now_s: float) -> tuple[IncidentClosed, ...]:
-        """Closes what nobody has watched for `LEASE_S`: the process is gone."""
+        """Closes open incidents whose lease expired, because their process died."""
         with self._database.writing() as connection:
             rows = connection.execute(
                 select(incidents).where(incidents.c.closed_s.is_(None), incidents.c.seen_s < now_s - LEASE_S)
             ).all()
-            how = CloseReason.INTERRUPTED
-            return tuple(self._close(connection, row, (how, max(row.seen_s, row.opened_s), row.pts_s)) for row in rows)
+            why = CloseReason.INTERRUPTED
+            return tuple(self._close(connection, row, (why, max(row.seen_s, row.opened_s), row.pts_s)) for row in rows)
 
     def delete_before(self, before_s: float) -> int:
-        """Deletes what was opened before, with everything that belongs to it; open incidents stay. Says how many."""
+        """Deletes closed incidents opened before `before_s`, and dead webhook messages.
+
+        Returns the number of incidents.
+        """
         with self._database.writing() as connection:
             connection.execute(delete(deliveries).where(deliveries.c.is_dead, deliveries.c.created_s < before_s))
-            gone = connection.execute(
+            deleted = connection.execute(
                 delete(incidents).where(incidents.c.opened_s < before_s, incidents.c.closed_s.is_not(None))
             )
-            return gone.rowcount
+            return deleted.rowcount
 
     def url_key(self) -> bytes:
-        """The key that signs URLs of evidence: made once, the same for all processes on this database."""
+        """Returns the key that signs evidence URLs. Created once; shared by all processes on this database."""
         with self._database.writing() as connection:
             found = connection.execute(
                 select(secrets_table.c.content).where(secrets_table.c.name == _URL_KEY)

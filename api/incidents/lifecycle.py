@@ -1,4 +1,4 @@
-"""Everything around incidents while the service runs: database, publisher, webhook_workers, upkeep."""
+"""Incident components of a running service: database, publisher, webhook workers and maintenance."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from stream.stream_service import StreamService
 
 log = structlog.get_logger(__name__)
 
-UPKEEP_EVERY_S = 30.0
-FORGET_EVERY_S = 3600.0
+MAINTENANCE_INTERVAL_S = 30.0
+RETENTION_INTERVAL_S = 3600.0
 _THREADS = 4
 _DAY_S = 86400.0
 
@@ -36,7 +36,7 @@ Result = TypeVar("Result")
 
 
 class IncidentService:
-    """What the routes use. `records` and `outbox` block: call them through `call`."""
+    """The incident components that routes use. `queries` and `outbox` block: call them with `run_in_thread`."""
 
     publisher: IncidentPublisher
 
@@ -48,18 +48,18 @@ class IncidentService:
         self._executor = executor
 
     def wake_webhooks(self) -> None:
-        """Webhooks may be waiting."""
+        """Makes the webhook workers look for queued messages now."""
         for worker in self.webhook_workers:
             worker.wake()
 
     async def run_in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
-        """Runs it in a thread."""
+        """Runs a blocking function in the incident thread pool."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: function(*arguments))
 
 
 @asynccontextmanager
 async def running_incidents(config: IncidentConfig, bus: Bus) -> AsyncIterator[IncidentService]:
-    """Everything that keeps alarms and tells of them. Raises SettingsRefused if the database cannot be used."""
+    """Runs the incident components for the block. Raises SettingsRefused if the database is unusable."""
     async with AsyncExitStack() as stack:
         executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="incidents")
         stack.callback(executor.shutdown)
@@ -82,7 +82,7 @@ async def running_incidents(config: IncidentConfig, bus: Bus) -> AsyncIterator[I
 
 @asynccontextmanager
 async def recorded_alarms(service: StreamService, publisher: IncidentPublisher, bus: Bus) -> AsyncIterator[None]:
-    """The alarms of this service go to the publisher meanwhile."""
+    """Routes the events and alarms of a stream service through the publisher for the block."""
     service.outlet = publisher
     try:
         yield
@@ -92,34 +92,34 @@ async def recorded_alarms(service: StreamService, publisher: IncidentPublisher, 
 
 
 class _Maintenance:
-    """Says that this process still watches its incidents, closes those of processes that are gone, forgets old ones."""
+    """Periodic maintenance: renews leases, closes incidents of dead processes, deletes old incidents."""
 
     def __init__(self, config: IncidentConfig, store: IncidentStore, incidents: IncidentService, bus: Bus) -> None:
-        self._kept_s = config.days * _DAY_S
+        self._retention_s = config.days * _DAY_S
         self._store = store
         self._incidents = incidents
         self._bus = bus
-        self._forgot_s = float("-inf")
+        self._deleted_at_s = float("-inf")
 
     async def run(self) -> None:
         while True:
             try:
                 await self._round(time.time())
             except SQLAlchemyError as error:
-                log.error("upkeep of incidents waits for the database", error=type(error).__name__)
+                log.error("incident maintenance waits for the database", error=type(error).__name__)
             except Exception:
-                log.exception("upkeep of incidents failed")
-            await asyncio.sleep(UPKEEP_EVERY_S)
+                log.exception("incident maintenance failed")
+            await asyncio.sleep(MAINTENANCE_INTERVAL_S)
 
     async def _round(self, now_s: float) -> None:
         await self._incidents.run_in_thread(self._store.renew_leases, now_s)
         for event in await self._incidents.run_in_thread(self._store.close_abandoned, now_s):
             self._bus.publish(event)
             self._incidents.wake_webhooks()
-        if now_s - self._forgot_s >= FORGET_EVERY_S:
-            self._forgot_s = now_s
-            if forgotten := await self._incidents.run_in_thread(self._store.delete_before, now_s - self._kept_s):
-                log.info("old incidents deleted", incidents=forgotten)
+        if now_s - self._deleted_at_s >= RETENTION_INTERVAL_S:
+            self._deleted_at_s = now_s
+            if deleted := await self._incidents.run_in_thread(self._store.delete_before, now_s - self._retention_s):
+                log.info("old incidents deleted", incidents=deleted)
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

@@ -1,4 +1,4 @@
-"""Where a list of incidents goes on, as an opaque text. Pure."""
+"""Opaque cursors of the incident list. No I/O."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from api.errors import Unprocessable
 from api.incidents.incident_queries import PagePosition
 
 
-def encode_cursor(place: PagePosition) -> str:
-    return base64.urlsafe_b64encode(f"{place.opened_s!r} {place.id}".encode()).decode().rstrip("=")
+def encode_cursor(position: PagePosition) -> str:
+    return base64.urlsafe_b64encode(f"{position.opened_s!r} {position.id}".encode()).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str) -> PagePosition:
-    """Raises Unprocessable for what is no cursor of ours."""
+    """Decodes a cursor. Raises Unprocessable for an invalid one."""
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
         opened, _, incident = text.partition(" ")
         opened_s = float(opened)
     except (binascii.Error, ValueError):
-        raise Unprocessable("bad_cursor", "cursor: expected the `next` of an earlier list") from None
+        raise Unprocessable("bad_cursor", "cursor: expected the `next` value of an earlier page") from None
     if not math.isfinite(opened_s) or not incident:
-        raise Unprocessable("bad_cursor", "cursor: expected the `next` of an earlier list")
+        raise Unprocessable("bad_cursor", "cursor: expected the `next` value of an earlier page")
     return PagePosition(opened_s, incident)

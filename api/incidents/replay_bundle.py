@@ -1,7 +1,7 @@
-"""`deepguard replay`: judges an exported incident again, from its zip alone, and names what does not match.
+"""`deepguard replay`: repeats the decision of an exported incident from its zip alone, and lists differences.
 
-Four checks: the files are those of the manifest; the rules and the id are those of the alarm; the samples lead to the
-verdict; the scores are those of the model, as far as this machine has it and pictures of faces were kept.
+Four checks: files match the manifest; rules and id match the alarm; the samples lead to the verdict; the model gives
+the stored scores. The last check needs the same model on this machine and unblurred faces.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from stream.incident_case import Case, incident_id
 from stream.incident_replay import differences
 from stream.types import FaceObservation
 
-LOGIT_TOLERANCE = 0.3       # processors round eight-bit and half-precision sums differently
+LOGIT_TOLERANCE = 0.3       # processors round 8-bit and half-precision sums differently
 _LLR_TOLERANCE = 1e-6
 
 State = Literal["match", "mismatch", "skipped"]
 
 
 class ReplayCheck(NamedTuple):
-    """One question. `told` names the differences, or why it was skipped."""
+    """The result of one check. `told` lists the differences, or why the check was skipped."""
 
     name: str
     state: State
@@ -38,7 +38,7 @@ class ReplayCheck(NamedTuple):
 
 
 class ReplayReport(NamedTuple):
-    """What came of it; skipped checks are no mismatch."""
+    """The results of all checks. A skipped check does not count as a mismatch."""
 
     incident: str
     checks: tuple[ReplayCheck, ...]
@@ -60,7 +60,7 @@ class ReplayReport(NamedTuple):
 
 
 def replay_incident(path: Path, weights_dir: Path | None) -> ReplayReport:
-    """Takes a second or two, most of it to load the model. Raises InvalidBundle for what is no exported incident."""
+    """Replays an exported incident. Takes 1 to 2 s, mostly to load the model. Raises InvalidBundle."""
     bundle = unpack(path)
     checks = [_check("files", bundle.differences)]
     try:
@@ -89,7 +89,7 @@ def _rules(bundle: IncidentBundle, case: Case) -> tuple[str, ...]:
         ("verdict", manifest.verdict, case.verdict.id),
         ("model", manifest.model, case.model),
     )
-    return tuple(f"{name}: the manifest has {kept}, the case {own}" for name, kept, own in expected if kept != own)
+    return tuple(f"{name}: manifest {listed}, case {own}" for name, listed, own in expected if listed != own)
 
 
 def _scores(
@@ -102,16 +102,16 @@ def _scores(
             return _skipped(f"the alarm is from the model {case.model}; this machine has {weights.info.version}")
         if weights.takes.size_px != CROP_SIZE_PX:
             return _skipped(f"stored faces have {CROP_SIZE_PX} px; the model takes {weights.takes.size_px} px")
-        told = [*_calibration(case, weights), *_again(bundle, case, frames, config)]
+        told = [*_calibration(case, weights), *_rescore(bundle, case, frames, config)]
     except DetectorError as error:
         return _skipped(f"the model cannot be loaded: {error}")
     if not told and bundle.manifest.faces_blurred:
-        return ReplayCheck("scores", "match", ("faces are blurred: no picture could be scored again",))
+        return ReplayCheck("scores", "match", ("faces are blurred; no picture can be scored again",))
     return _check("scores", tuple(told))
 
 
 def _calibration(case: Case, weights: Weights) -> list[str]:
-    """Samples whose llr does not follow from what the network said."""
+    """Lists samples whose log-likelihood ratio does not follow from the stored logit."""
     told = []
     for sample in case.samples:
         for face in sample.faces:
@@ -119,12 +119,14 @@ def _calibration(case: Case, weights: Weights) -> list[str]:
                 continue
             llr = log_likelihood_ratio(face.logit, face.frequency_score, weights.calibration or UNCALIBRATED)
             if abs(llr - face.llr) > _LLR_TOLERANCE:
-                told.append(f"sample {sample.sequence}, face {face.track}: kept llr {face.llr}, derived {llr}")
+                told.append(f"sample {sample.sequence}, face {face.track}: stored llr {face.llr}, derived {llr}")
     return told
 
 
-def _again(bundle: IncidentBundle, case: Case, frames: tuple[PicturedFrame, ...], config: DetectorConfig) -> list[str]:
-    """Scores every kept picture of a face once more."""
+def _rescore(
+    bundle: IncidentBundle, case: Case, frames: tuple[PicturedFrame, ...], config: DetectorConfig
+) -> list[str]:
+    """Scores each stored face picture again and lists differences."""
     seen = {(sample.sequence, face.track): face for sample in case.samples for face in sample.faces}
     shown = [(frame.sequence, face.track, face.crop) for frame in frames for face in frame.faces if face.crop]
     if not shown:
@@ -143,14 +145,14 @@ def _again(bundle: IncidentBundle, case: Case, frames: tuple[PicturedFrame, ...]
 
 def _compared(name: str, kept: FaceObservation | None, logit: float) -> list[str]:
     if kept is None or kept.logit is None:
-        return [f"{name}: there is no such sample"]
+        return [f"{name}: no sample belongs to this picture"]
     if abs(kept.logit - logit) <= LOGIT_TOLERANCE:
         return []
-    return [f"{name}: kept logit {kept.logit:.4f}, scored {logit:.4f}"]
+    return [f"{name}: stored logit {kept.logit:.4f}, scored {logit:.4f}"]
 
 
 def _crop(png: bytes) -> FaceCrop:
-    """Raises InvalidBundle."""
+    """Decodes a stored face crop. Raises InvalidBundle."""
     rgb = rgb_of(png)
     if rgb.shape != (CROP_SIZE_PX, CROP_SIZE_PX, 3):
         raise InvalidBundle(f"expected {CROP_SIZE_PX} x {CROP_SIZE_PX} pixels, got {rgb.shape[1]} x {rgb.shape[0]}")

@@ -1,4 +1,4 @@
-"""What the database holds. Times are Unix seconds, media times where the name says `pts_s`."""
+"""Database tables of incidents and webhooks. Times are Unix seconds; names with `pts_s` are media seconds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-_Id = BigInteger().with_variant(Integer, "sqlite")      # SQLite counts by itself for INTEGER alone
+_Id = BigInteger().with_variant(Integer, "sqlite")      # SQLite auto-increments INTEGER columns only
 
 incidents = Table(
     "incidents", metadata,
@@ -46,8 +46,8 @@ incidents = Table(
     Column("review", String(20), nullable=False),
     Column("reviewed_by", Text),
     Column("reviewed_s", Double),
-    Column("owner", String(40), nullable=False),        # the process that watches the stream
-    Column("seen_s", Double, nullable=False),           # when it last said so
+    Column("owner", String(40), nullable=False),        # process that holds the lease
+    Column("seen_s", Double, nullable=False),           # last lease renewal
     Index("incidents_by_time", "opened_s", "id"),
     Index("incidents_by_stream", "stream", "epoch"),
 )

@@ -1,6 +1,6 @@
-"""Webhook messages that wait to be delivered, in the same database and transaction as what they tell of.
+"""Transactional outbox of webhook messages, in the database and transaction of the incidents they report.
 
-A message has the same id for every target and at every attempt. Blocks; called from threads alone.
+A message has the same id for every target and attempt. Blocking; call it from threads only.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from api.incidents.tables import deliveries
 from stream import event_encoding
 from stream.events import IncidentClosed, IncidentOpened
 
-CLAIM_S = 20.0          # how long one who has taken a delivery has to say what became of it
+CLAIM_S = 20.0          # a worker must report a taken delivery within this time, or it is delivered again
 _ERROR_CHARACTERS = 300
 
 
 class Delivery(NamedTuple):
-    """One message for one target; `attempts` were made before."""
+    """One message for one target, after `attempts` failed attempts."""
 
     id: int
     message_id: str
@@ -31,7 +31,7 @@ class Delivery(NamedTuple):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that was given up."""
+    """A message whose delivery was abandoned."""
 
     id: int
     message_id: str
@@ -44,7 +44,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 def enqueue(
     connection: Connection, event: IncidentOpened | IncidentClosed, targets: Sequence[str], now_s: float
 ) -> None:
-    """Queues the event for every target."""
+    """Queues an event for every target."""
     plain = event_encoding.to_builtins(event)
     kind = str(plain.pop("type"))
     message = {"type": kind, "timestamp": datetime.fromtimestamp(now_s, UTC).isoformat(), "data": plain}
@@ -61,13 +61,13 @@ def enqueue(
 
 
 class WebhookOutbox:
-    """The deliveries of all targets."""
+    """The queued deliveries of all targets."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def take(self, target: str, now_s: float) -> Delivery | None:
-        """The next due delivery; nobody else gets it for `CLAIM_S`."""
+        """Claims the next due delivery for `CLAIM_S` seconds; None if none is due."""
         due = (deliveries.c.target == target, deliveries.c.is_dead.is_(False), deliveries.c.due_s <= now_s)
         with self._database.reading() as connection:
             row = connection.execute(
@@ -84,7 +84,7 @@ class WebhookOutbox:
         return Delivery(row.id, row.message_id, row.body, row.attempts) if claimed.rowcount else None
 
     def next_due_s(self, target: str) -> float | None:
-        """When the next delivery to this target is due; None if none waits."""
+        """Returns when the next delivery to this target is due, or None."""
         with self._database.reading() as connection:
             due = select(func.min(deliveries.c.due_s)).where(
                 deliveries.c.target == target, deliveries.c.is_dead.is_(False)
@@ -92,12 +92,12 @@ class WebhookOutbox:
             return connection.execute(due).scalar()
 
     def done(self, delivery: Delivery) -> None:
-        """It has arrived."""
+        """Removes a delivered message."""
         with self._database.writing() as connection:
             connection.execute(delete(deliveries).where(deliveries.c.id == delivery.id))
 
     def failed(self, delivery: Delivery, error: str, due_s: float | None) -> None:
-        """It has not; try again at `due_s`, or never (None)."""
+        """Records a failed attempt; retries at `due_s`, or abandons the delivery if that is None."""
         with self._database.writing() as connection:
             connection.execute(
                 update(deliveries)
@@ -109,7 +109,7 @@ class WebhookOutbox:
             )
 
     def dead(self, limit: int, after: int = 0) -> tuple[DeadLetter, ...]:
-        """What was given up, oldest first, behind the one with id `after`."""
+        """Returns abandoned deliveries with an id above `after`, oldest first."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 select(deliveries)
@@ -120,16 +120,16 @@ class WebhookOutbox:
             return tuple(_dead_letter(row) for row in rows)
 
     def retry(self, number: int) -> bool:
-        """Tries a dead one again, from the beginning; False if there is no such one."""
+        """Queues a dead letter again, from the first attempt. Returns False for an unknown id."""
         with self._database.writing() as connection:
-            again = update(deliveries).where(deliveries.c.id == number, deliveries.c.is_dead)
-            return connection.execute(again.values(is_dead=False, attempts=0, due_s=0.0)).rowcount > 0
+            requeued = update(deliveries).where(deliveries.c.id == number, deliveries.c.is_dead)
+            return connection.execute(requeued.values(is_dead=False, attempts=0, due_s=0.0)).rowcount > 0
 
     def drop(self, number: int) -> bool:
-        """Forgets a dead one; False if there is no such one."""
+        """Deletes a dead letter. Returns False for an unknown id."""
         with self._database.writing() as connection:
-            gone = delete(deliveries).where(deliveries.c.id == number, deliveries.c.is_dead)
-            return connection.execute(gone).rowcount > 0
+            dropped = delete(deliveries).where(deliveries.c.id == number, deliveries.c.is_dead)
+            return connection.execute(dropped).rowcount > 0
 
 
 def _dead_letter(row: Row[tuple[object, ...]]) -> DeadLetter:

@@ -1,4 +1,4 @@
-"""One signed POST to a target that the operator named, by Standard Webhooks (standardwebhooks.com)."""
+"""Webhook sender: one signed POST to a configured target, per Standard Webhooks (standardwebhooks.com)."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ _GONE = 410
 
 @dataclass(frozen=True, slots=True)
 class WebhookTarget:
-    """`secret` is `whsec_` and base64; it is in no repr."""
+    """A webhook target. `secret` is `whsec_` plus base64 and is not in the repr."""
 
     url: str
     secret: str = field(repr=False)
 
 
 class DeliveryResult(NamedTuple):
-    """What became of an attempt. `error` is empty if it arrived; `gone`: the target wants no more of this message;
-    `retry_after_s` is what it asks for, or 0."""
+    """The result of one attempt. `error` is empty on success.
+
+    `gone`: the target answered 410, and the delivery must not be retried. `retry_after_s`: the delay it asks for, or 0.
+    """
 
     error: str = ""
     gone: bool = False
@@ -37,7 +39,7 @@ class DeliveryResult(NamedTuple):
 
 
 class WebhookSender:
-    """Sends to any target. `private` allows addresses that are not of the public internet. Close it at the end."""
+    """Sends to any target. `private` allows non-public addresses. Call `close` at the end."""
 
     def __init__(self, private: bool = False) -> None:
         self._allowed = AllowList(private=private)
@@ -46,14 +48,14 @@ class WebhookSender:
         )
 
     async def send(self, target: WebhookTarget, message_id: str, body: str) -> DeliveryResult:
-        """One attempt of at most `LIMIT_S`. Raises nothing."""
+        """Makes one attempt of at most `LIMIT_S` seconds. Raises nothing."""
         try:
             async with asyncio.timeout(LIMIT_S):
                 return _outcome_of(await self._post(target, message_id, body))
         except TimeoutError:
             return DeliveryResult(f"no answer within {LIMIT_S:g} s")
         except ContractBroken:
-            return DeliveryResult("the target is at a private address (DEEPGUARD_WEBHOOK_PRIVATE)")
+            return DeliveryResult("the target has a private address; set DEEPGUARD_WEBHOOK_PRIVATE=1 to allow it")
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             return DeliveryResult(f"no connection: {type(error).__name__}")
 
@@ -72,7 +74,7 @@ class WebhookSender:
             headers={**_signed(target, message_id, body), "Host": url.netloc.decode()},
             extensions={"sni_hostname": place.host},
         )
-        response = await self._client.send(request, stream=True)     # what it answers is of no interest, nor its size
+        response = await self._client.send(request, stream=True)     # the response body is not read
         await response.aclose()
         return response
 
@@ -90,6 +92,6 @@ def _signed(target: WebhookTarget, message_id: str, body: str) -> dict[str, str]
 def _outcome_of(response: httpx.Response) -> DeliveryResult:
     if response.is_success:
         return DeliveryResult()
-    asked = response.headers.get("retry-after", "")
-    wait_s = min(float(asked), _LONGEST_WAIT_S) if asked.isdecimal() else 0.0
+    requested = response.headers.get("retry-after", "")
+    wait_s = min(float(requested), _LONGEST_WAIT_S) if requested.isdecimal() else 0.0
     return DeliveryResult(f"answered {response.status_code}", response.status_code == _GONE, wait_s)

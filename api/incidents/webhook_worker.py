@@ -1,4 +1,4 @@
-"""Delivers one target's webhooks, one after the other, until each has arrived or was tried long enough."""
+"""Webhook worker: delivers the messages of one target in order, with retries over three days."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from api.incidents.webhook_sender import DeliveryResult, WebhookSender, WebhookT
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_S = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
-"""Waits between attempts, as Standard Webhooks advises: ten attempts over more than three days."""
+"""Delays between the ten attempts, as Standard Webhooks recommends; more than three days in all."""
 
-_LOOK_EVERY_S = 15.0
+_POLL_INTERVAL_S = 15.0
 _DATABASE_RETRY_S = 5.0
 _JITTER = 0.2
 
 
 class WebhookWorker:
-    """`run` is to be a task; a target that is slow or away delays nobody else."""
+    """Delivers to one target; run `run` as a task. A slow target does not delay the others."""
 
     def __init__(
         self, target: WebhookTarget, outbox: WebhookOutbox, sender: WebhookSender, executor: Executor,
@@ -39,11 +39,11 @@ class WebhookWorker:
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
-        """Something was queued."""
+        """Makes the worker look for queued messages now."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Until cancelled. What is in hand then is sent again by whoever comes next."""
+        """Runs until cancelled. A delivery in progress is then sent again when its claim expires."""
         while True:
             try:
                 await self._round()
@@ -60,14 +60,14 @@ class WebhookWorker:
         delivery = await loop.run_in_executor(self._executor, self._outbox.take, self._target.url, time.time())
         if delivery is None:
             due_s = await loop.run_in_executor(self._executor, self._outbox.next_due_s, self._target.url)
-            await self._rest(_LOOK_EVERY_S if due_s is None else due_s - time.time())
+            await self._sleep(_POLL_INTERVAL_S if due_s is None else due_s - time.time())
             return
         outcome = await self._sender.send(self._target, delivery.message_id, delivery.body)
         await loop.run_in_executor(self._executor, self._record, delivery, outcome)
 
-    async def _rest(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(max(seconds, 0.05), _LOOK_EVERY_S)):
+            async with asyncio.timeout(min(max(seconds, 0.05), _POLL_INTERVAL_S)):
                 await self._wake.wait()
 
     def _record(self, delivery: Delivery, outcome: DeliveryResult) -> None:

@@ -46,7 +46,7 @@ async def running_edge(settings: Settings) -> AsyncIterator[Edge | None]:
     if settings.detect is not DetectionMode.KAFKA:
         yield None
         return
-    from consumers.kafka.broker import KafkaBroker  # of no use on one machine
+    from consumers.kafka.broker import KafkaBroker  # slow to import; not needed without Kafka
 
     from_kafka = settings.verdicts is VerdictSource.KAFKA
     edge = Edge(KafkaBroker(kafka_config(settings)), settings.kafka_media_topic, from_kafka)

@@ -1,1 +1,1 @@
-"""Uploaded files: received onto disk, judged as jobs, and their cached verdicts."""
+"""Uploaded files: the spool on disk, the jobs that analyze them, and the verdict cache."""

@@ -1,4 +1,4 @@
-"""Uploads that are judged while the client asks for progress: a bounded table of jobs that are forgotten in time."""
+"""Background jobs of uploads (`POST /predict?async=true`): a bounded table; finished jobs expire after 10 minutes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class JobState(StrEnum):
 
 @dataclass
 class Job:
-    """One upload. Only callers of the same tenant may know of it."""
+    """One upload in the background. Visible to callers of the same tenant only."""
 
     tenant: str
     job_id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
@@ -43,11 +43,12 @@ class Job:
     finished_s: float | None = None
     task: asyncio.Task[None] | None = None
 
-    def progressed(self, done: int, planned: int) -> None:
+    def report_progress(self, done: int, planned: int) -> None:
         self.state = JobState.RUNNING
         self.done, self.planned = done, planned
 
     def as_answer(self) -> dict[str, Any]:
+        """Returns the JSON body of `GET /v1/jobs/{job_id}`."""
         share = 1.0 if self.state is JobState.DONE else self.done / self.planned if self.planned else 0.0
         answer: dict[str, Any] = {
             "job_id": self.job_id,
@@ -65,7 +66,7 @@ class Job:
 
 
 class JobTable:
-    """All jobs of this process. Used from one event loop."""
+    """All background jobs of this process. Belongs to one event loop."""
 
     def __init__(self, max_jobs: int = MAX_JOBS, kept_s: float = KEPT_S) -> None:
         self._max_jobs = max_jobs
@@ -76,7 +77,7 @@ class JobTable:
         return len(self._jobs)
 
     def start(self, tenant: str, work: Work) -> Job:
-        """Raises Busy if the table is full of jobs that are not finished."""
+        """Starts a job. Raises Busy if the table is full of unfinished jobs."""
         self._make_room()
         job = Job(tenant)
         self._jobs[job.job_id] = job
@@ -84,27 +85,28 @@ class JobTable:
         return job
 
     def get(self, job_id: str, tenant: str) -> Job:
-        """Raises NotFound, also for jobs of other tenants."""
+        """Returns a job of this tenant. Raises NotFound."""
         self._expire()
         job = self._jobs.get(job_id)
         if job is None or job.tenant != tenant:
-            raise NotFound("job_unknown", "there is no such job, or it was finished too long ago")
+            kept_min = self._kept_s / 60
+            raise NotFound("job_unknown", f"no such job: the id is wrong, or it ended over {kept_min:g} minutes ago")
         return job
 
     async def remove(self, job_id: str, tenant: str) -> None:
-        """Cancels the job if it is not finished, and forgets it. Raises NotFound."""
+        """Cancels the job if it is unfinished, and removes it. Raises NotFound."""
         job = self._jobs.pop(self.get(job_id, tenant).job_id)
         await _end(job)
 
     async def close(self) -> None:
-        """Cancels everything. Idempotent."""
+        """Cancels and removes all jobs. Idempotent."""
         jobs, self._jobs = list(self._jobs.values()), {}
         for job in jobs:
             await _end(job)
 
     async def _run(self, job: Job, work: Work) -> None:
         try:
-            job.result = await work(job.progressed)
+            job.result = await work(job.report_progress)
             job.state = JobState.DONE
         except Exception as error:      # noqa: BLE001 - the outermost frame of a job
             job.problem = problem_of(error)
@@ -123,7 +125,7 @@ class JobTable:
             return
         oldest = next((job for job in self._jobs.values() if job.finished_s is not None), None)
         if oldest is None:
-            raise Busy("jobs_full", "too many jobs are waiting; try again", 5)
+            raise Busy("jobs_full", f"{self._max_jobs} jobs are unfinished, which is the limit; try again", 5)
         del self._jobs[oldest.job_id]
 
 

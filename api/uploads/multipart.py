@@ -1,7 +1,7 @@
-"""Reads one file out of a multipart body, piece by piece, onto a disk. Blocks: runs in a thread.
+"""Streaming multipart parser: writes the one file of a form to disk. Blocking; runs in a thread.
 
-The parser's own limits hold per part (8 headers of 4 KiB); here: one file, few short fields, and the bytes of the file
-are counted as they come, whatever the request's length says.
+The parser limits each part to 8 headers of 4 KiB. This module adds: one file, 8 parts, 1 KiB per text field, and a file
+size that is counted from the bytes received, not from Content-Length.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_NAME_CHARS = 255
 
 
 class ReceivedFile(NamedTuple):
-    """What arrived. `head` is the first 1024 bytes; `name` is the client's and must not be used as a path."""
+    """A received file. `head` is its first 1024 bytes. `name` comes from the client: never use it as a path."""
 
     name: str
     size_bytes: int
@@ -32,7 +32,7 @@ class ReceivedFile(NamedTuple):
 
 
 class FilePartReader:
-    """Feed it the body; it writes the file's bytes to `sink`. Every method may raise UploadRefused."""
+    """Parses a body chunk by chunk and writes the file's bytes to `sink`. Every method may raise UploadRefused."""
 
     def __init__(self, content_type: str | None, sink: BinaryIO, max_file_bytes: int) -> None:
         self._sink = sink
@@ -57,10 +57,10 @@ class FilePartReader:
             raise UploadRefused(400, "bad_multipart", "the multipart body is malformed") from error
 
     def finish(self) -> ReceivedFile:
-        """At the end of the body."""
+        """Checks that the body is complete and returns the file."""
         if not self._ended:
             raise UploadRefused(400, "bad_multipart", "the multipart body ends before its last boundary")
-        if self._name is None or not (self._name or self._size_bytes):    # a browser's file input left empty
+        if self._name is None or not (self._name or self._size_bytes):    # a browser form without a chosen file
             raise UploadRefused(400, "no_file", f"the form has no file in a field named `{FILE_FIELD}`")
         if self._size_bytes == 0:
             raise UploadRefused(400, "empty_file", "the file is empty")
@@ -73,7 +73,7 @@ class FilePartReader:
         if kind != b"multipart/form-data":
             raise UploadRefused(415, "expected_multipart", "send the file as multipart/form-data")
         if not boundary:
-            raise UploadRefused(400, "bad_multipart", "the content type names no boundary")
+            raise UploadRefused(400, "bad_multipart", "the Content-Type header has no boundary parameter")
         try:
             return MultipartParser(
                 boundary,
@@ -88,14 +88,14 @@ class FilePartReader:
                 },
             )
         except FormParserError as error:
-            raise UploadRefused(400, "bad_multipart", "the boundary is too long") from error
+            raise UploadRefused(400, "bad_multipart", "the boundary in the Content-Type header is too long") from error
 
     def _on_part_begin(self) -> None:
         self._disposition = b""
         self._in_file = False
         self._fields += 1
         if self._fields > _MAX_FIELDS:
-            raise UploadRefused(400, "too_many_parts", f"a form has at most {_MAX_FIELDS} parts")
+            raise UploadRefused(400, "too_many_parts", f"the form has more than {_MAX_FIELDS} parts")
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header_name += data[start:end]
@@ -124,20 +124,20 @@ class FilePartReader:
         if not self._in_file:
             self._field_bytes += end - start
             if self._field_bytes > _MAX_FIELD_BYTES:
-                raise UploadRefused(400, "field_too_long", f"a text field has at most {_MAX_FIELD_BYTES} bytes")
+                raise UploadRefused(400, "field_too_long", f"a text field is longer than {_MAX_FIELD_BYTES} bytes")
             return
-        piece = data[start:end]
-        self._size_bytes += len(piece)
+        chunk = data[start:end]
+        self._size_bytes += len(chunk)
         if self._size_bytes > self._max_file_bytes:
             raise file_too_large(self._max_file_bytes)
         if len(self._head) < SNIFF_BYTES:
-            self._head += piece[: SNIFF_BYTES - len(self._head)]
-        self._hash.update(piece)
-        self._sink.write(piece)
+            self._head += chunk[: SNIFF_BYTES - len(self._head)]
+        self._hash.update(chunk)
+        self._sink.write(chunk)
 
     def _on_end(self) -> None:
         self._ended = True
 
 
 def file_too_large(limit_bytes: int) -> UploadRefused:
-    return UploadRefused(413, "too_large", f"the file is too large; the limit is {limit_bytes} bytes")
+    return UploadRefused(413, "too_large", f"the file is larger than the limit of {limit_bytes} bytes")

@@ -1,7 +1,7 @@
-"""Uploads on their way through a private folder: bounded in number and size, gone when whoever holds them is done.
+"""Upload spool: a private folder that holds a bounded number of uploads until each is discarded.
 
-The folder is made at start with mode 0700 and removed at the end. A process that was killed leaves its folder behind;
-the next one removes it, which it may as soon as nobody holds the lock in it.
+The service creates the folder (mode 0700) at start and removes it at shutdown. A killed process leaves its folder
+behind; the next start removes every spool folder whose lock file is free.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _RETRY_AFTER_S = 5
 
 @dataclass(frozen=True)
 class Upload:
-    """One file on disk. Whoever holds it calls `discard` in the end, in every outcome; `discard` is idempotent."""
+    """One file on disk. Its owner must call `discard`, also after an error; `discard` is idempotent."""
 
     path: Path
     size_bytes: int
@@ -57,7 +57,7 @@ class Upload:
 
 
 class Spool:
-    """The folder and its slots. Used from one event loop; disk work happens in threads."""
+    """The spool folder and its slots. Belongs to one event loop; disk writes run in threads."""
 
     def __init__(self, parent: Path | None, slots: int, max_file_bytes: int) -> None:
         self._parent = parent or Path(tempfile.gettempdir())
@@ -72,7 +72,7 @@ class Spool:
         return self._slots - len(self._held)
 
     def open(self) -> None:
-        """Blocks briefly; called at start. Raises OSError."""
+        """Creates the folder and removes abandoned ones. Blocks briefly. Raises OSError."""
         self._parent.mkdir(parents=True, exist_ok=True)
         for abandoned in self._parent.glob(_PREFIX + "*"):
             _remove_if_abandoned(abandoned)
@@ -81,7 +81,7 @@ class Spool:
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def close(self) -> None:
-        """Removes everything. Idempotent."""
+        """Removes the folder with all uploads. Idempotent."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         if self._lock is not None:
@@ -95,10 +95,13 @@ class Spool:
             path.unlink(missing_ok=True)
 
     async def receive(self, request: Request) -> Upload:
-        """The file of this request's form. Raises UploadRefused, Busy, ClientDisconnect; then nothing is left."""
+        """Stores the file of a multipart request.
+
+        Raises UploadRefused, Busy, ClientDisconnect; errors leave no file.
+        """
         if request.headers.get("content-encoding", "identity") != "identity":
-            raise UploadRefused(415, "content_encoding", "send the body without a content encoding")
-        path = self._take_place()
+            raise UploadRefused(415, "content_encoding", "the body has a Content-Encoding; send it unencoded")
+        path = self._reserve_slot()
         try:
             received = await self._write(request, path)
             return Upload(path, received.size_bytes, received.sha256, _file_type(received), self)
@@ -106,9 +109,9 @@ class Spool:
             self.release(path)
             raise
 
-    def _take_place(self) -> Path:
+    def _reserve_slot(self) -> Path:
         if self._folder is None or self.free_slots <= 0:
-            raise Busy("uploads_full", "too many uploads are being judged; try again", _RETRY_AFTER_S)
+            raise Busy("uploads_full", f"{self._slots} uploads are held, which is the limit; try again", _RETRY_AFTER_S)
         path = self._folder / secrets.token_hex(16)
         self._held.add(path)
         return path
@@ -122,16 +125,16 @@ class Spool:
                 await asyncio.to_thread(reader.feed, batch)
             return await asyncio.to_thread(reader.finish)
         except OSError as error:
-            log.error("an upload cannot be stored", errno=error.errno)
-            raise Busy("storage_failed", "the file cannot be stored now; try again", _RETRY_AFTER_S) from error
+            log.error("upload not stored", errno=error.errno)
+            raise Busy("storage_failed", "the service cannot store the file now; try again", _RETRY_AFTER_S) from error
         finally:
             if file is not None:
-                with suppress(OSError):     # a full disk was told by the write already
+                with suppress(OSError):     # the write has already reported a full disk
                     file.close()
 
 
 async def _batches(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in larger pieces, so that a thread is not asked for every packet."""
+    """Joins chunks to 256 KiB batches, to save a thread switch per network packet."""
     waiting = bytearray()
     async for chunk in chunks:
         waiting += chunk
@@ -143,7 +146,7 @@ async def _batches(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _file_type(received: ReceivedFile) -> Literal["image", "video"]:
-    """The type by the file's first bytes; its name is not looked at. Raises UploadRefused for any other content."""
+    """Returns the file type by content; the name is ignored. Raises UploadRefused for unsupported content."""
     kind = sniff(received.head)
     if kind is None:
         raise UploadRefused(415, "unsupported_media", f"the file's content is not {KIND_NAMES}")
@@ -155,6 +158,6 @@ def _remove_if_abandoned(folder: Path) -> None:
         with (folder / _LOCK).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
-            log.warning("removed the spool of a process that was killed")
+            log.warning("removed abandoned spool folder")
     except OSError:
-        return      # in use, or not ours
+        return      # in use, or owned by another user

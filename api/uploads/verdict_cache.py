@@ -1,4 +1,4 @@
-"""Verdicts on files that were seen before, bounded in number and bytes; the least recently used go first."""
+"""LRU cache of file verdicts, bounded in entries and bytes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 MAX_ENTRIES = 512
 MAX_BYTES = 64 * 2**20
 
-_ENTRY_BYTES = 2048         # rough cost of what is not counted one by one
+_ENTRY_BYTES = 2048         # estimated fixed cost of an entry
 _FRAME_BYTES = 256
 _FACE_BYTES = 1024
 
 
 class VerdictKey(NamedTuple):
-    """Same key, same answer: the bytes, the model, and what was asked of it."""
+    """Cache key: the file, the model, and the options that change the answer."""
 
     file_sha256: str
     model_sha256: str
@@ -26,7 +26,7 @@ class VerdictKey(NamedTuple):
 
 
 class VerdictCache:
-    """Used from one event loop."""
+    """The cache. Belongs to one event loop."""
 
     def __init__(self, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES) -> None:
         self._max_entries = max_entries
@@ -48,7 +48,7 @@ class VerdictCache:
         return self._entries[key][0]
 
     def put(self, key: VerdictKey, verdict: FileVerdict) -> None:
-        """Keeps this verdict, unless it alone is larger than the cache."""
+        """Stores a verdict, unless it alone exceeds `max_bytes`."""
         cost_bytes = _cost_bytes(verdict)
         if cost_bytes > self._max_bytes:
             return

@@ -19,18 +19,18 @@ WEBSOCKET = (CONTRACTS / "websocket.md").read_text()
 
 
 @pytest.mark.parametrize("shape", [ImageAnswer, VideoAnswer, LimitsAnswer, ReadyAnswer])
-def test_every_field_is_told(shape: type[ImageAnswer]) -> None:
+def test_every_field_is_documented(shape: type[ImageAnswer]) -> None:
     assert [name for name in shape.model_fields if f"`{name}`" not in REST] == []
 
 
-def test_every_code_that_the_package_refuses_with_is_told() -> None:
+def test_every_error_code_is_documented() -> None:
     sources = "".join(path.read_text() for path in Path(events_websocket.__file__).parent.glob("*.py"))
     codes = set(re.findall(r'(?:UploadRefused\(\d+, |Busy\(|NotFound\(|OriginRefused\()"([a-z_]+)"', sources))
     elsewhere = {"sessions_full", "sessions_pending", "session_unknown", "job_unknown", "no_ports"}
     assert {code for code in codes - elsewhere if f"`{code}`" not in REST + WEBSOCKET} <= {"client_gone"}
 
 
-def test_limits_are_told() -> None:
+def test_limits_are_documented() -> None:
     assert " ".join(PICTURE_EXTENSIONS) in REST
     assert " ".join(VIDEO_EXTENSIONS) in REST
     assert f"A request head has {RequestDeadlines().head_s:.0f} s" in REST
@@ -38,7 +38,7 @@ def test_limits_are_told() -> None:
     assert f"a body has {RequestDeadlines().body_s:.0f} s and one more for every {per_second:.0f} KiB" in REST
 
 
-def test_numbers_of_the_socket_are_told() -> None:
+def test_websocket_constants_are_documented() -> None:
     for number in (
         f"every {events_websocket.HEARTBEAT_S} s",
         f"within {events_websocket.SUBSCRIBE_WITHIN_S:.0f} s",

@@ -131,7 +131,7 @@ async def test_sequence_numbers_that_jump_cost_no_more_than_others() -> None:
     await survives(attack)
 
 
-async def test_datagrams_of_strangers_change_nothing() -> None:
+async def test_datagrams_from_other_addresses_are_ignored() -> None:
     async def attack(wire: Wire) -> None:
         pick = random.Random(4)
         heads = (

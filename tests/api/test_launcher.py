@@ -82,7 +82,7 @@ def test_it_is_ready_soon_and_ends_in_order(number: signal.Signals, tmp_path: Pa
 
 
 @pytest.mark.timeout(120)
-def test_what_is_in_work_is_answered_before_the_end() -> None:
+def test_requests_in_progress_are_answered_before_shutdown() -> None:
     call = (ROOT / "api" / "demo_media" / "sample_call.mp4").read_bytes()
     with serving("--workers", "1") as (process, url, _), ThreadPoolExecutor(1) as threads:
         asked = threads.submit(httpx.post, f"{url}/predict", files={"file": ("a.mp4", call)}, timeout=30)
@@ -127,7 +127,7 @@ def test_strangers_are_not_let_in_by_mistake() -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("environment", "words"),
-    [({"DEEPGUARD_INSECURE": "1"}, "everybody who can reach the port"), ({"DEEPGUARD_API_KEYS": KEY}, "")],
+    [({"DEEPGUARD_INSECURE": "1"}, "any client can use the service"), ({"DEEPGUARD_API_KEYS": KEY}, "")],
 )
 def test_open_on_purpose(environment: dict[str, str], words: str) -> None:
     with serving("--workers", "1", "--host", "0.0.0.0", **environment) as (_, url, lines):
@@ -142,14 +142,14 @@ def test_open_on_purpose(environment: dict[str, str], words: str) -> None:
     ("environment", "words"),
     [({"DEEPGUARD_HOP_S": "99"}, "DEEPGUARD_HOP_S: expected"), ({"LOG_DIR": "/proc/nowhere"}, "LOG_DIR: ")],
 )
-def test_a_wrong_setting_ends_the_start_in_one_line(environment: dict[str, str], words: str) -> None:
+def test_an_invalid_setting_ends_start_up_with_one_line(environment: dict[str, str], words: str) -> None:
     status, said = refusal(**environment)
     assert status == 2
     assert said.startswith(words)
     assert len(said.splitlines()) == 1
 
 
-def test_a_port_in_use_is_told() -> None:
+def test_a_port_in_use_is_reported() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -75,7 +75,7 @@ def test_the_file_is_rotated(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_a_terminal_that_is_not_read_stops_nobody() -> None:
+def test_a_blocked_terminal_does_not_block_the_service() -> None:
     """The log is a pipe that is full; the program goes on and ends when the pipe is closed."""
     program = (
         "import structlog, time\n"

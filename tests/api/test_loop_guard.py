@@ -47,16 +47,16 @@ async def guarded(work: Callable[[float], None], seconds: float) -> float:
 
 
 @pytest.mark.parametrize("work", [time.sleep, compute])
-async def test_what_waits_or_computes_in_the_loop_is_seen(work: Callable[[float], None]) -> None:
+async def test_blocking_calls_in_the_loop_are_detected(work: Callable[[float], None]) -> None:
     with pytest.raises(AssertionError, match="did not come round"):
         await guarded(work, 2 * LIMIT_S)
 
 
-async def test_a_loop_whose_core_others_have_is_not_blamed() -> None:
+async def test_waiting_for_a_busy_core_is_not_counted_as_blocking() -> None:
     with one_crowded_core():
         assert await guarded(compute, LIMIT_S / 3) > LIMIT_S, "the core was not crowded; this shows nothing"
 
 
-async def test_on_a_crowded_core_too_what_waits_is_seen() -> None:
+async def test_blocking_calls_are_detected_on_a_busy_core() -> None:
     with one_crowded_core(), pytest.raises(AssertionError, match="did not come round"):
         await guarded(time.sleep, 2 * LIMIT_S)

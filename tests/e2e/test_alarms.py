@@ -69,7 +69,7 @@ def unlocked(page: Page) -> None:
     expect(page.locator("#connection-text")).to_have_text(re.compile("Live|Connected"))
 
 
-def test_an_alarm_is_seen_looked_at_decided_on_and_kept(browser: Browser, rig: Rig, tmp_path: Path) -> None:
+def test_an_alarm_is_shown_reviewed_and_stored(browser: Browser, rig: Rig, tmp_path: Path) -> None:
     with opened(browser, rig.url, viewport={"width": 1440, "height": 1000}, accept_downloads=True) as watch:
         page = watch.page
         unlocked(page)
@@ -99,7 +99,7 @@ def test_an_alarm_is_seen_looked_at_decided_on_and_kept(browser: Browser, rig: R
     assert (answer["review"], [note["decision"] for note in answer["notes"]]) == ("confirmed", ["note", "confirm"])
 
 
-def test_alarms_that_wait_are_there_for_who_comes_later(browser: Browser, rig: Rig) -> None:
+def test_open_alarms_are_shown_to_a_page_opened_later(browser: Browser, rig: Rig) -> None:
     alarmed(rig, "earlier")
     with opened(browser, rig.url, viewport={"width": 360, "height": 740}) as watch:
         page = watch.page
@@ -143,7 +143,7 @@ def test_a_call_is_locked_without_a_key_and_its_alarms_outlive_it(browser: Brows
         watch.assert_quiet("Failed to load resource", "WebSocket connection")
 
 
-def test_a_call_before_its_first_verdict_shows_who_else_is_in_it(browser: Browser, rig: Rig) -> None:
+def test_a_call_before_its_first_verdict_shows_its_other_participants(browser: Browser, rig: Rig) -> None:
     with opened(browser, rig.url) as watch:
         page = watch.page
         unlocked(page)

@@ -256,7 +256,7 @@ def test_everything_can_be_reached_by_keyboard(browser: Browser, service: Servic
         expect(page.get_by_role("button", name="Start webcam")).to_be_focused()
 
 
-def test_changes_of_a_label_are_told_but_ticks_are_not(browser: Browser, service: Service) -> None:
+def test_label_changes_are_announced_but_verdict_ticks_are_not(browser: Browser, service: Service) -> None:
     with opened(browser, service.url) as watch:
         card = card_of(watch.page, SAMPLE)
         expect_judged(card)
@@ -335,7 +335,7 @@ def test_without_a_model_the_page_says_so(browser: Browser, folder: Path) -> Non
         watch.assert_quiet("503 (Service Unavailable)")      # Chromium's own line about /readyz
 
 
-def test_a_missing_camera_is_told_in_words(playwright: Playwright, service: Service) -> None:
+def test_a_missing_camera_is_explained(playwright: Playwright, service: Service) -> None:
     with running_chromium(playwright, camera=None) as browser, opened(browser, service.url) as watch:
         watch.page.context.grant_permissions(["camera"])
         watch.page.get_by_role("button", name="Start webcam").click()
@@ -346,7 +346,7 @@ def test_a_missing_camera_is_told_in_words(playwright: Playwright, service: Serv
         expect(watch.page.locator("#webcam-status")).to_contain_text(re.compile("not allowed|No camera"))
 
 
-def test_the_page_needs_nobody_else() -> None:
+def test_the_page_loads_nothing_from_other_hosts() -> None:
     """No address of another host stands in the page's files, and no code or style in its HTML."""
     files = [path for path in (ROOT / "api" / "dashboard").rglob("*") if path.is_file()]
     addresses = {url for path in files for url in re.findall(r"https?://[\w.]+", path.read_text())}

@@ -202,7 +202,7 @@ def test_the_whole_call_can_be_dragged_along(browser: Browser, service: Service,
         expect(page.locator("#call-at")).to_have_text("Following the call")
 
 
-def test_a_call_that_nobody_knows_is_said_to_be_unknown(browser: Browser, service: Service) -> None:
+def test_an_unknown_call_is_reported_as_unknown(browser: Browser, service: Service) -> None:
     with opened(browser, service.url) as watch:
         go_to(watch.page, "nobody's call")
         expect(watch.page.locator("#call-unknown")).to_contain_text("Nothing is remembered of this call")

@@ -97,7 +97,7 @@ def test_nothing_survives_when_it_is_killed(demo: Demo) -> None:
     assert gone(family, 30)
 
 
-def test_a_port_that_is_taken_is_said_so(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         command = [sys.executable, "-m", "api.cli", "demo", "--port", port, "--no-browser"]

@@ -80,14 +80,14 @@ def test_a_healthy_set_up_is_called_healthy(rig: Rig, tmp_path: Path) -> None:
     assert KEY not in said
 
 
-def test_a_turn_server_with_another_secret_is_found_out(tmp_path: Path) -> None:
+def test_a_turn_server_with_a_different_secret_is_reported(tmp_path: Path) -> None:
     with coturn(tmp_path) as turn:
         until_healthy(DEEPGUARD_STUN=f"stun:{turn}")
         status, found, _ = doctor(DEEPGUARD_TURN=f"turn:{turn}", DEEPGUARD_TURN_SECRET="another")
     assert (status, found["turn"][0]) == (1, "fail")
 
 
-def test_everything_that_is_broken_is_said_with_what_to_do(tmp_path: Path) -> None:
+def test_every_fault_is_reported_with_a_remedy(tmp_path: Path) -> None:
     nobody = f"127.0.0.1:{free_port()}"
     status, found, said = doctor(
         "--url", f"http://{nobody}", HOST="0.0.0.0", MODEL_PATH=str(tmp_path), DEEPGUARD_UDP_PORTS="20700-20701",

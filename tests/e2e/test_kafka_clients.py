@@ -49,7 +49,7 @@ class Listener:
         self._consumer.close()
 
 
-def test_another_client_reads_what_the_command_published(kafka: Cluster) -> None:
+def test_records_of_the_command_are_readable_by_another_client(kafka: Cluster) -> None:
     topic = kafka.topic("media", 3)
     command = deepguard(kafka, "produce", CLIP, "--topic", topic, "--as", "segments", "--stream", "call-1")
     out, err = command.communicate(timeout=PATIENCE_S)
@@ -82,7 +82,7 @@ def test_ctrl_c_ends_the_stream_in_order(kafka: Cluster) -> None:
     assert item.reason == "stopped"
 
 
-def test_what_is_wrong_is_said_in_one_line(kafka: Cluster, tmp_path: Path) -> None:
+def test_errors_are_one_line(kafka: Cluster, tmp_path: Path) -> None:
     topic = kafka.topic("media")
     absent = deepguard(kafka, "produce", tmp_path / "absent.mp4", "--topic", topic)
     missing = deepguard(kafka, "produce", CLIP, "--topic", "no-such-topic", "--stream", "a b")

@@ -120,7 +120,7 @@ def events_until(websocket: ClientConnection, ends: int) -> Iterator[dict[str, A
             ends -= message["event"]["type"] == "stream.ended"
 
 
-def test_foreign_media_is_judged_anywhere_and_seen_at_a_gateway(
+def test_media_from_another_producer_reaches_a_gateway_as_verdicts(
     course: Course, gateway: Rig, consumers: list[Member]
 ) -> None:
     with connect(gateway.ws_url, subprotocols=["deepguard.v1"], proxy=None) as websocket:
@@ -143,7 +143,7 @@ def test_foreign_media_is_judged_anywhere_and_seen_at_a_gateway(
     assert all(len(verdict["faces"]) == 1 for verdict in seen.values())
 
 
-def test_a_call_at_an_edge_is_judged_elsewhere_and_seen_at_the_edge_itself(course: Course, tmp_path: Path) -> None:
+def test_a_call_at_an_edge_is_analyzed_by_consumers_and_shown_at_the_edge(course: Course, tmp_path: Path) -> None:
     """WHIP in, Kafka, a consumer that is replaced in the middle of the call, and back by WebSocket."""
     topics = course.topics
     consumer = Member(course, "one", tmp_path)
@@ -186,7 +186,7 @@ def test_the_gateway_is_ready_with_a_broker(gateway: Rig) -> None:
             time.sleep(0.1)
 
 
-def test_a_gateway_without_its_broker_says_so_and_goes_on_serving() -> None:
+def test_a_gateway_without_its_broker_is_not_ready_but_keeps_serving() -> None:
     with running_rig(verdicts="kafka", kafka_bootstrap="127.0.0.1:9") as rig, rig.client() as client:
         answer = client.get("/readyz")
         assert answer.status_code == 503

@@ -58,7 +58,7 @@ def test_reasons_have_the_words_of_the_service(page: Page) -> None:
     assert module(page, "format", "Object.keys(m.CLOSE_REASONS)") == [reason.value for reason in CloseReason]
 
 
-def test_whatever_keeps_the_service_from_judging_has_words(page: Page) -> None:
+def test_every_readiness_reason_has_a_text(page: Page) -> None:
     contract = (ROOT / "docs" / "contracts" / "rest.md").read_text()
     for trouble in module(page, "status", "Object.keys(m.TROUBLES)"):
         assert f"`{trouble}`" in contract
@@ -137,7 +137,7 @@ def test_history_is_bounded_and_gaps_stay_gaps(page: Page) -> None:
     assert view["history"][-1] == {"x": 150, "p": None, "label": "NO_FACE"}
 
 
-def test_what_a_snapshot_leaves_out_has_ended(page: Page) -> None:
+def test_streams_missing_from_a_snapshot_have_ended(page: Page) -> None:
     snapshot = {"type": "snapshot", "events": [started("b"), verdict(1, stream="b")]}
     views = reduced(page, *events(started(), started("b")), snapshot)
     assert [(view["id"], (view["ended"] or {}).get("reason")) for view in views] == [("a", "lost"), ("b", None)]
@@ -157,7 +157,7 @@ def watched(stream: str, level: float, **fields: Any) -> dict[str, Any]:
     return verdict(1, stream=stream, label="UNCERTAIN", prob_fake=0.5, decision={}, faces=faces, **fields)
 
 
-def test_the_most_suspicious_come_first_and_then_who_came_first(page: Page) -> None:
+def test_calls_are_ordered_by_suspicion_then_by_start(page: Page) -> None:
     items = [
         verdict(1, stream="real"), verdict(1, stream="empty", label="NO_FACE", prob_fake=None), started("new"),
         watched("calm", 0.1), watched("risen", 0.8), verdict(1, stream="fake", label="FAKE"),
@@ -216,7 +216,7 @@ def test_a_silent_source_is_known_until_it_speaks(page: Page) -> None:
     assert reduced(page, *events(started(), stalled, verdict(1)))[0]["stalled"] is False
 
 
-def test_many_changes_are_told_in_one_short_sentence(page: Page) -> None:
+def test_many_changes_are_announced_in_one_sentence(page: Page) -> None:
     views = reduced(page, *events(*(verdict(1, stream=f"s{n}", label="FAKE" if n == 6 else "REAL") for n in range(8))))
     one = module(page, "announcer", "m.spoken([a])", views[0])
     assert one == "s6: Likely fake. The evidence for an unmanipulated face passed the lower bound."
@@ -286,7 +286,7 @@ def follow(page: Page, start: dict[str, Any], *happened: dict[str, Any]) -> dict
     return told
 
 
-def test_a_timeline_goes_on_with_what_happens(page: Page) -> None:
+def test_a_timeline_continues_with_live_events(page: Page) -> None:
     late = judged(2, frames={"dropped": {"queue_full": 3}})
     more = judged(3, frames={"dropped": {"queue_full": 5, "superseded": 1}}, faces=[], prob_fake=None)
     opened = {"type": "incident.opened", "stream": "a", "epoch": 1, "id": "inc_1", "pts_s": 1.5}
@@ -342,7 +342,7 @@ def test_a_call_says_where_it_stands(
     assert all(word in told.replace("\u202f", " ") for word in words), told
 
 
-def test_trouble_is_told_and_rest_is_not(page: Page) -> None:
+def test_only_problems_are_shown(page: Page) -> None:
     def trouble(**fields: Any) -> str:
         known = follow(page, timeline(marks=fields.pop("marks", [])), judged(2, **fields))
         return str(module(page, "callmodel", "m.troubleOf(a)", known))

@@ -72,7 +72,7 @@ def test_a_forward_of_janus_begins_with_the_key_frame_that_we_ask_for(calls: Cal
     assert 0 < calls.infos["janus"]["started_s"] - forwarded_s < 30
 
 
-def test_a_clip_says_the_same_by_livekit(calls: Calls) -> None:
+def test_a_clip_gets_the_same_verdicts_by_livekit(calls: Calls) -> None:
     """The same VP8 bytes by WHIP and by LiveKit, where our side encodes once more."""
     evidence = {}
     for stream in ("same-clip", "room.ann", "room.bob"):
@@ -98,7 +98,7 @@ def test_the_command_ends_where_its_credentials_are_refused(calls: Calls, secret
     assert "eyJ" not in refused.stderr + refused.stdout      # the token, which LiveKit's server sends back
 
 
-def test_who_leaves_a_room_is_not_judged_any_more(calls: Calls) -> None:
+def test_a_participant_that_leaves_the_room_ends_its_stream(calls: Calls) -> None:
     before_s = calls.judged_s("room.bob")
     calls.children["ann"].end()
     wait_for(calls.client, "room.ann", lambda info: info["state"] == "ended")
@@ -115,7 +115,7 @@ def test_a_room_whose_server_crashed_is_watched_again(calls: Calls) -> None:
     )
 
 
-def test_nobody_saw_us_and_the_command_ends_with_the_room(calls: Calls) -> None:
+def test_the_bridge_is_hidden_and_ends_with_the_room(calls: Calls) -> None:
     calls.children["bob"].end()
     wait_for(calls.client, "room.bob", lambda info: info["state"] == "ended")
     command = calls.children["livekit"].process

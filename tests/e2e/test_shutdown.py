@@ -65,7 +65,7 @@ class Watcher:
         return verdict, ended
 
 
-async def test_a_terminated_service_finishes_what_it_has(tmp_path: Path) -> None:
+async def test_a_terminated_service_finishes_its_work(tmp_path: Path) -> None:
     fast = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}
     clip = transcode(tmp_path / "call.webm", "libvpx", 6, **fast)
     watcher, publishers = Watcher(), Publishers()

@@ -66,7 +66,7 @@ def test_files_that_are_mounted_are_here() -> None:
             assert not source.startswith("./") or (ROOT / source).exists(), source
 
 
-def test_prometheus_asks_where_somebody_answers() -> None:
+def test_prometheus_scrapes_existing_endpoints() -> None:
     found = services(COMPOSE)
     jobs = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text())["scrape_configs"]
     targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in jobs}

@@ -42,7 +42,7 @@ def test_positional_parameters_are_few() -> None:
     assert not wrong
 
 
-def test_every_function_says_what_it_returns() -> None:
+def test_every_function_has_a_return_type() -> None:
     assert not [
         f"{path}:{node.lineno} {node.name}"
         for path, tree in sources().items()

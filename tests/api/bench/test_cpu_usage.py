@@ -14,7 +14,7 @@ from api.bench.cpu_usage import BenchProcesses, cores, machine_facts
 SPIN = "import time\nprint(flush=True)\nend = time.process_time() + 60\nwhile time.process_time() < end: pass"
 
 
-def test_cpu_and_memory_are_told_by_part() -> None:
+def test_cpu_and_memory_are_measured_by_part() -> None:
     with subprocess.Popen([sys.executable, "-c", SPIN], stdout=subprocess.PIPE) as busy:
         try:
             assert busy.stdout is not None

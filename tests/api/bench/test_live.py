@@ -58,7 +58,7 @@ def test_nothing_survives_when_it_is_killed(tmp_path: Path) -> None:
     assert not alive
 
 
-def test_a_service_that_cannot_start_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_service_start_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPGUARD_WINDOW_S", "0")
     done = bench_live(tmp_path, "--calls", "1", "--seconds", "2")
     assert done.returncode == 2

@@ -37,7 +37,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_calls_are_added_until_it_does_not_keep_up(clip: Path) -> None:
+def test_calls_are_added_until_the_baseline_falls_behind(clip: Path) -> None:
     scorer = Scorer(0.2)
     result = measure_baseline(clip, 3.0, scorer)
     assert scorer.shapes == {(120, 160, 3)}
@@ -49,13 +49,13 @@ def test_calls_are_added_until_it_does_not_keep_up(clip: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_may_keep_up_with_nothing(clip: Path) -> None:
+def test_the_baseline_may_sustain_no_call(clip: Path) -> None:
     result = measure_baseline(clip, 3.0, Scorer(0.8))
     assert (result.calls, result.kept_up) == (0, 0)
     assert result.by_cost < 0.63
 
 
-def test_late_samples_are_kept_up_with_and_do_not_hold() -> None:
+def test_late_samples_count_as_keeping_up_but_not_as_sustained() -> None:
     seen = (
         BaselineTrial(calls=1, sampling=1.0, p95_age_ms=300.0),
         BaselineTrial(calls=2, sampling=0.99, p95_age_ms=501.0),

@@ -30,7 +30,7 @@ def clip(tmp_path: Path) -> Path:
     return make_clip(tmp_path / "clip.webm", "libvpx", deadline="realtime", **{"lag-in-frames": "0"})
 
 
-async def test_every_call_is_a_real_one_and_every_frame_has_its_time(clip: Path) -> None:
+async def test_every_call_is_published_and_every_frame_is_timed(clip: Path) -> None:
     publishers = Publishers()
     async with whip_rig() as rig:
         began_s = time.monotonic()
@@ -53,7 +53,7 @@ async def test_every_call_is_a_real_one_and_every_frame_has_its_time(clip: Path)
         assert sent.payload_bytes >= sum(len(unit.payload) for unit in session.units)
 
 
-async def test_a_key_frame_that_is_asked_for_comes_at_once(clip: Path) -> None:
+async def test_a_requested_key_frame_is_sent_at_once(clip: Path) -> None:
     publishers = Publishers()
     async with whip_rig() as rig:
         await publishers.start(f"{rig.url}/whip", clip, "call-", 1)
@@ -90,7 +90,7 @@ async def test_a_call_that_there_is_no_room_for_is_offered_again(clip: Path) -> 
     assert set(publishers.sent) == {"call-0", "call-1"}
 
 
-async def test_a_call_that_is_cut_off_is_told_and_the_others_go_on(clip: Path) -> None:
+async def test_a_lost_call_is_reported_and_the_others_continue(clip: Path) -> None:
     publishers = Publishers()
     async with whip_rig() as rig:
         rig.service.refusal = ServiceFull("full", 5)        # when the first frame is there, too late for a 503
@@ -100,7 +100,7 @@ async def test_a_call_that_is_cut_off_is_told_and_the_others_go_on(clip: Path) -
     assert all("hung up" in lost.message for lost in publishers.lost.values())
 
 
-async def test_publishers_that_die_are_told(clip: Path) -> None:
+async def test_publisher_crashes_are_reported(clip: Path) -> None:
     publishers = Publishers()
     await publishers.start("http://127.0.0.1:9/whip", clip.with_name("missing.webm"), "call-", 1)
     with pytest.raises(BenchFailed, match="status"):

@@ -59,7 +59,7 @@ def test_the_figures_are_there_for_programs() -> None:
     assert (figures["ratio"], figures["ratio_by_cost"]) == (20.0, 16.67)
 
 
-def test_what_there_is_no_figure_of_is_null() -> None:
+def test_missing_figures_are_null() -> None:
     figures = json.loads(json.dumps(as_json(outcome(run())), allow_nan=False))
     assert figures["sent_to_read_ms"] == {"p50": None, "p95": None, "p99": None}
     assert figures["naive"] is None
@@ -80,7 +80,7 @@ def test_a_plain_design_that_holds_no_call_has_no_ratio_but_that_of_cost() -> No
     assert (figures["ratio"], figures["ratio_by_cost"]) == (None, 25.0)
 
 
-def test_the_table_says_it_to_people() -> None:
+def test_the_table_shows_the_result() -> None:
     out = StringIO()
     Console(file=out, width=160).print(as_table(outcome(run(), run(40, p95_ms=900.0), naive=NAIVE)))
     text = " ".join(out.getvalue().split())

@@ -34,7 +34,7 @@ def sent(stream: str, before_ms: float) -> CallSent:
     return CallSent(stream, [95.1 + n / 30 - before_ms / 1000 for n in range(600)], 1000, 0.0)
 
 
-def test_a_call_that_is_sampled_as_wanted_and_in_time_holds() -> None:
+def test_a_fully_sampled_call_in_time_is_sustained() -> None:
     figures = run_statistics(("a",), {"a": arrivals("a", queue_full=3)}, {"a": sent("a", 90.0)}, INTERVAL)
     assert figures.sustained
     assert (figures.sampling, figures.sampling_min) == (1.0, 1.0)
@@ -44,7 +44,7 @@ def test_a_call_that_is_sampled_as_wanted_and_in_time_holds() -> None:
     assert (figures.verdicts, figures.frames_per_s, figures.drops) == (20, 30.0, {"queue_full": 3})
 
 
-def test_what_happened_before_and_after_does_not_count() -> None:
+def test_only_the_measured_interval_counts() -> None:
     late = [a._replace(age_ms=9000.0) if not INTERVAL.holds(a.at_s) else a for a in arrivals("a")]
     assert run_statistics(("a",), {"a": late}, {}, INTERVAL).age_ms.p99 == 80.0
 
@@ -83,7 +83,7 @@ def test_no_verdict_at_all_has_no_age() -> None:
     assert not figures.sustained
 
 
-def test_a_verdict_whose_newest_frame_is_unknown_says_nothing_of_the_way() -> None:
+def test_a_verdict_without_a_known_newest_frame_has_no_latency() -> None:
     unknown = [a._replace(newest_frame=None) for a in arrivals("a")]
     assert math.isnan(run_statistics(("a",), {"a": unknown}, {"a": sent("a", 90.0)}, INTERVAL).sent_to_read_ms.p50)
 

@@ -35,19 +35,19 @@ def verdicts(stream: str, epoch: int, frames: int, pace: Pace = Pace.BASE) -> li
 
 
 @given(st.text("abc-0", min_size=1, max_size=8), st.integers(1, 2**31))
-def test_the_newest_frame_is_the_one_that_was_sampled_last(stream: str, epoch: int) -> None:
+def test_the_newest_frame_is_the_last_sampled_one(stream: str, epoch: int) -> None:
     known = verdicts(stream, epoch, 300)
     assert len(known) >= 18
     assert [newest_frame(verdict) for verdict, _ in known] == [number for _, number in known]
 
 
-def test_it_is_not_known_at_another_pace_or_where_samples_are_missing() -> None:
+def test_the_newest_frame_is_unknown_at_other_paces_or_with_missing_samples() -> None:
     assert all(newest_frame(verdict) is None for verdict, _ in verdicts("call", 7, 300, Pace.HALF))
     verdict = verdicts("call", 7, 300)[-1][0]
     assert newest_frame(msgspec.structs.replace(verdict, samples=verdict.wanted - 1)) is None
 
 
-def test_events_are_kept_by_stream_and_the_rest_is_passed_over() -> None:
+def test_verdicts_are_recorded_by_stream() -> None:
     watch = VerdictRecorder()
     verdict = verdicts("call", 7, 60)[0][0]
     ended = StreamEnded(stream="call", epoch=7, reason=EndReason.STOPPED, message="", frames=FrameCounts())
@@ -59,6 +59,6 @@ def test_events_are_kept_by_stream_and_the_rest_is_passed_over() -> None:
     assert watch.ended == {"call"}
 
 
-def test_what_is_no_message_is_an_error() -> None:
+def test_an_invalid_message_is_an_error() -> None:
     with pytest.raises(msgspec.DecodeError):
         VerdictRecorder().take("{", 1.0)

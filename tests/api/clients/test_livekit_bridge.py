@@ -26,7 +26,7 @@ def test_a_stream_is_named_by_room_and_participant() -> None:
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_every_name_becomes_one_that_the_service_takes(name: str) -> None:
+def test_every_room_name_becomes_a_valid_stream_id(name: str) -> None:
     for stream in (stream_id_of(name, name, 3), stream_id_of("room", name, 1)):
         assert re.fullmatch(ID_PATTERN, stream)
     assert re.fullmatch(LABEL_PATTERN, label_of(name))

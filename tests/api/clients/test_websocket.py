@@ -95,7 +95,7 @@ async def line_to(port: int) -> AsyncIterator[tuple[Line, str]]:
         line.cut()
 
 
-async def test_it_says_how_things_stand_and_then_what_happens(rig: Rig) -> None:
+async def test_a_snapshot_comes_before_new_events(rig: Rig) -> None:
     publish(rig, started("seen"), said("seen", 1))
     async with aclosing(watch(rig.url, WatchOptions(stream="seen"))) as news:
         known = await anext(news)
@@ -109,7 +109,7 @@ async def test_it_says_how_things_stand_and_then_what_happens(rig: Rig) -> None:
         assert await happened(news, 1) == [ended("seen")]
 
 
-async def test_one_call_and_one_label(rig: Rig) -> None:
+async def test_events_can_be_filtered_by_call_and_label(rig: Rig) -> None:
     fake = said("b", 2, Label.FAKE, Reason.EVIDENCE_FAKE)
     options = WatchOptions(call="room", labels=frozenset({Label.FAKE}))
     async with aclosing(watch(rig.url, options)) as news:
@@ -151,7 +151,7 @@ async def test_wherever_the_line_is_cut_nothing_is_lost_doubled_or_out_of_order(
     assert line.connections > 3
 
 
-async def test_another_service_in_the_same_place_is_not_taken_for_the_old_one(rig: Rig) -> None:
+async def test_a_new_service_at_the_same_url_sends_a_snapshot(rig: Rig) -> None:
     with running_rig() as other:
         async with line_to(rig.port) as (line, url), aclosing(watch(url, WatchOptions(stream="moved"))) as news:
             publish(rig, said("moved", 1))
@@ -167,7 +167,7 @@ async def test_another_service_in_the_same_place_is_not_taken_for_the_old_one(ri
     assert [event.sequence for event in known.events if isinstance(event, Verdict)] == [7]
 
 
-async def test_a_service_that_is_not_there_is_tried_again() -> None:
+async def test_an_unreachable_service_is_retried() -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     async with aclosing(watch(f"http://127.0.0.1:{port}")) as news:
@@ -175,7 +175,7 @@ async def test_a_service_that_is_not_there_is_tried_again() -> None:
     assert all(isinstance(cut, Disconnected) for cut in cuts)
 
 
-async def test_what_coming_back_would_not_help_is_an_error(rig: Rig, keyed_rig: Rig) -> None:
+async def test_permanent_refusals_raise(rig: Rig, keyed_rig: Rig) -> None:
     refused = [
         (keyed_rig.url, WatchOptions()), (keyed_rig.url, WatchOptions(key="wrong")),
         (f"{rig.url}/health", WatchOptions()), ("127.0.0.1:5000", WatchOptions()),

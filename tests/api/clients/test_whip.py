@@ -104,7 +104,7 @@ async def test_a_sample_is_marked_and_a_key_is_sent(h264: Path) -> None:
         assert rig.service.sessions[0].spec.sample
 
 
-async def test_it_ends_when_the_server_hangs_up(h264: Path) -> None:
+async def test_publishing_ends_when_the_server_closes(h264: Path) -> None:
     async with whip_rig() as rig:
         playing = asyncio.create_task(publish(f"{rig.url}/whip/clip", h264, PublishOptions()))
         await rig.service.first()
@@ -113,7 +113,7 @@ async def test_it_ends_when_the_server_hangs_up(h264: Path) -> None:
     assert stats.ended_by == "server"
 
 
-async def test_it_ends_when_it_is_told_to(h264: Path) -> None:
+async def test_publishing_ends_when_stop_is_set(h264: Path) -> None:
     options = PublishOptions()
     async with whip_rig() as rig:
         playing = asyncio.create_task(publish(f"{rig.url}/whip/clip", h264, options))
@@ -123,12 +123,12 @@ async def test_it_ends_when_it_is_told_to(h264: Path) -> None:
         assert session.ended is EndReason.PUBLISHER_LEFT
 
 
-async def test_a_server_that_is_not_there_is_an_error(h264: Path) -> None:
+async def test_an_unreachable_server_is_an_error(h264: Path) -> None:
     with pytest.raises(PublishFailed, match="cannot be reached"):
         await publish("http://127.0.0.1:9/whip/clip", h264, PublishOptions(duration_s=1))
 
 
-async def test_a_server_that_is_none_of_whip_is_an_error(h264: Path) -> None:
+async def test_a_server_without_whip_is_an_error(h264: Path) -> None:
     async with whip_rig() as rig:
         with pytest.raises(PublishFailed, match="answered 404"):
             await publish(f"{rig.url}/elsewhere", h264, PublishOptions(duration_s=1))

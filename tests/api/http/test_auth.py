@@ -37,7 +37,7 @@ def test_a_key_ring_knows_its_keys_and_no_others() -> None:
     assert not KeyRing([]).required
 
 
-def test_a_key_ring_keeps_and_names_no_key() -> None:
+def test_a_key_ring_stores_digests_only() -> None:
     ring = KeyRing([KEY])
     assert KEY not in repr(vars(ring))
     assert KEY not in str(ring.identify(KEY))
@@ -97,7 +97,7 @@ def test_each_key_opens_the_door(keyed_rig: Rig, key: str) -> None:
         assert client.get("/v1/streams").status_code == 200
 
 
-def test_every_route_is_on_one_of_the_two_lists(keyed_rig: Rig) -> None:
+def test_every_route_is_listed_as_public_or_protected(keyed_rig: Rig) -> None:
     with keyed_rig.client() as client:
         paths = client.get("/openapi.json").json()["paths"]
     listed = set(PUBLIC) | {path for _, path in PRIVATE}

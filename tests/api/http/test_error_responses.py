@@ -55,12 +55,12 @@ def test_status_and_code(error: Exception, status: int, code: str) -> None:
     assert (problem.status, problem.code) == (status, code)
 
 
-def test_a_validation_error_says_where() -> None:
+def test_a_validation_error_names_the_field() -> None:
     error = RequestValidationError([{"loc": ("query", "async"), "msg": "not a boolean", "type": "bool"}])
     assert problem_of(error).message == "query.async: not a boolean"
 
 
-def test_an_unexpected_error_tells_only_an_id() -> None:
+def test_an_unexpected_error_reveals_only_an_id() -> None:
     problem = problem_of(ZeroDivisionError("secret detail"))
     assert (problem.status, problem.code) == (500, "internal_error")
     assert "secret" not in problem.message
@@ -74,11 +74,11 @@ def test_retry_after_is_a_header(error: Exception) -> None:
     assert list(json.loads(bytes(response.body))["error"]) == ["code", "message"]
 
 
-def test_401_says_how_to_authenticate() -> None:
+def test_401_has_a_www_authenticate_header() -> None:
     assert error_response(problem_of(Unauthorized("u", "no"))).headers["www-authenticate"].startswith("Bearer")
 
 
-def test_problem_details_for_those_who_accept_them(client: httpx.Client) -> None:
+def test_clients_that_accept_problem_details_get_them(client: httpx.Client) -> None:
     plain = client.get("/v1/streams/nobody")
     assert plain.headers["content-type"] == "application/json"
     assert plain.json()["error"]["code"] == "stream_unknown"

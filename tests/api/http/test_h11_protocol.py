@@ -88,7 +88,7 @@ def test_a_slow_honest_upload_gets_through(hasty: Rig) -> None:
         assert read_to_end(connection).status == 415
 
 
-def test_what_is_sent_after_the_answer_is_not_read_for_ever(hasty: Rig) -> None:
+def test_input_after_the_response_is_read_for_a_limited_time(hasty: Rig) -> None:
     start = b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
     started_s = time.monotonic()
     with connect(hasty.port) as connection:
@@ -98,7 +98,7 @@ def test_what_is_sent_after_the_answer_is_not_read_for_ever(hasty: Rig) -> None:
     assert time.monotonic() - started_s < 8
 
 
-def test_requests_in_a_row_on_one_connection_each_have_their_time(hasty: Rig) -> None:
+def test_each_request_of_a_connection_has_its_own_deadline(hasty: Rig) -> None:
     with hasty.client() as client:
         for _ in range(4):
             assert client.get("/health").status_code == 200
@@ -158,7 +158,7 @@ def test_more_connections_than_allowed_get_503(hasty: Rig) -> None:
     ],
     ids=["tls", "nul", "name", "two-lengths", "negative", "chunk", "long-header", "many-headers", "long-path"],
 )
-def test_what_is_no_http_gets_a_400_with_a_shape(rig: Rig, request_bytes: bytes) -> None:
+def test_malformed_http_gets_a_json_400(rig: Rig, request_bytes: bytes) -> None:
     answer = exchange(rig.port, request_bytes)
     assert answer.status in (0, 400)       # 0: reset while it was still sending
     if answer.status:

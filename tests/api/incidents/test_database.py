@@ -29,7 +29,7 @@ def test_a_database_is_opened_again_as_it_was(database: Database, database_url: 
     again.close()
 
 
-def test_what_fails_half_way_leaves_nothing(database: Database) -> None:
+def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
     def fail() -> None:
         with database.writing() as connection:
             connection.execute(text("INSERT INTO secrets (name, content) VALUES ('a', 'b')"))
@@ -61,7 +61,7 @@ def test_a_database_that_cannot_be_used_is_refused_without_its_password(url: str
     assert "hush-hush" not in str(refused.value)
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.sqlite").write_text("something else " * 100)
     with pytest.raises(SettingsRefused, match="not a database"):
         Database(f"sqlite:///{tmp_path}/x.sqlite")

@@ -79,7 +79,7 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/incidents.sqlite"
 
 
-async def test_who_sees_the_alarm_finds_the_incident(database: Database) -> None:
+async def test_an_incident_is_stored_before_its_alarm_is_published(database: Database) -> None:
     case = opened_case()
     async with working(database) as at:
         at.publisher.alarm(case)
@@ -108,7 +108,7 @@ async def test_the_end_comes_last(database: Database) -> None:
     assert kinds == [IncidentOpened, IncidentClosed, Verdict, StreamEnded]
 
 
-async def test_the_same_alarm_is_told_once(database: Database) -> None:
+async def test_a_repeated_alarm_is_published_once(database: Database) -> None:
     async with working(database) as at:
         at.publisher.alarm(opened_case())
         at.publisher.alarm(opened_case())

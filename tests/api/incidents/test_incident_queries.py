@@ -58,7 +58,7 @@ def test_lists_can_be_narrowed_down(records: IncidentQueries) -> None:
     assert len(listed(records, call_id="a-call")) == 5
 
 
-def test_a_review_is_kept_step_by_step(records: IncidentQueries) -> None:
+def test_every_step_of_a_review_is_stored(records: IncidentQueries) -> None:
     incident = opened_case("a").id
     steps = {"note": "open", "confirm": "confirmed", "dismiss": "dismissed", "reopen": "open"}
     for decision, expected in steps.items():
@@ -70,7 +70,7 @@ def test_a_review_is_kept_step_by_step(records: IncidentQueries) -> None:
     assert records.review("inc_unknown", note_of("me", "note", "")) is None
 
 
-def test_what_is_deleted_is_gone(records: IncidentQueries) -> None:
+def test_deleting_removes_all_rows(records: IncidentQueries) -> None:
     incident = opened_case("a").id
     assert records.delete(incident)
     assert not records.delete(incident)
@@ -85,6 +85,6 @@ def test_cursors_round_trip(opened_s: float, incident: str) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "????", "bmFuIGluY18x", "aW5mIGluY18x", "MS4w", "💥"])
-def test_what_is_no_cursor_is_refused(cursor: str) -> None:
+def test_an_invalid_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(Unprocessable, match="cursor"):
         decode_cursor(cursor)

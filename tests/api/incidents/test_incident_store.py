@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TARGETS = ["https://one.example/", "https://two.example/"]
 
 
-def test_an_alarm_is_kept_with_all_its_evidence(database: Database) -> None:
+def test_an_alarm_is_stored_with_all_its_evidence(database: Database) -> None:
     case = opened_case()
     event = IncidentStore(database).save(case)
     assert event is not None
@@ -56,7 +56,7 @@ def test_files_are_listed_with_their_digests(database: Database) -> None:
         assert file.size_bytes == len(contents[file.name])
 
 
-def test_the_same_alarm_is_kept_and_told_once(database: Database) -> None:
+def test_a_repeated_alarm_is_stored_and_published_once(database: Database) -> None:
     store = IncidentStore(database, TARGETS)
     assert store.save(opened_case()) is not None
     assert store.save(opened_case()) is None
@@ -79,7 +79,7 @@ def test_many_at_once_lose_nothing(database: Database) -> None:
     assert _count(database, incidents) == 6
 
 
-def test_what_is_over_is_closed_with_its_reason(database: Database) -> None:
+def test_an_ended_alarm_is_closed_with_its_reason(database: Database) -> None:
     store, case = IncidentStore(database), opened_case()
     store.save(case)
     store.save(opened_case("other"))
@@ -92,7 +92,7 @@ def test_what_is_over_is_closed_with_its_reason(database: Database) -> None:
     assert details.incident.close_reason == "alarm_over"
 
 
-def test_what_nobody_watches_any_more_is_interrupted(database: Database) -> None:
+def test_an_incident_without_a_lease_is_interrupted(database: Database) -> None:
     gone, here = IncidentStore(database), IncidentStore(database, TARGETS)
     lost, watched = opened_case("lost"), opened_case("watched")
     gone.save(lost)
@@ -122,7 +122,7 @@ def test_old_incidents_are_deleted_with_all_that_belongs_to_them(database: Datab
     assert _count(database, files) == len(files_of(still_open))
 
 
-def test_urls_are_signed_with_one_key_whoever_asks(database: Database) -> None:
+def test_all_processes_sign_urls_with_one_key(database: Database) -> None:
     keys = {IncidentStore(database).url_key(), IncidentStore(database).url_key()}
     assert len(keys) == 1
     assert len(keys.pop()) == 32

@@ -142,23 +142,23 @@ def test_one_changed_bit_is_named(contents: dict[str, bytes], tmp_path: Path, st
     report = replayed(tmp_path, changed)
     assert not report.matches
     (name,) = [name for name in contents if contents[name] != changed[name]]
-    assert told(report, "files") == f"{name}: changed (SHA-256 is not the manifest's)"
+    assert told(report, "files") == f"{name}: changed (its SHA-256 differs from the manifest)"
 
 
-def test_a_file_that_is_missing_or_too_many_is_named(contents: dict[str, bytes], tmp_path: Path) -> None:
+def test_missing_and_extra_files_are_named(contents: dict[str, bytes], tmp_path: Path) -> None:
     name = min(name for name in contents if name.startswith("frames/"))
     without = {key: value for key, value in contents.items() if key != name}
     assert told(replayed(tmp_path, without), "files") == f"{name}: missing"
     assert told(replayed(tmp_path, {**contents, "more.txt": b""}), "files") == "more.txt: not in the manifest"
 
 
-def test_another_face_in_a_picture_is_found_by_its_score(contents: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_swapped_face_picture_is_found_by_its_score(contents: dict[str, bytes], tmp_path: Path) -> None:
     name = min(name for name in contents if name.startswith("crops/"))
     painted = rgb_of(contents[name]).copy()
     painted[60:160, 60:160] = 255 - painted[60:160, 60:160]
     report = replayed(tmp_path, covered_up({**contents, name: bytes(cv2.imencode(".png", painted)[1])}))
     assert (states(report)["files"], states(report)["scores"]) == ("match", "mismatch")
-    assert told(report, "scores").startswith(f"{name}: kept logit ")
+    assert told(report, "scores").startswith(f"{name}: stored logit ")
 
 
 @pytest.mark.parametrize("field", ["llr", "logit"])
@@ -170,7 +170,7 @@ def test_a_changed_score_is_found_although_the_digests_agree(
 
     report = replayed(tmp_path, covered_up(edited(contents, "samples.json", edit)))
     assert states(report)["files"] == "match"
-    assert "face 1: kept llr" in told(report, "scores")
+    assert "face 1: stored llr" in told(report, "scores")
     assert (states(report)["decision"] == "mismatch") == (field == "llr")
 
 
@@ -179,7 +179,7 @@ def test_a_changed_policy_is_found_although_the_digests_agree(contents: dict[str
         rules["decision"]["false_alarms_per_hour"] = 0.02
 
     report = replayed(tmp_path, covered_up(edited(contents, "rules.json", edit)))
-    assert "rules: the manifest has " in told(report, "rules")
+    assert "rules: manifest " in told(report, "rules")
     assert "decision.limit: kept " in told(report, "decision")
 
 
@@ -191,13 +191,13 @@ def test_a_changed_verdict_is_found_although_the_digests_agree(contents: dict[st
     assert told(report, "decision").startswith("prob_fake: kept 0.5, derived ")
 
 
-def test_scores_of_another_model_are_not_judged(contents: dict[str, bytes], tmp_path: Path) -> None:
+def test_scores_of_another_model_are_skipped(contents: dict[str, bytes], tmp_path: Path) -> None:
     def edit(case: Any) -> None:
         case["verdict"]["model"]["sha256"] = "ab" * 32
 
     report = replayed(tmp_path, covered_up(edited(contents, "case.json", edit)))
     assert states(report)["scores"] == "skipped"
-    assert "model: the manifest has" in told(report, "rules")
+    assert "model: manifest " in told(report, "rules")
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_scores_of_another_model_are_not_judged(contents: dict[str, bytes], tmp_
         (MANIFEST, b"{}", "manifest.json: "), (MANIFEST, b"\xff", "manifest.json: "), (MANIFEST, None, "is missing"),
     ],
 )
-def test_what_is_no_incident_is_refused(
+def test_a_zip_that_is_not_an_incident_is_refused(
     contents: dict[str, bytes], tmp_path: Path, name: str, content: bytes | None, words: str
 ) -> None:
     changed = {key: value for key, value in contents.items() if key != name}
@@ -217,7 +217,7 @@ def test_what_is_no_incident_is_refused(
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"something else"])
-def test_what_is_no_zip_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_not_a_zip_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.zip").write_bytes(data)
     with pytest.raises(InvalidBundle, match="cannot be read"):
         replay_incident(tmp_path / "x.zip", None)
@@ -231,7 +231,7 @@ def test_files_of_nonsense_are_named(contents: dict[str, bytes], tmp_path: Path,
 
 
 @given(st.data())
-def test_whatever_is_changed_in_a_zip_is_named_or_refused(
+def test_any_change_to_a_zip_is_named_or_refused(
     contents: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     packed = bytearray(zipped(contents))

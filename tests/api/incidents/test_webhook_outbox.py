@@ -42,7 +42,7 @@ def test_messages_come_in_order_with_stable_ids_and_the_events_fields(outbox: We
     assert outbox.take(TARGET, 2000.0) is None
 
 
-def test_who_takes_a_message_has_it_alone_for_a_while(outbox: WebhookOutbox) -> None:
+def test_a_claimed_message_is_not_given_out_again(outbox: WebhookOutbox) -> None:
     with ThreadPoolExecutor(4) as threads:
         taken = [d for d in threads.map(lambda _: outbox.take(TARGET, 2000.0), range(8)) if d is not None]
     assert len({delivery.id for delivery in taken}) == len(taken) <= 2
@@ -52,7 +52,7 @@ def test_who_takes_a_message_has_it_alone_for_a_while(outbox: WebhookOutbox) -> 
     assert outbox.take(TARGET, 2000.0 + CLAIM_S) is not None, "it was taken by one who died"
 
 
-def test_what_has_arrived_is_not_sent_again(outbox: WebhookOutbox) -> None:
+def test_a_delivered_message_is_removed(outbox: WebhookOutbox) -> None:
     first = outbox.take(TARGET, 2000.0)
     assert first is not None
     outbox.done(first)
@@ -63,7 +63,7 @@ def test_what_has_arrived_is_not_sent_again(outbox: WebhookOutbox) -> None:
     assert other is not None, "each target has its own copy"
 
 
-def test_what_failed_is_due_again_later(outbox: WebhookOutbox) -> None:
+def test_a_failed_delivery_is_retried_later(outbox: WebhookOutbox) -> None:
     first = outbox.take(TARGET, 2000.0)
     assert first is not None
     outbox.failed(first, "answered 500", 2500.0)
@@ -75,7 +75,7 @@ def test_what_failed_is_due_again_later(outbox: WebhookOutbox) -> None:
     assert (again.message_id, again.attempts) == ("inc_1.opened", 1)
 
 
-def test_what_is_given_up_can_be_looked_at_tried_again_and_dropped(outbox: WebhookOutbox) -> None:
+def test_dead_letters_can_be_listed_retried_and_deleted(outbox: WebhookOutbox) -> None:
     for _ in range(2):
         delivery = outbox.take(TARGET, 2000.0)
         assert delivery is not None

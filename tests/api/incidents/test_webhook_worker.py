@@ -63,7 +63,7 @@ async def test_messages_arrive_signed_in_order_and_once(database: Database) -> N
 
 
 @pytest.mark.parametrize("status", [500, 404, 302, 429])
-async def test_what_is_refused_is_sent_again_with_the_same_id(database: Database, status: int) -> None:
+async def test_a_refused_message_is_retried_with_the_same_id(database: Database, status: int) -> None:
     with receiving() as receiver:
         receiver.answers = [status, status]
         queue(database, receiver.url)
@@ -73,7 +73,7 @@ async def test_what_is_refused_is_sent_again_with_the_same_id(database: Database
         assert WebhookOutbox(database).dead(10) == ()
 
 
-async def test_what_never_arrives_is_given_up_and_can_be_tried_again(database: Database) -> None:
+async def test_an_undeliverable_message_becomes_a_dead_letter_that_can_be_retried(database: Database) -> None:
     with receiving() as receiver:
         receiver.answers = [503] * 6
         queue(database, receiver.url)
@@ -89,7 +89,7 @@ async def test_what_never_arrives_is_given_up_and_can_be_tried_again(database: D
         assert receiver.ids.count("inc_1.opened") == 4
 
 
-async def test_a_target_that_is_gone_is_not_asked_again(database: Database) -> None:
+async def test_a_target_that_answers_410_is_not_retried(database: Database) -> None:
     with receiving() as receiver:
         receiver.answers = [410]
         queue(database, receiver.url)
@@ -100,7 +100,7 @@ async def test_a_target_that_is_gone_is_not_asked_again(database: Database) -> N
         assert (dead.message_id, dead.error) == ("inc_1.opened", "answered 410")
 
 
-async def test_a_receiver_that_comes_back_gets_what_it_missed(database: Database) -> None:
+async def test_a_recovered_receiver_gets_the_missed_messages(database: Database) -> None:
     with receiving() as receiver:
         url, port = receiver.url, int(receiver.url.split(":")[2].split("/")[0])
     queue(database, url)
@@ -118,11 +118,11 @@ async def test_private_addresses_are_not_talked_to_unless_allowed(database: Data
             await until_empty(database, receiver.url)
         assert receiver.received == receiver.unsigned == []
         assert {one.error for one in WebhookOutbox(database).dead(10)} == {
-            "the target is at a private address (DEEPGUARD_WEBHOOK_PRIVATE)"
+            "the target has a private address; set DEEPGUARD_WEBHOOK_PRIVATE=1 to allow it"
         }
 
 
-async def test_a_slow_target_keeps_nobody_waiting(database: Database) -> None:
+async def test_a_slow_target_does_not_delay_other_targets(database: Database) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, receiving() as receiver:
         slow = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         queue(database, slow, receiver.url)

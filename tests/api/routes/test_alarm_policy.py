@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import httpx
 
 
-def test_the_policy_names_the_budget_and_what_follows_from_it(client: httpx.Client) -> None:
+def test_the_policy_has_the_budget_and_the_derived_limits(client: httpx.Client) -> None:
     policy = client.get("/v1/policy").json()
     assert policy["false_alarms_per_hour"] == 0.01
     assert policy["limit"] > 1

@@ -53,7 +53,7 @@ def data(*events: Any) -> list[Any]:
     return [json.loads(event_encoding.encode(event)) for event in events]
 
 
-def test_how_things_stand_and_then_what_happens(rig: Rig) -> None:
+def test_a_snapshot_precedes_new_events(rig: Rig) -> None:
     publish(rig, started("sse"), said("sse", 1))
     with reading(rig, stream="sse") as read:
         first = next(read)
@@ -65,7 +65,7 @@ def test_how_things_stand_and_then_what_happens(rig: Rig) -> None:
     end(rig, "sse")
 
 
-def test_a_reader_who_comes_back_gets_exactly_what_it_missed(rig: Rig) -> None:
+def test_a_reconnecting_reader_gets_exactly_the_missed_events(rig: Rig) -> None:
     with reading(rig, stream="missed") as read:
         place = next(read).id
     publish(rig, *(said("missed", n) for n in (1, 2)))
@@ -78,7 +78,7 @@ def test_a_reader_who_comes_back_gets_exactly_what_it_missed(rig: Rig) -> None:
 @pytest.mark.parametrize(
     "place", ["x", "feed:1", ":", "{feed}:", "{feed}:-1", "{feed}:\u00b2", "{feed}:999999999", "{feed}:1e3"]
 )
-def test_what_cannot_be_recovered_gets_a_snapshot(rig: Rig, place: str) -> None:
+def test_a_gap_that_cannot_be_recovered_gets_a_snapshot(rig: Rig, place: str) -> None:
     place = place.replace("{feed}", rig.call(lambda: rig.context.bus.feed))
     with reading(rig, last_event_id=place) as read:
         assert next(read).kind == "snapshot"
@@ -96,7 +96,7 @@ def test_calls_and_labels_are_chosen(rig: Rig) -> None:
         assert client.get("/v1/events", params={"label": "SUSPICIOUS"}).status_code == 422
 
 
-def test_a_reader_who_leaves_is_forgotten(rig: Rig) -> None:
+def test_a_reader_that_disconnects_is_unsubscribed(rig: Rig) -> None:
     with reading(rig) as read:
         next(read)
         assert rig.call(lambda: len(rig.context.watchers)) == 1
@@ -105,7 +105,7 @@ def test_a_reader_who_leaves_is_forgotten(rig: Rig) -> None:
 
 
 @pytest.mark.slow
-def test_a_reader_who_never_reads_is_dropped_and_nobody_waits(rig: Rig) -> None:
+def test_a_reader_that_never_reads_is_dropped_without_delaying_others(rig: Rig) -> None:
     with rig.client() as client, client.stream("GET", "/v1/events", params={"stream": "slow"}):
         for batch in range(0, HISTORY_EVENTS, QUEUE_EVENTS):
             labels = (Label.FAKE, Label.REAL)
@@ -114,7 +114,7 @@ def test_a_reader_who_never_reads_is_dropped_and_nobody_waits(rig: Rig) -> None:
     end(rig, "slow")
 
 
-def test_a_full_house_is_told_so(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_of_readers_is_reported(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.routes.events_websocket.MAX_WATCHERS", 0)
     answer = httpx.get(f"{rig.url}/v1/events", trust_env=False)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "service_full")

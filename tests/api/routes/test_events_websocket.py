@@ -84,7 +84,7 @@ def publish(rig: Rig, *events: Any) -> None:
         rig.call(rig.context.bus.publish, event)
 
 
-def test_the_greeting_says_what_holds(rig: Rig) -> None:
+def test_hello_states_protocol_and_limits(rig: Rig) -> None:
     with watch(rig) as watcher:
         assert watcher.next() == {
             "type": "hello", "protocol": "deepguard.v1", "versions": ["1"], "heartbeat_s": 15,
@@ -114,7 +114,7 @@ def test_the_snapshot_has_the_start_and_the_latest_verdict(rig: Rig, watcher: Wa
     end(rig, "known")
 
 
-def test_one_stream_only_and_then_another(rig: Rig, watcher: Watcher) -> None:
+def test_a_subscription_can_be_replaced(rig: Rig, watcher: Watcher) -> None:
     watcher.subscribe(stream="one")
     publish(rig, said("two", 1), said("one", 1))
     assert watcher.next()["event"]["stream"] == "one"
@@ -125,7 +125,7 @@ def test_one_stream_only_and_then_another(rig: Rig, watcher: Watcher) -> None:
         end(rig, stream)
 
 
-def test_a_client_that_comes_back_gets_exactly_what_it_missed(rig: Rig) -> None:
+def test_a_reconnecting_client_gets_exactly_the_missed_events(rig: Rig) -> None:
     with greeted(rig) as first:
         subscribed, _ = first.subscribe()
         publish(rig, said("missed", 1))
@@ -141,7 +141,7 @@ def test_a_client_that_comes_back_gets_exactly_what_it_missed(rig: Rig) -> None:
 
 @pytest.mark.parametrize("wish", [{"feed": "of-another-life", "offset": 1}, {"feed": None, "offset": 1}, {"offset": -5},
                                   {"feed": "own", "offset": 10**9}])
-def test_what_cannot_be_recovered_gets_a_snapshot(rig: Rig, watcher: Watcher, wish: dict[str, Any]) -> None:
+def test_a_gap_that_cannot_be_recovered_gets_a_snapshot(rig: Rig, watcher: Watcher, wish: dict[str, Any]) -> None:
     if wish.get("feed") == "own":
         wish = {**wish, "feed": rig.call(lambda: rig.context.bus.feed)}
     answer, snapshot = watcher.subscribe(**wish)
@@ -176,7 +176,7 @@ def test_pongs_are_taken_and_unknown_fields_ignored(watcher: Watcher) -> None:
 
 
 @pytest.mark.timeout(90)
-def test_who_does_not_subscribe_is_let_go_and_who_does_hears_a_heartbeat(rig: Rig) -> None:
+def test_clients_must_subscribe_in_time_and_then_get_heartbeats(rig: Rig) -> None:
     with greeted(rig) as silent, greeted(rig) as listening:
         listening.subscribe(stream="nobody")
         started_s = time.monotonic()
@@ -198,7 +198,7 @@ def test_keys_in_the_subprotocol_or_the_header(keyed_rig: Rig) -> None:
     "options", [{}, {"key": "a-key-that-nobody-has"}, {"query": f"?token={KEY}&access_token={KEY}"}],
     ids=["none", "wrong", "in the address"],
 )
-def test_without_a_key_the_door_closes_before_anything_is_said(keyed_rig: Rig, options: dict[str, Any]) -> None:
+def test_a_client_without_a_key_is_closed_before_any_event(keyed_rig: Rig, options: dict[str, Any]) -> None:
     with watch(keyed_rig, **options) as watcher:
         assert watcher.next()["code"] == "unauthorized"
         assert watcher.close_code() == 4401
@@ -243,7 +243,7 @@ def test_a_real_call_is_heard_from_start_to_end(rig: Rig, watcher: Watcher) -> N
 
 
 @pytest.mark.timeout(60)
-def test_who_does_not_read_is_hung_up_on_and_holds_nobody_up(rig: Rig) -> None:
+def test_a_client_that_does_not_read_is_closed_without_delaying_others(rig: Rig) -> None:
     with raw_watcher(rig.port), greeted(rig) as awake:
         awake.subscribe(stream="busy")
         until(lambda: rig.call(lambda: len(rig.context.watchers)) >= 2)

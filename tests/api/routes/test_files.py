@@ -62,7 +62,7 @@ def test_health_has_its_shape(client: httpx.Client) -> None:
     HealthAnswer.model_validate(answer.json())
 
 
-def test_limits_say_what_the_service_enforces(client: httpx.Client) -> None:
+def test_reported_limits_are_enforced(client: httpx.Client) -> None:
     limits = LimitsAnswer.model_validate(client.get("/v1/limits").json())
     assert limits.max_upload_bytes == 4 * 2**20
     assert {".jpg", ".png", ".mp4", ".avi", ".mov"} <= set(limits.upload_extensions)
@@ -70,7 +70,7 @@ def test_limits_say_what_the_service_enforces(client: httpx.Client) -> None:
     assert 0 < limits.undecided.low < 0.5 < limits.undecided.high < 1
 
 
-def test_a_picture_is_judged_in_the_stored_shape(client: httpx.Client) -> None:
+def test_a_picture_answer_matches_the_golden_schema(client: httpx.Client) -> None:
     answer = post(client, "/predict", fresh(PORTRAIT))
     assert answer.status_code == 200
     assert deviations(golden("predict_image"), answer.json()) == []
@@ -80,7 +80,7 @@ def test_a_picture_is_judged_in_the_stored_shape(client: httpx.Client) -> None:
     assert body.model is not None
 
 
-def test_a_video_is_judged_in_the_stored_shape(client: httpx.Client, clip: bytes) -> None:
+def test_a_video_answer_matches_the_golden_schema(client: httpx.Client, clip: bytes) -> None:
     answer = post(client, "/predict", clip, "a.mp4")
     assert answer.status_code == 200
     assert deviations(golden("predict_video"), answer.json()) == []
@@ -147,7 +147,7 @@ def test_the_same_bytes_are_answered_from_the_cache(client: httpx.Client) -> Non
     assert post(client, "/gradcam", content).headers["x-cache"] == "HIT"
 
 
-def test_the_same_bytes_at_the_same_time_are_judged_once(rig: Rig) -> None:
+def test_concurrent_identical_uploads_share_one_job(rig: Rig) -> None:
     content = fresh(PORTRAIT)
 
     def ask(_: int) -> str:
@@ -203,7 +203,7 @@ def test_a_job_belongs_to_its_key(keyed_rig: Rig, clip: bytes) -> None:
         assert finished(owner, job)["state"] == "done"
 
 
-def test_a_client_that_hangs_up_frees_the_worker(rig: Rig) -> None:
+def test_a_client_that_disconnects_frees_the_worker(rig: Rig) -> None:
     import httpx
 
     with rig.client() as client, pytest.raises(httpx.ReadTimeout):
@@ -213,7 +213,7 @@ def test_a_client_that_hangs_up_frees_the_worker(rig: Rig) -> None:
         assert post(client, "/predict", fresh(PORTRAIT)).status_code == 200
 
 
-def test_more_uploads_than_places_are_told_to_come_back() -> None:
+def test_uploads_above_the_limit_get_503_with_retry_after() -> None:
     with running_rig(max_uploads=1) as rig, rig.client() as client:
         job = post(client, "/predict?async=1", SAMPLE_CALL, "a.mp4").json()
         full = post(client, "/predict", PORTRAIT)
@@ -250,7 +250,7 @@ def test_without_a_model_nothing_is_labelled(tmp_path: Path) -> None:
         ("GET", "/v1/streams/" + "x" * 300, 422, "invalid_request"),
     ],
 )
-def test_what_the_framework_refuses_has_the_same_shape(
+def test_framework_errors_have_the_same_format(
     client: httpx.Client, method: str, path: str, status: int, code: str
 ) -> None:
     answer = client.request(method, path)

@@ -133,11 +133,11 @@ def test_reviews_that_make_no_sense_are_refused(client: httpx.Client, body: obje
         ("DELETE", "/v1/webhooks/dead/1"),
     ],
 )
-def test_what_is_not_there(client: httpx.Client, method: str, path: str) -> None:
+def test_unknown_incidents_are_404(client: httpx.Client, method: str, path: str) -> None:
     assert client.request(method, path).status_code == 404
 
 
-def test_what_was_given_up_is_listed_and_sent_again(told_rig: Rig, client: httpx.Client, receiver: Receiver) -> None:
+def test_dead_letters_are_listed_and_retried(told_rig: Rig, client: httpx.Client, receiver: Receiver) -> None:
     receiver.answers = [410]
     case = alarmed(told_rig, "given-up")
     until(lambda: client.get("/v1/webhooks/dead").json()["dead"])

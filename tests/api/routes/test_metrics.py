@@ -24,7 +24,7 @@ def figures(text: str) -> dict[str, float]:
     }
 
 
-def test_a_service_tells_of_its_streams_without_naming_them(rig: Rig) -> None:
+def test_service_metrics_name_no_stream(rig: Rig) -> None:
     with rig.client() as client:
         idle = figures(client.get("/metrics").text)
         with running_call(rig, "metrics-call"):
@@ -55,7 +55,7 @@ def test_a_lost_incident_shows(rig: Rig) -> None:
     assert after - before == WAITING
 
 
-def test_a_consumer_tells_of_its_partitions() -> None:
+def test_consumer_metrics_are_per_partition() -> None:
     partitions = (PartitionStatus(0, 12, 3, 100), PartitionStatus(4, None, 0, None))
     workers = PoolStatus(ready=1, wanted=2, model=None, evidence=None, problem="", restarts=5, pids=(1,))
     told = figures(bytes(exposition(consumer_metrics(ConsumerStatus((), partitions, 7, 2), workers)).body).decode())

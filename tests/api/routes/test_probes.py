@@ -42,7 +42,7 @@ def test_a_service_that_drains_is_not_ready() -> None:
         assert (answer.status_code, answer.json()["reasons"]) == (503, ["draining"])
 
 
-def test_a_loop_that_is_late_shows(rig: Rig, client: httpx.Client) -> None:
+def test_event_loop_lag_is_reported(rig: Rig, client: httpx.Client) -> None:
     assert LiveAnswer.model_validate(client.get("/livez").json()).status == "alive"
     time.sleep(0.3)
     rig.call(time.sleep, 0.6)

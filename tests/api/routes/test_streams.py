@@ -40,7 +40,7 @@ def test_a_running_stream_is_listed_with_its_verdict(rig: Rig, client: httpx.Cli
     assert client.get("/v1/streams/listed").json()["state"] == "ended"
 
 
-def test_stopping_hangs_the_source_up(rig: Rig, client: httpx.Client) -> None:
+def test_stopping_a_stream_closes_its_source(rig: Rig, client: httpx.Client) -> None:
     with running_call(rig, "stopped") as call:
         assert client.delete("/v1/streams/stopped").status_code == 204
         assert call.peer.closed == 1

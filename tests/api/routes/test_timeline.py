@@ -44,13 +44,13 @@ def test_the_timeline_of_a_call_outlives_it(rig: Rig, client: httpx.Client) -> N
 
 
 @pytest.mark.parametrize("path", ["timeline", "evidence", "timeline?epoch=3", "evidence/3/4.jpg"])
-def test_what_nobody_remembers_is_unknown(client: httpx.Client, path: str) -> None:
+def test_an_expired_timeline_is_404(client: httpx.Client, path: str) -> None:
     answer = client.get(f"/v1/streams/never-heard-of/{path}")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "stream_unknown")
 
 
 @pytest.mark.parametrize("path", ["timeline?epoch=x", "timeline?epoch=-1", "evidence/3/4.png", "evidence/3/-4.jpg"])
-def test_what_is_no_number_is_refused(client: httpx.Client, path: str) -> None:
+def test_a_non_numeric_epoch_is_refused(client: httpx.Client, path: str) -> None:
     assert client.get(f"/v1/streams/x/{path}").status_code in (404, 422)
 
 
@@ -72,7 +72,7 @@ def test_suspicious_frames_have_addresses_that_need_no_key(keyed_rig: Rig) -> No
         assert client.get(bare).status_code == 200
 
 
-def test_the_spectrum_of_real_faces_is_told_with_its_source(client: httpx.Client) -> None:
+def test_the_spectrum_of_real_faces_names_its_source(client: httpx.Client) -> None:
     told = SpectrumAnswer.model_validate(client.get("/v1/spectrum").json())
     assert len(told.low) == len(told.middle) == len(told.high) == 32
     assert told.faces >= 500

@@ -53,7 +53,7 @@ async def test_the_content_type_may_have_parameters(client: httpx.AsyncClient) -
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "application/json", "application/sdpx", "multipart/mixed"])
-async def test_another_content_type_is_415(client: httpx.AsyncClient, content_type: str) -> None:
+async def test_a_wrong_content_type_is_415(client: httpx.AsyncClient, content_type: str) -> None:
     headers = {"Content-Type": content_type} if content_type else {}
     answer = await client.post("/whip/a", content=BROWSER, headers=headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "wrong_content_type")
@@ -91,7 +91,7 @@ async def test_no_damaged_offer_breaks_anything(client: httpx.AsyncClient, rig: 
     assert rig.peers.status == (0, 0)
 
 
-async def test_a_session_that_is_over_takes_nothing_more(client: httpx.AsyncClient) -> None:
+async def test_an_ended_session_is_404(client: httpx.AsyncClient) -> None:
     session = await client.post("/whip/a", content=BROWSER, headers=SDP)
     location, headers = session.headers["location"], {"If-Match": session.headers["etag"], **FRAGMENT}
     assert (await client.delete(location)).status_code == 200
@@ -106,7 +106,7 @@ async def test_a_session_that_is_over_takes_nothing_more(client: httpx.AsyncClie
 
 
 @pytest.mark.parametrize("body", [b"\xff\xfe", BROWSER.encode() + b"\xc3", BROWSER.encode("utf-16")])
-async def test_an_offer_that_is_no_text_is_400(client: httpx.AsyncClient, body: bytes) -> None:
+async def test_an_offer_that_is_not_utf8_is_400(client: httpx.AsyncClient, body: bytes) -> None:
     answer = await client.post("/whip/a", content=body, headers=SDP)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "sdp_malformed")
 
@@ -149,7 +149,7 @@ async def test_a_second_publisher_of_a_stream_is_409(client: httpx.AsyncClient) 
     assert (await client.post("/whip/a", content=BROWSER, headers=SDP)).status_code == 201
 
 
-async def test_offers_at_the_same_time_for_one_stream_have_one_winner(client: httpx.AsyncClient) -> None:
+async def test_one_of_concurrent_offers_for_a_stream_succeeds(client: httpx.AsyncClient) -> None:
     answers = await asyncio.gather(*(client.post("/whip/a", content=BROWSER, headers=SDP) for _ in range(8)))
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
 
@@ -173,7 +173,7 @@ async def test_sessions_are_capped() -> None:
         assert "retry-after" in answer.headers
 
 
-async def test_options_say_what_can_be_posted(client: httpx.AsyncClient) -> None:
+async def test_options_list_the_accepted_content_types(client: httpx.AsyncClient) -> None:
     for path in ("/whip/a", "/whip/a/session"):
         answer = await client.options(path)
         assert answer.status_code == 204

@@ -94,7 +94,7 @@ def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch, ro
         ("DEEPGUARD_WEBHOOK_URLS", "https://a/,https://a/"),
     ],
 )
-def test_a_wrong_value_is_refused_with_its_variable_and_what_is_allowed(
+def test_an_invalid_value_is_refused_with_its_variable_and_the_allowed_values(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -138,14 +138,14 @@ def test_references_are_fetched_as_the_settings_say() -> None:
         claim_config(load_settings(kafka_claim_urls="https://me@example.com/"))
 
 
-def test_kafka_needs_an_address_and_a_login_where_one_is_asked_for() -> None:
+def test_kafka_needs_an_address_and_for_sasl_a_login() -> None:
     with pytest.raises(SettingsRefused, match=r"^KAFKA_BOOTSTRAP_SERVERS: "):
         kafka_config(load_settings())
     with pytest.raises(SettingsRefused, match=r"^DEEPGUARD_KAFKA_USERNAME: "):
         kafka_config(load_settings(kafka_bootstrap="a:1", kafka_security="SASL_PLAINTEXT"))
 
 
-def test_every_wrong_value_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_invalid_values_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "x")
     monkeypatch.setenv("DEEPGUARD_WORKERS", "x")
     with pytest.raises(SettingsRefused) as refused:
@@ -183,7 +183,7 @@ def test_the_module_prints_the_table() -> None:
 WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-def test_webhooks_are_signed_with_one_secret_for_all_or_one_each() -> None:
+def test_webhooks_take_one_secret_for_all_or_one_each() -> None:
     one = load_settings(webhook_urls="https://a/,https://b/", webhook_secrets=WEBHOOK_SECRET)
     assert one.signed_webhooks == (("https://a/", WEBHOOK_SECRET), ("https://b/", WEBHOOK_SECRET))
     other = WEBHOOK_SECRET.replace("M", "N")

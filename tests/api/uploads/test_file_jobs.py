@@ -26,7 +26,7 @@ OPTIONS = JudgeOptions()
 
 @dataclass
 class SlowService:
-    """Judges a file when it is told to."""
+    """Returns its verdict when `go` is set."""
 
     model: ModelRef | None = MODEL
     answer: FileVerdict | Exception = field(default_factory=verdict)
@@ -70,14 +70,14 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 
 @dataclass
 class Bench:
-    """A judging with a service that waits."""
+    """File jobs on a service that waits."""
 
     service: SlowService
     file_jobs: FileJobs
     spool: Spool
 
     def upload(self, content: bytes) -> Upload:
-        path = self.spool._take_place()
+        path = self.spool._reserve_slot()
         path.write_bytes(content)
         return Upload(path, len(content), content.hex(), "image", self.spool)
 
@@ -96,7 +96,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_the_same_bytes_are_judged_once(bench: Bench) -> None:
+async def test_identical_uploads_share_one_job(bench: Bench) -> None:
     waiting = [bench.start(b"a") for _ in range(5)]
     await settle()
     assert bench.spool.free_slots == 63    # followers hold no file
@@ -108,14 +108,14 @@ async def test_the_same_bytes_are_judged_once(bench: Bench) -> None:
     assert bench.service.started == 1
 
 
-async def test_another_question_is_another_work(bench: Bench) -> None:
+async def test_different_options_start_separate_jobs(bench: Bench) -> None:
     bench.service.go.set()
     for options in (OPTIONS, JudgeOptions(heat_map=True), JudgeOptions(max_samples=5)):
         assert not (await bench.start(b"a", options)).cached
     assert bench.service.started == 3
 
 
-async def test_at_most_so_many_at_once(bench: Bench) -> None:
+async def test_the_number_of_concurrent_jobs_is_limited(bench: Bench) -> None:
     waiting = [bench.start(b"%d" % number) for number in range(6)]
     await settle()
     assert bench.service.started == 2
@@ -125,7 +125,7 @@ async def test_at_most_so_many_at_once(bench: Bench) -> None:
     assert sorted(bench.service.seen) == [b"%d" % number for number in range(6)]
 
 
-async def test_work_goes_on_while_somebody_waits(bench: Bench) -> None:
+async def test_a_job_continues_while_a_waiter_remains(bench: Bench) -> None:
     first, second = bench.start(b"a"), bench.start(b"a")
     await settle()
     first.cancel()
@@ -135,7 +135,7 @@ async def test_work_goes_on_while_somebody_waits(bench: Bench) -> None:
     assert bench.service.cancelled == 0
 
 
-async def test_work_for_nobody_is_cancelled(bench: Bench) -> None:
+async def test_a_job_without_waiters_is_cancelled(bench: Bench) -> None:
     waiting = [bench.start(b"a"), bench.start(b"a")]
     await settle()
     for task in waiting:
@@ -147,7 +147,7 @@ async def test_work_for_nobody_is_cancelled(bench: Bench) -> None:
     assert not (await bench.start(b"a")).cached
 
 
-async def test_a_refusal_reaches_everybody_and_is_not_kept(bench: Bench) -> None:
+async def test_an_error_reaches_all_waiters_and_is_not_cached(bench: Bench) -> None:
     bench.service.answer = MediaRefused("truncated", "it ends early")
     waiting = [bench.start(b"a"), bench.start(b"a")]
     await settle()
@@ -158,20 +158,20 @@ async def test_a_refusal_reaches_everybody_and_is_not_kept(bench: Bench) -> None
 
 
 @pytest.mark.parametrize("reason", [Reason.NO_MODEL, Reason.SCORER_FAILED])
-async def test_what_may_be_otherwise_soon_is_not_kept(bench: Bench, reason: Reason) -> None:
+async def test_temporary_results_are_not_cached(bench: Bench, reason: Reason) -> None:
     bench.service.go.set()
     bench.service.answer = verdict(Label.UNCERTAIN, reason, None)
     assert [(await bench.start(b"a")).cached for _ in range(2)] == [False, False]
 
 
-async def test_another_model_is_asked_again(bench: Bench) -> None:
+async def test_a_new_model_misses_the_cache(bench: Bench) -> None:
     bench.service.go.set()
     await bench.start(b"a")
     bench.service.model = None
     assert not (await bench.start(b"a")).cached
 
 
-async def test_progress_is_told_to_those_who_come_late(bench: Bench) -> None:
+async def test_late_joiners_get_the_latest_progress(bench: Bench) -> None:
     first, late = [], []     # type: ignore[var-annotated]
     one = asyncio.create_task(bench.file_jobs.analyze(bench.upload(b"a"), OPTIONS, lambda *at: first.append(at)))
     await settle()
@@ -182,7 +182,7 @@ async def test_progress_is_told_to_those_who_come_late(bench: Bench) -> None:
     assert first == late == [(0, 0), (1, 2)]
 
 
-async def test_draining_waits_a_while_then_cancels_and_takes_nothing_new(bench: Bench) -> None:
+async def test_drain_refuses_new_work_and_cancels_after_its_timeout(bench: Bench) -> None:
     quick, stuck = bench.start(b"a"), bench.start(b"b")
     await settle()
     draining = asyncio.create_task(bench.file_jobs.drain(0.2))
@@ -196,7 +196,7 @@ async def test_draining_waits_a_while_then_cancels_and_takes_nothing_new(bench: 
     await bench.file_jobs.drain(1)
 
 
-async def test_draining_lets_work_finish(bench: Bench) -> None:
+async def test_drain_lets_jobs_finish(bench: Bench) -> None:
     working = bench.start(b"a")
     await settle()
     draining = asyncio.create_task(bench.file_jobs.drain(10))

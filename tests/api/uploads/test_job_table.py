@@ -41,7 +41,7 @@ async def until_ended(table: JobTable, job_id: str, tenant: str = "") -> dict[st
     return table.get(job_id, tenant).as_answer()
 
 
-async def test_a_job_tells_how_far_it_is_and_its_result() -> None:
+async def test_a_job_reports_its_progress_and_result() -> None:
     table, gate = JobTable(), Gate()
     job = table.start("", gate)
     assert (job.as_answer()["state"], job.as_answer()["progress"]) == ("queued", 0.0)
@@ -59,7 +59,7 @@ async def test_a_job_tells_how_far_it_is_and_its_result() -> None:
     ("error", "status", "code"),
     [(MediaRefused("truncated", "it ends early"), 422, "truncated"), (ZeroDivisionError(), 500, "internal_error")],
 )
-async def test_a_failed_job_says_what_the_request_would_have(error: Exception, status: int, code: str) -> None:
+async def test_a_failed_job_reports_its_error(error: Exception, status: int, code: str) -> None:
     table, gate = JobTable(), Gate(error)
     job = table.start("", gate)
     gate.open.set()
@@ -79,7 +79,7 @@ async def test_a_removed_job_is_cancelled_and_forgotten() -> None:
         table.get(job.job_id, "")
 
 
-async def test_a_job_is_nobody_elses() -> None:
+async def test_a_job_is_invisible_to_other_tenants() -> None:
     table, gate = JobTable(), Gate()
     job = table.start("one", gate)
     with pytest.raises(NotFound):
@@ -114,7 +114,7 @@ async def test_the_table_is_bounded_and_the_oldest_that_ended_gives_way() -> Non
     assert len(table) == 0
 
 
-async def test_what_ended_is_forgotten_in_time() -> None:
+async def test_finished_jobs_expire() -> None:
     table, gate = JobTable(kept_s=0.05), Gate()
     gate.open.set()
     job = table.start("", gate)

@@ -51,7 +51,7 @@ def test_the_file_comes_through_however_it_is_cut(content: bytes, cuts: list[int
 
 
 @given(st.lists(st.sampled_from([b"\r\n", b"--", BOUNDARY, b"-", b"\r", b"\n", b"x", BOUNDARY[:-1]]), max_size=60))
-def test_what_looks_like_a_boundary_and_is_none_is_content(pieces: list[bytes]) -> None:
+def test_a_partial_boundary_is_content(pieces: list[bytes]) -> None:
     content = b"".join(pieces) + b"."
     if b"\r\n--" + BOUNDARY in b"\r\n" + content:
         return
@@ -101,7 +101,7 @@ def test_a_file_of_exactly_the_limit_is_taken() -> None:
 
 
 def test_the_limit_is_in_the_message() -> None:
-    with pytest.raises(UploadRefused, match=f"the limit is {LIMIT_BYTES} bytes"):
+    with pytest.raises(UploadRefused, match=f"the limit of {LIMIT_BYTES} bytes"):
         read(form(part(b"x" * (LIMIT_BYTES + 1))))
 
 

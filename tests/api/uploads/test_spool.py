@@ -97,7 +97,7 @@ async def test_places_are_bounded_and_come_back(spool: Spool) -> None:
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "a.jpg", (415, "unsupported_media")),
     ],
 )
-async def test_what_is_refused_leaves_nothing(
+async def test_a_refused_upload_leaves_no_file(
     spool: Spool, content: bytes, name: str, expected: tuple[int, str]
 ) -> None:
     with pytest.raises(UploadRefused) as refused:

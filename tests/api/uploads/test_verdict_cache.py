@@ -28,7 +28,7 @@ def test_the_least_recently_used_goes_first() -> None:
     assert [cache.get(key(name)) is not None for name in "abc"] == [True, False, True]
 
 
-def test_what_is_larger_than_the_cache_is_not_kept() -> None:
+def test_an_entry_larger_than_the_cache_is_not_stored() -> None:
     cache = VerdictCache(max_bytes=10_000)
     cache.put(key("a"), verdict())
     cache.put(key("b"), verdict(heat_map_png=b"x" * 20_000))
