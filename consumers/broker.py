@@ -21,8 +21,19 @@ class Place(NamedTuple):
     partition: int
 
 
+class Unreadable(NamedTuple):
+    """Why a batch of records cannot be read, and the offset of its last record."""
+
+    last_offset: int
+    problem: str
+
+
 class Record(NamedTuple):
-    """One record as it lies in the broker. `timestamp_ms` is Unix time."""
+    """One record of a partition. `timestamp_ms` is Unix time in milliseconds.
+
+    `unreadable` marks a batch that is damaged or compressed in an unknown way: it stands for all records from `offset`
+    to its last offset, has no key and no value, and reading goes on behind it.
+    """
 
     place: Place
     offset: int
@@ -30,6 +41,12 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers
+    unreadable: Unreadable | None = None
+
+    @property
+    def next_offset(self) -> int:
+        """The offset after this record, or after the batch that it stands for."""
+        return 1 + (self.offset if self.unreadable is None else self.unreadable.last_offset)
 
 
 class Message(NamedTuple):

@@ -26,8 +26,9 @@ class Cause(NamedTuple):
 def dead_letter(topic: str, group: str, record: Record, cause: Cause) -> Message:
     """The record with its key, value and headers, and `dlq.*` beside them.
 
-    A value of more than `MAX_VALUE_BYTES` stays behind; `dlq.value_bytes` says how large it was. A record without key
-    and value gets an empty value.
+    Of an unreadable batch only the offsets are kept, `dlq.offset` to `dlq.last_offset`. A value of more than
+    `MAX_VALUE_BYTES` stays behind; `dlq.value_bytes` says how large it was. A record without key and value gets an
+    empty value.
     """
     value = record.value
     texts = {
@@ -41,6 +42,8 @@ def dead_letter(topic: str, group: str, record: Record, cause: Cause) -> Message
         "message": cause.message[:_MAX_TEXT],
         "attempts": str(cause.attempts),
     }
+    if record.unreadable is not None:
+        texts["last_offset"] = str(record.unreadable.last_offset)
     if value is not None and len(value) > MAX_VALUE_BYTES:
         texts["value_bytes"] = str(len(value))
         value = None

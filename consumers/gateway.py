@@ -104,7 +104,7 @@ class Gateway:
 
     def _take(self, record: Record) -> tuple[StreamEnded, Place] | None:
         """Tells a verdict; gives an end back, with the partition that holds the verdicts before it."""
-        self._positions[record.place] = record.offset + 1
+        self._positions[record.place] = record.next_offset
         event = self._decoded(record)
         if isinstance(event, StreamEnded):
             return event, Place(self._topics.verdicts, record.place.partition)
@@ -114,6 +114,9 @@ class Gateway:
 
     def _decoded(self, record: Record) -> Event | None:
         """None for a tombstone, and for what is none of ours."""
+        if record.unreadable is not None:
+            self.skipped += record.next_offset - record.offset
+            return None
         try:
             return None if record.value is None else event_encoding.decode(record.value)
         except (msgspec.DecodeError, UnicodeDecodeError):

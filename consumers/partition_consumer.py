@@ -97,7 +97,7 @@ class PartitionRun:
                     self._wake.clear()
                     while self._backlog:
                         await self._route(tasks, self._backlog[0])
-                        self._next_offset = self._backlog[0].offset + 1
+                        self._next_offset = self._backlog[0].next_offset
                         self._backlog_bytes -= len(self._backlog.popleft().value or b"")
                     await self._forget_ended()
                     await self._wake.wait()
@@ -106,6 +106,9 @@ class PartitionRun:
                 run.abandon()
 
     async def _route(self, tasks: asyncio.TaskGroup, record: Record) -> None:
+        if record.unreadable is not None:
+            await self._desk.refuse(record, Cause("read", "unreadable_batch", record.unreadable.problem))
+            return
         try:
             item = parse(record.key, record.value, record.headers)
         except ContractBroken as broken:

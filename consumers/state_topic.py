@@ -48,7 +48,7 @@ async def _read(reader: Reader, wanted: set[Place]) -> list[Record]:
         records = await reader.take(_BATCH, _TAKE_S)
         found += records
         for record in records:
-            if record.offset + 1 >= ends.get(record.place, 0):
+            if record.next_offset >= ends.get(record.place, 0):
                 ends.pop(record.place, None)
         if not records:     # retention has emptied what is left
             break

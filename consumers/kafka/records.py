@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from consumers.broker import Place, Record
+from consumers.kafka.aiokafka_patches import UnreadableBatch
 from consumers.kafka.errors import translated
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def records_of(fetched: Mapping[TopicPartition, Sequence[Any]]) -> tuple[Record,
     return tuple(
         Record(
             Place(place.topic, place.partition), found.offset, found.timestamp, found.key, found.value,
-            tuple(found.headers),
+            tuple(found.headers), found.unreadable if isinstance(found, UnreadableBatch) else None,
         )
         for place, records in fetched.items()
         for found in records

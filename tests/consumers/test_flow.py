@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from consumers.broker import Unreadable
 from consumers.consumer import Consumer
 from consumers.errors import BrokerRefused
 from consumers.media_contract import ClaimCheck, EndOfStream, Item, Media, Stamp
@@ -238,6 +239,23 @@ async def test_a_reference_that_may_not_be_fetched_is_refused() -> None:
         await finished(ground)
     (letter,) = ground.dead_letters()
     assert (letter["stage"], letter["error"]) == (b"fetch", b"refused_reference")
+
+
+async def test_an_unreadable_batch_is_a_dead_letter_and_media_that_is_missing() -> None:
+    """Its offsets are committed past, and the windows around it say how much of the media was scored."""
+    ground = Ground()
+    await ground.write(whole("a", 60))
+    (place,) = [place for place in ground.broker.log.places(["media"]) if ground.broker.log.records(place)]
+    log = ground.broker.log.records(place)
+    log[20] = log[20]._replace(key=None, value=None, headers=(), unreadable=Unreadable(20, "ValueError: damaged"))
+    async with consuming(ground, PayloadWorkers()):
+        await finished(ground)
+    (letter,) = ground.dead_letters()
+    assert (letter["stage"], letter["error"]) == (b"read", b"unreadable_batch")
+    assert (letter["offset"], letter["last_offset"]) == (b"20", b"20")
+    verdicts = once(ground.verdicts())
+    assert min(verdict.coverage for verdict in verdicts) < 1.0
+    assert max(verdict.end_s for verdict in verdicts) >= 29
 
 
 @pytest.mark.parametrize(("topics", "words"), [

@@ -1,0 +1,69 @@
+"""aiokafka's reading of fetched batches, replaced so that a batch that cannot be read harms nothing but itself.
+
+aiokafka raises while it hands out records of several partitions. The records of the other partitions that it had taken
+out by then are lost, because their positions have moved, and the faulty partition is fetched again for ever. Here the
+batch is handed out as one `UnreadableBatch`, and the partition goes on behind it. Importing this module is enough.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.consumer import fetcher
+from aiokafka.structs import ConsumerRecord
+
+from consumers.broker import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A batch whose header is damaged may claim any length.
+MAX_BATCH_RECORDS = 1_000_000
+
+AiokafkaRecords: Any = fetcher.PartitionRecords
+
+
+class UnreadableBatch(ConsumerRecord):  # type: ignore[misc]
+    """Stands for all records of a batch; without key, value and headers."""
+
+    unreadable: Unreadable
+
+
+class TolerantRecords(AiokafkaRecords):  # type: ignore[misc]
+    """Records of one fetched partition, uncommitted ones included, as the rest of this package reads."""
+
+    def _unpack_records(self) -> Iterator[ConsumerRecord[Any, Any]]:
+        while self._records.has_next():
+            batch = self._records.next_batch()
+            try:
+                records = self._records_of(batch)
+            except Exception as error:      # noqa: BLE001 - decompressors and parsers raise errors of many kinds
+                yield self._unreadable(batch, error)
+                continue
+            for record in records:
+                self.next_fetch_offset = record.offset + 1
+                yield record
+            self.next_fetch_offset = batch.next_offset
+
+    def _records_of(self, batch: Any) -> list[ConsumerRecord[Any, Any]]:
+        """The records of a batch that were not read before; none of a control batch."""
+        if self._check_crcs and not batch.validate_crc():
+            raise ValueError("its checksum is wrong")
+        if batch.is_control_batch:
+            return []
+        start = self.next_fetch_offset
+        return [self._consumer_record(self._tp, record) for record in batch if record.offset >= start]
+
+    def _unreadable(self, batch: Any, error: Exception) -> UnreadableBatch:
+        first = self.next_fetch_offset
+        end = batch.next_offset
+        if not first < end <= first + MAX_BATCH_RECORDS:
+            end = first + 1
+        self.next_fetch_offset = end
+        tp = self._tp
+        found = UnreadableBatch(tp.topic, tp.partition, first, -1, 0, None, None, None, -1, -1, ())
+        object.__setattr__(found, "unreadable", Unreadable(end - 1, f"{type(error).__name__}: {error}"))
+        return found
+
+
+fetcher.PartitionRecords = TolerantRecords
