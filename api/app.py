@@ -26,13 +26,14 @@ from api.incidents.config import incident_config
 from api.incidents.lifecycle import recorded_alarms, running_incidents
 from api.ingest.aiortc_patches import Network
 from api.ingest.pull.dialer import Dialer
-from api.ingest.pull.puller import PullConfig
-from api.ingest.pull.pulls import Pulls, PullsConfig
+from api.ingest.pull.pulled_sources import PullConfig, PulledSources
+from api.ingest.pull.puller import PullTimeouts
 from api.ingest.pull.url_policy import PullPolicy
-from api.ingest.rtp_receivers import Sources, SourcesConfig
-from api.ingest.whip.config import PeersConfig
+from api.ingest.registry import SourceRegistry
+from api.ingest.rtp_receivers import RtpConfig, RtpReceivers
+from api.ingest.whip.config import WhipConfig
 from api.ingest.whip.ice_servers import IceServers
-from api.ingest.whip.sessions import Peers
+from api.ingest.whip.sessions import WhipSessions
 from api.routes import (
     alarm_policy,
     events_sse,
@@ -129,15 +130,11 @@ async def running_context(settings: Settings, bus: Bus, service: StreamService) 
         spool = Spool(settings.spool_dir, settings.max_uploads, settings.max_file_size_bytes)
         spool.open()
         stack.callback(spool.close)
-        peers = Peers(peers_config(settings), service)
-        stack.push_async_callback(peers.close)
-        sources = Sources(sources_config(settings), service)
+        sources = SourceRegistry(service)
         stack.push_async_callback(sources.close)
-        pulls = Pulls(pulls_config(settings), service)
-        stack.push_async_callback(pulls.close)
         incidents = await stack.enter_async_context(running_incidents(incident_config(settings), bus))
         await stack.enter_async_context(recorded_alarms(service, incidents.publisher, bus))
-        file_jobs=FileJobs(service, VerdictCache(), files_at_once(settings))
+        file_jobs = FileJobs(service, VerdictCache(), files_at_once(settings))
         job_table = JobTable()
         stack.push_async_callback(file_jobs.drain, 0)
         stack.push_async_callback(job_table.close)
@@ -149,9 +146,10 @@ async def running_context(settings: Settings, bus: Bus, service: StreamService) 
             settings=settings,
             service=service,
             bus=bus,
-            peers=peers,
             sources=sources,
-            pulls=pulls,
+            whip_sessions=WhipSessions(whip_config(settings), sources),
+            rtp_receivers=RtpReceivers(rtp_config(settings), sources),
+            pulled_sources=PulledSources(pull_config(settings), sources),
             auth=KeyRing(key.get_secret_value() for key in settings.api_keys),
             limiter=RateLimiter(settings.upload_rate_per_min, settings.offer_rate_per_min),
             spool=spool,
@@ -163,9 +161,9 @@ async def running_context(settings: Settings, bus: Bus, service: StreamService) 
         )
 
 
-def peers_config(settings: Settings) -> PeersConfig:
+def whip_config(settings: Settings) -> WhipConfig:
     """Returns the WHIP configuration of these settings."""
-    return PeersConfig(
+    return WhipConfig(
         max_sessions=settings.max_streams,
         max_sessions_per_caller=settings.max_streams_per_key or settings.max_streams,
         loopback=settings.is_loopback or ip_address(settings.host).is_unspecified,
@@ -178,19 +176,19 @@ def peers_config(settings: Settings) -> PeersConfig:
     )
 
 
-def sources_config(settings: Settings) -> SourcesConfig:
+def rtp_config(settings: Settings) -> RtpConfig:
     """Returns the RTP receiver configuration of these settings."""
     host = "127.0.0.1" if settings.host == "localhost" else settings.host
-    return SourcesConfig(host, settings.is_loopback, settings.udp_ports, settings.max_streams)
+    return RtpConfig(host, settings.is_loopback, settings.udp_ports, settings.max_streams)
 
 
-def pulls_config(settings: Settings) -> PullsConfig:
+def pull_config(settings: Settings) -> PullConfig:
     """Returns the pull configuration of these settings."""
     networks = tuple(ip_network(network) for network in settings.pull_networks)
-    pull_policy = PullPolicy(frozenset(settings.pull_schemes), settings.pull_hosts, networks)
+    policy = PullPolicy(frozenset(settings.pull_schemes), settings.pull_hosts, networks)
     loopback = any(network.is_loopback for network in networks)
-    return PullsConfig(
-        settings.max_streams, Dialer(pull_policy), PullConfig(retry_s=settings.pull_retry_s),
+    return PullConfig(
+        settings.max_streams, Dialer(policy), PullTimeouts(retry_s=settings.pull_retry_s),
         Network(loopback, settings.udp_ports),
     )
 

@@ -47,7 +47,7 @@ _CONTENT = {
 
 
 class Edge:
-    """A `stream.protocols.Elsewhere`. Connects when the first stream comes; close it when all have ended.
+    """A `stream.protocols.RemoteWorkers`. Connects when the first stream comes; close it when all have ended.
 
     No verdict is told here, since it would say that there was nothing to see. `is_followed`: starts and ends come back
     from the consumers, too.
@@ -64,7 +64,7 @@ class Edge:
     def open(self, spec: OpenStream, sink: StreamSink) -> EdgeFeed:
         return EdgeFeed(spec, sink, self)
 
-    def is_told_here(self, event: Event) -> bool:
+    def publishes_here(self, event: Event) -> bool:
         return not isinstance(event, self._silent)
 
     async def write(self, item: Item) -> None:

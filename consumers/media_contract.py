@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from consumers.errors import ContractBroken
+from stream.identity import STREAM_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 SPEC_VERSION = "1.0"
 TYPE_PREFIX = "org.deepguard.media."
-STREAM_ID = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}"
 MAX_HEADER_BYTES = 2048
 MAX_MEDIA_S = 10**8         # three years; more is no media time
 MAX_NUMBER = 2**53 - 1      # what every language's numbers can hold

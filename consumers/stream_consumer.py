@@ -20,6 +20,7 @@ from consumers.sequencing import Order, Turn
 from consumers.stream_outbox import Outbox, Refusal
 from stream.events import StreamEnded, Verdict
 from stream.frame_sampler import phase_of
+from stream.identity import StreamIdentity
 from stream.stream_session import Session, StreamSpec
 from stream.types import Codec, DropCause, EndReason, FrameCounts, MediaUnit, Observation
 from stream.worker_messages import OpenStream
@@ -201,15 +202,16 @@ class StreamRun:
         self._observed = 0
         self._used_s = 0.0
         self._codec = codec
-        phase = phase_of(self.stream, epoch)
         opened = OpenStream(
-            stream=self.stream, epoch=self._handle, codec=codec, rate_hz=streams.windows.sample_rate_hz, phase=phase,
-            repeatable=True,
+            stream=self.stream, epoch=self._handle, codec=codec, rate_hz=streams.windows.sample_rate_hz,
+            phase=phase_of(self.stream, epoch), repeatable=True,
         )
-        self._session = Session(StreamSpec(stream=self.stream, source="kafka", codec=codec), epoch, phase, self)
-        self._session.begin(streams, self, lambda sink: self._attach(opened, sink))
-        if isinstance(self.state, Verdict) and self.state.epoch == epoch:
-            self._session.go_on_from(self.state)
+        self._session = Session(
+            StreamSpec(identity=StreamIdentity(self.stream), source="kafka", codec=codec), epoch, streams,
+            host=self, control=self, attach=lambda sink: self._attach(opened, sink),
+            resume_from=self.state if isinstance(self.state, Verdict) and self.state.epoch == epoch else None,
+        )
+        self._session.announce()
 
     def _attach(self, opened: OpenStream, session: Session) -> WorkerFeed:
         return self._desk.pool.open(opened, _Tap(self, session))

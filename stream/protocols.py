@@ -14,88 +14,88 @@ if TYPE_CHECKING:
 
 
 class StreamSink(Protocol):
-    """What a worker pool reports of one stream. None of these may block or raise."""
+    """Receives a worker pool's reports on one stream. No method may block or raise."""
 
     def observed(self, observation: Observation) -> None:
-        """One sampled instant was examined."""
+        """Takes the result for one sampled instant."""
 
     def used(self, units: int, refused: Sequence[tuple[int, DropCause]]) -> None:
-        """So many units, the oldest ones, are decoded or given up; what they showed may be observed a little later.
+        """Reports that the oldest `units` are decoded or dropped; their observations may follow a little later.
 
-        `refused` has sequence and cause of those that could not be decoded.
+        `refused` holds the sequence and the cause of each unit that could not be decoded.
         """
 
     def crashed(self) -> None:
-        """The worker crashed or hung on this stream; a gap follows."""
+        """Reports that the worker crashed or hung on this stream; a gap follows."""
 
     def keyframe_needed(self) -> None:
-        """Decoding can only go on from a key frame; ask the sender for one."""
+        """Reports that decoding needs a key frame, which the sender has to send."""
 
     def gap(self, cause: DropCause) -> None:
-        """Media is missing from here on, until the next observation."""
+        """Reports that media is missing from here to the next observation."""
 
     def failed(self, cause: DropCause, message: str) -> None:
-        """The stream cannot go on; nothing follows."""
+        """Reports that the stream cannot continue; nothing follows."""
 
 
 class WorkerFeed(Protocol):
-    """One stream's way into the pool. Implemented by `stream.worker_pool.WorkerStream`."""
+    """Feeds one stream's units to a worker. Implemented by `stream.worker_stream.WorkerStream`."""
 
     @property
     def counts(self) -> FrameCounts:
-        """Cumulative since the stream was opened, over all workers that had it."""
+        """Cumulative counts since the stream was opened, over all its workers."""
         ...
 
     @property
     def waiting(self) -> int:
-        """Units that were fed and are not decoded yet."""
+        """The number of units that were fed and are not decoded yet."""
         ...
 
     def feed(self, unit: MediaUnit) -> None:
-        """Hands a unit over; never blocks, drops by policy and counts what it drops."""
+        """Takes a unit; never blocks, drops by policy and counts the drops."""
         ...
 
     def set_pace(self, pace: int) -> None:
-        """Samples this densely from now on (`stream.frame_sampler.Pace`)."""
+        """Sets the sampling density (`stream.frame_sampler.Pace`) from now on."""
         ...
 
     def abandon(self) -> None:
-        """Ends at once, with what is not examined yet."""
+        """Ends at once and discards all units that are not examined yet."""
         ...
 
     async def close(self) -> FrameCounts:
-        """Flushes what can still be examined; returns the final counts. Idempotent."""
+        """Examines the remaining units and returns the final counts. Idempotent."""
         ...
 
 
 class Workers(Protocol):
-    """Those who decode and examine. Implemented by `stream.worker_pool.WorkerPool`."""
+    """Decode and examine streams. Implemented by `stream.worker_pool.WorkerPool`."""
 
     @property
     def status(self) -> PoolStatus: ...
 
     def open(self, spec: OpenStream, sink: StreamSink) -> WorkerFeed:
-        """A new stream, which waits where nobody is ready. Raises StreamExists, WorkerLost."""
+        """Opens a stream; it waits until a worker is ready. Raises StreamExists, WorkerLost."""
         ...
 
 
-class Elsewhere(Protocol):
-    """Who takes the units of live streams instead of the pool, for another process to examine."""
+class RemoteWorkers(Protocol):
+    """Examine live streams in other processes, in place of the pool. Implemented by `consumers.edge.Edge`."""
 
     def open(self, spec: OpenStream, sink: StreamSink) -> WorkerFeed:
         """As `Workers.open`."""
         ...
 
-    def is_told_here(self, event: Event) -> bool:
-        """Whether what a session here says is to be passed on."""
+    def publishes_here(self, event: Event) -> bool:
+        """Whether this process publishes this event of its session; the remote worker publishes the others."""
         ...
 
 
 class SourceControl(Protocol):
-    """What the service may ask of a source, such as a WHIP peer."""
+    """The part of a source, such as a WHIP session, that its stream uses."""
 
     def request_keyframe(self) -> None:
         """Asks the sender for a key frame; cheap and non-blocking."""
 
     async def close(self) -> None:
-        """Hangs up. Idempotent; must not call back into the service."""
+        """Closes the connection. Idempotent; must not call back into the service."""

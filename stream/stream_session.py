@@ -1,4 +1,4 @@
-"""One running stream: units from its source to a worker, observations from there to verdicts on the bus."""
+"""One running stream: carries units from its source to a worker, and turns observations into verdicts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import msgspec
 import structlog
 
-from stream.config import WindowConfig
 from stream.events import Event, Label, StreamEnded, StreamGap, StreamStalled, StreamStarted, Verdict
 from stream.evidence_buffer import AlarmWatch
 from stream.face_id_handover import Returning
-from stream.frame_sampler import Grid, rate_hz_of
+from stream.frame_sampler import Grid, phase_of, rate_hz_of
+from stream.identity import StreamIdentity
 from stream.incident_case import Origin
 from stream.load_controller import StreamLoad
 from stream.media_clock import Timeline
@@ -39,18 +39,20 @@ STALLED_AFTER_S = 5.0
 
 
 class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a stream when it starts. `sample` marks the demonstration call."""
+    """A stream to start. `source` is the protocol that its media arrives by; `sample` marks the demonstration call."""
 
-    stream: str
+    identity: StreamIdentity
     source: str
     codec: Codec
     sample: bool = False
-    call_id: str = ""
-    participant_id: str = ""
+
+    @property
+    def stream(self) -> str:
+        return self.identity.stream
 
 
 class Preview(NamedTuple):
-    """The newest sampled frame, small, and the faces on it."""
+    """The newest sampled frame as a small JPEG, and the faces on it."""
 
     jpeg: bytes
     sequence: int
@@ -58,16 +60,16 @@ class Preview(NamedTuple):
     faces: tuple[FaceObservation, ...]
 
 
-class Surroundings(Protocol):
-    """What a session needs of the service that owns it."""
+class SessionHost(Protocol):
+    """The owner of a session, as the session sees it. All calls happen in the event loop; none may block."""
 
     def publish(self, event: Event) -> None: ...
 
     def alarm(self, change: AlarmChange) -> None:
-        """An alarm opened or is over; the verdict, or the end, that says so is published next."""
+        """Takes an alarm that opened or closed; the session publishes the verdict or end that says so next."""
 
     def pictured(self, observation: Observation) -> None:
-        """A sample that speaks for an alarm was kept as pictures."""
+        """Takes a sample that was kept as pictures because it speaks for an alarm."""
 
     def model(self) -> ModelRef | None: ...
 
@@ -76,29 +78,39 @@ class Surroundings(Protocol):
     def ended(self, session: Session) -> None: ...
 
     def spawn(self, session: Session, reason: EndReason, message: str) -> None:
-        """Ends the session in a task of the service."""
+        """Ends the session in a task of the owner."""
 
 
 class Session:
-    """A stream between `StreamService.open` and its end. Used from the event loop only."""
+    """One epoch of a stream, until `end` or `abandon`; the `StreamSink` of its worker. Used from one event loop."""
 
-    def __init__(self, spec: StreamSpec, epoch: int, phase: float, around: Surroundings) -> None:
+    def __init__(
+        self, spec: StreamSpec, epoch: int, config: StreamConfig, *, host: SessionHost, control: SourceControl,
+        attach: Callable[[Session], WorkerFeed], resume_from: Verdict | None = None,
+    ) -> None:
+        """Connects the session to a worker with `attach`, whose errors it raises.
+
+        `resume_from` is the last verdict that another process published of this epoch; the session continues from it.
+        """
+        phase = phase_of(spec.stream, epoch)
         self.spec = spec
         self.epoch = epoch
         self.started_s = time.time()
         self.verdict: Verdict | None = None
         self.preview: Preview | None = None
         self.size_px = (0, 0)
-        self._around = around
-        self._windows = WindowConfig()
-        self._phase = phase
-        self._monitor: Monitor | None = None
-        self._alarms: AlarmWatch | None = None
+        self._host = host
+        self._control = control
+        self._windows = config.windows
+        self._monitor = Monitor(spec.stream, epoch, phase, config)
+        self._alarms = AlarmWatch(_origin_of(spec, epoch), config)
         self._returning: Returning | None = None
-        self._feed: WorkerFeed | None = None
-        self._control: SourceControl | None = None
+        if resume_from is not None:
+            self._monitor.restore(resume_from)
+            self._alarms.restore(resume_from)
+            self._returning = Returning(resume_from, Grid(config.windows.sample_rate_hz, phase))
         self._timeline = Timeline()
-        self._layers = LayerFilter(FRAMES_PER_SAMPLE * self._windows.sample_rate_hz)
+        self._layers = LayerFilter(FRAMES_PER_SAMPLE * config.windows.sample_rate_hz)
         self._skipped = 0
         self._sequence = 0
         self._newest_s = 0.0
@@ -110,6 +122,7 @@ class Session:
         self._gap_told_s: dict[DropCause, float] = {}
         self._final: FrameCounts | None = None
         self._ending: asyncio.Future[None] | None = None
+        self._feed = attach(self)
 
     @property
     def stream(self) -> str:
@@ -118,41 +131,25 @@ class Session:
     @property
     def frames(self) -> FrameCounts:
         """Cumulative counts of this epoch."""
-        if self._final is not None:
-            counts = self._final
-        else:
-            counts = self._feed.counts if self._feed is not None else FrameCounts()
+        counts = self._feed.counts if self._final is None else self._final
         return msgspec.structs.replace(counts, received=counts.received + self._skipped, skipped=self._skipped)
 
-    def begin(self, config: StreamConfig, control: SourceControl, attach: Callable[[Session], WorkerFeed]) -> None:
-        """Joins source and worker and announces the stream. Called once, by the owner."""
-        self._monitor = Monitor(self.stream, self.epoch, self._phase, config)
-        self._control = control
-        self._windows = config.windows
-        self._layers.needed_hz = FRAMES_PER_SAMPLE * config.windows.sample_rate_hz
-        self._feed = attach(self)
-        spec = self.spec
-        self._alarms = AlarmWatch(_origin_of(spec, self.epoch), config)
-        self._around.publish(
+    def announce(self) -> None:
+        """Publishes the start of the stream. The host calls it once, before any media."""
+        spec, identity = self.spec, self.spec.identity
+        self._host.publish(
             StreamStarted(
-                stream=spec.stream, epoch=self.epoch, source=spec.source, started_s=self.started_s, sample=spec.sample,
-                call_id=spec.call_id, participant_id=spec.participant_id,
+                stream=identity.stream, epoch=self.epoch, source=spec.source, started_s=self.started_s,
+                sample=spec.sample, call_id=identity.call_id, participant_id=identity.participant_id,
             )
         )
 
-    def go_on_from(self, verdict: Verdict) -> None:
-        """Goes on behind the last verdict that another process published of this epoch. To be called before media."""
-        if self._monitor is not None and self._alarms is not None:
-            self._monitor.restore(verdict)
-            self._alarms.restore(verdict)
-            self._returning = Returning(verdict, Grid(self._windows.sample_rate_hz, self._phase))
-
     def feed(self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float, layer: Layer = BASE) -> None:
-        """Takes one encoded unit from the source; never blocks. Ignored once the stream is ending.
+        """Takes one encoded unit from the source; never blocks, and ignores units once the stream is ending.
 
-        Units of temporal layers that the sampling does not need go no further; the others are numbered without a gap.
+        Skips units of temporal layers that the sampling does not need; the others are numbered without a gap.
         """
-        if self._feed is None or self._ending is not None:
+        if self._ending is not None:
             return
         self._fed_s, self._stalled = time.monotonic(), False
         placed_s = self._timeline.place(pts_s)
@@ -167,14 +164,14 @@ class Session:
         self._feed.feed(unit)
 
     def feed_unit(self, unit: MediaUnit) -> None:
-        """As `feed`, with the sequence and the media time that the publisher gave it."""
-        if self._feed is not None and self._ending is None:
+        """As `feed`, with the publisher's own sequence and media time."""
+        if self._ending is None:
             self._fed_s, self._stalled = time.monotonic(), False
             self._feed.feed(unit)
 
     def set_pace(self, pace: int) -> None:
-        """Samples this densely from now on."""
-        if self._feed is not None and self._ending is None:
+        """Sets the sampling density (`stream.frame_sampler.Pace`) from now on."""
+        if self._ending is None:
             self._feed.set_pace(pace)
             windows = self._windows
             rate_hz = rate_hz_of(pace, windows.sample_rate_hz)
@@ -182,85 +179,80 @@ class Session:
             self._verdict_every_s = max(windows.hop_s, 1 / rate_hz) + windows.hop_s
 
     def watch(self, now_s: float) -> None:
-        """Says once that nothing comes any more; `now_s` is monotonic. To be called every now and then."""
+        """Publishes one StreamStalled per silence; `now_s` is monotonic. The host calls it every half second or so."""
         silent_s = now_s - self._fed_s
         if silent_s < STALLED_AFTER_S or self._stalled or self._ending is not None:
             return
         self._stalled = True
         log.warning("stream stalled", stream=self.stream, epoch=self.epoch)
-        self._around.publish(
+        self._host.publish(
             StreamStalled(stream=self.stream, epoch=self.epoch, silent_s=silent_s, from_s=self._newest_s)
         )
 
     def load(self, now_s: float) -> StreamLoad:
-        """What the ladder needs to know; `now_s` is monotonic."""
+        """Returns what the load controller needs; `now_s` is monotonic."""
         verdict = self.verdict
         if verdict is None:
             return StreamLoad(self.stream, 0.0, False, self._overdue_ms(now_s))
         suspicion = max((face.suspicion for face in verdict.faces), default=0.0)
-        # A verdict that is long past says nothing of now.
+        # The age of an old verdict says nothing about the current load.
         ages = (verdict.age_ms if now_s - self._judged_s < _FRESH_S else None, self._overdue_ms(now_s))
         age_ms = max((age for age in ages if age is not None), default=None)
         return StreamLoad(self.stream, suspicion, verdict.label is Label.REAL, age_ms)
 
     def is_starting(self, now_s: float) -> bool:
-        """Whether it does not show yet in the ages of verdicts what this stream costs; `now_s` is monotonic."""
+        """Whether verdict ages do not show the cost of this stream yet; `now_s` is monotonic."""
         return now_s - self._began_s < (_STARTING_S if self.verdict is None else self._windows.window_s)
 
     def _overdue_ms(self, now_s: float) -> float | None:
-        """The age that the next verdict will have at least, where media waits, or waited in vain, for longer than
-        verdicts are apart.
+        """Returns the least age of the next verdict while media waits, or was dropped, for longer than one period.
 
-        Another gap counts as a new start: nobody is slower because a worker or a packet was lost.
+        A gap counts as a new start: a lost worker or packet is no sign of load.
         """
-        if self._feed is None or now_s - self._fed_s > 1 or not (self._feed.waiting or self._is_behind):
+        if now_s - self._fed_s > 1 or not (self._feed.waiting or self._is_behind):
             return None
         overdue_s = now_s - max(self._judged_s, self._began_s, self._gap_s) - self._verdict_every_s
         return overdue_s * 1000 if overdue_s > 0 else None
 
     async def end(self, reason: EndReason, message: str = "") -> None:
-        """Flushes, publishes what is left and the end. Idempotent; every caller returns after the end is out."""
+        """Flushes, then publishes the last verdicts and the end. Idempotent; every call returns after that."""
         if self._ending is not None:
             await asyncio.shield(self._ending)
             return
         self._ending = asyncio.get_running_loop().create_future()
         try:
-            if self._feed is not None:
-                self._final = await self._feed.close()
+            self._final = await self._feed.close()
             for known in () if self._returning is None else self._returning.release():
                 self._look_at(known)
-            self._publish_verdicts(self._monitor.finish(self._moment()) if self._monitor is not None else ())
+            self._publish_verdicts(self._monitor.finish(self._moment()))
         finally:
-            self._tell(self._alarms.end(time.time()) if self._alarms is not None else None)
-            self._around.publish(
+            self._tell(self._alarms.end(time.time()))
+            self._host.publish(
                 StreamEnded(stream=self.stream, epoch=self.epoch, reason=reason, message=message, frames=self.frames)
             )
             log.info("stream ended", stream=self.stream, epoch=self.epoch, reason=reason.value)
-            self._around.ended(self)
+            self._host.ended(self)
             self._ending.set_result(None)
 
     def abandon(self) -> None:
-        """Ends at once without another word: somebody else goes on with this stream."""
-        if self._feed is not None and self._ending is None:
+        """Abandons the session without publishing; another consumer has taken the stream over."""
+        if self._ending is None:
             self._ending = asyncio.get_running_loop().create_future()
             self._ending.set_result(None)
             self._feed.abandon()
 
     async def hang_up(self) -> None:
         """Closes the source."""
-        if self._control is not None:
-            await self._control.close()
+        await self._control.close()
 
     def observed(self, observation: Observation) -> None:
         for known in (observation,) if self._returning is None else self._returning.take(observation):
             self._look_at(known)
 
     def _look_at(self, observation: Observation) -> None:
-        if self._monitor is None or self._alarms is None:
-            return
         self._alarms.observe(observation)
         if observation.pictures is not None:
-            self._around.pictured(observation)
+            self._host.pictured(observation)
         self._newest_s, self._is_behind = observation.pts_s, False
         self.size_px = (observation.width_px, observation.height_px)
         if observation.preview_jpeg is not None:
@@ -270,14 +262,13 @@ class Session:
         self._publish_verdicts(self._monitor.observe(observation, self._moment()))
 
     def used(self, units: int, refused: Sequence[tuple[int, DropCause]]) -> None:
-        """The pool bounds what waits; a live source cannot be slowed down."""
+        """No-op: a live source cannot be slowed down, and the pool bounds the queue."""
 
     def crashed(self) -> None:
-        """The gap that follows is all there is to tell."""
+        """No-op: the worker pool reports the gap that follows."""
 
     def keyframe_needed(self) -> None:
-        if self._control is not None:
-            self._control.request_keyframe()
+        self._control.request_keyframe()
 
     def gap(self, cause: DropCause) -> None:
         now_s = time.monotonic()
@@ -289,31 +280,30 @@ class Session:
             return
         self._gap_told_s[cause] = now_s
         log.warning("stream gap", stream=self.stream, epoch=self.epoch, cause=cause.value)
-        self._around.publish(
+        self._host.publish(
             StreamGap(stream=self.stream, epoch=self.epoch, cause=cause.value, from_s=self._newest_s)
         )
 
     def failed(self, cause: DropCause, message: str) -> None:
-        self._around.spawn(self, EndReason.FAILED, f"{cause.value}: {message}")
+        self._host.spawn(self, EndReason.FAILED, f"{cause.value}: {message}")
 
     def _publish_verdicts(self, verdicts: tuple[Verdict, ...]) -> None:
         for verdict in verdicts:
             self.verdict = verdict
             self._judged_s = time.monotonic()
-            if self._alarms is not None:
-                self._tell(self._alarms.follow(verdict, time.time(), self._around.evidence()))
-            self._around.publish(verdict)
+            self._tell(self._alarms.follow(verdict, time.time(), self._host.evidence()))
+            self._host.publish(verdict)
 
     def _tell(self, change: AlarmChange | None) -> None:
         if change is not None:
-            self._around.alarm(change)
+            self._host.alarm(change)
 
     def _moment(self) -> Moment:
-        return Moment(time.time(), self.frames, self._around.model(), self._around.evidence())
+        return Moment(time.time(), self.frames, self._host.model(), self._host.evidence())
 
 
 def _origin_of(spec: StreamSpec, epoch: int) -> Origin:
     return Origin(
-        stream=spec.stream, epoch=epoch, source=spec.source, sample=spec.sample, call_id=spec.call_id,
-        participant_id=spec.participant_id,
+        stream=spec.stream, epoch=epoch, source=spec.source, sample=spec.sample, call_id=spec.identity.call_id,
+        participant_id=spec.identity.participant_id,
     )

@@ -75,8 +75,8 @@ async def _run_producer(settings: Settings, publication: Publication) -> Progres
     from consumers import producer
     from consumers.errors import BrokerRefused, RecordTooLarge
     from consumers.kafka.broker import KafkaBroker
-    from consumers.media_contract import STREAM_ID
     from consumers.segmenter import source_length_s
+    from stream.identity import STREAM_ID
 
     if not re.fullmatch(STREAM_ID, publication.stream):
         raise SettingsRefused(f"--stream: expected {STREAM_ID}, got {publication.stream!r}")

@@ -1,11 +1,12 @@
-"""What all sources of live frames have in common: the stream that they open, and the one end that they come to."""
+"""Base class of all live sources: WHIP sessions, RTP receivers and pulled sources."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Protocol
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
+    from stream.identity import StreamIdentity
     from stream.protocols import SourceControl
     from stream.stream_session import StreamSpec
     from stream.temporal_layers import Layer
@@ -26,8 +28,48 @@ log = structlog.get_logger(__name__)
 _ARRIVING_S = 3.0
 
 
+class SourceKind(StrEnum):
+    """How a source reaches this service. Each kind has its own limits."""
+
+    WHIP = "whip"
+    RTP = "rtp"
+    PULL = "pull"
+
+
+class SourceState(StrEnum):
+    """What a source is doing. `CONNECTING` lasts until its first frame; only pulled sources retry."""
+
+    CONNECTING = "connecting"
+    RECEIVING = "receiving"
+    RETRYING = "retrying"
+    FAILED = "failed"
+
+
+class Problem(NamedTuple):
+    """Why a source, or its last attempt, failed. Holds no exception: a traceback would keep the connection alive."""
+
+    code: str
+    message: str
+    is_final: bool = False
+
+
+class SourceStatus(NamedTuple):
+    """One source as lists show it. `protocol` is whip, rtp, rtsp, rtmp, hls, http or whep.
+
+    `host` is where a pulled source is fetched from, or the one address that an RTP receiver accepts; else empty.
+    """
+
+    identity: StreamIdentity
+    protocol: str
+    host: str
+    state: SourceState
+    attempts: int = 1
+    retry_in_s: float | None = None
+    problem: Problem | None = None
+
+
 class MediaSession(Protocol):
-    """What a source's frames go into: `stream.stream_session.Session`."""
+    """Receives a source's frames. Implemented by `stream.stream_session.Session`."""
 
     def feed(self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float, layer: Layer) -> None: ...
 
@@ -36,35 +78,50 @@ class MediaSession(Protocol):
     async def end(self, reason: EndReason, message: str = "") -> None: ...
 
 
-class Streams(Protocol):
-    """What is needed of the stream service."""
+class LiveStreams(Protocol):
+    """The part of the stream service that sources use. Implemented by `stream.stream_service.StreamService`."""
 
     def check_admission(self, stream: str, arriving: int) -> None:
-        """`arriving` were let in and are not opened yet. Raises StreamExists, ServiceFull, ServiceDraining."""
+        """Raises StreamExists, ServiceFull or ServiceDraining; `arriving` counts admitted sources without a stream."""
 
     def open(self, spec: StreamSpec, control: SourceControl) -> MediaSession:
         """Raises StreamError."""
 
+    async def stop(self, stream: str, reason: EndReason) -> None:
+        """Raises StreamUnknown."""
 
-class Owner(Protocol):
-    """What a source needs of the keeper that it is in."""
+
+class SourceOwner(Protocol):
+    """The part of the registry that a source uses."""
 
     def open(self, spec: StreamSpec, control: SourceControl) -> MediaSession:
         """Raises StreamError."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs it in a task that is waited for before the keeper closes."""
+        """Runs `work` in a task that the registry awaits before it closes."""
 
     def forget(self, source: LiveSource) -> None: ...
 
 
 class LiveSource(ABC):
-    """The stream is opened by the first frame that can be decoded, so that an order alone never shows as a call.
-    Implements SourceControl for the service, and takes the frames of its track."""
+    """A source from its admission to its end; a `SourceControl` for the stream service.
 
-    def __init__(self, stream: str, owner: Owner) -> None:
-        self.stream = stream
+    The first decodable frame opens the stream, so a source without media never shows as a call.
+    """
+
+    kind: SourceKind
+
+    def __init__(
+        self, identity: StreamIdentity, owner: SourceOwner, *, protocol: str, host: str = "", caller: str = ""
+    ) -> None:
+        """`caller` is the API key or address that the limits count by."""
+        self.identity = identity
+        self.protocol = protocol
+        self.host = host
+        self.caller = caller
         self.created_s = time.monotonic()
+        self.state = SourceState.CONNECTING
+        self.problem: Problem | None = None
         self._owner = owner
         self._session: MediaSession | None = None
         self._closing: asyncio.Future[None] | None = None
@@ -72,58 +129,73 @@ class LiveSource(ABC):
     @property
     @abstractmethod
     def spec(self) -> StreamSpec:
-        """What the stream is, when its first frame is there."""
+        """The stream to open. Read when the first frame arrives."""
 
     @abstractmethod
     def overdue(self, now_s: float) -> EndReason | None:
-        """Why this source has to go by now, if it has to; `now_s` is monotonic."""
+        """Returns why this source must end now, or None; `now_s` is monotonic."""
 
     @abstractmethod
     def request_keyframe(self) -> None:
-        """Asks the sender, where there is a way to."""
+        """Asks the sender for a key frame; a no-op where the protocol has no way to ask."""
 
     @abstractmethod
     async def _hang_up(self, reason: EndReason) -> None:
-        """Lets go of the network. Called once."""
+        """Closes the network connection. Called once."""
+
+    @property
+    def stream(self) -> str:
+        return self.identity.stream
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the source still has to connect."""
+        return self.state is SourceState.CONNECTING
 
     @property
     def is_over(self) -> bool:
-        """On its way out, or gone."""
+        """Whether the source is ending or has ended."""
         return self._closing is not None
 
     @property
     def is_open(self) -> bool:
-        """There was a frame."""
+        """Whether the first frame has opened the stream."""
         return self._session is not None
 
     def is_arriving(self, now_s: float) -> bool:
-        """Let in a moment ago, and no frame yet. Who takes longer may never come."""
+        """Whether the source was admitted less than 3 s ago and has no frame yet; later ones may never send."""
         return not self.is_open and not self.is_over and now_s - self.created_s < _ARRIVING_S
 
+    def status(self, now_s: float) -> SourceStatus:
+        """Returns what lists show; `now_s` is monotonic."""
+        return SourceStatus(self.identity, self.protocol, self.host, self.state, problem=self.problem)
+
     def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer = BASE) -> None:
-        """One whole frame that can be decoded after the ones before it; it came `age_s` ago."""
-        if self._closing is not None:
+        """Takes one whole frame, decodable after the frames before it, that arrived `age_s` ago."""
+        if self._closing is not None or self.state is SourceState.FAILED:
             return
+        self.state = SourceState.RECEIVING
         if self._session is None:
             try:
                 self._session = self._owner.open(self.spec, self)
             except StreamError as error:
                 log.warning("stream refused", stream=self.stream, error=str(error))
+                self.state, self.problem = SourceState.FAILED, Problem("not_admitted", str(error))
                 self.end_soon(EndReason.FAILED, str(error))
                 return
         self._session.feed(payload, pts_s, keyframe, time.time() - age_s, layer)
 
     def lost(self) -> None:
-        """Media is missing from here on."""
+        """Records that media is missing from here on."""
         self._gap(DropCause.PACKET_LOSS)
 
     def end_soon(self, reason: EndReason, message: str = "") -> None:
-        """Ends it in a task of the owner."""
+        """Ends the source in a task of its owner."""
         if self._closing is None:
             self._owner.spawn(self.finish(reason, message))
 
     async def finish(self, reason: EndReason, message: str = "") -> None:
-        """Hangs up and ends the stream, if there is one. Idempotent; every caller returns after the end."""
+        """Hangs up and ends the stream, if one is open. Idempotent; every call returns after the end."""
         if self._closing is not None:
             await asyncio.shield(self._closing)
             return
@@ -137,7 +209,7 @@ class LiveSource(ABC):
             self._closing.set_result(None)
 
     async def close(self) -> None:
-        """Hangs up for the service, which ends the stream itself."""
+        """Hangs up for the stream service, which ends the stream itself."""
         self._session = None
         await self.finish(EndReason.STOPPED)
 

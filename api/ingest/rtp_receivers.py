@@ -1,4 +1,4 @@
-"""Streams that were asked for over HTTP and come in by themselves: their ports, deadlines and ends."""
+"""Receivers of plain RTP, started by `POST /v1/streams`: admission and UDP ports."""
 
 from __future__ import annotations
 
@@ -7,69 +7,60 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from api.errors import Busy, OfferRefused
-from api.ingest.registry import Keeper
-from api.ingest.rtp_source import RtpLimits, RtpOrder, RtpSource
-from stream.errors import StreamUnknown
-from stream.types import EndReason
+from api.ingest.live_source import SourceKind
+from api.ingest.registry import Quota
+from api.ingest.rtp_receiver import RtpReceiver, RtpRequest, RtpTimeouts
 
 if TYPE_CHECKING:
-    from api.ingest.live_source import Streams
+    from api.ingest.registry import SourceRegistry
 
 _RETRY_AFTER_S = 5
 
 
 @dataclass(frozen=True, slots=True)
-class SourcesConfig:
-    """`host` is where ports are opened."""
+class RtpConfig:
+    """`host` is the address that UDP ports are opened on; without `udp_ports`, the system chooses them."""
 
     host: str = "127.0.0.1"
     is_loopback: bool = True
     udp_ports: tuple[int, int] | None = None
     max_sources: int = 64
-    rtp: RtpLimits = field(default_factory=RtpLimits)
+    timeouts: RtpTimeouts = field(default_factory=RtpTimeouts)
 
 
-class Sources(Keeper[RtpSource]):
-    """Used from one event loop."""
+class RtpReceivers:
+    """Starts RTP receivers in the registry. Used from one event loop."""
 
-    def __init__(self, config: SourcesConfig, streams: Streams) -> None:
-        super().__init__(streams)
+    def __init__(self, config: RtpConfig, registry: SourceRegistry) -> None:
         self._config = config
+        self._registry = registry
 
-    async def listen(self, order: RtpOrder, port: int | None) -> int:
-        """Opens a port for RTP, this one or any that is free and allowed; which one. Raises OfferRefused, StreamExists,
-        Busy, ServiceFull, ServiceDraining."""
-        self._admit(order)
-        source = RtpSource(order, self._config.rtp, self)
-        self.keep(source)
+    async def listen(self, request: RtpRequest, port: int | None) -> int:
+        """Opens this UDP port, or any that is free and allowed, and returns its number.
+
+        Raises OfferRefused, StreamExists, Busy, ServiceFull, ServiceDraining.
+        """
+        config = self._config
+        if not request.sender and not config.is_loopback:
+            raise OfferRefused(
+                422, "sender_missing", "RTP does not prove who sends it; set `from` to the address that sends"
+            )
+        self._registry.admit(request.identity.stream, Quota(SourceKind.RTP, config.max_sources))
+        receiver = RtpReceiver(request, config.timeouts, self._registry)
+        self._registry.add(receiver)
         try:
-            await self._open(source, port)
+            await self._bind(receiver, port)
         except BaseException:
-            self.forget(source)
+            self._registry.forget(receiver)
             raise
-        return source.port
+        return receiver.port
 
-    async def stop(self, stream: str) -> None:
-        """Raises StreamUnknown."""
-        source = self.get(stream)
-        if source is None:
-            raise StreamUnknown(f"no stream {stream!r} is awaited")
-        await source.finish(EndReason.STOPPED)
-
-    def _admit(self, order: RtpOrder) -> None:
-        self.check(order.spec.stream)
-        if not order.sender and not self._config.is_loopback:
-            raise OfferRefused(422, "sender_missing", "say in `from` which address sends: RTP does not prove it")
-        self.check_admission(order.spec.stream)
-        if len(self) >= self._config.max_sources:
-            raise Busy("sources_full", "the limit of sources at the same time is reached", _RETRY_AFTER_S)
-
-    async def _open(self, source: RtpSource, port: int | None) -> None:
+    async def _bind(self, receiver: RtpReceiver, port: int | None) -> None:
         loop = asyncio.get_running_loop()
         low, high = self._config.udp_ports or (0, 0)
         for candidate in (port,) if port is not None else range(low, high + 1):
             try:
-                await loop.create_datagram_endpoint(lambda: source, local_addr=(self._config.host, candidate))
+                await loop.create_datagram_endpoint(lambda: receiver, local_addr=(self._config.host, candidate))
             except OSError:
                 continue
             return

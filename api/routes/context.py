@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from api.http.loop_lag import LoopLagMonitor
     from api.http.rate_limit import RateLimiter
     from api.incidents.lifecycle import IncidentService
-    from api.ingest.pull.pulls import Pulls
-    from api.ingest.rtp_receivers import Sources
-    from api.ingest.whip.sessions import Peers
+    from api.ingest.pull.pulled_sources import PulledSources
+    from api.ingest.registry import SourceRegistry
+    from api.ingest.rtp_receivers import RtpReceivers
+    from api.ingest.whip.sessions import WhipSessions
     from api.settings.base import Settings
     from api.uploads.file_jobs import FileJobs
     from api.uploads.job_table import JobTable
@@ -31,9 +32,10 @@ class AppContext:
     settings: Settings
     service: StreamService
     bus: Bus
-    peers: Peers
-    sources: Sources
-    pulls: Pulls
+    sources: SourceRegistry
+    whip_sessions: WhipSessions
+    rtp_receivers: RtpReceivers
+    pulled_sources: PulledSources
     auth: KeyRing
     limiter: RateLimiter
     spool: Spool

@@ -199,10 +199,10 @@ class SourceProblem(_Shape):
 
 
 class SourceAnswer(_Shape):
-    """What is being fetched, or failed in the last minute."""
+    """A live source, or one that failed in the last minute."""
 
     stream: str
-    source: Literal["rtsp", "rtmp", "hls", "http", "whep"]
+    source: Literal["whip", "rtp", "rtsp", "rtmp", "hls", "http", "whep"]
     host: str
     call_id: str
     participant_id: str
@@ -213,7 +213,7 @@ class SourceAnswer(_Shape):
 
 
 class StreamList(_Shape):
-    """Running streams, then those that ended lately, each as `StreamInfo`; and the sources that are fetched."""
+    """Running streams, then those that ended lately, each as `StreamInfo`; and all live sources."""
 
     streams: list[dict[str, Any]]
     sources: list[SourceAnswer]

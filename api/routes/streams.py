@@ -1,4 +1,4 @@
-"""Running streams: list, look at, stop."""
+"""`/v1/streams`: lists streams and their sources, shows one stream, stops one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from api.errors import NotFound
+from api.ingest.live_source import SourceStatus
 from api.routes.context import context_of
 from api.routes.dependencies import require_key
 from api.routes.schemas import ErrorAnswer, StreamList
-from stream.stream_service import StreamInfo
-from stream.types import EndReason
+from stream.session_table import StreamInfo
 
 StreamId = Annotated[str, Path(max_length=200)]
 
@@ -24,12 +24,14 @@ router = APIRouter(prefix="/v1/streams", tags=["streams"], dependencies=[Depends
 
 @router.get("", responses={200: {"model": StreamList}})
 async def list_streams(request: Request, call_id: Annotated[str | None, Query(max_length=200)] = None) -> Response:
-    """Running streams in the order they started, then those that ended in the last minute; of one call, if named."""
-    found = (info for info in context_of(request).service.list() if call_id is None or info.call_id == call_id)
-    sources = (source for source in context_of(request).pulls.list() if call_id is None or source.call_id == call_id)
-    return _no_store({
-        "streams": [_plain(info) for info in found], "sources": [source._asdict() for source in sources],
-    })
+    """Running streams in the order they started, then those that ended in the last minute; and all live sources.
+
+    `call_id` selects those of one call.
+    """
+    context = context_of(request)
+    streams = (info for info in context.service.list() if call_id in (None, info.call_id))
+    sources = (status for status in context.sources.list() if call_id in (None, status.identity.call_id))
+    return _no_store({"streams": [_plain(info) for info in streams], "sources": [_source(each) for each in sources]})
 
 
 @router.get("/{stream_id}", responses=_UNKNOWN)
@@ -40,14 +42,8 @@ async def get_stream(request: Request, stream_id: StreamId) -> Response:
 
 @router.delete("/{stream_id}", status_code=204, responses=_UNKNOWN)
 async def stop_stream(request: Request, stream_id: StreamId) -> Response:
-    """Hangs the stream's source up and ends it, or waits no longer for one that has not begun."""
-    context = context_of(request)
-    if stream_id in context.sources:
-        await context.sources.stop(stream_id)
-    elif stream_id in context.pulls:
-        await context.pulls.stop(stream_id)
-    else:
-        await context.service.stop(stream_id, EndReason.STOPPED)
+    """End the stream and its source, also a source whose stream has not begun."""
+    await context_of(request).sources.stop(stream_id)
     return Response(status_code=204)
 
 
@@ -56,11 +52,11 @@ async def stop_stream(request: Request, stream_id: StreamId) -> Response:
     response_class=Response,
 )
 async def get_frame(request: Request, stream_id: StreamId) -> Response:
-    """The newest examined frame, small."""
+    """The newest examined frame as a small JPEG."""
     service = context_of(request).service
     preview = service.preview(stream_id)
     if preview is None:
-        raise NotFound("no_frame", "no frame of this stream was examined yet")
+        raise NotFound("no_frame", "no frame of this stream has been examined yet")
     tag = f'"{service.get(stream_id).epoch}-{preview.sequence}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-store"}
     if tag in (candidate.strip() for candidate in request.headers.get("if-none-match", "").split(",")):
@@ -71,6 +67,16 @@ async def get_frame(request: Request, stream_id: StreamId) -> Response:
 def _plain(info: StreamInfo) -> dict[str, Any]:
     plain: dict[str, Any] = msgspec.to_builtins(info)
     return plain
+
+
+def _source(status: SourceStatus) -> dict[str, Any]:
+    identity, problem = status.identity, status.problem
+    return {
+        "stream": identity.stream, "source": status.protocol, "host": status.host, "call_id": identity.call_id,
+        "participant_id": identity.participant_id, "state": status.state, "attempts": status.attempts,
+        "retry_in_s": status.retry_in_s,
+        "problem": None if problem is None else {"code": problem.code, "message": problem.message},
+    }
 
 
 def _no_store(body: dict[str, Any]) -> Response:

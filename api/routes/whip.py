@@ -1,10 +1,10 @@
-"""WHIP (RFC 9725): publishers come in by HTTP. `Peers` does the rest; docs/contracts/whip.md says what is held."""
+"""WHIP endpoints (RFC 9725) over `WhipSessions`; docs/contracts/whip.md lists the conformance of each clause."""
 
 from __future__ import annotations
 
 import time
 from ipaddress import ip_address
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
@@ -12,11 +12,12 @@ from api.errors import Busy, OfferRefused
 from api.http.auth import Caller
 from api.ingest.whip.offer import MAX_OFFER_BYTES
 from api.ingest.whip.session import Offer
-from api.ingest.whip.sessions import SessionName
+from api.ingest.whip.sessions import SessionRef
 from api.ingest.whip.trickle import MAX_FRAGMENT_BYTES
 from api.routes.context import context_of
 from api.routes.dependencies import limit, require_key
 from stream.errors import ServiceDraining, ServiceFull
+from stream.identity import LABEL, STREAM_ID, StreamIdentity
 
 router = APIRouter(tags=["whip"])
 
@@ -24,34 +25,27 @@ LABEL_HEADERS = ("DeepGuard-Call-Id", "DeepGuard-Participant-Id")
 
 _SDP = "application/sdp"
 _FRAGMENT = "application/trickle-ice-sdpfrag"
-ID_PATTERN = r"^[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}$"     # never "." or "..", which clients take out of URLs
+_ID_PATTERN = f"^{STREAM_ID}$"
+_LABEL_PATTERN = f"^{LABEL}$"
 _PART_OF_ID = r"^[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,62}$"
-LABEL_PATTERN = r"^[A-Za-z0-9._~@:-]{0,128}$"
 _EXPOSED = {"Access-Control-Expose-Headers": "Location, ETag, Link, Accept-Patch, Accept-Post"}
 _REDIRECTED = "overflow"
 
-StreamId = Annotated[str, Path(pattern=ID_PATTERN)]
-SessionId = Annotated[str, Path(pattern=ID_PATTERN)]
+StreamId = Annotated[str, Path(pattern=_ID_PATTERN)]
+SessionId = Annotated[str, Path(pattern=_ID_PATTERN)]
 Name = Annotated[str, Path(pattern=_PART_OF_ID)]
 Publisher = Annotated[Caller, Depends(limit("offer"))]
 Participant = Annotated[Caller, Depends(limit("session request"))]
-ALabel = Annotated[str, Query(pattern=LABEL_PATTERN)]
+ALabel = Annotated[str, Query(pattern=_LABEL_PATTERN)]
 
 
-class CallLabels(NamedTuple):
-    """Who is seen, as far as the request says so."""
-
-    call_id: str
-    participant_id: str
-
-
-async def labels(
-    call_id: ALabel = "", participant_id: ALabel = "",
-    deepguard_call_id: Annotated[str, Header(pattern=LABEL_PATTERN)] = "",
-    deepguard_participant_id: Annotated[str, Header(pattern=LABEL_PATTERN)] = "",
-) -> CallLabels:
-    """By query or, for clients that can only set headers, by header; the query counts where there are both."""
-    return CallLabels(call_id or deepguard_call_id, participant_id or deepguard_participant_id)
+async def stream_identity(
+    stream_id: StreamId, call_id: ALabel = "", participant_id: ALabel = "",
+    deepguard_call_id: Annotated[str, Header(pattern=_LABEL_PATTERN)] = "",
+    deepguard_participant_id: Annotated[str, Header(pattern=_LABEL_PATTERN)] = "",
+) -> StreamIdentity:
+    """Reads call and participant from the query or, for clients that can only set headers, from headers."""
+    return StreamIdentity(stream_id, call_id or deepguard_call_id, participant_id or deepguard_participant_id)
 
 
 def _takes(content_type: str) -> dict[str, object]:
@@ -63,10 +57,10 @@ def _takes(content_type: str) -> dict[str, object]:
     responses={201: {"content": {_SDP: {"schema": {"type": "string"}}}}},
 )
 async def publish(
-    request: Request, stream_id: StreamId, caller: Publisher, named: Annotated[CallLabels, Depends(labels)]
+    request: Request, caller: Publisher, identity: Annotated[StreamIdentity, Depends(stream_identity)]
 ) -> Response:
-    """Start a call: an SDP offer with one video in, the answer out. `Location` is where to DELETE it."""
-    return await _publish(request, stream_id, caller, named)
+    """Start a session: an SDP offer with one video in, the answer out. `DELETE` on `Location` ends it."""
+    return await _publish(request, identity, caller)
 
 
 @router.post(
@@ -74,31 +68,32 @@ async def publish(
     openapi_extra=_takes(_SDP), responses={201: {"content": {_SDP: {"schema": {"type": "string"}}}}},
 )
 async def publish_participant(request: Request, call_id: Name, participant_id: Name, caller: Publisher) -> Response:
-    """The same for clients that can be given nothing but an address: the stream is `<call_id>.<participant_id>`."""
-    return await _publish(request, f"{call_id}.{participant_id}", caller, CallLabels(call_id, participant_id))
+    """The same for clients that take only a URL; the stream is `<call_id>.<participant_id>`."""
+    identity = StreamIdentity(f"{call_id}.{participant_id}", call_id, participant_id)
+    return await _publish(request, identity, caller)
 
 
 @router.patch("/whip/{stream_id}/{session_id}", status_code=204, response_class=Response,
               openapi_extra=_takes(_FRAGMENT))
 async def trickle(request: Request, stream_id: StreamId, session_id: SessionId, caller: Participant) -> Response:
-    """Further candidates of a publisher. Needs `If-Match` with the `ETag` of the answer; 422 for an ICE restart."""
+    """Further ICE candidates. Requires `If-Match` with the `ETag` of the answer; 422 for an ICE restart."""
     fragment = await _text_of(request, _FRAGMENT, MAX_FRAGMENT_BYTES)
-    name = SessionName(stream_id, session_id, caller.tenant)
-    await context_of(request).peers.trickle(name, fragment, request.headers.get("if-match"))
+    ref = SessionRef(stream_id, session_id, caller.tenant)
+    await context_of(request).whip_sessions.trickle(ref, fragment, request.headers.get("if-match"))
     return Response(status_code=204)
 
 
 @router.delete("/whip/{stream_id}/{session_id}", response_class=Response)
 async def hang_up(request: Request, stream_id: StreamId, session_id: SessionId, caller: Participant) -> Response:
-    """End a call. Answers when its last verdict is out."""
-    await context_of(request).peers.hang_up(SessionName(stream_id, session_id, caller.tenant))
+    """End a session. Answers after its last verdict."""
+    await context_of(request).whip_sessions.hang_up(SessionRef(stream_id, session_id, caller.tenant))
     return Response(status_code=200)
 
 
 @router.get("/whip/{stream_id}", status_code=204, response_class=Response, dependencies=[Depends(require_key)])
 @router.head("/whip/{stream_id}", status_code=204, dependencies=[Depends(require_key)], include_in_schema=False)
 async def endpoint(stream_id: StreamId) -> Response:
-    """Nothing, with success: what may once stand here is kept free (RFC 9725 4.2)."""
+    """204 without content; RFC 9725 4.2 reserves it for later versions."""
     return Response(status_code=204, headers=_EXPOSED)
 
 
@@ -107,63 +102,63 @@ async def endpoint(stream_id: StreamId) -> Response:
 async def session(
     request: Request, stream_id: StreamId, session_id: SessionId, caller: Annotated[Caller, Depends(require_key)]
 ) -> Response:
-    """Nothing, with success, while the session lives."""
-    context_of(request).peers.find(SessionName(stream_id, session_id, caller.tenant))
+    """204 while the session runs, else 404."""
+    context_of(request).whip_sessions.find(SessionRef(stream_id, session_id, caller.tenant))
     return Response(status_code=204, headers=_EXPOSED)
 
 
 @router.options("/whip/{stream_id}", status_code=204, response_class=Response)
 @router.options("/v1/calls/{call_id}/participants/{participant_id}/whip", status_code=204, response_class=Response)
 async def endpoint_options(request: Request) -> Response:
-    """What can be sent here; open to everybody, because browsers ask before they know a key."""
+    """Accepted content types and STUN servers. Public: browsers send preflight requests without a key."""
     response = Response(status_code=204, headers={"Accept-Post": _SDP, "Allow": "GET, HEAD, OPTIONS, POST", **_EXPOSED})
-    for link in context_of(request).peers.config.ice_servers.public_links():
+    for link in context_of(request).whip_sessions.config.ice_servers.public_links():
         response.headers.append("Link", link)
     return response
 
 
 @router.options("/whip/{stream_id}/{session_id}", status_code=204, response_class=Response)
 async def session_options() -> Response:
-    """What can be sent to a session."""
+    """Content types that a session accepts."""
     headers = {"Accept-Patch": _FRAGMENT, "Accept-Post": _SDP, "Allow": "DELETE, GET, HEAD, OPTIONS, PATCH", **_EXPOSED}
     return Response(status_code=204, headers=headers)
 
 
-async def _publish(request: Request, stream_id: str, caller: Caller, named: CallLabels) -> Response:
-    peers = context_of(request).peers
+async def _publish(request: Request, identity: StreamIdentity, caller: Caller) -> Response:
+    sessions = context_of(request).whip_sessions
     sdp = await _text_of(request, _SDP, MAX_OFFER_BYTES)
     try:
-        answer = await peers.offer(Offer(stream_id, sdp, caller, _is_sample(request), *named))
+        answer = await sessions.offer(Offer(identity, sdp, caller, _is_sample(request)))
     except (Busy, ServiceFull, ServiceDraining):
-        elsewhere = _elsewhere(request, peers.config.overflow_url)
-        if elsewhere is None:
+        overflow_url = _overflow_url(request, sessions.config.overflow_url)
+        if overflow_url is None:
             raise
-        return Response(status_code=307, headers={"Location": elsewhere, **_EXPOSED})
-    location = f"/whip/{stream_id}/{answer.session_id}"
+        return Response(status_code=307, headers={"Location": overflow_url, **_EXPOSED})
+    location = f"/whip/{identity.stream}/{answer.session_id}"
     headers = {"Location": location, "ETag": answer.etag, "Accept-Patch": _FRAGMENT, **_EXPOSED}
     response = Response(answer.sdp, 201, headers, _SDP)
-    for link in peers.config.ice_servers.links(stream_id, time.time()):
+    for link in sessions.config.ice_servers.links(identity.stream, time.time()):
         response.headers.append("Link", link)
     return response
 
 
-def _elsewhere(request: Request, base_url: str) -> str | None:
-    """Where another service takes the same offer, unless this one was sent here by such a service already."""
+def _overflow_url(request: Request, base_url: str) -> str | None:
+    """Returns the same offer's URL at the overflow service; None if there is none or the offer was redirected here."""
     if not base_url or _REDIRECTED in request.query_params:
         return None
     return base_url + str(request.url.include_query_params(**{_REDIRECTED: "1"})).partition(request.url.netloc)[2]
 
 
 async def _text_of(request: Request, wanted: str, max_bytes: int) -> str:
-    """The body. Raises OfferRefused: 415, 413, or 400 if it is no text."""
+    """Reads the body. Raises OfferRefused: 415 for the content type, 413 for the size, 400 if it is not UTF-8."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != wanted:
-        raise OfferRefused(415, "wrong_content_type", f"{wanted} is expected here, not {content_type or 'nothing'}")
+        raise OfferRefused(415, "wrong_content_type", f"expected {wanted}, got {content_type or 'no content type'}")
     body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > max_bytes:
-            raise OfferRefused(413, "offer_too_large", f"at most {max_bytes} bytes are taken")
+            raise OfferRefused(413, "offer_too_large", f"the body has more than {max_bytes} bytes")
     try:
         return body.decode()
     except UnicodeDecodeError:
@@ -171,7 +166,7 @@ async def _text_of(request: Request, wanted: str, max_bytes: int) -> str:
 
 
 def _is_sample(request: Request) -> bool:
-    """Only a process on this machine can mark its call as the demonstration."""
+    """Whether the call is the demonstration; only a process on this machine can mark it so."""
     host = request.client.host if request.client else ""
     return request.headers.get("deepguard-sample") == "1" and _is_loopback(host)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from stream.errors import ServiceFull, StreamUnknown
 from stream.events import Label, Reason, StreamStarted, Verdict
+from stream.identity import StreamIdentity
 from stream.stream_session import StreamSpec
 from stream.types import Codec, EndReason, FrameCounts
 
@@ -54,7 +55,7 @@ class Call:
 
 @contextmanager
 def running_call(rig: Rig, stream: str) -> Iterator[Call]:
-    spec = StreamSpec(stream=stream, source="test", codec=Codec.JPEG, call_id="a-call", participant_id="somebody")
+    spec = StreamSpec(identity=StreamIdentity(stream, "a-call", "somebody"), source="test", codec=Codec.JPEG)
     call = admitted(rig, spec, Peer())
     try:
         yield call

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from api.http.auth import Caller
 from api.ingest.whip.session import Offer
+from stream.identity import StreamIdentity
 
 LOCAL = Caller("127.0.0.1", "")
 FINGERPRINT = "sha-256 " + ":".join(f"{n:02X}" for n in range(32))
@@ -240,7 +241,7 @@ UNACCEPTABLE: dict[str, str] = {
 
 def an_offer(stream: str = "call", sdp: str = BROWSER_VIDEO_ONLY, caller: Caller = LOCAL) -> Offer:
     """What a route makes of a request."""
-    return Offer(stream, sdp, caller)
+    return Offer(StreamIdentity(stream), sdp, caller)
 
 
 def damaged_offers() -> dict[str, str]:

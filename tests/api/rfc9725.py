@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 
-from api.ingest.whip.config import PeersConfig
+from api.ingest.whip.config import WhipConfig
 from api.ingest.whip.ice_servers import IceServers
 from tests.api.offers import BROWSER, BROWSER_VIDEO_ONLY, MALFORMED, PASSWORD, UFRAG, UNACCEPTABLE
 from tests.api.publisher import publishing
@@ -51,7 +51,7 @@ class Client(NamedTuple):
 
 
 @asynccontextmanager
-async def client_of(config: PeersConfig | None = None, keys: tuple[str, ...] = ()) -> AsyncIterator[Client]:
+async def client_of(config: WhipConfig | None = None, keys: tuple[str, ...] = ()) -> AsyncIterator[Client]:
     async with (
         whip_rig(config, keys=keys) as rig,
         httpx.AsyncClient(base_url=rig.url, trust_env=False, timeout=20) as http,
@@ -118,14 +118,14 @@ async def delete_frees() -> None:
     async with client_of() as client, publishing(f"{client.rig.url}/whip/call") as call:
         await client.rig.service.first()
         assert (await call.delete()).status_code == 200
-        assert client.rig.peers.status == (0, 0)
+        assert client.rig.sessions.status == (0, 0)
         await until(lambda: call.connection.connectionState == "closed")
         assert (await call.delete()).status_code == 404
 
 
 async def consent() -> None:
     """Whoever vanishes without a word is noticed: no media within the limit, and consent checks of aioice behind it."""
-    async with client_of(PeersConfig(silence_s=1.0)) as client, publishing(f"{client.rig.url}/whip/call") as call:
+    async with client_of(WhipConfig(silence_s=1.0)) as client, publishing(f"{client.rig.url}/whip/call") as call:
         session = await client.rig.service.first()
         call.lose = lambda _: True
         await until(lambda: session.ended is not None)
@@ -134,7 +134,7 @@ async def consent() -> None:
 async def consent_is_revoked() -> None:
     async with client_of() as client, publishing(f"{client.rig.url}/whip/call") as call:
         session = await client.rig.service.first()
-        peer = client.rig.peers._kept["call"]
+        peer = client.rig.session("call")
         assert (await call.delete()).status_code == 200
         ice = peer._connection.getTransceivers()[0].receiver.transport.transport
         assert ice.state == "closed"                            # no socket is left that could answer a check
@@ -210,7 +210,7 @@ async def trickled() -> None:
 
 
 async def odd_candidates() -> None:
-    async with client_of(PeersConfig(remote_candidates=True)) as client:
+    async with client_of(WhipConfig(remote_candidates=True)) as client:
         session = await client.session()
         for odd in (
             "a=candidate:1 1 tcp 1518280447 192.0.2.1 9 typ host tcptype active",
@@ -224,12 +224,12 @@ async def odd_candidates() -> None:
 async def failed_restart_keeps_the_session() -> None:
     async with client_of() as client, publishing(f"{client.rig.url}/whip/call") as call:
         session = await client.rig.service.first()
-        etag = client.rig.peers._kept["call"].etag
+        etag = client.rig.session("call").etag
         headers = {"If-Match": "*", **FRAGMENT}
         assert (await client.http.patch(call.session, content=RESTART, headers=headers)).status_code == 422
         known = len(session.units)
         await until(lambda: len(session.units) > known + 10)
-        assert client.rig.peers._kept["call"].etag == etag
+        assert client.rig.session("call").etag == etag
 
 
 async def bundle() -> None:
@@ -250,7 +250,7 @@ async def all_or_nothing() -> None:
     async with client_of() as client:
         for name, text in UNACCEPTABLE.items():
             assert (await client.offer(text)).status_code == 422, name
-        assert client.rig.peers.status == (0, 0)
+        assert client.rig.sessions.status == (0, 0)
 
 
 async def dtls_roles() -> None:
@@ -262,7 +262,7 @@ async def dtls_roles() -> None:
 
 
 async def redirects() -> None:
-    async with client_of(PeersConfig(max_sessions=0, overflow_url="https://other.example")) as client:
+    async with client_of(WhipConfig(max_sessions=0, overflow_url="https://other.example")) as client:
         sent_on = await client.http.post("/whip/call?call_id=a", content=BROWSER, headers=SDP)
         assert sent_on.status_code == 307
         assert sent_on.headers["location"] == "https://other.example/whip/call?call_id=a&overflow=1"
@@ -271,7 +271,7 @@ async def redirects() -> None:
 
 
 async def overload() -> None:
-    async with client_of(PeersConfig(max_sessions=0)) as client:
+    async with client_of(WhipConfig(max_sessions=0)) as client:
         refused = await client.offer()
         assert refused.status_code == 503
         assert int(refused.headers["retry-after"]) >= 1
@@ -281,7 +281,7 @@ SERVERS = IceServers(("stun:stun.example:3478",), ("turn:turn.example?transport=
 
 
 async def ice_servers_are_linked() -> None:
-    async with client_of(PeersConfig(ice_servers=SERVERS)) as client:
+    async with client_of(WhipConfig(ice_servers=SERVERS)) as client:
         links = (await client.session()).headers.get_list("link")
         assert links[0] == '<stun:stun.example:3478>; rel="ice-server"'
         assert [link.partition(">")[0][1:] for link in links[1:]] == list(SERVERS.turn)
@@ -291,7 +291,7 @@ async def ice_servers_are_linked() -> None:
 
 
 async def preflight_tells_no_credentials() -> None:
-    async with client_of(PeersConfig(ice_servers=SERVERS), keys=(KEY,)) as client:
+    async with client_of(WhipConfig(ice_servers=SERVERS), keys=(KEY,)) as client:
         answer = await client.http.options("/whip/call")
         assert answer.headers.get_list("link") == ['<stun:stun.example:3478>; rel="ice-server"']
 

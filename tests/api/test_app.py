@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from api.app import peers_config
+from api.app import whip_config
 from api.settings.base import Settings
 
 if TYPE_CHECKING:
@@ -45,5 +45,5 @@ def test_the_page_allows_nothing_from_elsewhere(client: httpx.Client) -> None:
     ("127.0.0.1", True, True), ("localhost", True, True), ("0.0.0.0", True, False), ("192.0.2.1", False, False),
 ])
 def test_publishers_from_elsewhere_cannot_point_checks_at_this_machine(host: str, loopback: bool, local: bool) -> None:
-    config = peers_config(Settings(host=host, insecure=True))
+    config = whip_config(Settings(host=host, insecure=True))
     assert (config.loopback, config.local) == (loopback, local)

@@ -31,7 +31,7 @@ class Wire:
     def __init__(self, rig: Rig, session: CollectingSession, call: Publisher) -> None:
         self.session = session
         self.call = call
-        self.peer = rig.peers._kept["call"]
+        self.peer = rig.session("call")
         self.dtls: Any = self.peer._receiver.transport      # type: ignore[union-attr]
 
     async def rtp(self, data: bytes) -> None:

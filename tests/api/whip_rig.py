@@ -15,10 +15,12 @@ from fastapi import FastAPI
 from api.http.auth import KeyRing
 from api.http.error_responses import install_error_handlers
 from api.http.rate_limit import RateLimiter
-from api.ingest.whip.config import PeersConfig
-from api.ingest.whip.sessions import Peers
+from api.ingest.registry import SourceRegistry
+from api.ingest.whip.config import WhipConfig
+from api.ingest.whip.session import WhipSession
+from api.ingest.whip.sessions import WhipSessions
 from api.routes.whip import router
-from stream.errors import ServiceDraining, ServiceFull, StreamExists
+from stream.errors import ServiceDraining, ServiceFull, StreamExists, StreamUnknown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -99,7 +101,9 @@ class CollectingService:
 
     async def stop(self, stream: str, reason: EndReason) -> None:
         """As the real service does it: the source is hung up first, then the stream ends."""
-        session = self.live[stream]
+        session = self.live.get(stream)
+        if session is None:
+            raise StreamUnknown(f"no stream {stream!r} is running")
         if session.control is not None:
             await session.control.close()
         await session.end(reason)
@@ -114,45 +118,64 @@ class Rig(NamedTuple):
     """`url` is the base URL of the running server."""
 
     url: str
-    peers: Peers
+    sessions: WhipSessions
+    registry: SourceRegistry
     service: CollectingService
 
+    def session(self, stream: str) -> WhipSession:
+        """The session of this stream."""
+        session = self.registry.get(stream)
+        assert isinstance(session, WhipSession)
+        return session
 
-def whip_app(peers: Peers, keys: tuple[str, ...] = (), offers_per_min: int = 10_000) -> FastAPI:
+
+def whip_app(sessions: WhipSessions, keys: tuple[str, ...] = (), offers_per_min: int = 10_000) -> FastAPI:
     """The WHIP routes with what they need of the context."""
     app = FastAPI()
     app.include_router(router)
     install_error_handlers(app)
-    app.state.context = SimpleNamespace(peers=peers, auth=KeyRing(keys), limiter=RateLimiter(60, offers_per_min))
+    app.state.context = SimpleNamespace(
+        whip_sessions=sessions, auth=KeyRing(keys), limiter=RateLimiter(60, offers_per_min)
+    )
     return app
 
 
 @asynccontextmanager
-async def peers_of(config: PeersConfig | None = None, service: CollectingService | None = None) -> AsyncIterator[Peers]:
-    """A table that is closed whatever becomes of the test."""
-    peers = Peers(config or PeersConfig(), service or CollectingService())
+async def registry_of(service: CollectingService) -> AsyncIterator[SourceRegistry]:
+    """A registry that is closed whatever becomes of the test."""
+    registry = SourceRegistry(service)
     try:
-        yield peers
+        yield registry
     finally:
-        await peers.close()
+        await registry.close()
+
+
+@asynccontextmanager
+async def whip_sessions_of(
+    config: WhipConfig | None = None, service: CollectingService | None = None
+) -> AsyncIterator[WhipSessions]:
+    """WHIP sessions without a server."""
+    async with registry_of(service or CollectingService()) as registry:
+        yield WhipSessions(config or WhipConfig(), registry)
 
 
 @asynccontextmanager
 async def whip_rig(
-    config: PeersConfig | None = None, *, keys: tuple[str, ...] = (), offers_per_min: int = 10_000
+    config: WhipConfig | None = None, *, keys: tuple[str, ...] = (), offers_per_min: int = 10_000
 ) -> AsyncIterator[Rig]:
     """A server on a free loopback port, in this event loop."""
     service = CollectingService()
     listener = socket.create_server(("127.0.0.1", 0))
-    async with peers_of(config, service) as peers:
-        app = whip_app(peers, keys, offers_per_min)
+    async with registry_of(service) as registry:
+        sessions = WhipSessions(config or WhipConfig(), registry)
+        app = whip_app(sessions, keys, offers_per_min)
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             await until(lambda: server.started)
-            yield Rig(f"http://127.0.0.1:{listener.getsockname()[1]}", peers, service)
+            yield Rig(f"http://127.0.0.1:{listener.getsockname()[1]}", sessions, registry, service)
         finally:
-            await peers.close()
+            await registry.close()
             server.should_exit = True
             await serving
             listener.close()

@@ -20,7 +20,6 @@ from consumers.broker import Place, Record
 from consumers.dead_letters import Cause, dead_letter
 from consumers.media_contract import (
     KIND_OF,
-    STREAM_ID,
     TYPE_PREFIX,
     ClaimCheck,
     ContentType,
@@ -33,6 +32,7 @@ from consumers.media_contract import (
 )
 from consumers.verdict_records import state_message, verdict_message
 from stream.events import Event
+from stream.identity import STREAM_ID
 from tests.consumers.verdicts_support import ended, verdict
 
 if TYPE_CHECKING:

@@ -124,4 +124,4 @@ def test_no_verdict_is_told_of_what_was_not_examined() -> None:
     gap = StreamGap(stream="a", epoch=1, cause="packet_loss", from_s=0.0)
     for is_followed, told in ((True, [gap]), (False, [ended("a"), gap])):
         way = Edge(MemoryBroker({"media": 1}), "media", is_followed)
-        assert [event for event in (verdict("a", 1), ended("a"), gap) if way.is_told_here(event)] == told
+        assert [event for event in (verdict("a", 1), ended("a"), gap) if way.publishes_here(event)] == told

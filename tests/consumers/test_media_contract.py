@@ -27,6 +27,7 @@ from consumers.media_contract import (
     encode,
     parse,
 )
+from stream.identity import STREAM_ID
 from tests.consumers.records import EOS, FRAME, UNIT, RawRecord
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "contracts" / "kafka.md").read_text()
@@ -137,7 +138,7 @@ def test_a_padded_id_and_a_media_type_with_parameters_are_fine() -> None:
 
 numbers = st.integers(0, MAX_NUMBER)
 stamps = st.builds(
-    Stamp, st.from_regex(media_contract.STREAM_ID, fullmatch=True), numbers, numbers,
+    Stamp, st.from_regex(STREAM_ID, fullmatch=True), numbers, numbers,
     st.integers(0, 4 * 10**9).map(float),
 )
 media = st.builds(
@@ -203,4 +204,4 @@ def test_the_page_tells_every_header_type_and_code() -> None:
     assert headers == {name for name in told if name.startswith(("ce_", "content-type"))}
     assert codes <= told
     assert f"{media_contract.MAX_HEADER_BYTES} bytes" in PAGE
-    assert media_contract.STREAM_ID in PAGE
+    assert STREAM_ID in PAGE

@@ -25,6 +25,7 @@ from stream.events import (
     TrackSums,
     Verdict,
 )
+from stream.identity import StreamIdentity
 from stream.stream_session import StreamSpec
 from stream.types import Codec, EndReason, FrameCounts, Quality
 from tests.api.calls import Peer, admitted
@@ -124,7 +125,7 @@ class Stage:
     def enter_shown(self, name: str, jpeg: bytes, call_id: str = "", participant_id: str = "") -> Actor:
         """A stream of the service, of which a worker has seen this one picture; returns when it can be fetched."""
         spec = StreamSpec(
-            stream=name, source="whip", codec=Codec.JPEG, call_id=call_id, participant_id=participant_id
+            identity=StreamIdentity(name, call_id, participant_id), source="whip", codec=Codec.JPEG
         )
         session = admitted(self.rig, spec, Peer()).session
         self.rig.call(session.feed, jpeg, 0.0, True, time.time())

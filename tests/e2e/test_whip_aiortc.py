@@ -80,7 +80,7 @@ def test_the_sample_call_is_judged_from_its_first_second(rig: Rig) -> None:
     assert ended["frames"]["decoded"] == ended["frames"]["received"]
     assert stats[0].frames - ended["frames"]["received"] <= 5
     assert stats[0].connected_s > 0
-    assert rig.call(lambda: rig.context.peers.status.sessions) == 0
+    assert rig.call(lambda: rig.context.whip_sessions.status.sessions) == 0
 
 
 def test_a_call_can_be_stopped_by_the_moderator(rig: Rig) -> None:
@@ -121,6 +121,6 @@ def test_offers_that_never_connect_are_no_calls(rig: Rig) -> None:
         answers = [_offered(client, f"/whip/dead-{n}") for n in range(DEAD)]
         locations = [answer.headers["location"] for answer in answers]
         assert not [info for info in client.get("/v1/streams").json()["streams"] if info["stream"].startswith("dead")]
-        assert rig.call(lambda: rig.context.peers.status) == (DEAD, DEAD)
+        assert rig.call(lambda: rig.context.whip_sessions.status) == (DEAD, DEAD)
         assert [client.delete(location).status_code for location in locations] == [200] * DEAD
-        assert rig.call(lambda: rig.context.peers.status) == (0, 0)
+        assert rig.call(lambda: rig.context.whip_sessions.status) == (0, 0)

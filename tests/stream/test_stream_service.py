@@ -15,6 +15,7 @@ from stream.errors import MediaRefused, ServiceDraining, ServiceFull, StreamExis
 from stream.event_bus import Bus, Selection
 from stream.events import Label, StreamEnded, StreamGap, StreamStalled, StreamStarted, Verdict
 from stream.file_verdict import JudgeOptions
+from stream.identity import StreamIdentity
 from stream.load_controller import LadderConfig
 from stream.stream_service import StreamService
 from stream.stream_session import Session, StreamSpec
@@ -34,6 +35,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 AHEAD_S = 0.55      # of the newest judged frame: as far as the next sample, and a frame more
 # What a slow machine does to the density of samples is shown elsewhere: here every call keeps its own.
 CONFIG = StreamConfig(max_streams=3, max_jobs=1, ladder=LadderConfig(late_ms=60_000))
+
+
+def call(stream: str) -> StreamSpec:
+    return StreamSpec(identity=StreamIdentity(stream), source="test", codec=Codec.H264)
 
 
 class Peer:
@@ -80,7 +85,7 @@ class Running:
 
     def open(self, stream: str) -> tuple[Session, Peer]:
         peer = Peer()
-        return self.service.open(StreamSpec(stream=stream, source="test", codec=Codec.H264), peer), peer
+        return self.service.open(call(stream), peer), peer
 
 
 @pytest.fixture
@@ -170,11 +175,11 @@ async def test_sources_that_come_all_at_once_are_let_in_bit_by_bit() -> None:
     let_in: list[Session] = []
     for n in range(8):
         service.check_admission(f"call-{n}")
-        let_in.append(service.open(StreamSpec(stream=f"call-{n}", source="test", codec=Codec.H264), Peer()))
+        let_in.append(service.open(call(f"call-{n}"), Peer()))
     with pytest.raises(ServiceFull, match="starting") as refusal:
         service.check_admission("call-8")
     assert refusal.value.retry_after_s <= 3
-    late = service.open(StreamSpec(stream="late", source="test", codec=Codec.H264), Peer())     # was let in before
+    late = service.open(call("late"), Peer())     # was let in before
     for session in (*let_in, late):
         await session.end(EndReason.STOPPED)
     service.check_admission("call-9")

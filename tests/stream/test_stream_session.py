@@ -10,6 +10,7 @@ import pytest
 from stream.config import StreamConfig
 from stream.event_bus import Bus
 from stream.frame_sampler import Pace
+from stream.identity import StreamIdentity
 from stream.stream_service import StreamService
 from stream.stream_session import Session, StreamSpec
 from stream.types import Codec, DropCause, EndReason
@@ -44,7 +45,7 @@ async def test_layers_that_are_not_needed_are_neither_decoded_nor_missed() -> No
     service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1)), Bus())
     await service.start()
     peer = Peer()
-    session = service.open(StreamSpec(stream="call", source="test", codec=Codec.VP8), peer)
+    session = service.open(StreamSpec(identity=StreamIdentity("call"), source="test", codec=Codec.VP8), peer)
     await play(session, SECONDS * FPS)
     await session.end(EndReason.STOPPED)
     await service.close()
@@ -61,7 +62,7 @@ async def test_layers_that_are_not_needed_are_neither_decoded_nor_missed() -> No
 
 async def test_a_denser_pace_takes_layers_up_again() -> None:
     service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1)), Bus())
-    session = service.open(StreamSpec(stream="call", source="test", codec=Codec.VP8), Peer())
+    session = service.open(StreamSpec(identity=StreamIdentity("call"), source="test", codec=Codec.VP8), Peer())
     skipped = []
     for unit, layer in layered_units("call", 150):
         if unit.sequence == 90:
@@ -77,7 +78,7 @@ async def test_a_denser_pace_takes_layers_up_again() -> None:
 
 async def test_who_waits_for_a_worker_is_late_even_without_a_verdict() -> None:
     service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1, unit_queue=8)), Bus())
-    session = service.open(StreamSpec(stream="call", source="test", codec=Codec.VP8), Peer())
+    session = service.open(StreamSpec(identity=StreamIdentity("call"), source="test", codec=Codec.VP8), Peer())
     units = [unit for unit, _ in layered_units("call", 60)]
     for unit in units[:30]:
         session.feed(unit.payload, unit.pts_s, unit.keyframe, time.time())
@@ -97,7 +98,7 @@ async def test_who_waits_for_a_worker_is_late_even_without_a_verdict() -> None:
 
 async def test_a_stream_is_starting_until_its_cost_shows() -> None:
     service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1)), Bus())
-    session = service.open(StreamSpec(stream="call", source="test", codec=Codec.VP8), Peer())
+    session = service.open(StreamSpec(identity=StreamIdentity("call"), source="test", codec=Codec.VP8), Peer())
     now_s = time.monotonic()
     assert session.is_starting(now_s + 9)
     assert not session.is_starting(now_s + 11), "without a verdict it counts for ten seconds"

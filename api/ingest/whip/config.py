@@ -8,11 +8,14 @@ from api.ingest.whip.ice_servers import IceServers
 
 
 @dataclass(frozen=True, slots=True)
-class PeersConfig:
-    """Bounds of all publishers. `max_pending` are those that are not connected yet; `loopback` offers 127.0.0.1 as a
-    candidate, for a service that is bound to it. `public_addresses` are told in place of our own; `remote_candidates`
-    sends checks to where publishers say they are, to this machine only if all are on it (`local`); `overflow_url` is
-    another service, for when this one is full."""
+class WhipConfig:
+    """Limits and addresses of all WHIP sessions.
+
+    `max_pending` limits the sessions that are not connected yet. `loopback` offers 127.0.0.1 as a candidate.
+    `public_addresses` replace our own addresses in answers. `remote_candidates` sends ICE checks to the addresses that
+    publishers name; `local` allows loopback ones among them. `overflow_url` is the service that takes offers when this
+    one is full.
+    """
 
     max_sessions: int = 64
     max_sessions_per_caller: int = 64

@@ -1,4 +1,4 @@
-"""One WHIP publisher: a WebRTC connection whose video goes, encoded, into one stream of the service."""
+"""One WHIP session: a WebRTC connection whose encoded video feeds one stream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiortc import RTCIceCandidate, RTCSessionDescription
 from api.errors import Busy, OfferRefused
 from api.ingest.aiortc_patches import Network, ask_keyframe, ignore_audio, listening_on, new_connection, tap_video
 from api.ingest.ice_candidates import MAX_CANDIDATES, is_usable
-from api.ingest.live_source import LiveSource
+from api.ingest.live_source import LiveSource, SourceKind
 from api.ingest.whip.answer import finish_answer
 from api.ingest.whip.offer import IceSession, PreparedOffer
 from stream.sources.rtp_video import Fragment, VideoTrack
@@ -27,31 +27,32 @@ if TYPE_CHECKING:
 
     from api.http.auth import Caller
     from api.ingest.ice_candidates import RemoteCandidate
-    from api.ingest.live_source import Owner
-    from api.ingest.whip.config import PeersConfig
+    from api.ingest.live_source import SourceOwner
+    from api.ingest.whip.config import WhipConfig
+    from stream.identity import StreamIdentity
 
 log = structlog.get_logger(__name__)
 
 _ASK_EVERY_S = 0.5
-_ICE_TICK_S = 0.05      # within this, aiortc's task that was still connecting sees that there is no more to connect
+_ICE_TICK_S = 0.05      # within this, aiortc's connecting task notices that the connection is closed
 
 
 class Offer(NamedTuple):
-    """What a publisher asks for. `sample` marks the demonstration call."""
+    """A publisher's SDP offer. `sample` marks the demonstration call."""
 
-    stream: str
+    identity: StreamIdentity
     sdp: str
     caller: Caller
     sample: bool = False
-    call_id: str = ""
-    participant_id: str = ""
 
 
-class Peer(LiveSource):
-    """From the answer to the end. Takes packets and frames on the way."""
+class WhipSession(LiveSource):
+    """Negotiates in `answer`, then takes packets until the publisher leaves or falls silent."""
 
-    def __init__(self, offer: Offer, prepared: PreparedOffer, config: PeersConfig, owner: Owner) -> None:
-        super().__init__(offer.stream, owner)
+    kind = SourceKind.WHIP
+
+    def __init__(self, offer: Offer, prepared: PreparedOffer, config: WhipConfig, owner: SourceOwner) -> None:
+        super().__init__(offer.identity, owner, protocol="whip", caller=offer.caller.identity)
         self.session_id = secrets.token_urlsafe(16)
         self.etag = f'"{secrets.token_urlsafe(8)}"'
         self.offer = offer
@@ -66,24 +67,27 @@ class Peer(LiveSource):
 
     @property
     def ice(self) -> IceSession:
-        """The publisher's side of the ICE session, for as long as the peer lives."""
+        """The publisher's side of the ICE session, which no restart replaces."""
         return self._prepared.ice
 
     @property
     def is_pending(self) -> bool:
-        """Not connected yet."""
+        """Whether ICE and DTLS have yet to connect."""
         return self._connected_s is None
 
     async def answer(self) -> str:
-        """Negotiates. Raises OfferRefused, or Busy if no port could be had; the peer has to be closed then."""
+        """Negotiates and returns the answer's SDP. Raises OfferRefused, or Busy where no port is free.
+
+        The caller finishes the session after an error.
+        """
         connection, config = self._connection, self._config
         connection.on("connectionstatechange", self._state_changed)
         try:
             with listening_on(Network(config.loopback, config.udp_ports)):
                 await connection.setRemoteDescription(RTCSessionDescription(self._prepared.sdp, "offer"))
                 await connection.setLocalDescription(await connection.createAnswer())
-        except Exception as error:      # aiortc raises what it likes at a description that it cannot use
-            log.warning("offer could not be negotiated", stream=self.offer.stream, error=repr(error))
+        except Exception as error:      # aiortc documents no exception for a bad description
+            log.warning("offer could not be negotiated", stream=self.stream, error=repr(error))
             raise OfferRefused(400, "sdp_malformed", "the offer could not be negotiated") from error
         for receiver in connection.getReceivers():
             if receiver.track.kind == "video":
@@ -97,8 +101,10 @@ class Peer(LiveSource):
         return finish_answer(description, self._prepared, config.public_addresses)
 
     async def try_candidates(self, candidates: Iterable[RemoteCandidate]) -> None:
-        """Sends checks to those that may be used, where that is wanted. Others are passed over in silence, as WHIP
-        has it; nobody is ever told that there are no more, because aiortc would give up too early."""
+        """Sends ICE checks to usable candidates where the configuration allows it; ignores the others (RFC 9725 4.3.2).
+
+        aiortc never gets an end of candidates, because it would give up too early.
+        """
         config = self._config
         for candidate in candidates if config.remote_candidates and not self.is_over else ():
             if candidate in self._candidates or len(self._candidates) >= MAX_CANDIDATES:
@@ -140,17 +146,15 @@ class Peer(LiveSource):
 
     @property
     def spec(self) -> StreamSpec:
-        offer = self.offer
         return StreamSpec(
-            stream=offer.stream, source="whip", codec=self._prepared.codec, sample=offer.sample, call_id=offer.call_id,
-            participant_id=offer.participant_id,
+            identity=self.identity, source=self.protocol, codec=self._prepared.codec, sample=self.offer.sample
         )
 
     def _state_changed(self) -> None:
         state = self._connection.connectionState
         if state == "connected" and self._connected_s is None:
             self._connected_s = self.now_s()
-            log.info("peer connected", stream=self.offer.stream, after_s=round(self._connected_s - self.created_s, 3))
+            log.info("WHIP session connected", stream=self.stream, after_s=round(self._connected_s - self.created_s, 3))
         elif state in ("failed", "closed"):
             self.end_soon(EndReason.NEVER_CONNECTED if self.is_pending else EndReason.PUBLISHER_LEFT)
 
@@ -162,9 +166,9 @@ class Peer(LiveSource):
                 if self.is_pending:
                     await asyncio.sleep(_ICE_TICK_S)
         except TimeoutError:
-            log.error("a connection did not close in time", stream=self.offer.stream)
+            log.error("WebRTC connection did not close in time", stream=self.stream)
         track = self._track
         log.info(
-            "peer gone", stream=self.offer.stream, reason=reason.value, frames=track.frames_whole,
+            "WHIP session ended", stream=self.stream, reason=reason.value, frames=track.frames_whole,
             withheld=track.frames_withheld, gaps=track.gaps,
         )

@@ -1,4 +1,4 @@
-"""All WHIP publishers: admission, deadlines, hanging up. The one owner of WebRTC connections that receive."""
+"""WHIP sessions: offers in, answers out, trickled candidates and hanging up (RFC 9725)."""
 
 from __future__ import annotations
 
@@ -6,105 +6,102 @@ import asyncio
 import hmac
 from typing import TYPE_CHECKING, NamedTuple
 
-from api.errors import Busy, NotFound, OfferRefused
-from api.ingest.registry import Keeper
-from api.ingest.whip.config import PeersConfig
+from api.errors import NotFound, OfferRefused
+from api.ingest.live_source import SourceKind
+from api.ingest.registry import Quota
+from api.ingest.whip.config import WhipConfig
 from api.ingest.whip.offer import offered_candidates, prepare_offer
-from api.ingest.whip.session import Offer, Peer
+from api.ingest.whip.session import Offer, WhipSession
 from api.ingest.whip.trickle import read_fragment, require_match
 from stream.types import EndReason
 
 if TYPE_CHECKING:
-    from api.ingest.live_source import Streams
-
-_RETRY_AFTER_S = 5
-_RETRY_PENDING_S = 2
+    from api.ingest.registry import SourceRegistry
 
 
 class Answer(NamedTuple):
-    """What a publisher gets: the answer, the unguessable name of its session, and the tag of its ICE session."""
+    """A publisher's answer: its SDP, the unguessable id of its session, and the entity tag of its ICE session."""
 
     sdp: str
     session_id: str
     etag: str
 
 
-class SessionName(NamedTuple):
-    """What a request must know to get at a session; `tenant` is the caller's."""
+class SessionRef(NamedTuple):
+    """Names one session; `tenant` is that of the caller, which must own the session."""
 
     stream: str
     session_id: str
     tenant: str
 
 
-class PeersStatus(NamedTuple):
+class WhipStatus(NamedTuple):
+    """Numbers of sessions; `pending` ones are not connected yet."""
+
     sessions: int
     pending: int
 
 
-class Peers(Keeper[Peer]):
-    """Used from one event loop."""
+class WhipSessions:
+    """Starts, finds and ends WHIP sessions in the registry. Used from one event loop."""
 
-    def __init__(self, config: PeersConfig, streams: Streams) -> None:
-        super().__init__(streams)
+    def __init__(self, config: WhipConfig, registry: SourceRegistry) -> None:
         self._config = config
+        self._registry = registry
 
     @property
-    def config(self) -> PeersConfig:
+    def config(self) -> WhipConfig:
         return self._config
 
     @property
-    def status(self) -> PeersStatus:
-        return PeersStatus(len(self), sum(peer.is_pending for peer in self))
+    def status(self) -> WhipStatus:
+        sessions = self._registry.of_kind(SourceKind.WHIP)
+        return WhipStatus(len(sessions), sum(session.is_pending for session in sessions))
 
     async def offer(self, offer: Offer) -> Answer:
-        """Takes a publisher. Raises OfferRefused, StreamExists, Busy, ServiceFull, ServiceDraining; nothing is left
-        of a refused offer. The stream id is taken from here on."""
+        """Starts a session and reserves its stream id; a refused offer leaves nothing behind.
+
+        Raises OfferRefused, StreamExists, Busy, ServiceFull, ServiceDraining.
+        """
+        config = self._config
         prepared = prepare_offer(offer.sdp)
-        self._admit(offer)
-        peer = Peer(offer, prepared, self._config, self)
-        self.keep(peer)
+        quota = Quota(SourceKind.WHIP, config.max_sessions, config.max_sessions_per_caller, config.max_pending)
+        self._registry.admit(offer.identity.stream, quota, offer.caller.identity)
+        session = WhipSession(offer, prepared, config, self._registry)
+        self._registry.add(session)
         try:
-            sdp = await peer.answer()
-            if self._config.remote_candidates:
-                await peer.try_candidates(offered_candidates(offer.sdp))
-            return Answer(sdp, peer.session_id, peer.etag)
+            sdp = await session.answer()
+            if config.remote_candidates:
+                await session.try_candidates(offered_candidates(offer.sdp))
+            return Answer(sdp, session.session_id, session.etag)
         except BaseException:
-            await asyncio.shield(peer.finish(EndReason.NEVER_CONNECTED))
+            await asyncio.shield(session.finish(EndReason.NEVER_CONNECTED))
             raise
 
-    def find(self, name: SessionName) -> Peer:
-        """Raises NotFound unless this is a session of this tenant that is not over."""
-        peer = self.get(name.stream)
+    def find(self, ref: SessionRef) -> WhipSession:
+        """Raises NotFound unless a running session of this tenant has this id."""
+        session = self._registry.get(ref.stream)
         if (
-            peer is None
-            or not hmac.compare_digest(peer.session_id.encode(), name.session_id.encode())
-            or peer.offer.caller.tenant != name.tenant
+            not isinstance(session, WhipSession)
+            or not hmac.compare_digest(session.session_id.encode(), ref.session_id.encode())
+            or session.offer.caller.tenant != ref.tenant
         ):
             raise NotFound("session_unknown", "there is no such session, or it is over")
-        return peer
+        return session
 
-    async def trickle(self, name: SessionName, fragment: str, if_match: str | None) -> None:
-        """Takes candidates that a publisher found after its offer. Raises NotFound, or OfferRefused: 400, 412, 428, and
-        422 for an ICE restart, which leaves the session as it was."""
-        peer = self.find(name)
-        require_match(if_match, peer.etag)
-        read = read_fragment(fragment, peer.ice.mids)
-        if read.restarts(peer.ice.ufrag, peer.ice.password):
-            raise OfferRefused(422, "ice_restart_unsupported", "ICE is not restarted here; start a new session")
-        await peer.try_candidates(read.candidates)
+    async def trickle(self, ref: SessionRef, fragment: str, if_match: str | None) -> None:
+        """Takes candidates that a publisher found after its offer.
 
-    async def hang_up(self, name: SessionName) -> None:
-        """Ends the session of this name. Raises NotFound."""
-        await self.find(name).finish(EndReason.PUBLISHER_LEFT)
+        Raises NotFound, or OfferRefused with 400, 412, 428, or 422 for an ICE restart. A refused fragment leaves the
+        session as it was.
+        """
+        session = self.find(ref)
+        require_match(if_match, session.etag)
+        read = read_fragment(fragment, session.ice.mids)
+        if read.restarts(session.ice.ufrag, session.ice.password):
+            raise OfferRefused(422, "ice_restart_unsupported", "ICE restarts are not supported; start a new session")
+        await session.try_candidates(read.candidates)
 
-    def _admit(self, offer: Offer) -> None:
-        config = self._config
-        self.check(offer.stream)
-        self.check_admission(offer.stream)
-        identity = offer.caller.identity
-        own = sum(peer.offer.caller.identity == identity for peer in self)
-        if len(self) >= config.max_sessions or own >= config.max_sessions_per_caller:
-            raise Busy("sessions_full", "the limit of sessions at the same time is reached", _RETRY_AFTER_S)
-        if self.status.pending >= config.max_pending:
-            raise Busy("sessions_pending", "too many publishers are connecting at this moment", _RETRY_PENDING_S)
+    async def hang_up(self, ref: SessionRef) -> None:
+        """Ends a session; returns after its last verdict. Raises NotFound."""
+        await self.find(ref).finish(EndReason.PUBLISHER_LEFT)

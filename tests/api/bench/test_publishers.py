@@ -10,7 +10,7 @@ import pytest
 
 from api.bench.processes import Publishers
 from api.errors import BenchFailed
-from api.ingest.whip.config import PeersConfig
+from api.ingest.whip.config import WhipConfig
 from stream.errors import ServiceFull
 from stream.types import EndReason
 from tests.api.clients.test_whip import make_clip
@@ -76,7 +76,7 @@ async def test_a_requested_key_frame_is_sent_at_once(clip: Path) -> None:
 
 async def test_a_call_that_there_is_no_room_for_is_offered_again(clip: Path) -> None:
     publishers = Publishers()
-    async with whip_rig(PeersConfig(max_sessions=1)) as rig:
+    async with whip_rig(WhipConfig(max_sessions=1)) as rig:
         await publishers.start(f"{rig.url}/whip", clip, "call-", 2)
         await until(lambda: len(publishers.refused) >= 2 and len(rig.service.sessions) == 1, 40)
         (first,) = rig.service.sessions

@@ -15,7 +15,7 @@ import pytest
 
 from api.clients.whip import PublishOptions, load_clip, publish
 from api.errors import PublishFailed
-from api.ingest.whip.config import PeersConfig
+from api.ingest.whip.config import WhipConfig
 from stream.types import Codec, EndReason
 from tests.api.whip_rig import until, whip_rig
 
@@ -161,7 +161,7 @@ async def test_the_command_publishes_from_its_own_process_until_it_is_interrupte
 
 
 async def test_a_redirect_to_another_service_is_followed(h264: Path) -> None:
-    async with whip_rig() as second, whip_rig(PeersConfig(max_sessions=0, overflow_url=second.url)) as first:
+    async with whip_rig() as second, whip_rig(WhipConfig(max_sessions=0, overflow_url=second.url)) as first:
         stats = await publish(f"{first.url}/whip/clip", h264, PublishOptions(duration_s=1.0))
         assert stats.ended_by == "duration"
         assert first.service.sessions == []

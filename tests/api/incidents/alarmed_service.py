@@ -19,6 +19,7 @@ from api.settings.base import Settings, load_settings
 from api.settings.factories import running_service
 from stream.event_bus import Bus, Selection
 from stream.events import Verdict
+from stream.identity import StreamIdentity
 from stream.stream_session import StreamSpec
 from stream.types import Codec
 from tests.api.calls import Peer
@@ -57,7 +58,7 @@ async def alarm(service: StreamService) -> None:
     """As fast as it goes."""
     while not service.status.ready:
         await asyncio.sleep(0.05)
-    session = service.open(StreamSpec(stream=STREAM, source="test", codec=Codec.JPEG, call_id="c"), Peer())
+    session = service.open(StreamSpec(identity=StreamIdentity(STREAM, "c"), source="test", codec=Codec.JPEG), Peer())
     for number in range(-1, SAMPLES):
         seen = msgspec.structs.replace(
             observation(number, (suspect(3.2),)), stream=STREAM, epoch=session.epoch, capture_s=time.time()

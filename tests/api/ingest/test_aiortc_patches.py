@@ -23,13 +23,13 @@ from aiortc.rtcrtpsender import RTCRtpSender
 
 from api.errors import Busy
 from api.ingest import aiortc_patches
-from api.ingest.whip.config import PeersConfig
+from api.ingest.whip.config import WhipConfig
 from tests.api.offers import an_offer
 from tests.api.publisher import Publisher, publishing
-from tests.api.whip_rig import peers_of, until, whip_rig
+from tests.api.whip_rig import until, whip_rig, whip_sessions_of
 
 if TYPE_CHECKING:
-    from api.ingest.whip.sessions import Peers
+    from api.ingest.whip.sessions import WhipSessions
 
 
 async def test_no_decoder_runs_during_a_call() -> None:
@@ -40,8 +40,8 @@ async def test_no_decoder_runs_during_a_call() -> None:
 
 async def test_the_answer_offers_loopback_only_where_it_is_wanted() -> None:
     for wanted in (True, False):
-        async with peers_of(PeersConfig(loopback=wanted)) as peers:
-            answer = await peers.offer(an_offer())
+        async with whip_sessions_of(WhipConfig(loopback=wanted)) as sessions:
+            answer = await sessions.offer(an_offer())
         candidates = [line for line in answer.sdp.splitlines() if line.startswith("a=candidate:")]
         assert any(" 127.0.0.1 " in line for line in candidates) is wanted
 
@@ -99,20 +99,20 @@ async def test_a_browser_is_allowed_full_quality_from_the_first_second() -> None
 async def test_media_comes_in_on_the_ports_that_are_allowed_and_on_no_other() -> None:
     ports = (20510, 20519)
 
-    async def used(peers: Peers, stream: str) -> int:
-        answer = await peers.offer(an_offer(stream))
+    async def used(sessions: WhipSessions, stream: str) -> int:
+        answer = await sessions.offer(an_offer(stream))
         lines = [line for line in answer.sdp.splitlines() if line.startswith("a=candidate:") and " 127.0.0.1 " in line]
         return int(lines[0].split()[5])
 
-    async with peers_of(PeersConfig(udp_ports=ports)) as peers:
-        found = [await used(peers, str(number)) for number in range(10)]
+    async with whip_sessions_of(WhipConfig(udp_ports=ports)) as sessions:
+        found = [await used(sessions, str(number)) for number in range(10)]
         assert sorted(found) == list(range(ports[0], ports[1] + 1))
         with pytest.raises(Busy) as refused:
-            await used(peers, "one too many")
+            await used(sessions, "one too many")
         assert refused.value.code == "no_ports"
-        assert peers.status.sessions == 10
-    async with peers_of(PeersConfig(udp_ports=ports)) as peers:
-        await used(peers, "again")
+        assert sessions.status.sessions == 10
+    async with whip_sessions_of(WhipConfig(udp_ports=ports)) as sessions:
+        await used(sessions, "again")
 
 
 async def test_a_call_runs_over_an_allowed_port_and_ipv6() -> None:
@@ -120,7 +120,7 @@ async def test_a_call_runs_over_an_allowed_port_and_ipv6() -> None:
         lines = answer.splitlines(keepends=True)
         return "".join(line for line in lines if not line.startswith("a=candidate:") or " ::1 " in line)
 
-    config = PeersConfig(udp_ports=(20520, 20539))
+    config = WhipConfig(udp_ports=(20520, 20539))
     async with whip_rig(config) as rig, publishing(f"{rig.url}/whip/call", through=by_ipv6):
         session = await rig.service.first()
         await until(lambda: len(session.units) > 10)
@@ -128,8 +128,8 @@ async def test_a_call_runs_over_an_allowed_port_and_ipv6() -> None:
 
 async def test_public_addresses_take_the_place_of_our_own() -> None:
     public = ("203.0.113.7", "2001:db8::7")
-    async with peers_of(PeersConfig(loopback=False, public_addresses=public)) as peers:
-        answer = await peers.offer(an_offer())
+    async with whip_sessions_of(WhipConfig(loopback=False, public_addresses=public)) as sessions:
+        answer = await sessions.offer(an_offer())
     candidates = [line.split()[4] for line in answer.sdp.splitlines() if line.startswith("a=candidate:")]
     assert candidates
     assert set(candidates) <= set(public)
@@ -140,14 +140,14 @@ async def test_public_addresses_take_the_place_of_our_own() -> None:
 async def test_checks_go_to_named_addresses_only_where_that_is_wanted() -> None:
     """The publisher's own checks are kept away, so that only ours can connect the two."""
     for wanted in (True, False):
-        config = PeersConfig(remote_candidates=wanted, connect_s=4.0)
+        config = WhipConfig(remote_candidates=wanted, connect_s=4.0)
         async with whip_rig(config) as rig:
             call = Publisher(f"{rig.url}/whip/call")
             offer = await call.offer()
-            answer = await rig.peers.offer(an_offer("call", offer))
+            answer = await rig.sessions.offer(an_offer("call", offer))
             blind = "\r\n".join(line for line in answer.sdp.splitlines() if not line.startswith("a=candidate:"))
             blind = blind.replace("a=end-of-candidates\r\n", "")
             await call.connection.setRemoteDescription(RTCSessionDescription(blind + "\r\n", "answer"))
-            await until(lambda rig=rig: rig.peers.status.pending == 0)
-            assert (rig.peers.status.sessions == 1) is wanted
+            await until(lambda rig=rig: rig.sessions.status.pending == 0)
+            assert (rig.sessions.status.sessions == 1) is wanted
             await call.connection.close()

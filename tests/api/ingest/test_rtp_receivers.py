@@ -6,32 +6,34 @@ import asyncio
 import socket
 from contextlib import asynccontextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from aiortc.rtp import RtcpByePacket, RtcpPacket, RtcpPsfbPacket
 
 from api.errors import Busy, OfferRefused
-from api.ingest.rtp_receivers import Sources, SourcesConfig
-from api.ingest.rtp_source import RtpLimits, RtpOrder
+from api.ingest.rtp_receiver import RtpRequest, RtpTimeouts
+from api.ingest.rtp_receivers import RtpConfig, RtpReceivers
 from stream.errors import ServiceDraining, StreamExists, StreamUnknown
-from stream.stream_session import StreamSpec
+from stream.identity import StreamIdentity
 from stream.types import Codec, EndReason
 from tests.api.guards import nothing_left
 from tests.api.hostile_rtp import bad_rtcp, bad_rtp, rtp
-from tests.api.whip_rig import CollectingService, until
+from tests.api.whip_rig import CollectingService, registry_of, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import httpx
 
+    from api.ingest.registry import SourceRegistry
+
 VP8_KEY = b"\x10\x10\x00\x00\x9d\x01\x2a\x80\x02\x68\x01"
 VP8_DELTA = b"\x10\x11\x00\x00delta"
 
 
-def order(stream: str = "cam", sender: str = "", payload_type: int | None = None) -> RtpOrder:
-    return RtpOrder(StreamSpec(stream=stream, source="rtp", codec=Codec.VP8), sender, payload_type)
+def order(stream: str = "cam", sender: str = "", payload_type: int | None = None) -> RtpRequest:
+    return RtpRequest(StreamIdentity(stream), Codec.VP8, sender, payload_type)
 
 
 def frame(number: int, payload: bytes = VP8_DELTA, ssrc: int = 1) -> bytes:
@@ -40,13 +42,17 @@ def frame(number: int, payload: bytes = VP8_DELTA, ssrc: int = 1) -> bytes:
     return bytes(data)
 
 
+class RtpRig(NamedTuple):
+    """RTP receivers, and the registry that holds them."""
+
+    receivers: RtpReceivers
+    registry: SourceRegistry
+
+
 @asynccontextmanager
-async def sources_of(service: CollectingService, **config: object) -> AsyncIterator[Sources]:
-    sources = Sources(SourcesConfig(**config), service)     # type: ignore[arg-type]
-    try:
-        yield sources
-    finally:
-        await sources.close()
+async def receivers_of(service: CollectingService, **config: object) -> AsyncIterator[RtpRig]:
+    async with registry_of(service) as registry:
+        yield RtpRig(RtpReceivers(RtpConfig(**config), registry), registry)     # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -59,8 +65,8 @@ def sender() -> AsyncIterator[socket.socket]:
 
 async def test_the_stream_opens_with_its_first_key_frame_and_ends_with_bye(sender: socket.socket) -> None:
     service = CollectingService()
-    async with sources_of(service) as sources:
-        port = await sources.listen(order(), None)
+    async with receivers_of(service) as rig:
+        port = await rig.receivers.listen(order(), None)
         sender.sendto(frame(1), ("127.0.0.1", port))
         await asyncio.sleep(0.1)
         assert service.sessions == []
@@ -73,12 +79,12 @@ async def test_the_stream_opens_with_its_first_key_frame_and_ends_with_bye(sende
         assert steps == pytest.approx([1 / 30] * 4)
         sender.sendto(bytes(RtcpByePacket(sources=[1])), ("127.0.0.1", port))
         await until(lambda: session.ended is EndReason.PUBLISHER_LEFT)
-        assert "cam" not in sources
+        assert "cam" not in rig.registry
 
 
 async def test_a_key_frame_is_asked_for_where_the_media_comes_from(sender: socket.socket) -> None:
-    async with sources_of(CollectingService()) as sources:
-        port = await sources.listen(order(), None)
+    async with receivers_of(CollectingService()) as rig:
+        port = await rig.receivers.listen(order(), None)
         for number in range(60):
             sender.sendto(frame(number), ("127.0.0.1", port))
             await asyncio.sleep(0.02)
@@ -90,8 +96,8 @@ async def test_a_key_frame_is_asked_for_where_the_media_comes_from(sender: socke
 @pytest.mark.parametrize("shown_by", [b"\x80" + bytes(11), bytes(RtcpByePacket(sources=[9]))], ids=["latch", "rtcp"])
 async def test_a_key_frame_is_asked_for_where_the_sender_listens(sender: socket.socket, shown_by: bytes) -> None:
     """Janus sends a bare header from the port of its own that it takes RTCP on; others send RTCP from there."""
-    async with sources_of(CollectingService()) as sources:
-        to = ("127.0.0.1", await sources.listen(order(), None))
+    async with receivers_of(CollectingService()) as rig:
+        to = ("127.0.0.1", await rig.receivers.listen(order(), None))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
             listener.bind(("127.0.0.1", 0))
             listener.setblocking(False)
@@ -109,21 +115,21 @@ async def test_a_key_frame_is_asked_for_where_the_sender_listens(sender: socket.
 
 async def test_only_the_named_sender_is_heard(sender: socket.socket) -> None:
     service = CollectingService()
-    async with sources_of(service) as sources:
-        port = await sources.listen(order(sender="192.0.2.7"), None)
+    async with receivers_of(service) as rig:
+        port = await rig.receivers.listen(order(sender="192.0.2.7"), None)
         sender.sendto(frame(1, VP8_KEY), ("127.0.0.1", port))
         await asyncio.sleep(0.2)
         assert service.sessions == []
-    async with sources_of(service, is_loopback=False) as sources:
+    async with receivers_of(service, is_loopback=False) as rig:
         with pytest.raises(OfferRefused) as refused:
-            await sources.listen(order(), None)
+            await rig.receivers.listen(order(), None)
         assert refused.value.code == "sender_missing"
 
 
 async def test_hostile_packets_change_nothing(sender: socket.socket) -> None:
     service = CollectingService()
-    async with sources_of(service) as sources:
-        port = await sources.listen(order(), None)
+    async with receivers_of(service) as rig:
+        port = await rig.receivers.listen(order(), None)
         sender.sendto(frame(1, VP8_KEY), ("127.0.0.1", port))
         session = await service.first()
         for data in (*bad_rtp().values(), *bad_rtcp().values(), b""):
@@ -136,33 +142,33 @@ async def test_hostile_packets_change_nothing(sender: socket.socket) -> None:
 
 async def test_who_never_sends_and_who_falls_silent_is_not_waited_for(sender: socket.socket) -> None:
     service = CollectingService()
-    async with nothing_left(), sources_of(service, rtp=RtpLimits(0.5, 1.0)) as sources:
-        await sources.listen(order("never"), None)
-        port = await sources.listen(order("silent"), None)
+    async with nothing_left(), receivers_of(service, timeouts=RtpTimeouts(0.5, 1.0)) as rig:
+        await rig.receivers.listen(order("never"), None)
+        port = await rig.receivers.listen(order("silent"), None)
         sender.sendto(frame(1, VP8_KEY), ("127.0.0.1", port))
         session = await service.first()
-        await until(lambda: "never" not in sources and "silent" not in sources)
+        await until(lambda: "never" not in rig.registry and "silent" not in rig.registry)
         assert session.ended is EndReason.SILENT
 
 
 async def test_ports_are_those_that_are_allowed(sender: socket.socket) -> None:
     taken = sender.getsockname()[1]
-    async with sources_of(CollectingService(), udp_ports=(20800, 20801)) as sources:
-        assert {await sources.listen(order(name), None) for name in ("a", "b")} == {20800, 20801}
+    async with receivers_of(CollectingService(), udp_ports=(20800, 20801)) as rig:
+        assert {await rig.receivers.listen(order(name), None) for name in ("a", "b")} == {20800, 20801}
         with pytest.raises(Busy, match="port"):
-            await sources.listen(order("c"), None)
+            await rig.receivers.listen(order("c"), None)
         with pytest.raises(OfferRefused) as refused:
-            await sources.listen(order("c"), taken)
+            await rig.receivers.listen(order("c"), taken)
         assert (refused.value.status, refused.value.code) == (409, "port_taken")
         with pytest.raises(StreamExists):
-            await sources.listen(order("a"), None)
-        await sources.stop("a")
-        assert await sources.listen(order("c"), None) in (20800, 20801)
+            await rig.receivers.listen(order("a"), None)
+        await rig.registry.stop("a")
+        assert await rig.receivers.listen(order("c"), None) in (20800, 20801)
         with pytest.raises(StreamUnknown):
-            await sources.stop("a")
-        await sources.close()
+            await rig.registry.stop("a")
+        await rig.registry.close()
         with pytest.raises(ServiceDraining):
-            await sources.listen(order("late"), None)
+            await rig.receivers.listen(order("late"), None)
 
 
 def test_over_http_a_stream_is_awaited_and_let_go(client: httpx.Client) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from api.ingest.whip.config import PeersConfig
+from api.ingest.whip.config import WhipConfig
 from tests.api.guards import loop_never_blocked, nothing_left
 from tests.api.offers import BROWSER, MALFORMED, UNACCEPTABLE, damaged_offers
 from tests.api.rfc9725 import FRAGMENT, SDP, TRICKLE
@@ -41,9 +41,9 @@ async def test_an_offer_is_answered_with_201(client: httpx.AsyncClient, rig: Rig
     assert location.startswith("/whip/call-1/")
     assert len(location.rpartition("/")[2]) >= 22
     assert "Location" in answer.headers["access-control-expose-headers"]
-    assert rig.peers.status == (1, 1)
+    assert rig.sessions.status == (1, 1)
     assert (await client.delete(location)).status_code == 200
-    assert rig.peers.status == (0, 0)
+    assert rig.sessions.status == (0, 0)
     assert (await client.delete(location)).status_code == 404
 
 
@@ -67,7 +67,7 @@ async def test_every_bad_offer_is_4xx_and_leaves_nothing(client: httpx.AsyncClie
                 answer = await client.post("/whip/bad", content=text.encode(), headers=SDP)
                 assert (name, answer.status_code) == (name, expected)
                 assert answer.json()["error"]["message"]
-    assert rig.peers.status == (0, 0)
+    assert rig.sessions.status == (0, 0)
 
 
 async def test_no_damaged_offer_breaks_anything(client: httpx.AsyncClient, rig: Rig) -> None:
@@ -88,7 +88,7 @@ async def test_no_damaged_offer_breaks_anything(client: httpx.AsyncClient, rig: 
     async with nothing_left():
         found = await asyncio.gather(*(taken(number, *offer) for number, offer in enumerate(offers.items())))
     assert 0 < sum(found) < len(offers)
-    assert rig.peers.status == (0, 0)
+    assert rig.sessions.status == (0, 0)
 
 
 async def test_an_ended_session_is_404(client: httpx.AsyncClient) -> None:
@@ -128,7 +128,7 @@ async def test_a_giant_offer_is_413(client: httpx.AsyncClient) -> None:
 async def test_a_stream_id_of_other_characters_is_refused(client: httpx.AsyncClient, stream: str, rig: Rig) -> None:
     answer = await client.post(f"/whip/{stream}", content=BROWSER, headers=SDP)
     assert answer.status_code in (404, 405, 422)
-    assert rig.peers.status == (0, 0)
+    assert rig.sessions.status == (0, 0)
 
 
 @pytest.mark.parametrize("stream", ["a", "a" * 128, "A-Z.a~z_0"])
@@ -166,7 +166,7 @@ async def test_no_room_is_503_with_retry_after(client: httpx.AsyncClient, rig: R
 
 
 async def test_sessions_are_capped() -> None:
-    async with whip_rig(PeersConfig(max_sessions=1)) as rig, httpx.AsyncClient(base_url=rig.url) as client:
+    async with whip_rig(WhipConfig(max_sessions=1)) as rig, httpx.AsyncClient(base_url=rig.url) as client:
         await client.post("/whip/a", content=BROWSER, headers=SDP)
         answer = await client.post("/whip/b", content=BROWSER, headers=SDP)
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "sessions_full")
@@ -234,7 +234,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(rig: Rig) -> None:
             await writer.drain()
             writer.close()
             await writer.wait_closed()
-    assert rig.peers.status == (0, 0)
+    assert rig.sessions.status == (0, 0)
 
 
 async def test_only_this_machine_can_mark_a_sample(client: httpx.AsyncClient, rig: Rig) -> None:

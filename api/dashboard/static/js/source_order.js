@@ -74,7 +74,8 @@ export function standingOf(fetched, view) {
   }
   if (view?.ended) return { state: "ended", words: `${endText(view.ended)}.` };
   if (view?.verdict || fetched?.state === "receiving") return { state: "live", words: "Live" };
-  return { state: "waiting", words: fetched ? "Connecting…" : "Waiting for its first picture…" };
+  const isConnecting = fetched !== undefined && fetched.source !== "rtp";
+  return { state: "waiting", words: isConnecting ? "Connecting…" : "Waiting for its first picture…" };
 }
 
 /** @param {FetchedSource} fetched @returns {string} */

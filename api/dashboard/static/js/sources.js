@@ -37,11 +37,12 @@ export class SourcePanel {
     this.#draw();
   }
 
-  /** Asks the service what it fetches. */
+  /** Asks the service for its sources. WHIP publishers end their own sessions, so they are not listed here. */
   async refresh() {
     try {
       const { sources = [] } = await requestJson("v1/streams", { cache: "no-store" });
-      this.#fetched = new Map(sources.map((/** @type {FetchedSource} */ source) => [source.stream, source]));
+      const added = sources.filter((/** @type {FetchedSource} */ { source }) => source !== "whip");
+      this.#fetched = new Map(added.map((/** @type {FetchedSource} */ source) => [source.stream, source]));
       this.#draw();
     } catch {
       // the connection notice tells that the service is away

@@ -18,10 +18,10 @@ from starlette.staticfiles import StaticFiles
 
 from api.ingest.aiortc_patches import Network
 from api.ingest.pull.dialer import Dialer
-from api.ingest.pull.puller import PullConfig
-from api.ingest.pull.pulls import Pulls, PullsConfig
+from api.ingest.pull.pulled_sources import PullConfig, PulledSources
+from api.ingest.pull.puller import PullTimeouts
 from api.ingest.pull.url_policy import PullPolicy
-from tests.api.whip_rig import CollectingService, until
+from tests.api.whip_rig import CollectingService, registry_of, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,21 +29,28 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
+    from api.ingest.registry import SourceRegistry
+
 SAMPLE = Path("api/demo_media/sample_call.mp4")
 LOOPBACK = PullPolicy(networks=(ip_network("127.0.0.0/8"),))
-QUICK = PullConfig(silence_s=10.0, retry_s=30.0, first_wait_s=0.1, longest_wait_s=0.5)
+QUICK = PullTimeouts(silence_s=10.0, retry_s=30.0, first_wait_s=0.1, longest_wait_s=0.5)
+
+
+class PullRig(NamedTuple):
+    """Pulled sources, and the registry that holds them."""
+
+    sources: PulledSources
+    registry: SourceRegistry
 
 
 @asynccontextmanager
 async def pulls_of(
-    service: CollectingService, policy: PullPolicy = LOOPBACK, pull: PullConfig = QUICK, **dialer: Any
-) -> AsyncIterator[Pulls]:
-    """Closed whatever becomes of the test."""
-    pulls = Pulls(PullsConfig(8, Dialer(policy, **dialer), pull, Network(loopback=True)), service)
-    try:
-        yield pulls
-    finally:
-        await pulls.close()
+    service: CollectingService, policy: PullPolicy = LOOPBACK, timeouts: PullTimeouts = QUICK, **dialer: Any
+) -> AsyncIterator[PullRig]:
+    """Pulled sources of this machine's servers, closed whatever becomes of the test."""
+    async with registry_of(service) as registry:
+        config = PullConfig(8, Dialer(policy, **dialer), timeouts, Network(loopback=True))
+        yield PullRig(PulledSources(config, registry), registry)
 
 
 @asynccontextmanager

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.ingest.pull.errors import PullRefused
-from api.ingest.pull.pulls import Pulls, Who
 from api.ingest.pull.url_policy import PullPolicy
+from stream.identity import StreamIdentity
 from stream.types import Codec, DropCause, EndReason
 from tests.api.guards import nothing_left
 from tests.api.ingest.pull.support import LOOPBACK, QUICK, canary, pulls_of, remux, serving, site_of
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from starlette.requests import Request
+
+    from tests.api.ingest.pull.support import PullRig
 
 SECONDS = 1.0
 FORMS = {"call.mp4": {"movflags": "faststart"}, "late.mp4": {}, "call.flv": {}, "call.ts": {}, "call.mkv": {}}
@@ -55,12 +57,12 @@ async def ended(service: CollectingService) -> None:
 async def test_what_is_complete_is_played_and_ends_the_stream(folder: Path, name: str) -> None:
     service = CollectingService()
     async with site_of(folder) as site, pulls_of(service) as pulls:
-        order = await pulls.pull(Who("cam", "room", "ann"), f"{site.url}/{name}")
-        assert order.source == ("hls" if name.endswith("m3u8") else "http")
+        order = await pulls.sources.pull(StreamIdentity("cam", "room", "ann"), f"{site.url}/{name}")
+        assert order.protocol == ("hls" if name.endswith("m3u8") else "http")
         await ended(service)
     session = service.sessions[0]
     assert (session.ended, session.message, session.gaps) == (EndReason.END_OF_MEDIA, "", [])
-    assert (session.spec.codec, session.spec.call_id, session.spec.participant_id) == (Codec.H264, "room", "ann")
+    assert (session.spec.codec, session.spec.identity) == (Codec.H264, StreamIdentity("cam", "room", "ann"))
     times = [unit.pts_s for unit in session.units]
     assert len(times) == 30
     assert session.units[0].keyframe
@@ -76,7 +78,7 @@ async def test_byte_ranges_bring_the_frames_of_whole_segments(folder: Path, name
         for each in ("call.m3u8", name):
             service = CollectingService()
             async with pulls_of(service) as pulls:
-                await pulls.pull(Who("cam"), f"{site.url}/{each}")
+                await pulls.sources.pull(StreamIdentity("cam"), f"{site.url}/{each}")
                 await ended(service)
             payloads.append([unit.payload[-64:] for unit in service.sessions[0].units])
     assert len(set(payloads[0])) > 25
@@ -111,7 +113,7 @@ async def test_a_source_that_breaks_off_is_taken_up_again_in_the_same_stream(fol
 
     server = await asyncio.start_server(flaky, "127.0.0.1", 0)
     async with nothing_left(), server, pulls_of(service) as pulls:
-        await pulls.pull(Who("cam"), f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/call.mp4")
+        await pulls.sources.pull(StreamIdentity("cam"), f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/call.mp4")
         await ended(service)
         assert asked == 2
     assert [session.gaps for session in service.sessions] == [[DropCause.SOURCE_LOST]]
@@ -163,12 +165,12 @@ async def _all_refused(port: int, names: list[str]) -> None:
     async with pulls_of(service, policy, replace(QUICK, retry_s=0.0), resolve=resolve) as pulls:
         for first in range(0, len(names), 4):
             for name in names[first : first + 4]:
-                await pulls.pull(Who(name), f"http://site.test:{port}/{name}")
-            await until(lambda: not len(pulls))
-        assert {status.problem["code"] for status in pulls.list() if status.problem is not None} <= {
+                await pulls.sources.pull(StreamIdentity(name), f"http://site.test:{port}/{name}")
+            await until(lambda: not len(pulls.registry))
+        assert {status.problem.code for status in pulls.registry.list() if status.problem is not None} <= {
             "host_not_allowed", "scheme_not_allowed", "address_not_allowed", "bad_media", "not_found", "bad_url",
         }
-        assert len(pulls.list()) == len(names)
+        assert len(pulls.registry.list()) == len(names)
     assert service.sessions == [], [session.message for session in service.sessions]
 
 
@@ -190,10 +192,10 @@ async def test_urls_that_may_not_be_fetched(url: str, code: str) -> None:
     service = CollectingService()
     async with canary() as (port, seen), pulls_of(service, PullPolicy()) as pulls:
         with pytest.raises(PullRefused) as refused:
-            await pulls.pull(Who("cam"), url.format(port=port))
+            await pulls.sources.pull(StreamIdentity("cam"), url.format(port=port))
         assert refused.value.code == code, refused.value
         assert seen == []
-        assert not len(pulls)
+        assert not len(pulls.registry)
 
 
 async def test_hosts_and_schemes_can_be_limited() -> None:
@@ -204,7 +206,7 @@ async def test_hosts_and_schemes_can_be_limited() -> None:
             ("https://example.org/", "host_not_allowed"), ("https://cam.example.com.evil.test/", "host_not_allowed"),
         ):
             with pytest.raises(PullRefused) as refused:
-                await pulls.pull(Who("cam"), url)
+                await pulls.sources.pull(StreamIdentity("cam"), url)
             assert refused.value.code == code
 
 
@@ -226,7 +228,7 @@ async def test_a_server_with_tls_has_to_show_who_it_is(
         await _fails(pulls, f"{site.url.replace('https', 'rtsps')}/call", "protocol_error", is_final=False)
         await _fails(pulls, f"{other.replace('https', 'rtsps')}/call", "unreachable", is_final=False)
         assert site.asked == []
-        await pulls.pull(Who("cam"), f"{site.url}/call.m3u8")
+        await pulls.sources.pull(StreamIdentity("cam"), f"{site.url}/call.m3u8")
         await ended(service)
     assert service.sessions[0].ended is EndReason.END_OF_MEDIA
 
@@ -243,7 +245,7 @@ async def test_redirects_are_checked_and_names_are_looked_up_once(folder: Path) 
         policy = PullPolicy(networks=LOOPBACK.networks, hosts=("site.test", "127.0.0.1"))
         site_url = site.url.replace("127.0.0.1", "site.test")
         async with pulls_of(service, policy, resolve=rebinding) as pulls:
-            await pulls.pull(Who("one"), f"{site_url}/call.mp4")
+            await pulls.sources.pull(StreamIdentity("one"), f"{site_url}/call.mp4")
             await ended(service)
         async with pulls_of(service, policy) as pulls:
             await _fails(pulls, f"{site.url}/to?url=file:///etc/passwd", "scheme_not_allowed")
@@ -253,18 +255,18 @@ async def test_redirects_are_checked_and_names_are_looked_up_once(folder: Path) 
         assert seen == []
 
 
-async def _fails(pulls: Pulls, url: str, code: str, is_final: bool = True) -> None:
-    await pulls.pull(Who("cam"), url)
-    await until(lambda: any(status.problem is not None for status in pulls.list()))
-    status = next(status for status in pulls.list() if status.problem is not None)
+async def _fails(pulls: PullRig, url: str, code: str, is_final: bool = True) -> None:
+    await pulls.sources.pull(StreamIdentity("cam"), url)
+    await until(lambda: any(status.problem is not None for status in pulls.registry.list()))
+    status = next(status for status in pulls.registry.list() if status.problem is not None)
     assert status.problem is not None
-    assert status.problem["code"] == code
+    assert status.problem.code == code
     if is_final:
-        await until(lambda: not len(pulls))
-        assert pulls.list()[0].state == "failed"
+        await until(lambda: not len(pulls.registry))
+        assert pulls.registry.list()[0].state == "failed"
     else:
-        await pulls.stop("cam")
-    pulls._failed.clear()
+        await pulls.registry.stop("cam")
+    pulls.registry._failed.clear()
 
 
 async def test_problems_are_told_and_never_with_a_login(folder: Path) -> None:
@@ -273,14 +275,14 @@ async def test_problems_are_told_and_never_with_a_login(folder: Path) -> None:
     async with site_of(folder) as site, pulls_of(service) as pulls:
         login = site.url.replace("http://", "http://user:hush-hush@")
         await _fails(pulls, f"{login}/noise.bin", "bad_media")
-        await pulls.pull(Who("cam"), f"{login}/absent.mp4")
-        await until(lambda: pulls.list()[0].attempts >= 2)
-        status = pulls.list()[0]
+        await pulls.sources.pull(StreamIdentity("cam"), f"{login}/absent.mp4")
+        await until(lambda: pulls.registry.list()[0].attempts >= 2)
+        status = pulls.registry.list()[0]
         assert status.problem is not None
-        assert status.problem["code"] == "not_found"
-        assert "hush" not in repr(pulls.list())
-        await pulls.stop("cam")
-        assert pulls.list() == []
+        assert status.problem.code == "not_found"
+        assert "hush" not in repr(pulls.registry.list())
+        await pulls.registry.stop("cam")
+        assert pulls.registry.list() == []
     async with pulls_of(service) as pulls:
         async with canary() as (port, _):
             pass
@@ -295,10 +297,10 @@ async def test_a_source_is_given_up_and_silence_is_an_end_of_an_attempt() -> Non
         await hold.wait()
 
     async with serving(silent) as url:      # type: ignore[arg-type]
-        async with pulls_of(service, pull=replace(QUICK, silence_s=0.3, retry_s=3.0)) as pulls:
-            await pulls.pull(Who("cam"), f"{url}/x.mp4")
-            await until(lambda: not len(pulls))
-            (status,) = pulls.list()
-            assert (status.state, status.problem and status.problem["code"]) == ("failed", "timeout")
+        async with pulls_of(service, timeouts=replace(QUICK, silence_s=0.3, retry_s=3.0)) as pulls:
+            await pulls.sources.pull(StreamIdentity("cam"), f"{url}/x.mp4")
+            await until(lambda: not len(pulls.registry))
+            (status,) = pulls.registry.list()
+            assert (status.state, status.problem and status.problem.code) == ("failed", "timeout")
             assert status.attempts >= 2
         hold.set()

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.ingest.pull.errors import PullFailed
-from api.ingest.pull.pulls import Who
 from api.ingest.pull.rtsp_messages import Login, best_challenge, offered_video, read_head
 from api.ingest.pull.url_policy import PullPolicy
+from stream.identity import StreamIdentity
 from stream.types import Codec, EndReason
 from tests.api.guards import nothing_left
 from tests.api.ingest.pull.support import QUICK, canary, pulls_of
@@ -72,11 +72,11 @@ async def test_packets_come_on_the_channels_that_the_server_chose() -> None:
     service = CollectingService()
     server = scripted(lambda method, _: answers.get(method, b""))
     async with nothing_left(), server as url, pulls_of(service, ONE) as pulls:
-        await pulls.pull(Who("cam"), url)
+        await pulls.sources.pull(StreamIdentity("cam"), url)
         session = await service.first()
         await until(lambda: len(session.units) == 5)
         assert session.spec.codec is Codec.VP8
-        await pulls.stop("cam")
+        await pulls.registry.stop("cam")
         assert session.ended is EndReason.STOPPED
 
 
@@ -106,12 +106,12 @@ async def test_what_cannot_be_received_is_told(answer: bytes, code: str) -> None
 async def problem_of(answer: Callable[[str, int], bytes]) -> str:
     """What becomes of a source that answers like this."""
     async with scripted(answer) as url, pulls_of(CollectingService(), ONE, replace(QUICK, retry_s=0.0)) as pulls:
-        await pulls.pull(Who("cam"), url.replace("//", "//ann:hush@"))
-        await until(lambda: not len(pulls))
-        (status,) = pulls.list()
+        await pulls.sources.pull(StreamIdentity("cam"), url.replace("//", "//ann:hush@"))
+        await until(lambda: not len(pulls.registry))
+        (status,) = pulls.registry.list()
         assert status.problem is not None
-        assert "hush" not in status.problem["message"]
-        return status.problem["code"]
+        assert "hush" not in status.problem.message
+        return status.problem.code
 
 
 def test_digests_are_those_of_the_standards() -> None:

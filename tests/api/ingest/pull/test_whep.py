@@ -9,9 +9,9 @@ from ipaddress import ip_network
 import pytest
 
 from api.ingest.pull.errors import PullFailed
-from api.ingest.pull.pulls import Who
 from api.ingest.pull.url_policy import PullPolicy
 from api.ingest.pull.whep import read_answer
+from stream.identity import StreamIdentity
 from stream.types import Codec, EndReason
 from tests.api.guards import nothing_left
 from tests.api.ingest.pull.support import LOOPBACK, pulls_of
@@ -23,12 +23,12 @@ async def test_a_call_is_received_and_the_session_is_let_go() -> None:
     service = CollectingService()
     async with nothing_left(), sfu() as server, pulls_of(service) as pulls:
         server.refuse = [503, 404]
-        order = await pulls.whep(Who("cam", "room", "ann"), server.url, TOKEN)
-        assert order.source == "whep"
+        order = await pulls.sources.whep(StreamIdentity("cam", "room", "ann"), server.url, TOKEN)
+        assert order.protocol == "whep"
         session = await service.first()
         await until(lambda: len(session.units) > 30)
-        assert pulls.list()[0].state == "receiving"
-        await pulls.stop("cam")
+        assert pulls.registry.list()[0].state == "receiving"
+        await pulls.registry.stop("cam")
         assert (session.ended, session.spec.codec) == (EndReason.STOPPED, Codec.H264)
         assert session.units[0].keyframe
         assert server.asked[:3] == [("POST", f"Bearer {TOKEN}")] * 3
@@ -38,7 +38,7 @@ async def test_a_call_is_received_and_the_session_is_let_go() -> None:
 async def test_the_end_at_the_sfu_is_the_end_of_the_stream() -> None:
     service = CollectingService()
     async with nothing_left(), sfu() as server, pulls_of(service) as pulls:
-        await pulls.whep(Who("cam"), server.url, TOKEN)
+        await pulls.sources.whep(StreamIdentity("cam"), server.url, TOKEN)
         session = await service.first()
         await server.sessions[0].close()
         await until(lambda: session.ended is not None)
@@ -50,12 +50,12 @@ async def test_what_an_sfu_refuses_is_told(token: str, refuse: list[int], code: 
     service = CollectingService()
     async with nothing_left(), sfu() as server, pulls_of(service) as pulls:
         server.refuse = refuse
-        await pulls.whep(Who("cam"), server.url, token)
-        await until(lambda: not len(pulls))
-        (status,) = pulls.list()
+        await pulls.sources.whep(StreamIdentity("cam"), server.url, token)
+        await until(lambda: not len(pulls.registry))
+        (status,) = pulls.registry.list()
         assert (status.state, status.attempts) == ("failed", 1)
         assert status.problem is not None
-        assert status.problem["code"] == code
+        assert status.problem.code == code
         assert token not in repr(status)
 
 
@@ -68,11 +68,11 @@ async def test_no_packet_goes_where_nothing_may_be_fetched_from() -> None:
         async with sfu() as server, pulls_of(service, policy) as pulls:
             elsewhere = f"127.0.0.2 {bait.getsockname()[1]} typ"
             server.change = lambda answer: re.sub(r"\S+ \d+ typ", elsewhere, answer)
-            await pulls.whep(Who("cam"), server.url, TOKEN)
-            await until(lambda: not len(pulls))
-            problem = pulls.list()[0].problem
+            await pulls.sources.whep(StreamIdentity("cam"), server.url, TOKEN)
+            await until(lambda: not len(pulls.registry))
+            problem = pulls.registry.list()[0].problem
             assert problem is not None
-            assert problem["code"] == "address_not_allowed"
+            assert problem.code == "address_not_allowed"
         with pytest.raises(BlockingIOError):
             bait.recv(1)
 

@@ -10,13 +10,15 @@ import httpx
 import pytest
 from aiortc import RTCSessionDescription
 
-from api.ingest.whip.config import PeersConfig
+from api.ingest.whip.config import WhipConfig
 from stream.errors import ServiceFull
+from stream.identity import StreamIdentity
+from stream.stream_session import StreamSpec
 from stream.types import Codec, DropCause, EndReason
 from tests.api.guards import loop_never_blocked, nothing_left
 from tests.api.offers import BROWSER, an_offer
 from tests.api.publisher import Publisher, publishing
-from tests.api.whip_rig import Rig, peers_of, until, whip_rig
+from tests.api.whip_rig import Rig, until, whip_rig, whip_sessions_of
 from tests.machine import queued_s
 
 if TYPE_CHECKING:
@@ -27,8 +29,9 @@ async def test_the_stream_opens_with_the_first_frame_and_not_before() -> None:
     async with whip_rig() as rig, publishing(f"{rig.url}/whip/call?call_id=c&participant_id=p", audio=True):
         assert rig.service.sessions == []
         session = await rig.service.first()
-        assert (session.spec.stream, session.spec.source, session.spec.codec) == ("call", "whip", Codec.VP8)
-        assert (session.spec.call_id, session.spec.participant_id, session.spec.sample) == ("c", "p", False)
+        assert session.spec == StreamSpec(
+            identity=StreamIdentity("call", "c", "p"), source="whip", codec=Codec.VP8, sample=False
+        )
         await until(lambda: len(session.units) > 30)
         assert session.units[0].keyframe
         steps = [b.pts_s - a.pts_s for a, b in pairwise(session.units)]
@@ -47,8 +50,8 @@ async def test_who_is_seen_can_be_said_by_path_query_or_header() -> None:
         ):
             answer = await client.post(path, content=BROWSER, headers={"Content-Type": "application/sdp", **headers})
             assert answer.status_code == 201, answer.text
-            offer = rig.peers._kept[stream].offer
-            assert (offer.call_id, offer.participant_id) == named
+            identity = rig.session(stream).identity
+            assert (identity.call_id, identity.participant_id) == named
             assert (await client.delete(answer.headers["location"])).status_code == 200
         bad = {"Content-Type": "application/sdp", "DeepGuard-Call-Id": "<b>"}
         assert (await client.post("/whip/d", content=BROWSER, headers=bad)).status_code == 422
@@ -60,7 +63,7 @@ async def test_delete_ends_the_call_and_leaves_nothing(mime_type: str) -> None:
         await call_and_delete(rig, mime_type)       # what libraries keep for good is there then
         async with nothing_left(), loop_never_blocked():
             await call_and_delete(rig, mime_type)
-        assert rig.peers.status.sessions == 0
+        assert rig.sessions.status.sessions == 0
 
 
 async def call_and_delete(rig: Rig, mime_type: str) -> None:
@@ -78,7 +81,7 @@ async def test_a_publisher_that_hangs_up_by_itself_has_left() -> None:
             session = await rig.service.first()
         await until(lambda: session.ended is not None)
         assert session.ended is EndReason.PUBLISHER_LEFT
-        await until(lambda: rig.peers.status.sessions == 0)
+        await until(lambda: rig.sessions.status.sessions == 0)
 
 
 async def test_a_publisher_that_says_goodbye_by_rtcp_has_left() -> None:
@@ -90,7 +93,7 @@ async def test_a_publisher_that_says_goodbye_by_rtcp_has_left() -> None:
 
 
 async def test_a_publisher_that_falls_silent_is_ended() -> None:
-    async with whip_rig(PeersConfig(silence_s=1.0)) as rig, publishing(f"{rig.url}/whip/call") as call:
+    async with whip_rig(WhipConfig(silence_s=1.0)) as rig, publishing(f"{rig.url}/whip/call") as call:
         session = await rig.service.first()
         call.lose = lambda _: True
         silent_s = time.monotonic()
@@ -101,12 +104,12 @@ async def test_a_publisher_that_falls_silent_is_ended() -> None:
 
 
 async def test_a_connection_that_never_brings_a_frame_is_ended_and_was_never_a_call() -> None:
-    async with whip_rig(PeersConfig(silence_s=1.0)) as rig:
+    async with whip_rig(WhipConfig(silence_s=1.0)) as rig:
         call = Publisher(f"{rig.url}/whip/call")
         call.lose = lambda _: True
         await call.publish()
-        await until(lambda: rig.peers.status.pending == 0)
-        await until(lambda: rig.peers.status.sessions == 0)
+        await until(lambda: rig.sessions.status.pending == 0)
+        await until(lambda: rig.sessions.status.sessions == 0)
         assert rig.service.sessions == []
         await call.connection.close()
 
@@ -117,9 +120,9 @@ async def test_a_wrong_fingerprint_never_connects() -> None:
         text = await call.offer()
         line = next(line for line in text.splitlines() if line.startswith("a=fingerprint:sha-256"))
         wrong = line[:-2] + ("00" if line[-2:] != "00" else "01")
-        answer = await rig.peers.offer(an_offer("call", text.replace(line, wrong)))
+        answer = await rig.sessions.offer(an_offer("call", text.replace(line, wrong)))
         await call.connection.setRemoteDescription(RTCSessionDescription(answer.sdp, "answer"))
-        await until(lambda: rig.peers.status.sessions == 0)
+        await until(lambda: rig.sessions.status.sessions == 0)
         assert rig.service.sessions == []
         await call.connection.close()
 
@@ -130,7 +133,7 @@ async def test_the_service_can_hang_up() -> None:
         async with loop_never_blocked():
             await rig.service.stop("call", EndReason.STOPPED)
         assert session.ended is EndReason.STOPPED
-        assert rig.peers.status.sessions == 0
+        assert rig.sessions.status.sessions == 0
         await until(lambda: call.connection.connectionState == "closed")
 
 
@@ -140,7 +143,7 @@ async def test_a_call_that_the_service_has_no_room_for_is_hung_up() -> None:
         async with publishing(f"{rig.url}/whip/call") as call:
             await until(lambda: call.connection.connectionState == "closed")
         assert rig.service.sessions == []
-        assert rig.peers.status.sessions == 0
+        assert rig.sessions.status.sessions == 0
 
 
 async def test_a_key_frame_comes_when_the_service_asks_for_one() -> None:
@@ -198,8 +201,8 @@ async def test_after_a_loss_for_good_the_call_goes_on_from_a_new_key_frame() -> 
 
 
 async def test_the_answer_is_complete_and_only_receives() -> None:
-    async with peers_of() as peers:
-        lines = (await peers.offer(an_offer(sdp=BROWSER))).sdp.splitlines()
+    async with whip_sessions_of() as sessions:
+        lines = (await sessions.offer(an_offer(sdp=BROWSER))).sdp.splitlines()
     assert lines.count("a=recvonly") == 2
     assert lines.count("a=rtcp-mux") == 2
     assert lines.count("a=setup:active") == 2

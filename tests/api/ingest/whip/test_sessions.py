@@ -9,104 +9,104 @@ import pytest
 
 from api.errors import Busy, NotFound, OfferRefused
 from api.http.auth import Caller
-from api.ingest.whip.config import PeersConfig
-from api.ingest.whip.sessions import SessionName
+from api.ingest.whip.config import WhipConfig
+from api.ingest.whip.sessions import SessionRef
 from stream.errors import ServiceDraining, StreamExists
 from stream.types import EndReason
 from tests.api.guards import loop_never_blocked, nothing_left
 from tests.api.offers import BROWSER, an_offer
 from tests.api.publisher import publishing
-from tests.api.whip_rig import CollectingService, peers_of, until, whip_rig
+from tests.api.whip_rig import CollectingService, until, whip_rig, whip_sessions_of
 
 
 async def test_offers_that_never_connect_go_away_with_all_they_held() -> None:
     service = CollectingService()
-    async with peers_of(PeersConfig(connect_s=3.0), service) as peers:
-        await peers.offer(an_offer("warm"))
-        await until(lambda: peers.status.sessions == 0)
+    async with whip_sessions_of(WhipConfig(connect_s=3.0), service) as sessions:
+        await sessions.offer(an_offer("warm"))
+        await until(lambda: sessions.status.sessions == 0)
         async with nothing_left(), loop_never_blocked():
             for number in range(30):
-                await peers.offer(an_offer(f"dead-{number}", BROWSER))
-            assert peers.status == (30, 30)
+                await sessions.offer(an_offer(f"dead-{number}", BROWSER))
+            assert sessions.status == (30, 30)
             assert psutil.Process().num_fds() > 30
-            await until(lambda: peers.status.sessions == 0)
+            await until(lambda: sessions.status.sessions == 0)
     assert service.sessions == []
 
 
 async def test_closing_ends_every_call_and_takes_no_more() -> None:
     async with whip_rig() as rig, publishing(f"{rig.url}/whip/call"):
         session = await rig.service.first()
-        await rig.peers.offer(an_offer("pending"))
+        await rig.sessions.offer(an_offer("pending"))
         async with loop_never_blocked():
-            await rig.peers.close()
+            await rig.registry.close()
         assert session.ended is EndReason.SHUTDOWN
-        assert rig.peers.status == (0, 0)
+        assert rig.sessions.status == (0, 0)
         with pytest.raises(ServiceDraining):
-            await rig.peers.offer(an_offer("late"))
-        await rig.peers.close()
+            await rig.sessions.offer(an_offer("late"))
+        await rig.registry.close()
 
 
 async def test_a_stream_has_one_publisher() -> None:
-    async with peers_of() as peers:
-        answer = await peers.offer(an_offer())
+    async with whip_sessions_of() as sessions:
+        answer = await sessions.offer(an_offer())
         with pytest.raises(StreamExists):
-            await peers.offer(an_offer())
-        await peers.hang_up(SessionName("call", answer.session_id, ""))
-        await peers.offer(an_offer())
+            await sessions.offer(an_offer())
+        await sessions.hang_up(SessionRef("call", answer.session_id, ""))
+        await sessions.offer(an_offer())
 
 
 async def test_sessions_are_capped_in_total_by_caller_and_while_they_connect() -> None:
-    async with peers_of(PeersConfig(max_sessions=3, max_sessions_per_caller=2, max_pending=64)) as peers:
+    async with whip_sessions_of(WhipConfig(max_sessions=3, max_sessions_per_caller=2, max_pending=64)) as sessions:
         other = Caller("key-2", "key-2")
-        await peers.offer(an_offer("a"))
-        await peers.offer(an_offer("b"))
+        await sessions.offer(an_offer("a"))
+        await sessions.offer(an_offer("b"))
         with pytest.raises(Busy, match="limit of sessions"):
-            await peers.offer(an_offer("c"))
-        await peers.offer(an_offer("c", caller=other))
+            await sessions.offer(an_offer("c"))
+        await sessions.offer(an_offer("c", caller=other))
         with pytest.raises(Busy) as refused:
-            await peers.offer(an_offer("d", caller=other))
+            await sessions.offer(an_offer("d", caller=other))
         assert refused.value.status == 503
         assert refused.value.retry_after_s is not None
-    async with peers_of(PeersConfig(max_pending=1)) as peers:
-        await peers.offer(an_offer("a"))
+    async with whip_sessions_of(WhipConfig(max_pending=1)) as sessions:
+        await sessions.offer(an_offer("a"))
         with pytest.raises(Busy, match="connecting"):
-            await peers.offer(an_offer("b"))
+            await sessions.offer(an_offer("b"))
 
 
 async def test_a_session_belongs_to_its_tenant() -> None:
-    async with peers_of() as peers:
+    async with whip_sessions_of() as sessions:
         owner = Caller("key-1", "key-1")
-        answer = await peers.offer(an_offer(caller=owner))
+        answer = await sessions.offer(an_offer(caller=owner))
         for stream, session_id, tenant in (
             ("call", answer.session_id, "key-2"), ("call", "guess", "key-1"), ("other", answer.session_id, "key-1"),
         ):
             with pytest.raises(NotFound):
-                await peers.hang_up(SessionName(stream, session_id, tenant))
-        await peers.hang_up(SessionName("call", answer.session_id, "key-1"))
+                await sessions.hang_up(SessionRef(stream, session_id, tenant))
+        await sessions.hang_up(SessionRef("call", answer.session_id, "key-1"))
 
 
 async def test_session_names_cannot_be_guessed() -> None:
-    async with peers_of() as peers:
-        names = {(await peers.offer(an_offer(str(n)))).session_id for n in range(10)}
+    async with whip_sessions_of() as sessions:
+        names = {(await sessions.offer(an_offer(str(n)))).session_id for n in range(10)}
         assert len(names) == 10
         assert min(map(len, names)) >= 22       # 128 bits
 
 
 async def test_a_refused_offer_leaves_nothing_and_does_not_take_the_name() -> None:
-    async with peers_of() as peers:
+    async with whip_sessions_of() as sessions:
         async with nothing_left():
             for _ in range(5):
                 with pytest.raises(OfferRefused):
-                    await peers.offer(an_offer(sdp="hello"))
-            assert peers.status == (0, 0)
-        await peers.offer(an_offer())
+                    await sessions.offer(an_offer(sdp="hello"))
+            assert sessions.status == (0, 0)
+        await sessions.offer(an_offer())
 
 
 async def test_an_offer_that_is_cancelled_leaves_nothing() -> None:
-    async with peers_of() as peers, nothing_left():
-        task = asyncio.create_task(peers.offer(an_offer()))
+    async with whip_sessions_of() as sessions, nothing_left():
+        task = asyncio.create_task(sessions.offer(an_offer()))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
         del task        # its exception holds the connection
-        await until(lambda: peers.status.sessions == 0)
+        await until(lambda: sessions.status.sessions == 0)
