@@ -82,8 +82,8 @@ def simulate(
     """Runs real streams for `hours` each, then as many fakes until they alarm (or for ten times the formula)."""
     limit = threshold(budget, model)
     formula_s = expected_delay_s(limit, world.rate_hz, model)
-    alarms = _false_alarms(limit, (model, world), streams, int(hours * 3600 * world.rate_hz))
-    delays_s = _delays_s(limit, (model, world), streams, formula_s)
+    alarms = _false_alarms(limit, model, world, streams, int(hours * 3600 * world.rate_hz))
+    delays_s = _delays_s(limit, model, world, streams, formula_s)
     stream_hours = streams * hours
     found = delays_s[np.isfinite(delays_s)]
     low = chi2.ppf(0.025, 2 * alarms) / 2 if alarms else 0.0
@@ -102,15 +102,15 @@ def simulate(
     )
 
 
-def _false_alarms(limit: float, setting: tuple[EvidenceModel, World], streams: int, steps: int) -> int:
+def _false_alarms(limit: float, model: EvidenceModel, world: World, streams: int, steps: int) -> int:
     """Alarms of real faces; a stream that alarms starts anew, as if an operator had dismissed it."""
-    model, world = setting
     mean = model.mean_real if world.offset_sd == 0 else model.mean_real - 1.645 * world.offset_sd
     evidence = _Evidence(model, world, streams * world.tracks)
     sums, since = _fresh(streams * world.tracks)
+    new = _new_share(model, world)
     alarms = 0
     for _ in range(steps):
-        sums, since = _advance_all(sums, since, evidence.step(mean), setting)
+        sums, since = _advance_all(sums, since, *evidence.step(mean), model=model, new_share=new)
         struck = (sums >= limit).reshape(streams, world.tracks).any(axis=1)
         alarms += int(struck.sum())
         sums = np.where(np.repeat(struck, world.tracks), 0.0, sums)
@@ -118,16 +118,16 @@ def _false_alarms(limit: float, setting: tuple[EvidenceModel, World], streams: i
 
 
 def _delays_s(
-    limit: float, setting: tuple[EvidenceModel, World], streams: int, formula_s: float
+    limit: float, model: EvidenceModel, world: World, streams: int, formula_s: float
 ) -> NDArray[np.float64]:
-    model, world = setting
     if not math.isfinite(formula_s):
         return np.full(streams, np.inf)
     evidence = _Evidence(model, world, streams)
     sums, since = _fresh(streams)
+    new = _new_share(model, world)
     delays_s = np.full(streams, np.inf)
     for step in range(int(10 * formula_s * world.rate_hz) + 1):
-        sums, since = _advance_all(sums, since, evidence.step(model.mean_fake), setting)
+        sums, since = _advance_all(sums, since, *evidence.step(model.mean_fake), model=model, new_share=new)
         delays_s = np.where((sums >= limit) & np.isinf(delays_s), (step + 1) / world.rate_hz, delays_s)
         if np.isfinite(delays_s).all():
             break
@@ -138,16 +138,22 @@ def _fresh(faces: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     return np.zeros(faces), np.ones(faces, dtype=np.int64)
 
 
+def _new_share(model: EvidenceModel, world: World) -> NDArray[np.float64]:
+    """Returns, by the number of steps since the last sample, the share of a sample that is independent of that one."""
+    return np.array([independence(k / world.rate_hz, model.correlation_s) for k in range(64)])
+
+
 def _advance_all(
     sums: NDArray[np.float64],
     since: NDArray[np.int64],
-    seen: tuple[NDArray[np.float64], NDArray[np.bool_]],
-    setting: tuple[EvidenceModel, World],
+    llr: NDArray[np.float64],
+    was_seen: NDArray[np.bool_],
+    *,
+    model: EvidenceModel,
+    new_share: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """`stream.cusum.advance` for many faces at full weight; `since` counts steps since each was last seen."""
-    (model, world), (llr, was_seen) = setting, seen
-    table = np.array([independence(k / world.rate_hz, model.correlation_s) for k in range(64)])
-    new = table[np.minimum(since, 63)]
+    new = new_share[np.minimum(since, len(new_share) - 1)]
     step = new * max(0.0, model.gain) * (np.clip(llr, -model.clip, model.clip) - model.reference)
     grown = np.maximum(0.0, sums + step)
     return np.where(was_seen, grown, sums), np.where(was_seen, 1, since + 1)

@@ -38,7 +38,7 @@ def judge_faces(
         for face in faces:
             seen[face.track].append(face)
             why[face.track] = unscored
-    verdicts = (_judge(track, faces, why[track], (config, min_samples)) for track, faces in seen.items())
+    verdicts = (_judge(track, faces, why[track], config, min_samples) for track, faces in seen.items())
     return tuple(sorted(verdicts, key=_suspicion, reverse=True))
 
 
@@ -53,9 +53,8 @@ def _suspicion(face: FaceVerdict) -> tuple[bool, float, int]:
 
 
 def _judge(
-    track: int, faces: Sequence[FaceObservation], unscored: str, rule: tuple[DecisionConfig, int]
+    track: int, faces: Sequence[FaceObservation], unscored: str, config: DecisionConfig, min_samples: int
 ) -> FaceVerdict:
-    config, min_samples = rule
     scored = [face for face in faces if face.llr is not None]
     evidence = combine([f.llr or 0.0 for f in scored], [f.quality.weight for f in scored], config.correlation)
     label, reason = decide(evidence, config, min_samples)

@@ -143,7 +143,7 @@ class FileJob:
             if sample is not None:
                 (examined,) = self._tools.analyser.examine([Sample(sample.rgb, sample.pts_s, tracks, self.request.job)])
                 done += 1
-                yield self._frame(sample, examined, (done, video.planned))
+                yield self._frame(sample, examined, done=done, planned=video.planned)
         yield self._done("video", kind.value, video)
 
     def _aside(self, call: Callable[[], _Result]) -> Generator[None, None, _Result]:
@@ -154,7 +154,7 @@ class FileJob:
         self.is_waiting = False
         return future.result()
 
-    def _frame(self, sample: FileSample, examined: Examined, progress: tuple[int, int]) -> FileFrame:
+    def _frame(self, sample: FileSample, examined: Examined, *, done: int, planned: int) -> FileFrame:
         return FileFrame(
             job=self.request.job,
             frame_number=sample.frame_number,
@@ -163,8 +163,8 @@ class FileJob:
             height_px=sample.rgb.shape[0],
             faces=examined.faces,
             unscored=examined.unscored,
-            done=progress[0],
-            planned=progress[1],
+            done=done,
+            planned=planned,
         )
 
     def _done(self, file_type: str, container: str, video: VideoFile | None = None) -> JobDone:

@@ -173,15 +173,14 @@ class WorkerLoop:
         results = self._analyser.examine(samples)
         for (lane, item), sample, examined in zip(taken, samples, results, strict=True):
             lane.report(examined.unscored)
-            self._channel.send(Observed(observation=self._observation(lane, item, (sample, examined))))
+            self._channel.send(Observed(observation=self._observation(lane, item, sample, examined)))
 
     @staticmethod
     def _sample(lane: Lane, item: LaneSample) -> Sample:
         name = stream_name((lane.opened.stream, lane.opened.epoch))
         return Sample(item.picture.rgb(), item.picture.pts_s, lane.tracks, name)
 
-    def _observation(self, lane: Lane, item: LaneSample, result: tuple[Sample, Examined]) -> Observation:
-        sample, examined = result
+    def _observation(self, lane: Lane, item: LaneSample, sample: Sample, examined: Examined) -> Observation:
         height_px, width_px = sample.rgb.shape[:2]
         return Observation(
             stream=lane.opened.stream,
@@ -197,14 +196,13 @@ class WorkerLoop:
             unscored=examined.unscored,
             pace=item.pace,
             preview_jpeg=self._darkroom.preview(sample.rgb, examined),
-            pictures=self._pictures(item, result),
+            pictures=self._pictures(item, sample, examined),
         )
 
-    def _pictures(self, item: LaneSample, result: tuple[Sample, Examined]) -> Pictures | None:
+    def _pictures(self, item: LaneSample, sample: Sample, examined: Examined) -> Pictures | None:
         """Evidence, where there is any, of every second sample of the base pace and of as many at any other."""
         if item.cell % PICTURED_CELLS:
             return None
-        sample, examined = result
         return self._darkroom.evidence(sample.rgb, examined)
 
     def _return_credits(self, key: _Key, lane: Lane, now: bool) -> None:

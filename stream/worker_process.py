@@ -40,7 +40,8 @@ class WorkerProcess:
         self,
         process: asyncio.subprocess.Process,
         in_hand: InHand,
-        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
         config: PoolConfig,
     ) -> None:
         self._process = process
@@ -49,7 +50,7 @@ class WorkerProcess:
         self._in_hand = in_hand
         self._hung = False
         self.culprit = ""
-        self._reader, self._writer = streams
+        self._reader, self._writer = reader, writer
         self._config = config
         self._heard_s = self._now_s()
         self.hello: Hello | None = None
@@ -63,8 +64,8 @@ class WorkerProcess:
             with theirs:
                 in_hand = InHand.create()
                 undo.callback(in_hand.close)
-                streams = await asyncio.open_connection(sock=ours)
-                undo.callback(streams[1].close)
+                reader, writer = await asyncio.open_connection(sock=ours)
+                undo.callback(writer.close)
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-P", "-X", "faulthandler", "-m", "stream.worker_main"),
                     msgspec.json.encode(_settings(config, theirs.fileno(), in_hand.fd)).decode(),
@@ -74,7 +75,7 @@ class WorkerProcess:
                     env=_environment(config),
                 )
             try:
-                worker = cls(process, in_hand, streams, config)
+                worker = cls(process, in_hand, reader, writer, config)
             except ProcessLookupError as error:     # asyncio has waited for it: there is no process to hold
                 raise ProcessLookupError(f"exited at once (status {await process.wait()})") from error
             undo.pop_all()

@@ -55,7 +55,9 @@ class IncidentStore:
                     incidents.c.stream == over.stream, incidents.c.epoch == over.epoch, incidents.c.closed_s.is_(None)
                 )
             ).all()
-            return tuple(self._close(connection, row, (over.reason, over.closed_s, over.end_s)) for row in rows)
+            return tuple(
+                self._close(connection, row, over.reason, closed_s=over.closed_s, pts_s=over.end_s) for row in rows
+            )
 
     def renew_leases(self, now_s: float) -> None:
         """Renews the leases of this process's open incidents."""
@@ -73,7 +75,10 @@ class IncidentStore:
                 select(incidents).where(incidents.c.closed_s.is_(None), incidents.c.seen_s < now_s - LEASE_S)
             ).all()
             why = CloseReason.INTERRUPTED
-            return tuple(self._close(connection, row, (why, max(row.seen_s, row.opened_s), row.pts_s)) for row in rows)
+            return tuple(
+                self._close(connection, row, why, closed_s=max(row.seen_s, row.opened_s), pts_s=row.pts_s)
+                for row in rows
+            )
 
     def delete_before(self, before_s: float) -> int:
         """Deletes closed incidents opened before `before_s`, and dead webhook messages.
@@ -100,9 +105,14 @@ class IncidentStore:
             return key
 
     def _close(
-        self, connection: Connection, row: Row[tuple[object, ...]], how: tuple[CloseReason, float, float]
+        self,
+        connection: Connection,
+        row: Row[tuple[object, ...]],
+        reason: CloseReason,
+        *,
+        closed_s: float,
+        pts_s: float,
     ) -> IncidentClosed:
-        reason, closed_s, pts_s = how
         connection.execute(
             update(incidents)
             .where(incidents.c.id == row.id)

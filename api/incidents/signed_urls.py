@@ -21,9 +21,8 @@ class UrlSigner:
         expires = math.ceil(now_s / 60) * 60 + VALID_S
         return f"{path}?expires={expires}&signature={self._signature(path, expires)}"
 
-    def is_valid(self, path: str, query: tuple[str, str], now_s: float) -> bool:
-        """Returns whether `query`, (expires, signature), is valid for this path and has not expired."""
-        expires, signature = query
+    def is_valid(self, path: str, *, expires: str, signature: str, now_s: float) -> bool:
+        """Returns whether the query parameters `expires` and `signature` are valid for this path and not expired."""
         if not (expires.isascii() and expires.isdecimal()) or int(expires) < now_s:
             return False
         expected = self._signature(path, int(expires))

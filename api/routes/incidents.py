@@ -95,7 +95,9 @@ async def get_evidence(
 ) -> Response:
     """One file of the evidence, by a key or by an address that `GET /v1/incidents/{id}` gave."""
     incidents = context_of(request).incidents
-    if not incidents.urls.is_valid(evidence_path(incident_id, name), (expires, signature), time.time()):
+    if not incidents.urls.is_valid(
+        evidence_path(incident_id, name), expires=expires, signature=signature, now_s=time.time()
+    ):
         await require_key(request)
     found = await incidents.run_in_thread(incidents.queries.content, incident_id, name)
     if found is None:

@@ -70,7 +70,7 @@ async def get_evidence_frame(
     """One of them, by a key or by an address that the list gave."""
     context = context_of(request)
     path = frame_path(stream_id, epoch, sequence)
-    if not context.incidents.urls.is_valid(path, (ticket.expires, ticket.signature), time.time()):
+    if not context.incidents.urls.is_valid(path, expires=ticket.expires, signature=ticket.signature, now_s=time.time()):
         await require_key(request)
     seen = context.service.records.get(stream_id, epoch, time.monotonic()).gallery.find(sequence)
     if seen is None or seen.pictures is None:

@@ -84,11 +84,11 @@ def _evidence(
         return None
     manifest = manifest_of(config.run_dir, SERVED_FILE, report, version="unreleased")
     write_manifest(config.run_dir, manifest)
-    parts = build_finder(DetectorConfig()), build_scorer(DetectorConfig(config.run_dir, num_threads=2))
+    finder, scorer = build_finder(DetectorConfig()), build_scorer(DetectorConfig(config.run_dir, num_threads=2))
     series = []
     for index, path in enumerate(paths):
         progress("evidence in real calls", index / len(paths))
-        series.append(score_clip(path, EVIDENCE_RATE_HZ, parts))
+        series.append(score_clip(path, EVIDENCE_RATE_HZ, finder, scorer))
     calibration = parse_calibration(report["calibration"])
     llr = [log_likelihood_ratio(float(logit), None, calibration) for logit in judged.clip_logits[fakes]]
     return asdict(measure(series, list(clip_means(llr, clips["group"][fakes]).values())))

@@ -54,7 +54,7 @@ def collect(config: TrainConfig, progress: Progress) -> Collection:
     faces = {split: found[split][0] for split in found}
     settings = DrawSettings(config.autoencoder_steps, config.seed, config.cache_dir)
     kinds = families(draw_patches(faces["train"], faces["val"], settings, progress))
-    made = {split: _pseudo(config, split, found[split], kinds, progress) for split in ("train", "val")}
+    made = {split: _pseudo(config, split, *found[split], kinds=kinds, progress=progress) for split in ("train", "val")}
     return Collection(
         train=made["train"],
         val=made["val"],
@@ -98,10 +98,15 @@ def faces_of(
 
 
 def _pseudo(
-    config: TrainConfig, split: str, found: tuple[list[Face], list[Face]], kinds: Sequence[Family], progress: Progress
+    config: TrainConfig,
+    split: str,
+    faces: list[Face],
+    fakes: list[Face],
+    *,
+    kinds: Sequence[Family],
+    progress: Progress,
 ) -> Samples:
     """Pseudo-fakes of all families but the one that training may not see, and as many pairs of the folders' own."""
-    faces, fakes = found
     is_training = split == "train"
     count = config.train_pairs if is_training else config.val_pairs
     seed = config.seed if is_training else config.seed + 1_000_003
@@ -131,7 +136,8 @@ def _footage(
         progress(f"faces: {name}", index / len(clips))
         frames.extend(frame for frame in datasets.clip_faces(clip, locator, config.clip_frames))
     tasks = [
-        partial(samples.footage, frame, index, config.seed, config.clip_variants) for index, frame in enumerate(frames)
+        partial(samples.footage, real, fake, pair=index, seed=config.seed, variants=config.clip_variants)
+        for index, (real, fake) in enumerate(frames)
     ]
     return samples.make(config.cache_dir, recipe, tasks, progress)
 

@@ -75,14 +75,14 @@ def swap(rng: np.random.Generator, target: Face, source: Face) -> Pair:
         aligned = unsharp(aligned, rng.uniform(0.2, 0.8))
     # What the source picture does not cover stays the target's own.
     covered = _coverage(source, target)
-    return paste(rng, replace(target, rgb=rgb), (aligned, covered * soft_face_mask(rng, target)), "swap")
+    return paste(rng, replace(target, rgb=rgb), aligned, covered * soft_face_mask(rng, target), kind="swap")
 
 
 def lips(rng: np.random.Generator, target: Face, source: Face) -> Pair:
     """Another person's mouth alone, as lip-syncing tools replace it."""
     aligned = _through_swapper(rng, source, target)
     mask = soften(rng, mouth_mask(rng, target.face, target.rgb.shape[:2]), target.face)
-    return paste(rng, target, (aligned, mask * _coverage(source, target)), "lips")
+    return paste(rng, target, aligned, mask * _coverage(source, target), kind="lips")
 
 
 def soft_face_mask(rng: np.random.Generator, target: Face) -> Mask:
@@ -91,9 +91,9 @@ def soft_face_mask(rng: np.random.Generator, target: Face) -> Mask:
     return soften(rng, _deform(rng, mask, target.face), target.face)
 
 
-def paste(rng: np.random.Generator, target: Face, inside: tuple[Picture, Mask], kind: str) -> Pair:
+def paste(rng: np.random.Generator, target: Face, aligned: Picture, mask: Mask, *, kind: str) -> Pair:
     """A picture that lies on the target's face, matched in colour and blended in one of three ways."""
-    (aligned, mask), rgb = inside, target.rgb
+    rgb = target.rgb
     aligned = match_colours(aligned, rgb, mask, float(rng.uniform(0.6, 1.0)))
     blend = rng.choice(("alpha", "poisson", "two-band"), p=(0.5, 0.2, 0.3))
     if blend == "poisson":

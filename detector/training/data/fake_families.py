@@ -114,7 +114,7 @@ class Decoded:
         mask = face_blending.soft_face_mask(rng, target) * inner
         if rng.random() < 0.4:
             placed = unsharp(placed, rng.uniform(0.3, 1.0))
-        return face_blending.paste(rng, target, (placed, mask), self.name)
+        return face_blending.paste(rng, target, placed, mask, kind=self.name)
 
 
 def families(patches: Patches) -> tuple[Family, ...]:

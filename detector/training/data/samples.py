@@ -137,13 +137,12 @@ def replaced_cells(pair: face_blending.Pair, call: degradations.Degradation) -> 
     return np.asarray(cv2.resize(crop.rgb[:, :, 0], (MASK_SIDE, MASK_SIDE), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def footage(frame: tuple[Face, Face | None], pair: int, seed: int, variants: int) -> list[Sample]:
-    """Crops of one frame of footage: as it came, then `variants - 1` degraded ones.
+def footage(real: Face, fake: Face | None, *, pair: int, seed: int, variants: int) -> list[Sample]:
+    """Crops of one frame of footage and of its swap, if any: as they came, then `variants - 1` degraded ones.
 
     Halves of a pair are degraded alike, but for this: real-time swaps are softer than what they replace, and softness
     is no proof, so in half of the variants one half is first brought to about the sharpness of the other.
     """
-    real, fake = frame
     kind = "clip" if fake is not None else "call"
     halves = [(0, real)] if fake is None else [(0, real), (1, fake)]
     made = [Sample(crop_face(face.rgb, face.face), label, pair, kind, real.group, False) for label, face in halves]

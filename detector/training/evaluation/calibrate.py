@@ -21,7 +21,7 @@ from detector.fusion import Calibration, log_likelihood_ratio
 from detector.model_artifact import Manifest, read_manifest, write_manifest
 from detector.training.data.collection import real_footage
 from detector.training.evaluation import calibration_fit, model_scoring
-from detector.training.evaluation.corruptions import Corruption
+from detector.training.evaluation.corruptions import Corruption, Transcoding
 from detector.training.evaluation.estimates import Estimate, bootstrap, grouped_folds
 from detector.training.evaluation.evaluate import scored_of
 from detector.training.evaluation.evidence_model import clip_means, measure, score_clip
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, float], None]
 
 _SWEEP = (Corruption(), Corruption("compression", 3), Corruption("rescale", 1), Corruption("beauty", 2))
-_CODECS = (("h264", 150), ("vp8", 150))
+_CODINGS = (Transcoding("h264", 150), Transcoding("vp8", 150))
 _RATE_HZ = 5.0
 MIN_GROUPS = 4
 
@@ -77,7 +77,7 @@ def recalibrate(folder: Path, config: TrainConfig, progress: Progress) -> Manife
         manifest, calibration=fitted.calibration, frequency=fitted.frequency, trained=trained, evidence=None
     )
     write_manifest(folder, calibrated)
-    whole = replace(calibrated, evidence=_evidence(folder, rows, (config, fitted.calibration), progress))
+    whole = replace(calibrated, evidence=_evidence(folder, rows, config, fitted.calibration, progress))
     write_manifest(folder, whole)
     return whole
 
@@ -89,9 +89,9 @@ def sweep(model: Model, config: TrainConfig, progress: Progress) -> Rows:
     for index, corruption in enumerate(_SWEEP):
         progress("sweep", index / len(_SWEEP))
         parts.append(model_scoring.judge_views(model.networks, views, corruption))
-    for how in _CODECS:
-        progress(f"codecs: {how[0]} {how[1]} kb/s", 0.0)
-        parts.append(model_scoring.judge_recoded(model.networks, views, how, config.cache_dir / "recoded"))
+    for coding in _CODINGS:
+        progress(f"codecs: {coding}", 0.0)
+        parts.append(model_scoring.judge_recoded(model.networks, views, coding, config.cache_dir / "recoded"))
     return np.concatenate(parts)
 
 
@@ -158,18 +158,17 @@ def _mean_change(change: Floats, held: calibration_fit.Held) -> Estimate:
 
 
 def _evidence(
-    folder: Path, rows: Rows, fitted: tuple[TrainConfig, Calibration], progress: Progress
+    folder: Path, rows: Rows, config: TrainConfig, calibration: Calibration, progress: Progress
 ) -> EvidenceStats | None:
     """How frames behave within real clips, and where swapped clips lie; None without either."""
-    config, calibration = fitted
     paths = real_footage(config)
     fakes = (rows["label"] == 1) & (rows["family"] == model_scoring.PAIRS) & (rows["condition"] == str(Corruption()))
     if not paths or not fakes.any():
         return None
-    parts = build_finder(DetectorConfig()), build_scorer(DetectorConfig(folder, num_threads=2))
+    finder, scorer = build_finder(DetectorConfig()), build_scorer(DetectorConfig(folder, num_threads=2))
     series = []
     for index, path in enumerate(paths):
         progress("evidence in real calls", index / len(paths))
-        series.append(score_clip(path, _RATE_HZ, parts))
+        series.append(score_clip(path, _RATE_HZ, finder, scorer))
     llr = [log_likelihood_ratio(float(logit), None, calibration) for logit in rows["logit"][fakes]]
     return measure(series, list(clip_means(llr, rows["group"][fakes]).values()))

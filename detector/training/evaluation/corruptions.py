@@ -7,7 +7,7 @@ Pictures are uint8 (h, w, 3) RGB and keep their size.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import av
 import cv2
@@ -54,9 +54,19 @@ def all_corruptions(levels: tuple[int, ...] = LEVELS) -> tuple[Corruption, ...]:
     return tuple(Corruption(name, level) for name in _KINDS for level in levels)
 
 
-def all_codings(levels: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
-    """Every codec at every bitrate, kb/s; none where no level is asked for."""
-    return tuple((codec, kbps) for codec in (CODECS if levels else ()) for kbps in BITRATES_KBPS)
+class Transcoding(NamedTuple):
+    """A video codec of calls and its bitrate in kb/s."""
+
+    codec: str
+    kbps: int
+
+    def __str__(self) -> str:
+        return f"{self.codec} {self.kbps} kb/s"
+
+
+def all_codings(levels: tuple[int, ...]) -> tuple[Transcoding, ...]:
+    """Every codec at every bitrate; none where no level is asked for."""
+    return tuple(Transcoding(codec, kbps) for codec in (CODECS if levels else ()) for kbps in BITRATES_KBPS)
 
 
 def _mixed(rgb: Picture, other: NDArray[np.float32], share: float) -> Picture:
@@ -123,12 +133,12 @@ _KINDS: dict[str, Callable[[Picture, int], Picture]] = {
 }  # fmt: skip
 
 
-def recoded(clip: Clip, how: tuple[str, int], folder: Path) -> Clip:
-    """The clip after a codec at a bitrate in kb/s, made once, with as many frames in the same places.
+def recoded(clip: Clip, coding: Transcoding, folder: Path) -> Clip:
+    """The clip after a codec at a bitrate, made once, with as many frames in the same places.
 
     Halves that share a file share the stream, so it has twice the rate.
     """
-    codec, kbps = how
+    codec, kbps = coding
     shared = clip.paired and clip.swap is None
     path, *swap = (
         _recoded_file(path, folder, codec, (2 if shared else 1) * kbps) for path in (clip.path, clip.swap) if path

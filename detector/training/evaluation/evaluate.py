@@ -35,7 +35,7 @@ def evaluate(
     rows = model_scoring.judge_views(model.networks, views, Corruption())
     untrained = model_scoring.judge_untrained(model.networks, views)
     parts = [rows, model_scoring.judge_made(model.networks, made)]
-    parts += list(_corrupted(model, views, levels, (config, progress)))
+    parts += list(_corrupted(model, views, levels, config, progress))
     table = np.concatenate(parts)
     icc = _icc(rows, model.calibration)
     return {
@@ -57,16 +57,15 @@ def evaluate(
 
 
 def _corrupted(
-    model: Model, views: list[model_scoring.View], levels: tuple[int, ...], around: tuple[TrainConfig, Progress]
+    model: Model, views: list[model_scoring.View], levels: tuple[int, ...], config: TrainConfig, progress: Progress
 ) -> Iterator[Rows]:
-    config, progress = around
     kinds = all_corruptions(levels)
     for index, corruption in enumerate(kinds):
         progress("corruptions", index / max(1, len(kinds)))
         yield model_scoring.judge_views(model.networks, views, corruption)
-    for codec, kbps in all_codings(levels):
-        progress(f"codecs: {codec} {kbps} kb/s", 0.0)
-        yield model_scoring.judge_recoded(model.networks, views, (codec, kbps), config.cache_dir / "recoded")
+    for coding in all_codings(levels):
+        progress(f"codecs: {coding}", 0.0)
+        yield model_scoring.judge_recoded(model.networks, views, coding, config.cache_dir / "recoded")
 
 
 def llr_of(rows: Rows, calibration: Calibration | None) -> NDArray[np.float64]:

@@ -40,9 +40,10 @@ class Series(NamedTuple):
     interval_s: float
 
 
-def score_clip(path: Path, rate_hz: float, parts: tuple[FaceFinder, FaceScorer], longest_s: float = 60.0) -> Series:
+def score_clip(
+    path: Path, rate_hz: float, finder: FaceFinder, scorer: FaceScorer, *, longest_s: float = 60.0
+) -> Series:
     """Scores a clip at `rate_hz` by what serves. Raises FinderFailed, ScorerFailed."""
-    finder, scorer = parts
     llr: list[float] = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]

@@ -13,7 +13,7 @@ import numpy as np
 from detector.errors import FaceNotCroppable
 from detector.preprocess import crop_face
 from detector.training.data import datasets
-from detector.training.evaluation.corruptions import Corruption, all_codings, all_corruptions, recoded
+from detector.training.evaluation.corruptions import Corruption, Transcoding, all_codings, all_corruptions, recoded
 from detector.types import DetectedFace, FaceBox
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _cell(time_s: float, rate_hz: float) -> int:
 def conditions(levels: tuple[int, ...], folder: Path) -> list[Condition]:
     """As it came, every corruption at the levels, and codecs at bitrates, kept as files in `folder`."""
     kinds = [Condition(str(kind), partial(_corrupted, kind)) for kind in (Corruption(), *all_corruptions(levels))]
-    codings = [Condition(f"{how[0]} {how[1]} kb/s", partial(_recoded, how, folder)) for how in all_codings(levels)]
+    codings = [Condition(str(coding), partial(_recoded, coding, folder)) for coding in all_codings(levels)]
     return [*kinds, *codings]
 
 
@@ -123,9 +123,9 @@ def _corrupted(kind: Corruption, footage: Footage) -> Footage:
     return footage._replace(shots=tuple(shots))
 
 
-def _recoded(how: tuple[str, int], folder: Path, footage: Footage) -> Footage:
+def _recoded(coding: Transcoding, folder: Path, footage: Footage) -> Footage:
     clip, at = footage.clip, {shot.place: shot for shot in footage.shots}
-    frames = datasets.frames_of(recoded(clip, how, folder), at)
+    frames = datasets.frames_of(recoded(clip, coding, folder), at)
     return footage._replace(shots=tuple(at[n]._replace(halves=datasets.halves_of(clip, rgb)) for n, rgb in frames))
 
 

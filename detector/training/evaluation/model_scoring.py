@@ -18,7 +18,7 @@ from detector.frequency import FEATURE_COUNT, frequency_features
 from detector.openvino_scorer import compile_cpu
 from detector.preprocess import crop_face, quality_of, stack_crops
 from detector.training.data import collection, datasets, fake_families, samples
-from detector.training.evaluation.corruptions import Corruption, recoded
+from detector.training.evaluation.corruptions import Corruption, Transcoding, recoded
 from detector.xception_openvino import HEAD_BIAS, HEAD_KERNEL, build_graph
 
 if TYPE_CHECKING:
@@ -125,15 +125,14 @@ def judge_made(networks: Networks, made: Sequence[Sample]) -> NDArray[Any]:
     return _rows(networks, told, [sample.crop for sample in made])
 
 
-def judge_recoded(networks: Networks, views: Sequence[View], how: tuple[str, int], folder: Path) -> NDArray[Any]:
+def judge_recoded(networks: Networks, views: Sequence[View], coding: Transcoding, folder: Path) -> NDArray[Any]:
     """Rows of `RESULT` of the clips' same faces after a codec at a bitrate."""
-    codec, kbps = how
     told: list[tuple[int, str, str, str]] = []
     crops: list[FaceCrop] = []
     for clip, members in _by_clip(views).items():
-        for view, rgb in _same_frames(recoded(clip, how, folder), members):
+        for view, rgb in _same_frames(recoded(clip, coding, folder), members):
             crops.append(crop_face(rgb, view.face.face))
-            told.append((view.label, view.face.group, view.family, f"{codec} {kbps} kb/s"))
+            told.append((view.label, view.face.group, view.family, str(coding)))
     return _rows(networks, told, crops)
 
 

@@ -40,7 +40,7 @@ def settle(run_dir: Path, config: TrainConfig, levels: tuple[int, ...], progress
     report = read_report(run_dir)
     if model.evidence is None or model.calibration is None:
         raise TrainingRefused(f"{run_dir.name}: its evidence was never measured, for lack of real footage or of swaps")
-    found = window_scoring.tracks(model, model.calibration, config, (levels, _RATE_HZ), progress)
+    found = window_scoring.tracks(model, model.calibration, config, progress, levels=levels, rate_hz=_RATE_HZ)
     settled = widened(model.evidence, found)
     (run_dir / REPORT_FILE).write_text(
         json.dumps({**report, "evidence": asdict(settled)}, indent=2) + "\n", encoding="utf-8"

@@ -87,7 +87,7 @@ def measure(
     if plan is None or model.calibration is None:
         known = model.calibration is not None and model.evidence is not None
         return {"left_out": _UNASKED if known else _UNJUDGED}
-    found = tracks(model, model.calibration, config, (levels, plan.rate_hz), progress)
+    found = tracks(model, model.calibration, config, progress, levels=levels, rate_hz=plan.rate_hz)
     if not found:
         return {"left_out": _NO_FOOTAGE}
     judged = [row for source, track in found for row in window_verdicts.judge(track, source, plan.rules)]
@@ -108,13 +108,19 @@ def measure(
 
 
 def tracks(
-    model: Model, calibration: Calibration, config: TrainConfig, how: tuple[tuple[int, ...], float], progress: Progress
+    model: Model,
+    calibration: Calibration,
+    config: TrainConfig,
+    progress: Progress,
+    *,
+    levels: tuple[int, ...],
+    rate_hz: float,
 ) -> list[tuple[window_verdicts.Source, window_verdicts.Track]]:
-    """Every face under every condition and size, sampled as in a call; `how` is levels of corruptions and a rate in Hz.
+    """Every face under every condition and size, sampled as in a call; `levels` are those of the corruptions.
 
     Network by network, so that each is compiled once. Blocks for minutes.
     """
-    (levels, rate_hz), (_, pairs, calls) = how, collection.sources(config)
+    _, pairs, calls = collection.sources(config)
     clips = [*(pairs if model.unseen else ()), *calls]
     names = footage.conditions(levels, config.cache_dir / "recoded")
     locator = datasets.Locator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")

@@ -89,15 +89,21 @@ def _from_keras(weights: NDArray[np.float32], part: str) -> NDArray[Any]:
 
 
 class TopPart:
-    """One source of pairs. `pairs` are numbers k of row pairs that may be used; `groups` their groups.
+    """One source of pairs.
 
-    `pictures`: what block 13 starts from, float16 (n, 14, 14, 728), and the masks, uint8 (n, 14, 14), 255 if unknown.
+    `middle` is the input of block 13, float16 (n, 14, 14, 728); `masks` is uint8 (n, 14, 14), 255 where unknown.
+    `pairs` are the indices k of the row pairs that may be used, `groups` their groups.
     """
 
     def __init__(
-        self, pictures: tuple[NDArray[np.float16], NDArray[np.uint8]], pairs: NDArray[np.intp], groups: NDArray[np.str_]
+        self,
+        middle: NDArray[np.float16],
+        masks: NDArray[np.uint8],
+        *,
+        pairs: NDArray[np.intp],
+        groups: NDArray[np.str_],
     ) -> None:
-        self._middle, self._masks = pictures
+        self._middle, self._masks = middle, masks
         self._picker = PairPicker(pairs, groups)
 
     def __len__(self) -> int:

@@ -77,5 +77,5 @@ class TopRun:
 
     def _part(self, name: str, pairs: NDArray[np.intp]) -> top_model.TopPart:
         samples = self.material.samples(name)
-        pictures = self.material.features(name).middle, samples.masks
-        return top_model.TopPart(pictures, pairs, samples.rows["group"][::2][pairs])
+        middle, groups = self.material.features(name).middle, samples.rows["group"][::2][pairs]
+        return top_model.TopPart(middle, samples.masks, pairs=pairs, groups=groups)

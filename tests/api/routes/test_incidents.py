@@ -155,11 +155,11 @@ def test_addresses_end_and_cannot_be_made_up() -> None:
     assert path == "/v1/incidents/inc_1/evidence/frames/1.jpg"
     expires, signature = (part.partition("=")[2] for part in query.split("&"))
     assert 1000 + VALID_S <= int(expires) <= 1000 + VALID_S + 60
-    assert signer.is_valid(path, (expires, signature), int(expires))
-    assert not signer.is_valid(path, (expires, signature), int(expires) + 1)
-    assert not signer.is_valid(evidence_path("inc_2", "frames/1.jpg"), (expires, signature), 1000.0)
-    assert not signer.is_valid(evidence_path("inc_1", "frames/2.jpg"), (expires, signature), 1000.0)
-    assert not signer.is_valid(path, (str(int(expires) + 60), signature), 1000.0)
-    assert not UrlSigner(b"j" * 32).is_valid(path, (expires, signature), 1000.0)
+    assert signer.is_valid(path, expires=expires, signature=signature, now_s=int(expires))
+    assert not signer.is_valid(path, expires=expires, signature=signature, now_s=int(expires) + 1)
+    for other in (evidence_path("inc_2", "frames/1.jpg"), evidence_path("inc_1", "frames/2.jpg")):
+        assert not signer.is_valid(other, expires=expires, signature=signature, now_s=1000.0)
+    assert not signer.is_valid(path, expires=str(int(expires) + 60), signature=signature, now_s=1000.0)
+    assert not UrlSigner(b"j" * 32).is_valid(path, expires=expires, signature=signature, now_s=1000.0)
     for odd in ("", "x", "-1", "١٢٣", "1e9"):
-        assert not signer.is_valid(path, (odd, signature), 0.0)
+        assert not signer.is_valid(path, expires=odd, signature=signature, now_s=0.0)

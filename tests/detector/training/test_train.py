@@ -179,7 +179,7 @@ def test_the_top_learns_and_its_arrays_go_both_ways() -> None:
     middle[1::2, 2:12, 2:12, :200] += np.float16(2)
     base = network_arrays()
     masks = np.full((64, 14, 14), 255, np.uint8)
-    part = TopPart((middle, masks), np.arange(24), np.repeat(["a", "b", "c"], 8))
+    part = TopPart(middle, masks, pairs=np.arange(24), groups=np.repeat(["a", "b", "c"], 8))
     trained = fit_top(base, [part], Plan(30, seed=0), lambda share: None)
     logits = score_top(trained, middle, np.arange(48, 64))
     assert auc(np.tile([0, 1], 8), logits) > 0.9

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from detector.training.data.datasets import Clip, frames_of
-from detector.training.evaluation.corruptions import LEVELS, Corruption, all_corruptions, recode, recoded
+from detector.training.evaluation.corruptions import (
+    LEVELS,
+    Corruption,
+    Transcoding,
+    all_corruptions,
+    recode,
+    recoded,
+)
 from tests.detector.pictures import portrait
 from tests.synthetic import Clip as Video
 from tests.synthetic import video
@@ -52,7 +59,7 @@ def test_both_files_of_a_pair_are_coded_each_at_the_whole_rate(tmp_path: Path) -
         video(tmp_path / f"{name}.mp4", Video(width=320, height=160, frames=20))
     one = Clip(tmp_path / "real.mp4", "anna", "", paired=True)
     two = replace(one, swap=tmp_path / "fake.mp4")
-    half, whole = (recoded(clip, ("h264", 60), tmp_path / name) for name, clip in (("a", two), ("b", one)))
+    half, whole = (recoded(clip, Transcoding("h264", 60), tmp_path / name) for name, clip in (("a", two), ("b", one)))
     assert half.swap is not None
     assert len(frames(half.swap)) == len(frames(half.path)) == 20
     assert whole.swap is None
