@@ -141,7 +141,7 @@ def test_without_pictures_there_is_a_structure_that_is_no_model(settings: TrainC
         "--cache-dir", str(tmp_path / "cache"),
     ])  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert "no data" in done.output
+    assert "no training data" in done.output
     with pytest.raises(WeightsRefused, match="no model"):
         OpenVinoScorer(DetectorConfig(weights_dir=run))
     with pytest.raises(TrainingRefused, match="no finished"):
