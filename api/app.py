@@ -50,6 +50,7 @@ from api.routes import (
 )
 from api.routes import incidents as incident_routes
 from api.routes.context import AppContext
+from api.routes.json_answers import describe_answers
 from api.routes.legacy_answers import APP_NAME
 from api.settings.base import Settings
 from api.settings.factories import files_at_once, running_service
@@ -104,6 +105,7 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
     ):
         app.include_router(module.router)
     app.include_router(page)
+    describe_answers(app)
     app.mount("/static", _RevalidatedFiles(directory=DASHBOARD / "static"), name="static")
     return app
 

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_
 
 from api.incidents.database import Database
 from api.incidents.tables import files, incidents, notes
-from stream.types import ModelRef
+from stream.types import CloseReason, ModelRef
 
 Review = Literal["open", "confirmed", "dismissed"]
 Decision = Literal["confirm", "dismiss", "reopen", "note"]
@@ -33,13 +33,13 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     pts_s: float
     closed_s: float | None
     closed_pts_s: float | None
-    close_reason: str | None
+    close_reason: CloseReason | None
     tracks: tuple[int, ...]
     prob_fake: float | None
     suspicion: float
     model: ModelRef | None
     rules_sha256: str
-    review: str
+    review: Review
     reviewed_by: str | None
     reviewed_s: float | None
 
@@ -49,7 +49,7 @@ class ReviewNote(msgspec.Struct, frozen=True, kw_only=True):
 
     at_s: float
     by: str
-    decision: str
+    decision: Decision
     text: str
 
 
@@ -143,7 +143,7 @@ class IncidentQueries:
             return connection.execute(delete(incidents).where(incidents.c.id == incident)).rowcount > 0
 
 
-def note_of(by: str, decision: str, text: str) -> ReviewNote:
+def note_of(by: str, decision: Decision, text: str) -> ReviewNote:
     """Returns a note with the current time."""
     return ReviewNote(at_s=time.time(), by=by, decision=decision, text=text)
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import msgspec
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import JSONResponse
 
 from api.routes.context import context_of
 from api.routes.dependencies import require_key
+from api.routes.json_answers import described, json_response
 from api.routes.schemas import PolicyAnswer
 
 router = APIRouter(prefix="/v1", tags=["policy"], dependencies=[Depends(require_key)])
 
 
-@router.get("/policy", responses={200: {"model": PolicyAnswer}})
+@router.get("/policy", responses={200: described(PolicyAnswer)})
 async def get_policy(request: Request) -> Response:
     """The alarm rule in force: the budget, the limit that keeps it, and the delay to expect.
 
@@ -23,12 +22,12 @@ async def get_policy(request: Request) -> Response:
     context = context_of(request)
     service, settings = context.service, context.settings
     policy, evidence = service.policy(), service.evidence()
-    return JSONResponse({
-        "false_alarms_per_hour": settings.false_alarms_per_hour,
-        "miss_rate": settings.miss_rate,
-        "limit": policy.limit if policy else None,
-        "clear_bound": policy.clear_bound if policy else None,
-        "reference_llr": policy.reference_llr if policy else None,
-        "expected_delay_s": policy.delay_s if policy else None,
-        "evidence": msgspec.to_builtins(evidence) if evidence else None,
-    })
+    return json_response(PolicyAnswer(
+        false_alarms_per_hour=settings.false_alarms_per_hour,
+        miss_rate=settings.miss_rate,
+        limit=policy.limit if policy else None,
+        clear_bound=policy.clear_bound if policy else None,
+        reference_llr=policy.reference_llr if policy else None,
+        expected_delay_s=policy.delay_s if policy else None,
+        evidence=evidence,
+    ))

@@ -8,12 +8,13 @@ from collections.abc import Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import JSONResponse
 
 from api.errors import NoModel, Unprocessable, UploadRefused
 from api.http.auth import Caller
 from api.routes.context import AppContext, context_of
 from api.routes.dependencies import limit
+from api.routes.jobs import JobAnswer, job_answer
+from api.routes.json_answers import NO_STORE, described, json_response
 from api.routes.legacy_answers import APP_NAME, gradcam_answer, predict_answer
 from api.routes.probes import without_folders
 from api.routes.schemas import (
@@ -22,7 +23,6 @@ from api.routes.schemas import (
     GradcamAnswer,
     HealthAnswer,
     ImageAnswer,
-    JobAnswer,
     LimitsAnswer,
     VideoAnswer,
 )
@@ -52,39 +52,39 @@ _FORM = {
     }
 }
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    code: {"model": ErrorAnswer} for code in (400, 401, 408, 413, 415, 422, 429, 503)
+    code: described(ErrorAnswer) for code in (400, 401, 408, 413, 415, 422, 429, 503)
 }
 
 
-@router.get("/health", response_model=HealthAnswer)
-async def health(request: Request) -> HealthAnswer:
+@router.get("/health", responses={200: described(HealthAnswer)})
+async def health(request: Request) -> Response:
     """Whether the service runs and has a model."""
     status = context_of(request).service.status
     loaded = status.model is not None
     problem = "" if loaded else without_folders(status.problem) or "no detection model is loaded"
-    return HealthAnswer(
+    return json_response(HealthAnswer(
         status="running", app_name=APP_NAME, version=VERSION, model_loaded=loaded, problem=problem
-    )
+    ))
 
 
-@router.get("/v1/limits", response_model=LimitsAnswer)
-async def limits(request: Request) -> LimitsAnswer:
+@router.get("/v1/limits", responses={200: described(LimitsAnswer)})
+async def limits(request: Request) -> Response:
     """What a client should know before it sends something."""
     context = context_of(request)
-    return LimitsAnswer(
+    return json_response(LimitsAnswer(
         version=VERSION,
         auth_required=context.auth.required,
         max_upload_bytes=context.settings.max_file_size_bytes,
-        upload_extensions=[*PICTURE_EXTENSIONS, *VIDEO_EXTENSIONS],
+        upload_extensions=(*PICTURE_EXTENSIONS, *VIDEO_EXTENSIONS),
         max_streams=context.settings.max_streams,
         undecided=_undecided(stream_config(context.settings).decision),
-    )
+    ))
 
 
 @router.post(
     "/predict",
     openapi_extra=_FORM,
-    responses={200: {"model": ImageAnswer | VideoAnswer}, 202: {"model": JobAnswer}, **_REFUSALS},
+    responses={200: described(ImageAnswer, VideoAnswer), 202: described(JobAnswer), **_REFUSALS},
 )
 async def predict(
     request: Request,
@@ -101,7 +101,7 @@ async def predict(
     return _answer(predict_answer(judged.verdict, time.monotonic() - started_s), judged.cached)
 
 
-@router.post("/gradcam", openapi_extra=_FORM, response_model=GradcamAnswer, responses=_REFUSALS)
+@router.post("/gradcam", openapi_extra=_FORM, responses={200: described(GradcamAnswer), **_REFUSALS})
 async def gradcam(request: Request, _: Annotated[Caller, Depends(limit("upload"))]) -> Response:
     """Shows on a picture where the evidence lies."""
     context = context_of(request)
@@ -114,7 +114,7 @@ async def gradcam(request: Request, _: Annotated[Caller, Depends(limit("upload")
 
 
 def _start_job(context: AppContext, caller: Caller, upload: Upload) -> Response:
-    async def work(progress: Progress) -> dict[str, Any]:
+    async def work(progress: Progress) -> ImageAnswer | VideoAnswer:
         started_s = time.monotonic()
         judged = await context.file_jobs.analyze(upload, _options(context), progress)
         return predict_answer(judged.verdict, time.monotonic() - started_s)
@@ -124,8 +124,8 @@ def _start_job(context: AppContext, caller: Caller, upload: Upload) -> Response:
     except BaseException:
         upload.discard()
         raise
-    answer = job.as_answer()
-    return JSONResponse(answer, 202, headers={"Location": answer["status_url"], "Cache-Control": "no-store"})
+    answer = job_answer(job)
+    return json_response(answer, 202, {"Location": answer.status_url, **NO_STORE})
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, FileResult]) -> FileResult:
@@ -160,8 +160,8 @@ def _options(context: AppContext, heat_map: bool = False) -> JudgeOptions:
     return JudgeOptions(max_samples=context.settings.video_frame_count, heat_map=heat_map)
 
 
-def _answer(answer: dict[str, Any], cached: bool) -> Response:
-    return JSONResponse(answer, headers={"X-Cache": "HIT" if cached else "MISS", "Cache-Control": "no-store"})
+def _answer(answer: object, cached: bool) -> Response:
+    return json_response(answer, headers={"X-Cache": "HIT" if cached else "MISS", **NO_STORE})
 
 
 def _undecided(decision: DecisionConfig) -> Band:

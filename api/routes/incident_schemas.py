@@ -1,98 +1,46 @@
-"""The shapes of requests and answers about incidents, for `/docs` and for the tests that hold answers against them."""
+"""JSON requests and answers about incidents and webhooks."""
 
 from __future__ import annotations
 
-from typing import Literal
-
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.routes.schemas import Model
+from api.incidents.incident_queries import Decision, FileInfo, Incident, ReviewNote
+from api.incidents.webhook_outbox import DeadLetter
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+class ReviewRequest(BaseModel):
+    """A review; `by` is the reviewer's name as the caller gives it, stored next to the identity of the caller."""
 
+    model_config = ConfigDict(extra="forbid")
 
-class ReviewRequest(_Shape):
-    """`by` is the reviewer's name as the caller gives it; who called is written down beside it."""
-
-    decision: Literal["confirm", "dismiss", "reopen", "note"]
+    decision: Decision
     note: str = Field("", max_length=4000)
     by: str = Field("", max_length=100)
 
 
-class IncidentAnswer(_Shape):
-    """Times ending in `pts_s` are media time, the others Unix time."""
+class IncidentList(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of incidents; `next` is the cursor of the next page, or null."""
 
-    id: str
-    stream: str
-    epoch: int
-    verdict: str
-    source: str
-    sample: bool
-    call_id: str
-    participant_id: str
-    opened_s: float
-    pts_s: float
-    closed_s: float | None
-    closed_pts_s: float | None
-    close_reason: Literal["alarm_over", "stream_ended", "interrupted"] | None
-    tracks: list[int]
-    prob_fake: float | None
-    suspicion: float
-    model: Model | None
-    rules_sha256: str
-    review: Literal["open", "confirmed", "dismissed"]
-    reviewed_by: str | None
-    reviewed_s: float | None
-
-
-class IncidentList(_Shape):
-    """`next` is the cursor of what follows, or null."""
-
-    incidents: list[IncidentAnswer]
+    incidents: tuple[Incident, ...]
     next: str | None
 
 
-class NoteAnswer(_Shape):
-    """What somebody decided or wrote."""
+class FileAnswer(FileInfo, frozen=True, kw_only=True):
+    """A file of evidence; `url` fetches it without a key, for some minutes."""
 
-    at_s: float
-    by: str
-    decision: Literal["confirm", "dismiss", "reopen", "note"]
-    text: str
-
-
-class FileAnswer(_Shape):
-    """`url` needs no key and is good for some minutes."""
-
-    name: str
-    media_type: str
-    sha256: str
-    size_bytes: int
     url: str
 
 
-class IncidentDetails(IncidentAnswer):
-    """An incident with its notes, oldest first, and the files of its evidence."""
+class IncidentDetails(Incident, frozen=True, kw_only=True):
+    """An incident with its notes, oldest first, and its files of evidence."""
 
-    notes: list[NoteAnswer]
-    evidence: list[FileAnswer]
-
-
-class DeadLetterAnswer(_Shape):
-    """A webhook message that was given up."""
-
-    id: int
-    message_id: str
-    target: str
-    created_s: float
-    attempts: int
-    error: str
+    notes: tuple[ReviewNote, ...]
+    evidence: tuple[FileAnswer, ...]
 
 
-class DeadLetters(_Shape):
-    """`next` is where the list goes on (`after`), or null."""
+class DeadLetters(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of webhook messages that were given up; `next` is the `after` of the next page, or null."""
 
-    dead: list[DeadLetterAnswer]
+    dead: tuple[DeadLetter, ...]
     next: int | None

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.errors import NotFound
@@ -20,12 +19,13 @@ from api.incidents.page_cursors import decode_cursor, encode_cursor
 from api.incidents.signed_urls import evidence_path
 from api.routes.context import context_of
 from api.routes.dependencies import require_key
-from api.routes.incident_schemas import IncidentDetails, IncidentList, ReviewRequest
+from api.routes.incident_schemas import FileAnswer, IncidentDetails, IncidentList, ReviewRequest
+from api.routes.json_answers import NO_STORE, described, json_response
 from api.routes.schemas import ErrorAnswer
 
 IncidentId = Annotated[str, Path(max_length=40)]
 
-_UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer}}
+_UNKNOWN: dict[int | str, dict[str, Any]] = {404: described(ErrorAnswer)}
 
 router = APIRouter(prefix="/v1/incidents", tags=["incidents"])
 keyed = [Depends(require_key)]
@@ -54,24 +54,24 @@ class Filters(BaseModel):
         )
 
 
-@router.get("", responses={200: {"model": IncidentList}, 422: {"model": ErrorAnswer}}, dependencies=keyed)
+@router.get("", responses={200: described(IncidentList), 422: described(ErrorAnswer)}, dependencies=keyed)
 async def list_incidents(request: Request, filters: Annotated[Filters, Query()]) -> Response:
     """Newest first. Pass `next` as `cursor` for what follows."""
     incidents = context_of(request).incidents
     found = await incidents.run_in_thread(incidents.queries.list, filters.query())
     page = found[:filters.limit]
     goes_on = encode_cursor(PagePosition(page[-1].opened_s, page[-1].id)) if len(found) > len(page) else None
-    return _no_store({"incidents": msgspec.to_builtins(page), "next": goes_on})
+    return json_response(IncidentList(incidents=page, next=goes_on), headers=NO_STORE)
 
 
-@router.get("/{incident_id}", responses={**_UNKNOWN, 200: {"model": IncidentDetails}}, dependencies=keyed)
+@router.get("/{incident_id}", responses={**_UNKNOWN, 200: described(IncidentDetails)}, dependencies=keyed)
 async def get_incident(request: Request, incident_id: IncidentId) -> Response:
     """One incident with its notes and the list of its evidence."""
     incidents = context_of(request).incidents
-    return _no_store(_plain(await _details(incidents, incident_id), incidents))
+    return json_response(_told(await _details(incidents, incident_id), incidents), headers=NO_STORE)
 
 
-@router.post("/{incident_id}/review", responses={**_UNKNOWN, 200: {"model": IncidentDetails}})
+@router.post("/{incident_id}/review", responses={**_UNKNOWN, 200: described(IncidentDetails)})
 async def review_incident(
     request: Request, incident_id: IncidentId, body: ReviewRequest, caller: Annotated[Caller, Depends(require_key)]
 ) -> Response:
@@ -82,7 +82,7 @@ async def review_incident(
     details = await incidents.run_in_thread(incidents.queries.review, incident_id, note)
     if details is None:
         raise _unknown()
-    return _no_store(_plain(details, incidents))
+    return json_response(_told(details, incidents), headers=NO_STORE)
 
 
 @router.get(
@@ -141,19 +141,17 @@ async def _details(incidents: IncidentService, incident_id: str) -> Details:
     return details
 
 
-def _plain(details: Details, incidents: IncidentService) -> dict[str, Any]:
+def _told(details: Details, incidents: IncidentService) -> IncidentDetails:
     now_s = time.time()
-    plain: dict[str, Any] = msgspec.to_builtins(details.incident)
-    evidence = [
-        {**msgspec.to_builtins(file), "url": incidents.urls.url(evidence_path(details.incident.id, file.name), now_s)}
+    incident = details.incident
+    evidence = (
+        FileAnswer(
+            **msgspec.structs.asdict(file), url=incidents.urls.url(evidence_path(incident.id, file.name), now_s)
+        )
         for file in details.files
-    ]
-    return {**plain, "notes": msgspec.to_builtins(details.notes), "evidence": evidence}
+    )
+    return IncidentDetails(**msgspec.structs.asdict(incident), notes=details.notes, evidence=tuple(evidence))
 
 
 def _unknown() -> NotFound:
     return NotFound("incident_unknown", "there is no such incident")
-
-
-def _no_store(body: dict[str, Any]) -> Response:
-    return JSONResponse(body, headers={"Cache-Control": "no-store"})

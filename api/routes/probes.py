@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 
-import msgspec
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 
 from api.gateway import BROKER_LOST_AFTER_S
 from api.routes.context import AppContext, context_of
-from api.routes.schemas import LiveAnswer, Model, ReadyAnswer
+from api.routes.json_answers import NO_STORE, described, json_response
+from api.routes.schemas import LiveAnswer, ReadyAnswer
 
 STALLED_S = 1.0
 
@@ -19,7 +18,7 @@ _FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/:'\"]+/)*")
 router = APIRouter(tags=["health"])
 
 
-@router.get("/livez", responses={200: {"model": LiveAnswer}, 503: {"model": LiveAnswer}})
+@router.get("/livez", responses={200: described(LiveAnswer), 503: described(LiveAnswer)})
 async def livez(request: Request) -> Response:
     """200 while the event loop keeps time; 503 after it was late by a second."""
     watch = context_of(request).loop_lag
@@ -27,10 +26,10 @@ async def livez(request: Request) -> Response:
     answer = LiveAnswer(
         status="stalled" if stalled else "alive", loop_lag_ms=round(watch.worst_lag_s * 1000, 1)
     )
-    return _no_store(answer, 503 if stalled else 200)
+    return json_response(answer, 503 if stalled else 200, NO_STORE)
 
 
-@router.get("/readyz", responses={200: {"model": ReadyAnswer}, 503: {"model": ReadyAnswer}})
+@router.get("/readyz", responses={200: described(ReadyAnswer), 503: described(ReadyAnswer)})
 async def readyz(request: Request) -> Response:
     """200 while the service can judge; else 503 with the reasons."""
     context = context_of(request)
@@ -38,15 +37,15 @@ async def readyz(request: Request) -> Response:
     reasons = _reasons(context)
     answer = ReadyAnswer(
         status="not_ready" if reasons else "ready",
-        reasons=reasons,
+        reasons=tuple(reasons),
         problem=without_folders(status.problem),
-        model=Model(**msgspec.to_builtins(status.model)) if status.model else None,
+        model=status.model,
         workers_ready=status.workers_ready,
         workers_wanted=status.workers_wanted,
         streams=status.streams,
         overloaded=status.overloaded,
     )
-    return _no_store(answer, 503 if reasons else 200)
+    return json_response(answer, 503 if reasons else 200, NO_STORE)
 
 
 def without_folders(problem: str) -> str:
@@ -66,7 +65,3 @@ def _reasons(context: AppContext) -> list[str]:
     if context.gateway is not None and context.gateway.unreachable_s > BROKER_LOST_AFTER_S:
         reasons.append("no_broker")
     return reasons
-
-
-def _no_store(answer: LiveAnswer | ReadyAnswer, status: int) -> Response:
-    return JSONResponse(answer.model_dump(), status, headers={"Cache-Control": "no-store"})

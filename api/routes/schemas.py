@@ -1,33 +1,42 @@
-"""The shapes of the HTTP answers, for `/docs` and for the tests that hold the answers against them."""
+"""JSON answers about files, jobs, the alarm rule and the service itself, and the form of all errors."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import msgspec
+
+from stream.cusum import EvidenceModel
+from stream.events import FaceVerdict, Label, Reason
+from stream.types import ModelRef
 
 Percent = float | None
+"""0 to 100, calibrated; None where no face could be scored."""
+
+FileLabel = Literal["REAL", "FAKE", "UNCERTAIN"]
+
+_OF_STREAMS = frozenset({"suspicion", "alarm"})
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all answers."""
 
 
-class ErrorDetail(_Shape):
-    """`code` is stable, `message` is for people."""
+class ErrorDetail(Answer, frozen=True, kw_only=True):
+    """An error: `code` is stable, `message` is a sentence for people."""
 
     code: str
     message: str
 
 
-class ErrorAnswer(_Shape):
-    """Every answer with a status of 400 or more."""
+class ErrorAnswer(Answer, frozen=True, kw_only=True):
+    """Body of every answer with a status of 400 or more."""
 
     error: ErrorDetail
 
 
-class HealthAnswer(_Shape):
-    """`problem` says why no model is loaded, or is empty."""
+class HealthAnswer(Answer, frozen=True, kw_only=True):
+    """State of the service; `problem` says why no model is loaded, or is empty."""
 
     status: Literal["running"]
     app_name: str
@@ -36,151 +45,122 @@ class HealthAnswer(_Shape):
     problem: str
 
 
-class Model(_Shape):
-    """Which model scored; `sha256` is that of its weights."""
+class Probabilities(Answer, frozen=True, kw_only=True):
+    """Calibrated probabilities in percent; null where no face could be scored."""
 
-    name: str
-    version: str
-    sha256: str
-    calibrated: bool
+    real: Percent = msgspec.field(name="REAL")
+    fake: Percent = msgspec.field(name="FAKE")
 
 
-class Probabilities(_Shape):
-    """Percent, calibrated; null where no face could be scored."""
+class LabelAnswer(Answer, frozen=True, kw_only=True):
+    """A label; `confidence` is the probability of the label in percent, null where the label is UNCERTAIN."""
 
-    real: Percent = Field(alias="REAL")
-    fake: Percent = Field(alias="FAKE")
-
-
-class Prediction(_Shape):
-    """`confidence` is the percentage of the label, null where that is UNCERTAIN."""
-
-    label: Literal["REAL", "FAKE", "UNCERTAIN"]
+    label: FileLabel
     confidence: Percent
     probabilities: Probabilities
-    reason: str
+
+
+class Prediction(LabelAnswer, frozen=True, kw_only=True):
+    """A label with the reason for it."""
+
+    reason: Reason
     reason_text: str
 
 
-class FaceQuality(_Shape):
-    """`face_px`: shorter side in pixels of the frame; `weight` in 0..1 is how much the face may count."""
+if TYPE_CHECKING:
+    FaceAnswer = FaceVerdict
+else:
+    FaceAnswer = msgspec.defstruct(
+        "FaceAnswer",
+        [(field.name, field.type) for field in msgspec.structs.fields(FaceVerdict) if field.name not in _OF_STREAMS],
+        frozen=True,
+        kw_only=True,
+        namespace={"__doc__": "One face of a file: a face of a verdict event, without what only a stream has."},
+    )
 
-    face_px: float
-    sharpness: float
-    luminance: float
-    weight: float
 
+class ImageAnswer(LabelAnswer, frozen=True, kw_only=True):
+    """Verdict on an image. `frequency_score` is in 0..1, `processing_time` in seconds, `llr` in nats."""
 
-class FaceAnswer(_Shape):
-    """One face; `box` is x, y, width, height as shares of the frame; probabilities in 0..1."""
-
-    track: int
-    box: tuple[float, float, float, float]
-    label: Literal["REAL", "FAKE", "UNCERTAIN"]
-    reason: str
-    samples: int
-    prob_fake: float | None
-    llr: float | None
     frequency_score: float | None
-    quality: FaceQuality
-
-
-class _FileAnswer(Prediction):
-    """What both kinds of file have: `llr` in natural log units."""
-
-    processing_time: float
-    frequency_score: float | None
-    faces_detected: int
-    llr: float | None
-    faces: list[FaceAnswer]
-    model: Model | None
-
-
-class ImageAnswer(_FileAnswer):
-    """A picture; `frequency_score` in 0..1, `processing_time` in seconds."""
-
     adjusted_confidence: Percent
-    file_type: Literal["image"]
+    processing_time: float
+    file_type: Literal["image"] = "image"
+    faces_detected: int
+    reason: Reason
+    reason_text: str
+    llr: float | None
+    faces: tuple[FaceAnswer, ...]
+    model: ModelRef | None
 
 
-class FramePredictionAnswer(_Shape):
-    """One examined frame, numbered from 1; `prob_fake` in percent."""
+class FramePredictionAnswer(Answer, frozen=True, kw_only=True):
+    """One analyzed frame, numbered from 1; `prob_fake` is in percent."""
 
     frame_number: int
     pts_s: float
     prob_fake: Percent
 
 
-class SegmentAnswer(_Shape):
-    """A stretch of a video, in media seconds; `prob_fake` in percent, of its most suspicious face."""
+class SegmentAnswer(Answer, frozen=True, kw_only=True):
+    """A stretch of a video, in seconds of media; `prob_fake` is in percent, of its most suspicious face."""
 
     start_s: float
     end_s: float
-    label: Literal["REAL", "FAKE", "UNCERTAIN", "NO_FACE"]
-    reason: str
+    label: Label
+    reason: Reason
     prob_fake: Percent
 
 
-class VideoAnswer(_FileAnswer):
-    """A video; `consistency_score` in percent, `processing_time` in seconds."""
+class VideoAnswer(LabelAnswer, frozen=True, kw_only=True):
+    """Verdict on a video. `consistency_score` is in percent, `processing_time` in seconds, `llr` in nats."""
 
     frames_analyzed: int
     consistency_score: Percent
     total_frames: int
+    faces_detected: int
+    processing_time: float
+    file_type: Literal["video"] = "video"
+    frame_predictions: tuple[FramePredictionAnswer, ...]
+    frequency_score: float | None
     bad_frames: int
     duration_s: float
-    file_type: Literal["video"]
-    segments: list[SegmentAnswer]
-    frame_predictions: list[FramePredictionAnswer]
+    segments: tuple[SegmentAnswer, ...]
+    reason: Reason
+    reason_text: str
+    llr: float | None
+    faces: tuple[FaceAnswer, ...]
+    model: ModelRef | None
 
 
-class GradcamAnswer(_Shape):
-    """`gradcam_image` is a PNG as a data URI."""
+class GradcamAnswer(Answer, frozen=True, kw_only=True):
+    """A heat map; `gradcam_image` is a PNG as a data URI."""
 
     gradcam_image: str
     prediction: Prediction
-    layer_name: Literal["block14_sepconv2_act"]
+    layer_name: Literal["block14_sepconv2_act"] = "block14_sepconv2_act"
 
 
-class JobError(ErrorDetail):
-    """What a failed job would have answered."""
-
-    status: int
-
-
-class JobAnswer(_Shape):
-    """`progress` in 0..1; `result` is there when `state` is done, `error` when it is failed."""
-
-    job_id: str
-    status_url: str
-    state: Literal["queued", "running", "done", "failed"]
-    progress: float
-    done: int
-    planned: int
-    result: ImageAnswer | VideoAnswer | None = None
-    error: JobError | None = None
-
-
-class Band(_Shape):
-    """Probabilities between which nothing is decided, in 0..1."""
+class Band(Answer, frozen=True, kw_only=True):
+    """Probabilities between which no decision is made, in 0..1."""
 
     low: float
     high: float
 
 
-class LimitsAnswer(_Shape):
-    """What a client should know before it sends something."""
+class LimitsAnswer(Answer, frozen=True, kw_only=True):
+    """Limits and capabilities that a client needs before it sends media."""
 
     version: str
     auth_required: bool
     max_upload_bytes: int
-    upload_extensions: list[str]
+    upload_extensions: tuple[str, ...]
     max_streams: int
     undecided: Band
 
 
-class PolicyAnswer(_Shape):
-    """The alarm rule in force; null where it needs a model, or one that can keep the budget."""
+class PolicyAnswer(Answer, frozen=True, kw_only=True):
+    """The alarm rule in force; null where it needs a model, or a model that can keep the budget."""
 
     false_alarms_per_hour: float
     miss_rate: float
@@ -188,52 +168,26 @@ class PolicyAnswer(_Shape):
     clear_bound: float | None
     reference_llr: float | None
     expected_delay_s: float | None
-    evidence: dict[str, float] | None
+    evidence: EvidenceModel | None
 
 
-class SourceProblem(_Shape):
-    """Why the last attempt failed."""
-
-    code: str
-    message: str
-
-
-class SourceAnswer(_Shape):
-    """A live source, or one that failed in the last minute."""
-
-    stream: str
-    source: Literal["whip", "rtp", "rtsp", "rtmp", "hls", "http", "whep"]
-    host: str
-    call_id: str
-    participant_id: str
-    state: Literal["connecting", "receiving", "retrying", "failed"]
-    attempts: int
-    retry_in_s: float | None
-    problem: SourceProblem | None
-
-
-class StreamList(_Shape):
-    """Running streams, then those that ended lately, each as `StreamInfo`; and all live sources."""
-
-    streams: list[dict[str, Any]]
-    sources: list[SourceAnswer]
-
-
-class LiveAnswer(_Shape):
-    """The process answers."""
+class LiveAnswer(Answer, frozen=True, kw_only=True):
+    """Liveness: whether the event loop keeps time."""
 
     status: Literal["alive", "stalled"]
     loop_lag_ms: float
 
 
-class ReadyAnswer(_Shape):
-    """`reasons` are empty if and only if the service can judge now. `overloaded`: streams are looked at less often than
-    they should be."""
+class ReadyAnswer(Answer, frozen=True, kw_only=True):
+    """Readiness: `reasons` is empty if and only if the service can score now.
+
+    `overloaded` says that streams are sampled less often than configured.
+    """
 
     status: Literal["ready", "not_ready"]
-    reasons: list[str]
+    reasons: tuple[str, ...]
     problem: str
-    model: Model | None
+    model: ModelRef | None
     workers_ready: int
     workers_wanted: int
     streams: int

@@ -15,6 +15,7 @@ from api.ingest.pull.errors import PullRefused
 from api.ingest.rtp_receiver import RtpRequest
 from api.routes.context import AppContext, context_of
 from api.routes.dependencies import limit
+from api.routes.json_answers import described
 from api.routes.schemas import ErrorAnswer
 from stream.identity import LABEL, STREAM_ID, StreamIdentity
 from stream.types import Codec
@@ -59,7 +60,7 @@ class StreamStart(BaseModel):
         return StreamIdentity(self.stream, self.call_id, self.participant_id)
 
 
-@router.post("", status_code=201, responses={409: {"model": ErrorAnswer}, 503: {"model": ErrorAnswer}})
+@router.post("", status_code=201, responses={409: described(ErrorAnswer), 503: described(ErrorAnswer)})
 async def start_stream(
     request: Request, start: StreamStart, _: Annotated[Caller, Depends(limit("offer"))]
 ) -> Response:

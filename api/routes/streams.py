@@ -2,42 +2,70 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
 
 from api.errors import NotFound
 from api.ingest.live_source import SourceStatus
 from api.routes.context import context_of
 from api.routes.dependencies import require_key
-from api.routes.schemas import ErrorAnswer, StreamList
+from api.routes.json_answers import NO_STORE, described, json_response
+from api.routes.schemas import ErrorAnswer
 from stream.session_table import StreamInfo
 
 StreamId = Annotated[str, Path(max_length=200)]
 
-_UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer}}
+_UNKNOWN: dict[int | str, dict[str, Any]] = {404: described(ErrorAnswer)}
 
 router = APIRouter(prefix="/v1/streams", tags=["streams"], dependencies=[Depends(require_key)])
 
 
-@router.get("", responses={200: {"model": StreamList}})
+class SourceProblem(msgspec.Struct, frozen=True, kw_only=True):
+    """Why the last attempt to connect failed."""
+
+    code: str
+    message: str
+
+
+class SourceAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A live source, or a source that failed in the last minute."""
+
+    stream: str
+    source: Literal["whip", "rtp", "rtsp", "rtmp", "hls", "http", "whep"]
+    host: str
+    call_id: str
+    participant_id: str
+    state: Literal["connecting", "receiving", "retrying", "failed"]
+    attempts: int
+    retry_in_s: float | None
+    problem: SourceProblem | None
+
+
+class StreamList(msgspec.Struct, frozen=True, kw_only=True):
+    """Running streams, then those that ended in the last minute, and all live sources."""
+
+    streams: tuple[StreamInfo, ...]
+    sources: tuple[SourceAnswer, ...]
+
+
+@router.get("", responses={200: described(StreamList)})
 async def list_streams(request: Request, call_id: Annotated[str | None, Query(max_length=200)] = None) -> Response:
     """Running streams in the order they started, then those that ended in the last minute; and all live sources.
 
     `call_id` selects those of one call.
     """
     context = context_of(request)
-    streams = (info for info in context.service.list() if call_id in (None, info.call_id))
+    streams = tuple(info for info in context.service.list() if call_id in (None, info.call_id))
     sources = (status for status in context.sources.list() if call_id in (None, status.identity.call_id))
-    return _no_store({"streams": [_plain(info) for info in streams], "sources": [_source(each) for each in sources]})
+    return json_response(StreamList(streams=streams, sources=tuple(map(_source, sources))), headers=NO_STORE)
 
 
-@router.get("/{stream_id}", responses=_UNKNOWN)
+@router.get("/{stream_id}", responses={**_UNKNOWN, 200: described(StreamInfo)})
 async def get_stream(request: Request, stream_id: StreamId) -> Response:
     """One stream with its latest verdict."""
-    return _no_store(_plain(context_of(request).service.get(stream_id)))
+    return json_response(context_of(request).service.get(stream_id), headers=NO_STORE)
 
 
 @router.delete("/{stream_id}", status_code=204, responses=_UNKNOWN)
@@ -64,20 +92,16 @@ async def get_frame(request: Request, stream_id: StreamId) -> Response:
     return Response(preview.jpeg, media_type="image/jpeg", headers=headers)
 
 
-def _plain(info: StreamInfo) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(info)
-    return plain
-
-
-def _source(status: SourceStatus) -> dict[str, Any]:
+def _source(status: SourceStatus) -> SourceAnswer:
     identity, problem = status.identity, status.problem
-    return {
-        "stream": identity.stream, "source": status.protocol, "host": status.host, "call_id": identity.call_id,
-        "participant_id": identity.participant_id, "state": status.state, "attempts": status.attempts,
-        "retry_in_s": status.retry_in_s,
-        "problem": None if problem is None else {"code": problem.code, "message": problem.message},
-    }
-
-
-def _no_store(body: dict[str, Any]) -> Response:
-    return JSONResponse(body, headers={"Cache-Control": "no-store"})
+    return SourceAnswer(
+        stream=identity.stream,
+        source=status.protocol,
+        host=status.host,
+        call_id=identity.call_id,
+        participant_id=identity.participant_id,
+        state=status.state,
+        attempts=status.attempts,
+        retry_in_s=status.retry_in_s,
+        problem=None if problem is None else SourceProblem(code=problem.code, message=problem.message),
+    )

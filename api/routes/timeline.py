@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from typing import Annotated, Any
 
-import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from api.errors import NotFound
@@ -16,9 +13,10 @@ from api.incidents.evidence_files import pictured_frame
 from api.incidents.signed_urls import frame_path
 from api.routes.context import AppContext, context_of
 from api.routes.dependencies import require_key
+from api.routes.json_answers import NO_STORE, described, json_response
 from api.routes.schemas import ErrorAnswer
-from api.routes.timeline_schemas import EvidenceFrames, SpectrumAnswer, TimelineAnswer
-from detector.real_spectrum import shipped_real_spectrum
+from api.routes.timeline_schemas import EndAnswer, EvidenceFrame, EvidenceFrames, TimelineAnswer
+from detector.real_spectrum import RealSpectrum, shipped_real_spectrum
 from stream.call_history import CallRecord
 from stream.types import Observation
 
@@ -26,7 +24,7 @@ StreamId = Annotated[str, Path(max_length=200)]
 Epoch = Annotated[int | None, Query(ge=0, le=2**53)]
 Number = Annotated[int, Path(ge=0, le=2**53)]
 
-_UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer}}
+_UNKNOWN: dict[int | str, dict[str, Any]] = {404: described(ErrorAnswer)}
 
 router = APIRouter(prefix="/v1", tags=["streams"])
 keyed = [Depends(require_key)]
@@ -40,24 +38,25 @@ class SignedQuery(BaseModel):
 
 
 @router.get(
-    "/streams/{stream_id}/timeline", responses={**_UNKNOWN, 200: {"model": TimelineAnswer}}, dependencies=keyed
+    "/streams/{stream_id}/timeline", responses={**_UNKNOWN, 200: described(TimelineAnswer)}, dependencies=keyed
 )
 async def get_timeline(request: Request, stream_id: StreamId, epoch: Epoch = None) -> Response:
     """The whole call so far, coarser with age; the newest epoch unless one is named. Stays a while after the end."""
     records, now_s = context_of(request).service.records, time.monotonic()
     record = records.get(stream_id, epoch, now_s)
-    return _no_store(_told(record, records.epochs(stream_id, now_s)))
+    return json_response(_told(record, records.epochs(stream_id, now_s)), headers=NO_STORE)
 
 
 @router.get(
-    "/streams/{stream_id}/evidence", responses={**_UNKNOWN, 200: {"model": EvidenceFrames}}, dependencies=keyed
+    "/streams/{stream_id}/evidence", responses={**_UNKNOWN, 200: described(EvidenceFrames)}, dependencies=keyed
 )
 async def list_evidence(request: Request, stream_id: StreamId, epoch: Epoch = None) -> Response:
     """Suspicious samples of the call as pictures, in the order of time."""
     context = context_of(request)
     record = context.service.records.get(stream_id, epoch, time.monotonic())
-    frames = [_frame(context, record, seen) for seen in record.gallery.pictured]
-    return _no_store({"stream": stream_id, "epoch": record.started.epoch, "frames": frames})
+    frames = tuple(_frame(context, record, seen) for seen in record.gallery.pictured)
+    told = EvidenceFrames(stream=stream_id, epoch=record.started.epoch, frames=frames)
+    return json_response(told, headers=NO_STORE)
 
 
 @router.get(
@@ -79,31 +78,39 @@ async def get_evidence_frame(
     return Response(seen.pictures.jpeg, media_type="image/jpeg", headers=headers)
 
 
-@router.get("/spectrum", responses={200: {"model": SpectrumAnswer}}, dependencies=keyed)
+@router.get("/spectrum", responses={200: described(RealSpectrum)}, dependencies=keyed)
 async def get_spectrum() -> Response:
     """What the spectrum of real faces looks like in calls, as it was measured."""
-    return JSONResponse(asdict(shipped_real_spectrum()), headers={"Cache-Control": "private, max-age=3600"})
+    return json_response(shipped_real_spectrum(), headers={"Cache-Control": "private, max-age=3600"})
 
 
-def _told(record: CallRecord, epochs: tuple[int, ...]) -> dict[str, Any]:
-    started, ended = msgspec.structs.asdict(record.started), record.ended
-    return {
-        **{name: value for name, value in started.items() if name != "v"},
-        "epochs": epochs,
-        "state": "live" if ended is None else "ended",
-        "ended": None if ended is None else {"reason": ended.reason, "message": ended.message},
-        "verdict": record.verdict,
-        "buckets": record.rollup.buckets,
-        "marks": record.marks,
-    }
+def _told(record: CallRecord, epochs: tuple[int, ...]) -> TimelineAnswer:
+    started, ended = record.started, record.ended
+    return TimelineAnswer(
+        stream=started.stream,
+        epoch=started.epoch,
+        source=started.source,
+        started_s=started.started_s,
+        sample=started.sample,
+        call_id=started.call_id,
+        participant_id=started.participant_id,
+        epochs=epochs,
+        state="live" if ended is None else "ended",
+        ended=None if ended is None else EndAnswer(reason=ended.reason, message=ended.message),
+        verdict=record.verdict,
+        buckets=tuple(record.rollup.buckets),
+        marks=record.marks,
+    )
 
 
-def _frame(context: AppContext, record: CallRecord, seen: Observation) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(pictured_frame(seen))
+def _frame(context: AppContext, record: CallRecord, seen: Observation) -> EvidenceFrame:
+    pictured = pictured_frame(seen)
     path = frame_path(record.started.stream, record.started.epoch, seen.sequence)
-    return {**plain, "frame": f"{seen.sequence}.jpg", "url": context.incidents.urls.url(path, time.time())}
-
-
-def _no_store(body: dict[str, Any]) -> Response:
-    """A long call is many numbers: they are encoded a dozen times faster so."""
-    return Response(msgspec.json.encode(body), media_type="application/json", headers={"Cache-Control": "no-store"})
+    return EvidenceFrame(
+        sequence=pictured.sequence,
+        cell=pictured.cell,
+        pts_s=pictured.pts_s,
+        frame=f"{seen.sequence}.jpg",
+        faces=pictured.faces,
+        url=context.incidents.urls.url(path, time.time()),
+    )

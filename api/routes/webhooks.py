@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
 
 from api.errors import NotFound
 from api.routes.context import context_of
 from api.routes.dependencies import require_key
 from api.routes.incident_schemas import DeadLetters
+from api.routes.json_answers import NO_STORE, described, json_response
 from api.routes.schemas import ErrorAnswer
 
 Number = Annotated[int, Path(ge=1, lt=2**63)]
 
-_UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer}}
+_UNKNOWN: dict[int | str, dict[str, Any]] = {404: described(ErrorAnswer)}
 
 router = APIRouter(prefix="/v1/webhooks", tags=["incidents"], dependencies=[Depends(require_key)])
 
 
-@router.get("/dead", responses={200: {"model": DeadLetters}})
+@router.get("/dead", responses={200: described(DeadLetters)})
 async def list_dead(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -32,8 +31,7 @@ async def list_dead(
     found = await incidents.run_in_thread(incidents.outbox.dead, limit + 1, after)
     page = found[:limit]
     goes_on = page[-1].id if len(found) > limit else None
-    body = {"dead": msgspec.to_builtins(page), "next": goes_on}
-    return JSONResponse(body, headers={"Cache-Control": "no-store"})
+    return json_response(DeadLetters(dead=page, next=goes_on), headers=NO_STORE)
 
 
 @router.post("/dead/{letter_id}/retry", status_code=202, responses=_UNKNOWN)

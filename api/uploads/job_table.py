@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from api.errors import Busy, NotFound
 from api.http.error_responses import Problem, problem_of
@@ -17,7 +16,7 @@ from api.uploads.file_jobs import Progress
 MAX_JOBS = 256
 KEPT_S = 600.0
 
-Work = Callable[[Progress], Awaitable[dict[str, Any]]]
+Work = Callable[[Progress], Awaitable[object]]
 
 
 class JobState(StrEnum):
@@ -38,7 +37,7 @@ class Job:
     state: JobState = JobState.QUEUED
     done: int = 0
     planned: int = 0
-    result: dict[str, Any] | None = None
+    result: object | None = None
     problem: Problem | None = None
     finished_s: float | None = None
     task: asyncio.Task[None] | None = None
@@ -46,23 +45,6 @@ class Job:
     def report_progress(self, done: int, planned: int) -> None:
         self.state = JobState.RUNNING
         self.done, self.planned = done, planned
-
-    def as_answer(self) -> dict[str, Any]:
-        """Returns the JSON body of `GET /v1/jobs/{job_id}`."""
-        share = 1.0 if self.state is JobState.DONE else self.done / self.planned if self.planned else 0.0
-        answer: dict[str, Any] = {
-            "job_id": self.job_id,
-            "status_url": f"/v1/jobs/{self.job_id}",
-            "state": self.state.value,
-            "progress": round(min(share, 1.0), 4),
-            "done": self.done,
-            "planned": self.planned,
-        }
-        if self.result is not None:
-            answer["result"] = self.result
-        if (problem := self.problem) is not None:
-            answer["error"] = {"status": problem.status, "code": problem.code, "message": problem.message}
-        return answer
 
 
 class JobTable:

@@ -6,7 +6,11 @@ import base64
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "rest"
 
@@ -25,6 +29,13 @@ _KINDS = {
 
 def golden(name: str) -> Any:
     return json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+def answer_as(kind: type[T], plain: Any) -> T:
+    """The decoded answer as a described type; fails on missing, wrong and unknown fields."""
+    told = msgspec.convert(plain, kind)
+    assert msgspec.json.decode(msgspec.json.encode(told)) == plain
+    return told
 
 
 def deviations(shape: Any, answer: Any, where: str = "") -> list[str]:

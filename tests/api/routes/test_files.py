@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from api.routes.schemas import GradcamAnswer, HealthAnswer, ImageAnswer, JobAnswer, LimitsAnswer, VideoAnswer
+from api.routes.schemas import GradcamAnswer, HealthAnswer, ImageAnswer, LimitsAnswer, VideoAnswer
 from tests.api.conftest import KEY, OTHER_KEY
 from tests.api.rig import running_rig
-from tests.api.shapes import deviations, golden
+from tests.api.shapes import answer_as, deviations, golden
 from tests.synthetic import Clip, picture, video
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import httpx
 
@@ -59,11 +59,11 @@ def test_health_has_its_shape(client: httpx.Client) -> None:
     assert answer.status_code == 200
     assert deviations(golden("health"), answer.json()) == []
     assert answer.json()["model_loaded"] is True
-    HealthAnswer.model_validate(answer.json())
+    answer_as(HealthAnswer, answer.json())
 
 
 def test_reported_limits_are_enforced(client: httpx.Client) -> None:
-    limits = LimitsAnswer.model_validate(client.get("/v1/limits").json())
+    limits = answer_as(LimitsAnswer, client.get("/v1/limits").json())
     assert limits.max_upload_bytes == 4 * 2**20
     assert {".jpg", ".png", ".mp4", ".avi", ".mov"} <= set(limits.upload_extensions)
     assert not limits.auth_required
@@ -74,7 +74,7 @@ def test_a_picture_answer_matches_the_golden_schema(client: httpx.Client) -> Non
     answer = post(client, "/predict", fresh(PORTRAIT))
     assert answer.status_code == 200
     assert deviations(golden("predict_image"), answer.json()) == []
-    body = ImageAnswer.model_validate(answer.json())
+    body = answer_as(ImageAnswer, answer.json())
     assert body.probabilities.fake is not None
     assert body.faces_detected >= 1
     assert body.model is not None
@@ -84,7 +84,7 @@ def test_a_video_answer_matches_the_golden_schema(client: httpx.Client, clip: by
     answer = post(client, "/predict", clip, "a.mp4")
     assert answer.status_code == 200
     assert deviations(golden("predict_video"), answer.json()) == []
-    body = VideoAnswer.model_validate(answer.json())
+    body = answer_as(VideoAnswer, answer.json())
     assert (body.label, body.reason, body.faces_detected) == ("UNCERTAIN", "no_face", 0)
     assert body.total_frames == 30
     assert 1 <= body.frames_analyzed <= 32
@@ -113,7 +113,7 @@ def test_a_heat_map_has_the_stored_shape(client: httpx.Client) -> None:
     answer = post(client, "/gradcam", PORTRAIT)
     assert answer.status_code == 200
     assert deviations(golden("gradcam"), answer.json()) == []
-    GradcamAnswer.model_validate(answer.json())
+    answer_as(GradcamAnswer, answer.json())
 
 
 @pytest.mark.parametrize(
@@ -166,10 +166,9 @@ def test_a_video_can_be_a_job(client: httpx.Client, clip: bytes) -> None:
     assert accepted.status_code == 202
     assert deviations(golden("job"), accepted.json()) == []
     assert accepted.headers["location"] == accepted.json()["status_url"]
-    done = JobAnswer.model_validate(finished(client, accepted.json()))
+    done = answer_as(JobAnswer, finished(client, accepted.json()))
     assert done.state == "done"
-    assert isinstance(done.result, VideoAnswer)
-    assert done.result.reason == "no_face"
+    assert answer_as(VideoAnswer, done.result).reason == "no_face"
 
 
 def test_a_job_fails_as_the_request_would(client: httpx.Client, clip: bytes) -> None:
@@ -261,8 +260,34 @@ def test_framework_errors_have_the_same_format(
 def test_the_description_of_the_api_is_there(client: httpx.Client) -> None:
     described = client.get("/openapi.json").json()
     assert {"/health", "/predict", "/gradcam", "/v1/streams", "/v1/jobs/{job_id}", "/readyz"} <= set(described["paths"])
+    known = described["components"]["schemas"]
+    assert [name for name in _references(described) if name not in known] == []
     upload = described["paths"]["/predict"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert upload["properties"]["file"]["format"] == "binary"
+
+
+def test_every_json_answer_is_described(client: httpx.Client) -> None:
+    described = client.get("/openapi.json").json()
+    bare = [
+        f"{method} {path} {status}"
+        for path, methods in described["paths"].items()
+        for method, told in methods.items()
+        for status, answer in told["responses"].items()
+        if answer.get("content", {}).get("application/json", {}).get("schema", {"": ""}) == {}
+    ]
+    assert bare == ["post /v1/streams 201", "post /v1/webhooks/dead/{letter_id}/retry 202"]    # the second has no body
+
+
+def _references(node: object) -> Iterator[str]:
+    """Names of the components that a description refers to."""
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"].removeprefix("#/components/schemas/")
+        for child in node.values():
+            yield from _references(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from _references(child)
 
 
 def until(condition: Callable[[], bool], timeout_s: float = 30) -> None:

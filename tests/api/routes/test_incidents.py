@@ -15,6 +15,7 @@ from tests.api.conftest import KEY
 from tests.api.incidents.receiver import SECRET, Receiver, receiving
 from tests.api.rig import Rig, running_rig
 from tests.api.routes.test_files import until
+from tests.api.shapes import answer_as
 from tests.stream.cases import opened_case, over
 
 if TYPE_CHECKING:
@@ -57,14 +58,14 @@ def test_an_alarm_is_listed_looked_at_reviewed_exported_and_deleted(
     told_rig: Rig, client: httpx.Client, receiver: Receiver
 ) -> None:
     case = alarmed(told_rig, "whole-life")
-    listed = IncidentList.model_validate(client.get("/v1/incidents", params={"stream": "whole-life"}).json())
+    listed = answer_as(IncidentList, client.get("/v1/incidents", params={"stream": "whole-life"}).json())
     assert [incident.id for incident in listed.incidents] == [case.id]
-    shown = IncidentDetails.model_validate(client.get(f"/v1/incidents/{case.id}").json())
-    assert (shown.review, shown.close_reason, shown.tracks, shown.call_id) == ("open", None, [1], "a-call")
+    shown = answer_as(IncidentDetails, client.get(f"/v1/incidents/{case.id}").json())
+    assert (shown.review, shown.close_reason, shown.tracks, shown.call_id) == ("open", None, (1,), "a-call")
     told_rig.call(told_rig.context.service.alarm, over(case))
     until(lambda: client.get(f"/v1/incidents/{case.id}").json()["close_reason"] == "alarm_over")
     answer = client.post(f"/v1/incidents/{case.id}/review", json={"decision": "confirm", "note": "seen", "by": "Ada"})
-    reviewed = IncidentDetails.model_validate(answer.json())
+    reviewed = answer_as(IncidentDetails, answer.json())
     assert reviewed.review == "confirmed"
     assert [(note.decision, note.text) for note in reviewed.notes] == [("confirm", "seen")]
     assert (reviewed.reviewed_by or "").startswith("Ada (key-")
@@ -141,7 +142,7 @@ def test_dead_letters_are_listed_and_retried(told_rig: Rig, client: httpx.Client
     receiver.answers = [410]
     case = alarmed(told_rig, "given-up")
     until(lambda: client.get("/v1/webhooks/dead").json()["dead"])
-    (dead,) = DeadLetters.model_validate(client.get("/v1/webhooks/dead").json()).dead
+    (dead,) = answer_as(DeadLetters, client.get("/v1/webhooks/dead").json()).dead
     assert (dead.message_id, dead.target, dead.error) == (f"{case.id}.opened", receiver.url, "answered 410")
     assert client.get("/v1/webhooks/dead", params={"after": dead.id}).json() == {"dead": [], "next": None}
     assert client.post(f"/v1/webhooks/dead/{dead.id}/retry").status_code == 202
