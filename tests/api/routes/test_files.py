@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from api.routes.jobs import JobAnswer
 from api.routes.schemas import GradcamAnswer, HealthAnswer, ImageAnswer, LimitsAnswer, VideoAnswer
 from tests.api.conftest import KEY, OTHER_KEY
 from tests.api.rig import running_rig
