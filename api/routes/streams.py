@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from api.errors import NotFound
-from api.ingest.live_source import SourceStatus
+from api.ingest.live_source import SourceState, SourceStatus
 from api.routes.context import context_of
 from api.routes.dependencies import require_key
 from api.routes.json_answers import NO_STORE, described, json_response
 from api.routes.schemas import ErrorAnswer
 from stream.session_table import StreamInfo
 
+PROTOCOLS = ["whip", "rtp", "rtsp", "rtmp", "hls", "http", "whep"]
+SourceName = Annotated[str, msgspec.Meta(extra_json_schema={"enum": PROTOCOLS})]
 StreamId = Annotated[str, Path(max_length=200)]
 
 _UNKNOWN: dict[int | str, dict[str, Any]] = {404: described(ErrorAnswer)}
@@ -33,11 +35,11 @@ class SourceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A live source, or a source that failed in the last minute."""
 
     stream: str
-    source: Literal["whip", "rtp", "rtsp", "rtmp", "hls", "http", "whep"]
+    source: SourceName
     host: str
     call_id: str
     participant_id: str
-    state: Literal["connecting", "receiving", "retrying", "failed"]
+    state: SourceState
     attempts: int
     retry_in_s: float | None
     problem: SourceProblem | None
