@@ -45,7 +45,7 @@ def browser() -> Iterator[Browser]:
 
 def alarmed(rig: Rig, stream: str) -> Case:
     case = msgspec.structs.replace(opened_case(stream), opened_s=time.time(), pictured=pictured(stream))
-    rig.call(rig.context.service.alarm, case)
+    rig.call(rig.context.service.outlet.alarm, case)
     return case
 
 
