@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detector.errors import UnknownBlob
+from detector.errors import InvalidArrayFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,17 +50,17 @@ class MappedArrays:
     def __init__(self, path: Path, sha256: str | None = None) -> None:
         """Map the file; with `sha256` (hex), only if the bytes have that digest.
 
-        Raises UnknownBlob if it is not such a file or has another digest; OSError if it cannot be opened.
+        Raises InvalidArrayFile if it is not such a file or has another digest; OSError if it cannot be opened.
         """
         with path.open("rb") as file:
             try:
                 # Private and writable: OpenVINO shares only writable memory. Nothing here writes.
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
                 if sha256 is not None and hashlib.sha256(self._map).hexdigest() != sha256:
-                    raise UnknownBlob(f"{path.name} is not the file that the manifest pins: its SHA-256 differs")
+                    raise InvalidArrayFile(f"{path.name} is not the file that the manifest pins: its SHA-256 differs")
                 self.arrays: Mapping[str, NDArray[Any]] = MappingProxyType(self._views(zipfile.ZipFile(file)))
             except (zipfile.BadZipFile, ValueError, struct.error) as error:
-                raise UnknownBlob(f"{path.name} is not an uncompressed npz of plain arrays: {error}") from error
+                raise InvalidArrayFile(f"{path.name} is not an uncompressed npz of plain arrays: {error}") from error
 
     def release_pages(self) -> None:
         """Give the file's pages back to the system; whoever reads a view again has them loaded again."""

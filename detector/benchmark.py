@@ -23,7 +23,7 @@ import av
 import numpy as np
 
 from detector.config import DetectorConfig
-from detector.face_follower import SEEK_EVERY, FaceTracks
+from detector.face_follower import DETECT_EVERY, FaceFollower
 from detector.factory import build_finder, build_scorer
 from detector.model_artifact import open_arrays, read_manifest
 from detector.preprocess import crop_face, to_network_input
@@ -71,7 +71,7 @@ def bench_detector(frames: int = 48, clip: Path = DEFAULT_CLIP) -> dict[str, Any
     spent = {name: _cycle_ms(values) for name, values in taken.items()}
     return {
         **{f"{name}_ms": round(value, 2) for name, value in spent.items()},
-        "ours_seeking_ms": round(median(taken["ours"][_WARM_UP::SEEK_EVERY]), 2),
+        "ours_seeking_ms": round(median(taken["ours"][_WARM_UP::DETECT_EVERY]), 2),
         "ratio": round(spent["naive"] / spent["ours"], 1),
         "ratio_one_thread": round(spent["naive"] / spent["ours_one_thread"], 1),
         "frames": frames,
@@ -108,8 +108,8 @@ def _samples(clip: Path, wanted: int) -> list[Rgb]:
 
 def _cycle_ms(taken: list[float]) -> float:
     """The mean of a cycle of samples, the first of which seeks; of each kind the median."""
-    kinds = [median(taken[_WARM_UP + offset :: SEEK_EVERY]) for offset in range(SEEK_EVERY)]
-    return sum(kinds) / SEEK_EVERY
+    kinds = [median(taken[_WARM_UP + offset :: DETECT_EVERY]) for offset in range(DETECT_EVERY)]
+    return sum(kinds) / DETECT_EVERY
 
 
 def _turned(names: list[str], by: int) -> list[str]:
@@ -117,7 +117,7 @@ def _turned(names: list[str], by: int) -> list[str]:
 
 
 def _ours(config: DetectorConfig) -> Score:
-    finder, scorer, tracks = build_finder(config), build_scorer(config), FaceTracks()
+    finder, scorer, tracks = build_finder(config), build_scorer(config), FaceFollower()
     times_s = (number / _RATE_HZ for number in count())
 
     def score(rgb: Rgb) -> float:
@@ -131,10 +131,10 @@ def build_naive(config: DetectorConfig) -> Score:
     """The published detector with its defaults, and `predict` on the same weights, one frame after the other."""
     from mtcnn import MTCNN
 
-    from detector.xception_keras import build_keras
+    from detector.xception_keras import build_keras_model
 
     detector = MTCNN()
-    model = build_keras(open_arrays(config.weights_dir, read_manifest(config.weights_dir)).arrays)
+    model = build_keras_model(open_arrays(config.weights_dir, read_manifest(config.weights_dir)).arrays)
 
     def score(rgb: Rgb) -> float:
         found = detector.detect_faces(rgb)

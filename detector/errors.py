@@ -5,7 +5,7 @@ DetectorError
 ├── FinderFailed       the face finder could not run on this frame
 ├── ScorerFailed       the scorer could not run on these crops
 ├── FaceNotCroppable   a box leaves nothing to crop
-├── UnknownBlob        bytes are not the format an internal file should have
+├── InvalidArrayFile   bytes are not the format an internal file should have
 └── TrainingRefused    the training data or settings cannot give an honest model
     └── NoTrainingData  there is nothing to train on
 """
@@ -31,7 +31,7 @@ class FaceNotCroppable(DetectorError):
     """The face box lies outside the frame or has no area."""
 
 
-class UnknownBlob(DetectorError):
+class InvalidArrayFile(DetectorError):
     """A stored array file does not have the expected keys or shapes."""
 
 

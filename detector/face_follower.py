@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from detector import geometry
-from detector.face_tracker import Tracker
+from detector.face_tracker import FaceTracker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from detector.types import DetectedFace
 
 # A new face is noticed this many samples late at most. Seeking costs several times what following does.
-SEEK_EVERY = 3
+DETECT_EVERY = 3
 # Beyond this time between two samples nobody is where they were.
 LONGEST_STEP_S = 1.25
 # A followed face that lies elsewhere than foreseen has drifted; two that share a place may be one.
@@ -27,7 +27,7 @@ _NEAR_IOU = 0.4
 _SHARED_IOU = 0.5
 
 
-class FaceTracks:
+class FaceFollower:
     """The tracks of one stream or file. Faces are compared on one scale, so that a change of size keeps them.
 
     Where it `follows` nobody, every frame is searched, so that what is found does not hang on where one began.
@@ -35,7 +35,7 @@ class FaceTracks:
 
     def __init__(self, first_track: int = 0, follows: bool = True) -> None:
         self._follows = follows
-        self._tracker = Tracker()
+        self._tracker = FaceTracker()
         self._first_track = first_track
         self._width_px: int | None = None
         self._seen_s = -math.inf
@@ -51,7 +51,7 @@ class FaceTracks:
 
     def _follow(self, finder: FaceFinder, rgb: NDArray[np.uint8], pts_s: float) -> tuple[DetectedFace, ...]:
         """All faces of the last sample in this one; none if it is time to seek, or one was lost, drifted or merged."""
-        if not self._follows or self._followed + 1 >= SEEK_EVERY or not 0 < pts_s - self._seen_s <= LONGEST_STEP_S:
+        if not self._follows or self._followed + 1 >= DETECT_EVERY or not 0 < pts_s - self._seen_s <= LONGEST_STEP_S:
             return ()
         factor = rgb.shape[1] / (self._width_px or rgb.shape[1])
         places = [box.scaled(factor) for box in self._tracker.foreseen(pts_s)]

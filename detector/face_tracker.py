@@ -77,7 +77,7 @@ def preload() -> None:
     import scipy.optimize  # noqa: F401
 
 
-class Tracker:
+class FaceTracker:
     """The tracks of one stream. Ids count up from 0 and are never used twice; holds at most `max_tracks` tracks."""
 
     def __init__(self, config: TrackerConfig | None = None) -> None:

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 def build_finder(config: DetectorConfig) -> FaceFinder:
     """Load the face finder; takes a fraction of a second. Raises WeightsRefused."""
-    from detector.mtcnn_finder import Mtcnn, MtcnnConfig
+    from detector.mtcnn_finder import MtcnnConfig, MtcnnFaceFinder
 
-    return Mtcnn(MtcnnConfig(num_threads=config.num_threads))
+    return MtcnnFaceFinder(MtcnnConfig(num_threads=config.num_threads))
 
 
 def build_scorer(config: DetectorConfig) -> FaceScorer:

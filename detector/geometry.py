@@ -63,7 +63,7 @@ def pairwise_overlap_of_smaller(first: Floats, second: Floats) -> Floats:
     return _share(intersections(first, second), np.minimum(areas(first)[:, None], areas(second)[None, :]))
 
 
-def survivors(overlaps: Bools) -> NDArray[np.intp]:
+def suppress_overlaps(overlaps: Bools) -> NDArray[np.intp]:
     """Indices of the boxes that overlap with no better one.
 
     `overlaps` is (n, n) over boxes in falling order of confidence. A suppressed box still suppresses others: this is
@@ -74,7 +74,7 @@ def survivors(overlaps: Bools) -> NDArray[np.intp]:
     return np.flatnonzero(~(overlaps & (better[:, None] < better[None, :])).any(axis=0))
 
 
-def squared(boxes: Floats) -> Floats:
+def enclosing_squares(boxes: Floats) -> Floats:
     """Squares around the same centres, as large as the longer side."""
     sizes = boxes[:, 2:] - boxes[:, :2]
     corner = boxes[:, :2] + (sizes - sizes.max(axis=1, keepdims=True)) / 2

@@ -23,7 +23,7 @@ SMALL_SCALE = 1 / 8
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class PyramidLevel:
     """One level: `scale` times the picture, at (left, top) of the canvas."""
 
     scale: float
@@ -40,9 +40,9 @@ class Level:
     def bottom(self) -> int:
         return self.top + self.height
 
-    def meets(self, other: Level) -> bool:
-        beside = self.right <= other.left or other.right <= self.left
-        return not (beside or self.bottom <= other.top or other.bottom <= self.top)
+    def overlaps(self, other: PyramidLevel) -> bool:
+        compare_baselines = self.right <= other.left or other.right <= self.left
+        return not (compare_baselines or self.bottom <= other.top or other.bottom <= self.top)
 
 
 def level_sizes(width_px: int, height_px: int, base_scale: float, factor: float) -> list[tuple[float, int, int]]:
@@ -55,7 +55,7 @@ def level_sizes(width_px: int, height_px: int, base_scale: float, factor: float)
     return sizes
 
 
-def halvings(scale: float) -> tuple[int, bool]:
+def source_halvings(scale: float) -> tuple[int, bool]:
     """What a level is drawn from: the picture halved that many times, and whether bilinearly (else by area).
 
     Averaging the picture itself by area, as the reference does, would cost as much as the network. Large levels take
@@ -72,16 +72,16 @@ def _even(value: int) -> int:
     return value + value % STRIDE_PX
 
 
-def pack(sizes: Sequence[tuple[float, int, int]]) -> tuple[Level, ...]:
+def pack_levels(sizes: Sequence[tuple[float, int, int]]) -> tuple[PyramidLevel, ...]:
     """Places the levels, largest first, each at the free corner that keeps the canvas smallest.
 
     All corners are even, so the cells of P-Net fall where they would on the level alone.
     """
-    placed: list[Level] = []
+    placed: list[PyramidLevel] = []
     corners = [(0, 0)]
     for scale, width, height in sizes:
-        options = [Level(scale, width, height, left, top) for left, top in corners]
-        free = [level for level in options if not any(level.meets(other) for other in placed)]
+        options = [PyramidLevel(scale, width, height, left, top) for left, top in corners]
+        free = [level for level in options if not any(level.overlaps(other) for other in placed)]
         best = min(free, key=lambda level: _canvas_area([*placed, level]))
         placed.append(best)
         right, bottom = _even(best.right), _even(best.bottom)
@@ -89,14 +89,14 @@ def pack(sizes: Sequence[tuple[float, int, int]]) -> tuple[Level, ...]:
     return tuple(placed)
 
 
-def canvas_size(levels: Sequence[Level]) -> tuple[int, int]:
+def canvas_size(levels: Sequence[PyramidLevel]) -> tuple[int, int]:
     """(width, height)."""
     step = CANVAS_STEP_PX
     width, height = max(level.right for level in levels), max(level.bottom for level in levels)
     return -(-width // step) * step, -(-height // step) * step
 
 
-def _canvas_area(levels: Sequence[Level]) -> int:
+def _canvas_area(levels: Sequence[PyramidLevel]) -> int:
     width, height = canvas_size(levels)
     return width * height
 
@@ -106,7 +106,7 @@ def _cells(side_px: int) -> int:
     return (_even(side_px) - CELL_PX) // STRIDE_PX + 1
 
 
-def cell_levels(levels: Sequence[Level], rows: int, columns: int) -> NDArray[np.int8]:
+def cell_levels(levels: Sequence[PyramidLevel], rows: int, columns: int) -> NDArray[np.int8]:
     """(rows, columns): which level each cell of P-Net's answer belongs to, -1 where it straddles levels."""
     owner = np.full((rows, columns), -1, dtype=np.int8)
     for index, level in enumerate(levels):

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from detector.array_file import MappedArrays
-from detector.errors import UnknownBlob, WeightsRefused
+from detector.errors import InvalidArrayFile, WeightsRefused
 from detector.frequency import FrequencyModel
 from detector.fusion import Calibration
 from detector.types import EvidenceStats, ModelInfo, NetworkInput, Padding
@@ -45,7 +45,7 @@ class Manifest:
     frequency: FrequencyModel | None
     trained: dict[str, Any]
     evidence: EvidenceStats | None = None
-    takes: NetworkInput = field(default_factory=NetworkInput)
+    network_input: NetworkInput = field(default_factory=NetworkInput)
     is_trained: bool = True
 
     @property
@@ -83,7 +83,7 @@ def _parse(content: dict[str, Any]) -> Manifest:
         frequency=parse_frequency(content["frequency"]),
         trained=dict(content["trained"]),
         evidence=parse_evidence(content.get("evidence")),
-        takes=_parse_input(content["input"]),
+        network_input=_parse_input(content["input"]),
     )
 
 
@@ -125,7 +125,7 @@ def open_arrays(folder: Path, manifest: Manifest) -> MappedArrays:
         return MappedArrays(path, manifest.sha256)
     except OSError as error:
         raise WeightsRefused(f"{path.name} cannot be read: {error.strerror}") from error
-    except UnknownBlob as error:
+    except InvalidArrayFile as error:
         raise WeightsRefused(str(error)) from error
 
 
@@ -136,7 +136,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "name": manifest.name,
         "version": manifest.version,
         "files": {manifest.arrays_file: manifest.sha256},
-        "input": {"size_px": manifest.takes.size_px, **INPUT, "padding": manifest.takes.padding},
+        "input": {"size_px": manifest.network_input.size_px, **INPUT, "padding": manifest.network_input.padding},
         "calibration": None if manifest.calibration is None else asdict(manifest.calibration),
         "frequency": None if manifest.frequency is None else asdict(manifest.frequency),
         "evidence": None if manifest.evidence is None else asdict(manifest.evidence),

@@ -18,7 +18,7 @@ import numpy as np
 from detector import geometry, image_pyramid, mtcnn_openvino
 from detector.errors import FinderFailed, WeightsRefused
 from detector.mtcnn_config import MtcnnConfig
-from detector.mtcnn_stages import Batches, Candidates, Compiler, Proposer, refined, shrunk
+from detector.mtcnn_stages import BatchedNetwork, Candidates, GraphCompiler, ProposalStage, apply_offsets, downscale
 from detector.types import DetectedFace, FaceBox
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Picture = NDArray[np.uint8]
 
-__all__ = ["Mtcnn", "MtcnnConfig"]
+__all__ = ["MtcnnConfig", "MtcnnFaceFinder"]
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 RNET_BATCHES = (8, 16, 32, 64)
 ONET_BATCHES = (1, 2, 4, 8, 16)
 
 
-class Mtcnn:
+class MtcnnFaceFinder:
     """Finds faces. Blocks for milliseconds (tens of ms on the first frame of a new size); not thread-safe.
 
     Raises WeightsRefused when built without the published weights.
@@ -46,13 +46,13 @@ class Mtcnn:
         self._config = config or MtcnnConfig()
         self._weights = mtcnn_openvino.load_weights(weights_folder)
         try:
-            self._compiler = Compiler(self._config)
-            build = self._compiler.runner
-            self._rnet = Batches(RNET_BATCHES, lambda size: build(mtcnn_openvino.rnet(self._weights, size)))
-            self._onet = Batches(ONET_BATCHES, lambda size: build(mtcnn_openvino.onet(self._weights, size)))
+            self._compiler = GraphCompiler(self._config)
+            build = self._compiler.compile
+            self._rnet = BatchedNetwork(RNET_BATCHES, lambda size: build(mtcnn_openvino.rnet(self._weights, size)))
+            self._onet = BatchedNetwork(ONET_BATCHES, lambda size: build(mtcnn_openvino.onet(self._weights, size)))
         except RuntimeError as error:
             raise WeightsRefused(f"the MTCNN graphs cannot be built: {error}") from error
-        self._pyramids: OrderedDict[tuple[int, int], Proposer | None] = OrderedDict()
+        self._pyramids: OrderedDict[tuple[int, int], ProposalStage | None] = OrderedDict()
 
     def find(self, rgb: Picture) -> tuple[DetectedFace, ...]:
         """Faces on an RGB uint8 (h, w, 3) frame, largest first, in pixels of that frame. Raises FinderFailed.
@@ -80,16 +80,16 @@ class Mtcnn:
 
     def _look_again(self, picture: Picture, boxes: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         """(n, 15) rows as of `_cascade`, one per box, and whether a face is there."""
-        squares = geometry.squared(np.concatenate([_shifted(box) for box in boxes]))
+        squares = geometry.enclosing_squares(np.concatenate([_shifted(box) for box in boxes]))
         face, offsets = self._rnet.run(picture, squares)
         confidence = face[:, 1].reshape(len(boxes), -1)
         best = confidence.argmax(axis=1) + np.arange(len(boxes)) * confidence.shape[1]
-        rows = self._rows(picture, refined(squares[best], offsets[best]))
+        rows = self._rows(picture, apply_offsets(squares[best], offsets[best]))
         sure = (confidence.max(axis=1) > self._config.rnet_threshold) & (rows[:, 4] > self._config.onet_threshold)
         return rows, sure & self._is_large(rows)
 
     @property
-    def remembered_sizes(self) -> tuple[tuple[int, int], ...]:
+    def cached_sizes(self) -> tuple[tuple[int, int], ...]:
         """(width, height) of the copies whose graphs are kept, the last used one last."""
         return tuple(self._pyramids)
 
@@ -100,7 +100,7 @@ class Mtcnn:
         if factor == 1.0:
             return rgb
         size = max(1, round(width * factor)), max(1, round(height * factor))
-        return shrunk(rgb, size)
+        return downscale(rgb, size)
 
     def _cascade(self, picture: Picture) -> Floats:
         """float32 (n, 15): box, confidence, five x, five y."""
@@ -110,7 +110,7 @@ class Mtcnn:
             return np.empty((0, 15), dtype=np.float32)
         return self._output(picture, self._refine(picture, proposals))
 
-    def _pyramid(self, width_px: int, height_px: int) -> Proposer | None:
+    def _pyramid(self, width_px: int, height_px: int) -> ProposalStage | None:
         """The pyramid for one copy size, from the cache of the sizes last seen; None where no face fits."""
         size = width_px, height_px
         if size not in self._pyramids:
@@ -120,24 +120,24 @@ class Mtcnn:
         self._pyramids.move_to_end(size)
         return self._pyramids[size]
 
-    def _new_pyramid(self, width_px: int, height_px: int) -> Proposer | None:
+    def _new_pyramid(self, width_px: int, height_px: int) -> ProposalStage | None:
         base_scale = image_pyramid.CELL_PX / self._config.min_face_px
-        levels = image_pyramid.pack(
+        levels = image_pyramid.pack_levels(
             image_pyramid.level_sizes(width_px, height_px, base_scale, self._config.scale_factor)
         )
         if not levels:
             return None
         canvas_width, canvas_height = image_pyramid.canvas_size(levels)
         graph = mtcnn_openvino.pnet(self._weights, canvas_height, canvas_width)
-        return Proposer(levels, self._compiler.runner(graph), self._config)
+        return ProposalStage(levels, self._compiler.compile(graph), self._config)
 
     def _refine(self, picture: Picture, proposals: Candidates) -> Candidates:
-        squares = geometry.squared(proposals.boxes)
+        squares = geometry.enclosing_squares(proposals.boxes)
         face, offsets = self._rnet.run(picture, squares)
         kept = np.flatnonzero(face[:, 1] > self._config.rnet_threshold)
-        found = Candidates(refined(squares[kept], offsets[kept]), face[kept, 1]).best(self._config.max_proposals)
+        found = Candidates(apply_offsets(squares[kept], offsets[kept]), face[kept, 1]).best(self._config.max_proposals)
         overlap = geometry.pairwise_iou(found.boxes, found.boxes)
-        return found.take(geometry.survivors(overlap > 0.7)[: self._config.max_faces])
+        return found.take(geometry.suppress_overlaps(overlap > 0.7)[: self._config.max_faces])
 
     def _output(self, picture: Picture, candidates: Candidates) -> Floats:
         if not len(candidates):
@@ -146,16 +146,16 @@ class Mtcnn:
         rows = rows[self._is_large(rows) & (rows[:, 4] > self._config.onet_threshold)]
         rows = rows[np.argsort(-rows[:, 4], kind="stable")]
         overlap = geometry.pairwise_overlap_of_smaller(rows[:, :4], rows[:, :4])
-        best: Floats = rows[geometry.survivors(overlap > 0.7)]
+        best: Floats = rows[geometry.suppress_overlaps(overlap > 0.7)]
         return best
 
     def _rows(self, picture: Picture, boxes: Floats) -> Floats:
         """What O-Net says of every box: (n, 15) box, confidence, five x, five y."""
-        squares = geometry.squared(boxes)
+        squares = geometry.enclosing_squares(boxes)
         face, offsets, marks = self._onet.run(picture, squares)
         corner, sizes = squares[:, :2] - 1, squares[:, 2:] - squares[:, :2] + 1
         landmarks = np.repeat(corner, 5, axis=1) + np.repeat(sizes, 5, axis=1) * marks
-        return np.concatenate([refined(squares, offsets), face[:, 1:], landmarks], axis=1)
+        return np.concatenate([apply_offsets(squares, offsets), face[:, 1:], landmarks], axis=1)
 
     def _is_large(self, rows: Floats) -> NDArray[np.bool_]:
         large: NDArray[np.bool_] = (rows[:, 2:4] - rows[:, :2]).max(axis=1) >= self._config.min_face_px

@@ -42,7 +42,7 @@ class Candidates:
         return self.take(np.argsort(-self.confidence, kind="stable")[:limit])
 
 
-class Runner:
+class CompiledNetwork:
     """One compiled graph with its input buffer, uint8 (n, h, w, 3); the next run overwrites the answers."""
 
     def __init__(self, compiled: ov.CompiledModel) -> None:
@@ -56,7 +56,7 @@ class Runner:
         return self._outputs
 
 
-class Compiler:
+class GraphCompiler:
     """Compiles graphs for the CPU with the settings of one finder."""
 
     def __init__(self, config: MtcnnConfig) -> None:
@@ -73,22 +73,22 @@ class Compiler:
             return config.precision
         return "bf16" if "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
-    def runner(self, graph: ov.Model) -> Runner:
-        return Runner(self._core.compile_model(graph, "CPU", self._settings))
+    def compile(self, graph: ov.Model) -> CompiledNetwork:
+        return CompiledNetwork(self._core.compile_model(graph, "CPU", self._settings))
 
 
-class Batches:
+class BatchedNetwork:
     """One network at a few fixed batch sizes, fed with square crops.
 
     The smallest is compiled at once, the others when they are first needed: a process that replaces a dead one has to
     be ready soon.
     """
 
-    def __init__(self, sizes: Sequence[int], build: Callable[[int], Runner]) -> None:
+    def __init__(self, sizes: Sequence[int], build: Callable[[int], CompiledNetwork]) -> None:
         self._sizes = sorted(sizes)
         self._build = build
-        self._runners = {self._sizes[0]: build(self._sizes[0])}
-        self._side_px = self._runners[self._sizes[0]].rgb.shape[1]
+        self._networks = {self._sizes[0]: build(self._sizes[0])}
+        self._side_px = self._networks[self._sizes[0]].rgb.shape[1]
 
     def run(self, picture: Picture, boxes: Floats) -> list[Floats]:
         """The network's answers, row by row, for the crops of at least one box."""
@@ -98,14 +98,14 @@ class Batches:
 
     def _run_some(self, picture: Picture, boxes: Floats) -> list[Floats]:
         size = next(size for size in self._sizes if size >= len(boxes))
-        if size not in self._runners:
-            self._runners[size] = self._build(size)
-        runner = self._runners[size]
-        runner.rgb[: len(boxes)] = crops(picture, boxes, self._side_px)
-        return [rows[: len(boxes)].copy() for rows in runner.run()]
+        if size not in self._networks:
+            self._networks[size] = self._build(size)
+        network = self._networks[size]
+        network.rgb[: len(boxes)] = sample_crops(picture, boxes, self._side_px)
+        return [rows[: len(boxes)].copy() for rows in network.run()]
 
 
-def crops(picture: Picture, boxes: Floats, side_px: int) -> Picture:
+def sample_crops(picture: Picture, boxes: Floats, side_px: int) -> Picture:
     """uint8 (n, side, side, 3): bilinear samples with the boxes' corners on corner pixels, mid-grey outside.
 
     The sampling grid is that of the reference (TensorFlow's crop_and_resize on coordinates divided by the sides).
@@ -122,19 +122,19 @@ def crops(picture: Picture, boxes: Floats, side_px: int) -> Picture:
     return sampled.reshape(*shape, 3).astype(np.uint8, copy=False)
 
 
-def shrunk(rgb: Picture, size: tuple[int, int]) -> Picture:
+def downscale(rgb: Picture, size: tuple[int, int]) -> Picture:
     """Averaged by area to (width, height)."""
     return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
-def refined(boxes: Floats, offsets: Floats) -> Floats:
+def apply_offsets(boxes: Floats, offsets: Floats) -> Floats:
     """Boxes moved by a network's answer, given in shares of the sides (which the reference counts inclusively)."""
     sizes = boxes[:, 2:] - boxes[:, :2] + 1
     moved: Floats = boxes + offsets * np.concatenate([sizes, sizes], axis=1)
     return moved
 
 
-def _odd_edges(canvas: Picture, level: image_pyramid.Level) -> list[tuple[Picture, Picture]]:
+def _odd_edges(canvas: Picture, level: image_pyramid.PyramidLevel) -> list[tuple[Picture, Picture]]:
     """(beyond, last) lines of the canvas for each odd side of a level.
 
     Alone, an odd side ends in a pooling window that is half empty; on the canvas the other half sees one line beyond
@@ -149,15 +149,17 @@ def _odd_edges(canvas: Picture, level: image_pyramid.Level) -> list[tuple[Pictur
     return edges
 
 
-class Proposer:
+class ProposalStage:
     """P-Net over all levels of one copy size in one run."""
 
-    def __init__(self, levels: Sequence[image_pyramid.Level], runner: Runner, config: MtcnnConfig) -> None:
-        self._levels, self._runner, self._config = levels, runner, config
-        canvas = runner.rgb[0]
+    def __init__(
+        self, levels: Sequence[image_pyramid.PyramidLevel], network: CompiledNetwork, config: MtcnnConfig
+    ) -> None:
+        self._levels, self._network, self._config = levels, network, config
+        canvas = network.rgb[0]
         self._views = [canvas[level.top : level.bottom, level.left : level.right] for level in levels]
         self._edges = [edge for level in levels for edge in _odd_edges(canvas, level)]
-        rows, columns = runner.run()[0].shape[1:3]
+        rows, columns = network.run()[0].shape[1:3]
         self._owner = image_pyramid.cell_levels(levels, rows, columns).reshape(-1)
         self._columns = columns
         self._least_log_odds = math.log(config.pnet_threshold / (1 - config.pnet_threshold))
@@ -167,7 +169,7 @@ class Proposer:
     def propose(self, picture: Picture) -> Candidates:
         """Boxes that may hold a face, not yet square; at most `max_proposals`."""
         self._draw(picture)
-        cells = self._runner.run()[0].reshape(-1, 5)
+        cells = self._network.run()[0].reshape(-1, 5)
         log_odds = cells[:, 0]
         chosen = np.flatnonzero((log_odds > self._least_log_odds) & (self._owner >= 0))
         chosen = chosen[np.argsort(-log_odds[chosen], kind="stable")[: self._config.max_cells]]
@@ -180,10 +182,10 @@ class Proposer:
         """Draws all levels onto the canvas."""
         halves = [picture]
         for view, level in zip(self._views, self._levels, strict=True):
-            count, bilinear = image_pyramid.halvings(level.scale)
+            count, bilinear = image_pyramid.source_halvings(level.scale)
             while len(halves) <= count:
                 height, width = halves[-1].shape[:2]
-                halves.append(shrunk(halves[-1], (width // 2, height // 2)))
+                halves.append(downscale(halves[-1], (width // 2, height // 2)))
             method = cv2.INTER_LINEAR if bilinear else cv2.INTER_AREA
             cv2.resize(halves[count], (level.width, level.height), dst=view, interpolation=method)
         for beyond, last in self._edges:
@@ -201,6 +203,6 @@ class Proposer:
     def _without_doubles(self, found: Candidates, owner: NDArray[np.int8]) -> Candidates:
         """First within each level (overlap .5), then across levels (.7)."""
         overlap = geometry.pairwise_iou(found.boxes, found.boxes)
-        rows = geometry.survivors((overlap > 0.5) & (owner[:, None] == owner[None, :]))
-        rows = rows[geometry.survivors(overlap[np.ix_(rows, rows)] > 0.7)]
+        rows = geometry.suppress_overlaps((overlap > 0.5) & (owner[:, None] == owner[None, :]))
+        rows = rows[geometry.suppress_overlaps(overlap[np.ix_(rows, rows)] > 0.7)]
         return found.take(rows[: self._config.max_proposals])

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detector.config import DetectorConfig, Precision
-from detector.errors import ScorerFailed, UnknownBlob, WeightsRefused
+from detector.errors import InvalidArrayFile, ScorerFailed, WeightsRefused
 from detector.frequency import frequency_features, frequency_score
 from detector.fusion import UNCALIBRATED, log_likelihood_ratio, prob_fake
 from detector.gradcam import heat_maps
 from detector.model_artifact import open_arrays, read_manifest
 from detector.openvino_runtime import ov
-from detector.preprocess import quality_of, stack_crops
+from detector.preprocess import measure_quality, stack_crops
 from detector.types import FaceCrop, FaceScore, ModelInfo
 from detector.xception_openvino import build_graph
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _PRECISION_HINTS = {Precision.FLOAT32: "f32", Precision.BFLOAT16: "bf16"}
 
 
-def compile_cpu(graph: ov.Model, num_threads: int, precision: Precision) -> ov.CompiledModel:
+def compile_for_cpu(graph: ov.Model, num_threads: int, precision: Precision) -> ov.CompiledModel:
     """Compile for the CPU, one stream, threads left unpinned so that processes do not meet on one core."""
     core = ov.Core()
     if precision is Precision.AUTO:
@@ -48,15 +48,18 @@ class OpenVinoScorer:
         """Load, check, compile and run once. Raises WeightsRefused."""
         self._manifest = read_manifest(config.weights_dir)
         self._calibration = self._manifest.calibration or UNCALIBRATED
-        self._size_px = self._manifest.takes.size_px
+        self._size_px = self._manifest.network_input.size_px
         self._max_batch = config.max_batch
         # Kept, since the graph's constants live in this memory.
         self._arrays = open_arrays(config.weights_dir, self._manifest)
         try:
-            rounds = config.precision is not Precision.FLOAT32
-            graph = build_graph(self._arrays.arrays, rounds=rounds, takes=self._manifest.takes)
-            compiled = compile_cpu(graph, config.num_threads, config.precision)
-        except UnknownBlob as error:
+            graph = build_graph(
+                self._arrays.arrays,
+                int8_activations=config.precision is not Precision.FLOAT32,
+                network_input=self._manifest.network_input,
+            )
+            compiled = compile_for_cpu(graph, config.num_threads, config.precision)
+        except InvalidArrayFile as error:
             raise WeightsRefused(str(error)) from error
         self._request = compiled.create_infer_request()
         self._infer(np.zeros((1, self._size_px, self._size_px, 3), dtype=np.uint8))
@@ -86,7 +89,7 @@ class OpenVinoScorer:
             prob_fake=prob_fake(llr),
             llr=llr,
             frequency_score=spectral,
-            quality=quality_of(crop),
+            quality=measure_quality(crop),
             heat_map=heat_map,
         )
 

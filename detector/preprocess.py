@@ -100,7 +100,7 @@ def luma(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     return rgb.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
-def quality_of(crop: FaceCrop) -> FaceQuality:
+def measure_quality(crop: FaceCrop) -> FaceQuality:
     """How much this crop can tell.
 
     `sharpness` is the variance of the Laplacian of the luma (0..255) of the inner face in the 224 px crop (Pech-Pacheco

@@ -1,4 +1,4 @@
-"""The two seams of the detector. Implementations: `faces.Mtcnn`, `engine.OpenVinoScorer`."""
+"""The two seams of the detector. Implementations: `faces.MtcnnFaceFinder`, `engine.OpenVinoScorer`."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def _floored(values: Floats) -> Floats:
     return floored
 
 
-def kernel_of(arrays: Arrays, name: str, part: str) -> Floats:
+def read_kernel(arrays: Arrays, name: str, part: str) -> Floats:
     """`LAYER|PART` as float32, whether it is stored as floats or in eight bits. Raises KeyError where it is absent."""
     kernel = np.asarray(arrays[f"{name}|{part}"]).astype(np.float32)
     if arrays[f"{name}|{part}"].dtype != np.int8:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detector.errors import UnknownBlob
-from detector.quantization import kernel_of
+from detector.errors import InvalidArrayFile
+from detector.quantization import read_kernel
 from detector.types import CROP_SIZE_PX
 from detector.xception_openvino import FEATURES, HEAD_BIAS, HEAD_KERNEL
 
@@ -25,7 +25,7 @@ BN_EPSILON = 1e-3
 _SHORTCUT_BLOCKS = (2, 3, 4, 13)
 
 
-def layer_pairs() -> Iterator[tuple[str, str, str]]:
+def convolution_names() -> Iterator[tuple[str, str, str]]:
     """(our name, Keras name, name of the Keras normalisation behind it) of every convolution, in network order.
 
     Keras leaves the four shortcuts unnamed, so there they carry a running number.
@@ -41,16 +41,16 @@ def layer_pairs() -> Iterator[tuple[str, str, str]]:
         yield f"block{block}_shortcut", f"conv2d{suffix}", f"batch_normalization{suffix}"
 
 
-def fold(released: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def fold_normalisation(released: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Our arrays (float16 kernels, float32 biases) from Keras weights named `LAYER|WEIGHT`.
 
     w' = w * g, b' = beta - mean * g with g = gamma / sqrt(variance + 0.001), taken into the (pointwise) kernel.
-    Raises UnknownBlob where a weight is absent.
+    Raises InvalidArrayFile where a weight is absent.
     """
     try:
-        folded = [_fold_layer(released, *names) for names in layer_pairs()]
+        folded = [_fold_layer(released, *names) for names in convolution_names()]
     except KeyError as missing:
-        raise UnknownBlob(f"Keras weights of Xception: {missing} is absent") from missing
+        raise InvalidArrayFile(f"Keras weights of Xception: {missing} is absent") from missing
     return {name: array for layer in folded for name, array in layer.items()}
 
 
@@ -69,10 +69,10 @@ def _fold_layer(released: Mapping[str, NDArray[Any]], name: str, keras_name: str
     return arrays
 
 
-def build_keras(arrays: Mapping[str, NDArray[Any]]) -> Any:
+def build_keras_model(arrays: Mapping[str, NDArray[Any]]) -> Any:
     """The whole network as a Keras model: float32 (n, 224, 224, 3) RGB in [-1, 1] to (n, 1) logits.
 
-    Needs the `train` extra. Raises UnknownBlob where an array is absent or misshapen.
+    Needs the `train` extra. Raises InvalidArrayFile where an array is absent or misshapen.
     """
     import keras
 
@@ -82,15 +82,15 @@ def build_keras(arrays: Mapping[str, NDArray[Any]]) -> Any:
     )
     logit = keras.layers.Dense(1, name="head")(backbone.output)
     model = keras.Model(backbone.input, logit, name="xception")
-    load_into(model, arrays)
+    load_into_keras(model, arrays)
     return model
 
 
-def load_into(model: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
+def load_into_keras(model: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Set every layer that `model` has from our arrays; a head that is not in the arrays is left as it is."""
     present = {layer.name for layer in model.layers}
     try:
-        for name, keras_name, norm in layer_pairs():
+        for name, keras_name, norm in convolution_names():
             if keras_name in present:
                 model.get_layer(keras_name).set_weights(_keras_kernels(arrays, name))
                 model.get_layer(norm).set_weights(_bias_only(arrays[f"{name}|bias"]))
@@ -98,14 +98,14 @@ def load_into(model: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
             head = [np.asarray(arrays[key], dtype=np.float32) for key in (HEAD_KERNEL, HEAD_BIAS)]
             model.get_layer("head").set_weights([head[0].reshape(FEATURES, 1), head[1]])
     except KeyError as missing:
-        raise UnknownBlob(f"Xception arrays: {missing} is absent") from missing
+        raise InvalidArrayFile(f"Xception arrays: {missing} is absent") from missing
     except ValueError as error:
-        raise UnknownBlob(f"Xception arrays do not fit the network: {error}") from error
+        raise InvalidArrayFile(f"Xception arrays do not fit the network: {error}") from error
 
 
 def _keras_kernels(arrays: Mapping[str, NDArray[Any]], name: str) -> list[NDArray[np.float32]]:
     part = "pointwise_kernel" if "sepconv" in name else "kernel"
-    kernels = [kernel_of(arrays, name, part).transpose(2, 3, 1, 0)]
+    kernels = [read_kernel(arrays, name, part).transpose(2, 3, 1, 0)]
     if "sepconv" in name:
         depthwise = np.asarray(arrays[f"{name}|depthwise_kernel"], dtype=np.float32)
         kernels.insert(0, depthwise[:, :, 0].transpose(2, 3, 0, 1))

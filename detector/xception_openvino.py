@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detector.errors import UnknownBlob
+from detector.errors import InvalidArrayFile
 from detector.openvino_runtime import ops, ov
 from detector.quantization import LEVELS
 from detector.types import NetworkInput, Padding
@@ -28,7 +28,7 @@ FEATURES = 2048
 MIDDLE_SHAPE = (14, 14, 728)
 
 
-class Cut(StrEnum):
+class GraphOutput(StrEnum):
     """Where the graph ends. All outputs are float32."""
 
     SCORES = "scores"  # (n,) logits and (n, s, s) evidence maps, whose mean plus the head's bias is the logit
@@ -37,35 +37,38 @@ class Cut(StrEnum):
 
 
 def build_graph(
-    arrays: Mapping[str, NDArray[Any]], cut: Cut = Cut.SCORES, rounds: bool = True, takes: NetworkInput | None = None
+    arrays: Mapping[str, NDArray[Any]],
+    output: GraphOutput = GraphOutput.SCORES,
+    int8_activations: bool = True,
+    network_input: NetworkInput | None = None,
 ) -> ov.Model:
     """The network from uint8 (n, 224, 224, 3) RGB, or what it `takes`, to `cut`.
 
     `rounds` off: activations in floats in all layers.
 
-    The graph shares the memory of the arrays, which have to outlive it. Raises UnknownBlob where one is absent or
+    The graph shares the memory of the arrays, which have to outlive it. Raises InvalidArrayFile where one is absent or
     misshapen.
     """
-    takes = takes or NetworkInput()
-    pixels = ops.parameter([-1, takes.size_px, takes.size_px, 3], ov.Type.u8, name="rgb")
+    network_input = network_input or NetworkInput()
+    pixels = ops.parameter([-1, network_input.size_px, network_input.size_px, 3], ov.Type.u8, name="rgb")
     try:
-        results = _network(_Layers(arrays, rounds, takes.padding), pixels, cut)
+        results = _network(_Layers(arrays, int8_activations, network_input.padding), pixels, output)
     except KeyError as missing:
-        raise UnknownBlob(f"Xception arrays: {missing} is absent") from missing
+        raise InvalidArrayFile(f"Xception arrays: {missing} is absent") from missing
     except (ValueError, RuntimeError) as error:
-        raise UnknownBlob(f"Xception arrays do not fit the network: {error}") from error
+        raise InvalidArrayFile(f"Xception arrays do not fit the network: {error}") from error
     return ov.Model(results, [pixels], "xception")
 
 
-def _network(layers: _Layers, pixels: ov.Node, cut: Cut) -> list[ov.Node]:
+def _network(layers: _Layers, pixels: ov.Node, output: GraphOutput) -> list[ov.Node]:
     middle = _middle(layers, _entry(layers, pixels))
     node = _narrowing(layers, middle, 13)
     for name in ("block14_sepconv1", "block14_sepconv2"):
         node = ops.relu(layers.separable(node, name))
-    if cut is Cut.FEATURES:
+    if output is GraphOutput.FEATURES:
         return [ops.transpose(middle, np.array([0, 2, 3, 1])), ops.reduce_mean(node, np.array([2, 3]))]
-    if cut is Cut.RANGES:
-        return [ops.reduce_max(ops.abs(output), np.array([2, 3])) for output in layers.depthwise]
+    if output is GraphOutput.RANGES:
+        return [ops.reduce_max(ops.abs(node), np.array([2, 3])) for node in layers.depthwise]
     return _head(layers, node)
 
 
@@ -108,9 +111,9 @@ def _head(layers: _Layers, node: ov.Node) -> list[ov.Node]:
 class _Layers:
     """Makes nodes (n, channels, rows, columns) from the arrays of one layer."""
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]], rounds: bool, padding: Padding) -> None:
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], int8_activations: bool, padding: Padding) -> None:
         self._arrays = arrays
-        self._rounds = rounds
+        self._rounds = int8_activations
         self._padding = padding
         self.depthwise: list[ov.Node] = []
 

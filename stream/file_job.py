@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from detector.face_follower import FaceTracks
+from detector.face_follower import FaceFollower
 from stream.errors import MediaRefused
 from stream.frame_analyser import Sample
 from stream.heat_map_picture import heat_picture_png
@@ -126,7 +126,7 @@ class FileJob:
         """
         for turns in (0, 1, 3, 2):
             turned = np.ascontiguousarray(np.rot90(rgb, turns))
-            (examined,) = self._tools.analyser.examine([Sample(turned, 0.0, FaceTracks(), self.request.job)])
+            (examined,) = self._tools.analyser.examine([Sample(turned, 0.0, FaceFollower(), self.request.job)])
             if turns == 0:
                 as_it_is = examined
             if examined.faces or examined.unscored:
@@ -137,7 +137,7 @@ class FileJob:
     def _video(self, kind: MediaKind) -> Generator[JobMessage | None, None, None]:
         video = VideoFile(self._path, kind, self._limits)
         max_samples = max(1, min(self.request.max_samples, self._limits.samples))
-        tracks, done = FaceTracks(), 0
+        tracks, done = FaceFollower(), 0
         for sample in video.samples(Sampling(max_samples, self.request.rate_hz)):
             yield None
             if sample is not None:

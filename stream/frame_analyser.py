@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.errors import FaceNotCroppable
-from detector.preprocess import crop_face, quality_of
+from detector.preprocess import crop_face, measure_quality
 from stream.types import FaceObservation, Quality
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from detector.face_follower import FaceTracks
+    from detector.face_follower import FaceFollower
     from detector.protocols import FaceFinder, FaceScorer
     from detector.types import DetectedFace, FaceCrop, FaceQuality, FaceScore
 
@@ -32,7 +32,7 @@ class Sample:
 
     rgb: NDArray[np.uint8]
     pts_s: float
-    tracks: FaceTracks
+    tracks: FaceFollower
     name: str = ""
 
 
@@ -141,7 +141,7 @@ def _observe(
         quality = Quality(face_px=0.0, sharpness=0.0, luminance=0.0, weight=0.0)
         return FaceObservation(track=found.track, box=box, confidence=found.face.confidence, quality=quality)
     if score is None:
-        quality = _quality(quality_of(found.crop))
+        quality = _quality(measure_quality(found.crop))
         return FaceObservation(track=found.track, box=box, confidence=found.face.confidence, quality=quality)
     return FaceObservation(
         track=found.track,

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from detector.face_follower import FaceTracks
+from detector.face_follower import FaceFollower
 from stream.frame_analyser import SCORER_FAILED
 from stream.frame_sampler import Grid, Sampler
 from stream.segment_decoder import decoder_for
@@ -50,7 +50,7 @@ class Lane:
 
     def __init__(self, opened: OpenStream, limits: MediaLimits, clock: Callable[[], float]) -> None:
         self.opened = opened
-        self.tracks = FaceTracks(opened.first_track, follows=not opened.repeatable)
+        self.tracks = FaceFollower(opened.first_track, follows=not opened.repeatable)
         self.is_closing = False
         self._is_flushed = False
         self._clock = clock

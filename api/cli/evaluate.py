@@ -47,18 +47,18 @@ def evaluate(
     from api.cli.progress import step_progress
     from detector.errors import DetectorError
     from detector.training.evaluation import evaluate as evaluation
-    from detector.training.evaluation import loaded_model, report
+    from detector.training.evaluation import loaded_model, markdown_report
     from detector.training.evaluation.model_card import card as card_of
 
     def work() -> None:
         config = evaluation_config(data, cache_dir, exclude, frames=frames, pairs=pairs)
         opened, wanted = loaded_model.open_model(model), corruption_levels(levels)
-        manifest = loaded_model.manifest_of_card(model, card, opened.sha256) if card is not None else None
+        manifest = loaded_model.read_card_manifest(model, card, opened.sha256) if card is not None else None
         with step_progress() as tell:
             results = evaluation.evaluate(opened, config, wanted, plan_of(opened, rate), tell)
-        report.write(out, results)
+        markdown_report.write(out, results)
         if card is not None and manifest is not None:
             card.write_text(card_of(manifest, results), encoding="utf-8")
-        typer.echo(str(out / report.MARKDOWN_FILE))
+        typer.echo(str(out / markdown_report.MARKDOWN_FILE))
 
     run(work, DetectorError, ValueError)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from detector.training.evaluation.window_scoring import Plan
+from detector.training.evaluation.window_scoring import WindowPlan
 from stream.config import DecisionConfig, WindowConfig
 from stream.cusum import evidence_model
 from stream.events import Label
@@ -14,18 +14,18 @@ from stream.sprt import combine, decide
 from stream.types import FaceObservation, Observation, Quality
 
 if TYPE_CHECKING:
-    from detector.training.evaluation.loaded_model import Model
+    from detector.training.evaluation.loaded_model import LoadedModel
     from detector.training.evaluation.window_verdicts import Floats, Rule
     from detector.types import EvidenceStats
 
 _TRACK = 1
 
 
-def plan_of(model: Model, rate_hz: float) -> Plan | None:
+def plan_of(model: LoadedModel, rate_hz: float) -> WindowPlan | None:
     """Returns the rules to evaluate; None if `rate_hz` is 0 or the evidence of the model was not measured."""
     if model.evidence is None or model.calibration is None or not rate_hz:
         return None
-    return Plan({"live calls": live_rule(model.evidence), "files": file_rule}, rate_hz)
+    return WindowPlan({"live calls": live_rule(model.evidence), "files": file_rule}, rate_hz)
 
 
 def file_rule(_times_s: Floats, llr: Floats, weights: Floats) -> str:

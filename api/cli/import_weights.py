@@ -38,8 +38,8 @@ def import_weights(
     from detector.training.checkpoints import import_checkpoint
 
     def work() -> None:
-        source = import_checkpoint.Source(
-            size, colour, import_checkpoint.three(mean), import_checkpoint.three(std), fake_class
+        source = import_checkpoint.CheckpointFormat(
+            size, colour, import_checkpoint.parse_triple(mean), import_checkpoint.parse_triple(std), fake_class
         )
         manifest = import_checkpoint.import_weights(file, out, source, name, version)
         typer.echo(f"{out}: {manifest.name} {manifest.version}, sha256 {manifest.sha256}, not calibrated")

@@ -37,7 +37,7 @@ def settle(
     def work() -> None:
         config, wanted = evaluation_config(data, cache_dir, exclude, frames=2, pairs=1), corruption_levels(levels)
         with step_progress() as tell:
-            stats = operating_point.settle(run_dir, config, wanted, tell)
+            stats = operating_point.measure_operating_point(run_dir, config, wanted, tell)
         typer.echo(f"genuine faces stay below {stats.mean_real:.2f} nats; {stats.detectable:.0%} of swaps lie above")
 
     run(work, DetectorError, ValueError)

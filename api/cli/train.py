@@ -50,8 +50,7 @@ def train(
     """Trains and evaluates one phase of the network. Needs the extra `train`; takes minutes to hours."""
     from api.cli.progress import step_progress
     from detector.errors import DetectorError
-    from detector.training.config import Phase, TrainConfig
-    from detector.training.config import smoke as as_smoke
+    from detector.training.config import Phase, TrainConfig, smoke_config
 
     def work() -> None:
         keras_on(backend)
@@ -63,7 +62,7 @@ def train(
             exclude_groups=frozenset(exclude or ()), held_out_family=hold_out,
         )
         with step_progress() as tell:
-            finished = training.train(as_smoke(config) if smoke else config, tell)
+            finished = training.train(smoke_config(config) if smoke else config, tell)
         if not (finished / "report.json").is_file():
             typer.echo("no training data: the result is an untrained structure and must not be used", err=True)
         typer.echo(str(finished))

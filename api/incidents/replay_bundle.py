@@ -100,8 +100,8 @@ def _scores(
         weights = read_manifest(config.weights_dir)
         if case.model is None or weights.info.sha256 != case.model.sha256:
             return _skipped(f"the alarm is from the model {case.model}; this machine has {weights.info.version}")
-        if weights.takes.size_px != CROP_SIZE_PX:
-            return _skipped(f"stored faces have {CROP_SIZE_PX} px; the model takes {weights.takes.size_px} px")
+        if weights.network_input.size_px != CROP_SIZE_PX:
+            return _skipped(f"stored faces have {CROP_SIZE_PX} px; the model takes {weights.network_input.size_px} px")
         told = [*_calibration(case, weights), *_rescore(bundle, case, frames, config)]
     except DetectorError as error:
         return _skipped(f"the model cannot be loaded: {error}")

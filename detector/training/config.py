@@ -69,7 +69,7 @@ class TrainConfig:
             raise ValueError(f"folds: expected at least 2, got {self.folds}")
 
 
-def smoke(config: TrainConfig) -> TrainConfig:
+def smoke_config(config: TrainConfig) -> TrainConfig:
     """The same with so little of everything that a run ends in minutes: it shows that all parts work, no more."""
     return replace(
         config, train_pairs=8, val_pairs=8, clip_frames=2, clip_variants=2, folds=2, epochs=1, autoencoder_steps=3,

@@ -19,25 +19,25 @@ from detector.errors import NoTrainingData, TrainingRefused
 from detector.factory import build_finder, build_scorer
 from detector.fusion import log_likelihood_ratio
 from detector.model_artifact import parse_calibration, write_manifest
-from detector.training.checkpoints.activation_ranges import quantized
-from detector.training.checkpoints.export import ARRAYS_FILE, REPORT_FILE, SERVED_FILE, manifest_of
+from detector.training.checkpoints.activation_ranges import quantize_for_serving
+from detector.training.checkpoints.export import ARRAYS_FILE, REPORT_FILE, SERVED_FILE, build_manifest
 from detector.training.config import Phase, TrainConfig
 from detector.training.data.collection import collect, real_footage
-from detector.training.evaluation.evidence_model import clip_means, measure, score_clip
+from detector.training.evaluation.evidence_model import clip_means, measure_evidence, score_clip
 from detector.training.evaluation.plots import curves_png, sheet_png
-from detector.training.evaluation.run_evaluation import Judged, judge
-from detector.training.phases.deep_phase import DeepRun
+from detector.training.evaluation.training_report import EvaluationInputs, evaluate_run
+from detector.training.phases.deep_phase import DeepPhase
 from detector.training.phases.head_phase import fit_head
-from detector.training.phases.phase_inputs import Material, silent_head
-from detector.training.phases.top_phase import TopRun
-from detector.training.phases.training_loop import losses_of
-from detector.xception_keras import fold
+from detector.training.phases.phase_interface import PhaseInputs, zero_head
+from detector.training.phases.top_phase import TopPhase
+from detector.training.phases.training_loop import read_losses
+from detector.xception_keras import fold_normalisation
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from detector.training.data.samples import Samples
-    from detector.training.phases.phase_inputs import Arrays, Fitted, Progress
+    from detector.training.data.samples import SampleSet
+    from detector.training.phases.phase_interface import Arrays, PhaseResult, Progress
 
 SETTINGS_FILE, CURVES_FILE, EXAMPLES_FILE = "settings.json", "curves.png", "examples.png"
 EVIDENCE_RATE_HZ = 5.0
@@ -54,35 +54,35 @@ def train(config: TrainConfig, progress: Progress) -> Path:
     started = time.process_time()
     _open_run(config)
     try:
-        material = _prepare(config, progress)
+        inputs = _prepare(config, progress)
     except NoTrainingData:
         return write_untrained(config)
-    fitted = _fit(material)
+    fitted = _fit(inputs)
     write_arrays(config.run_dir / ARRAYS_FILE, fitted.arrays)
-    served, rounding = quantized(fitted.arrays, material.collection.train.rgb, config.seed, progress)
+    served, rounding = quantize_for_serving(fitted.arrays, inputs.collection.train.rgb, config.seed, progress)
     write_arrays(config.run_dir / SERVED_FILE, served)
-    pooled = material.features("clips").pooled
-    judged = Judged(material.base, served, material.collection, fitted.clip_logits, pooled)
+    pooled = inputs.features("clips").pooled
+    trained = EvaluationInputs(inputs.base, served, inputs.collection, fitted.clip_logits, pooled)
     report = {
         "settings": _settings(config),
-        "licences": material.collection.licences,
+        "licences": inputs.collection.licences,
         "fit": {**fitted.details, "rounding": round(rounding, 4), "cpu_s": round(time.process_time() - started)},
-        **judge(judged, config, progress),
+        **evaluate_run(trained, config, progress),
     }
-    report["evidence"] = _evidence(config, judged, report, progress)
+    report["evidence"] = _evidence(config, trained, report, progress)
     (config.run_dir / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return config.run_dir
 
 
 def _evidence(
-    config: TrainConfig, judged: Judged, report: dict[str, Any], progress: Progress
+    config: TrainConfig, trained: EvaluationInputs, report: dict[str, Any], progress: Progress
 ) -> dict[str, float] | None:
     """How the run's frames behave in real calls, and how far its held-out swapped clips lie from them."""
-    paths, clips = real_footage(config), judged.collection.clips.rows
+    paths, clips = real_footage(config), trained.collection.clips.rows
     fakes = (clips["label"] == 1) & ~clips["degraded"]
     if not paths or not fakes.any():
         return None
-    manifest = manifest_of(config.run_dir, SERVED_FILE, report, version="unreleased")
+    manifest = build_manifest(config.run_dir, SERVED_FILE, report, version="unreleased")
     write_manifest(config.run_dir, manifest)
     finder, scorer = build_finder(DetectorConfig()), build_scorer(DetectorConfig(config.run_dir, num_threads=2))
     series = []
@@ -90,15 +90,15 @@ def _evidence(
         progress("evidence in real calls", index / len(paths))
         series.append(score_clip(path, EVIDENCE_RATE_HZ, finder, scorer))
     calibration = parse_calibration(report["calibration"])
-    llr = [log_likelihood_ratio(float(logit), None, calibration) for logit in judged.clip_logits[fakes]]
-    return asdict(measure(series, list(clip_means(llr, clips["group"][fakes]).values())))
+    llr = [log_likelihood_ratio(float(logit), None, calibration) for logit in trained.clip_logits[fakes]]
+    return asdict(measure_evidence(series, list(clip_means(llr, clips["group"][fakes]).values())))
 
 
 def write_untrained(config: TrainConfig) -> Path:
     """The network's structure, with base weights and a head that says nothing; it is served by nobody."""
-    write_arrays(config.run_dir / SERVED_FILE, {**fold(_released(config)), **silent_head()})
+    write_arrays(config.run_dir / SERVED_FILE, {**fold_normalisation(_released(config)), **zero_head()})
     report = {"settings": _settings(config), "licences": {}, "fit": {}, "results": {}, "calibration": None}
-    manifest = manifest_of(config.run_dir, SERVED_FILE, {**report, "frequency": None}, version="untrained")
+    manifest = build_manifest(config.run_dir, SERVED_FILE, {**report, "frequency": None}, version="untrained")
     write_manifest(config.run_dir, replace(manifest, is_trained=False))
     return config.run_dir
 
@@ -118,9 +118,9 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
     return {**settings, "exclude_groups": sorted(config.exclude_groups)}
 
 
-def _prepare(config: TrainConfig, progress: Progress) -> Material:
+def _prepare(config: TrainConfig, progress: Progress) -> PhaseInputs:
     released = _released(config)
-    return Material(config, collect(config, progress), released, fold(released), progress)
+    return PhaseInputs(config, collect(config, progress), released, fold_normalisation(released), progress)
 
 
 def _released(config: TrainConfig) -> Arrays:
@@ -131,23 +131,23 @@ def _released(config: TrainConfig) -> Arrays:
         raise TrainingRefused(f"{config.base_weights.name}: no readable npz of base weights: {error}") from error
 
 
-def _fit(material: Material) -> Fitted:
-    phase = material.config.phase
+def _fit(inputs: PhaseInputs) -> PhaseResult:
+    phase = inputs.config.phase
     if phase is Phase.HEAD:
-        return fit_head(material)
-    fitted = TopRun(material).fit() if phase is Phase.TOP else DeepRun(material).fit()
-    _draw_curves(material.config.run_dir)
-    _draw_examples(material.config.run_dir / EXAMPLES_FILE, material.collection.train)
+        return fit_head(inputs)
+    fitted = TopPhase(inputs).fit() if phase is Phase.TOP else DeepPhase(inputs).fit()
+    _draw_curves(inputs.config.run_dir)
+    _draw_examples(inputs.config.run_dir / EXAMPLES_FILE, inputs.collection.train)
     return fitted
 
 
 def _draw_curves(run_dir: Path) -> None:
     """The losses of every network that was trained, as its checkpoint is named."""
     kept = sorted(run_dir.glob(f"*{_CHECKPOINT}"))
-    curves_png(run_dir / CURVES_FILE, {path.name.removesuffix(_CHECKPOINT): losses_of(path) for path in kept})
+    curves_png(run_dir / CURVES_FILE, {path.name.removesuffix(_CHECKPOINT): read_losses(path) for path in kept})
 
 
-def _draw_examples(path: Path, samples: Samples) -> None:
+def _draw_examples(path: Path, samples: SampleSet) -> None:
     """What the families of fakes look like, and real faces."""
     kinds, is_fake = samples.rows["kind"], samples.rows["label"] == 1
     shown = {"real": ~is_fake, **{str(kind): is_fake & (kinds == kind) for kind in np.unique(kinds)}}

@@ -12,9 +12,9 @@ from detector.array_file import write_arrays
 from detector.frequency import FEATURE_COUNT, FrequencyModel
 from detector.fusion import Calibration
 from detector.model_artifact import Manifest, sha256_of, write_manifest
-from detector.training.data.datasets import Face
+from detector.training.data.datasets import LocatedFace
 from detector.types import DetectedFace, FaceBox
-from detector.xception_keras import fold, layer_pairs
+from detector.xception_keras import convolution_names, fold_normalisation
 from detector.xception_openvino import HEAD_BIAS, HEAD_KERNEL
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def face_at(left: float, top: float, side_px: float) -> DetectedFace:
     return DetectedFace(FaceBox(left, top, left + side_px, top + side_px), 0.99, landmarks)
 
 
-def portrait(seed: int, side_px: int = 256) -> Face:
+def portrait(seed: int, side_px: int = 256) -> LocatedFace:
     """Smooth coloured noise with an oval, two dark spots and a bar, of its own colours: 256 px, face 128 px."""
     rng = np.random.default_rng(seed)
     noise = rng.normal(0, 1, (side_px, side_px, 3))
@@ -58,14 +58,14 @@ def portrait(seed: int, side_px: int = 256) -> Face:
         cv2.circle(rgb, (int(x), int(y)), side_px // 32, (30.0, 25.0, 20.0), -1)
     (left, y), (right, _) = face.landmarks[3:]
     cv2.line(rgb, (int(left), int(y)), (int(right), int(y)), (120.0, 30.0, 30.0), side_px // 48)
-    return Face(np.rint(rgb).clip(0, 255).astype(np.uint8), face, f"person-{seed}")
+    return LocatedFace(np.rint(rgb).clip(0, 255).astype(np.uint8), face, f"person-{seed}")
 
 
 def released_weights(seed: int = 0) -> dict[str, NDArray[Any]]:
     """Random weights under Keras's names, scaled so that activations neither die nor explode."""
     rng = np.random.default_rng(seed)
     arrays: dict[str, NDArray[Any]] = {}
-    for name, keras_name, norm in layer_pairs():
+    for name, keras_name, norm in convolution_names():
         kernels, width = _kernels(rng, name)
         arrays.update({f"{keras_name}|{part}": kernel.astype(np.float32) for part, kernel in kernels.items()})
         arrays[f"{norm}|gamma"] = rng.uniform(0.8, 1.2, width).astype(np.float32)
@@ -91,7 +91,7 @@ def network_arrays(seed: int = 0) -> dict[str, NDArray[Any]]:
     """A whole random network with a head, as the artefact stores it."""
     rng = np.random.default_rng(seed + 1)
     head = rng.normal(0, 0.1, (2048, 1)).astype(np.float32)
-    return {**fold(released_weights(seed)), HEAD_KERNEL: head, HEAD_BIAS: np.array([0.25], np.float32)}
+    return {**fold_normalisation(released_weights(seed)), HEAD_KERNEL: head, HEAD_BIAS: np.array([0.25], np.float32)}
 
 
 def flat_frequency_model() -> FrequencyModel:

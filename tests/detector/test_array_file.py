@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from detector.array_file import MappedArrays, write_arrays
-from detector.errors import UnknownBlob
+from detector.errors import InvalidArrayFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,13 +50,13 @@ def test_another_digest_is_refused(tmp_path: Path) -> None:
     write_arrays(path, ARRAYS)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert MappedArrays(path, digest).arrays
-    with pytest.raises(UnknownBlob, match="SHA-256"):
+    with pytest.raises(InvalidArrayFile, match="SHA-256"):
         MappedArrays(path, "0" * 64)
 
 
 def test_objects_are_never_unpickled(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", a=np.array([{"code": 1}], dtype=object))
-    with pytest.raises(UnknownBlob):
+    with pytest.raises(InvalidArrayFile):
         MappedArrays(tmp_path / "x.npz")
     with pytest.raises(ValueError, match="allow_pickle"):
         write_arrays(tmp_path / "y.npz", {"a": np.array([{}], dtype=object)})
@@ -65,7 +65,7 @@ def test_objects_are_never_unpickled(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 but then nothing", b"x" * 5000])
 def test_files_that_are_no_archive_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.npz").write_bytes(content)
-    with pytest.raises(UnknownBlob):
+    with pytest.raises(InvalidArrayFile):
         MappedArrays(tmp_path / "x.npz")
 
 
@@ -74,7 +74,7 @@ def test_compressed_and_foreign_members_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "y.npz", "w") as archive:
         archive.writestr("a.npy", b"no numpy header here")
     for name in ("x.npz", "y.npz"):
-        with pytest.raises(UnknownBlob):
+        with pytest.raises(InvalidArrayFile):
             MappedArrays(tmp_path / name)
 
 
@@ -83,5 +83,5 @@ def test_truncation_anywhere_is_refused(tmp_path: Path) -> None:
     whole = (tmp_path / "x.npz").read_bytes()
     for length in range(1, len(whole), 37):
         (tmp_path / "cut.npz").write_bytes(whole[:length])
-        with pytest.raises(UnknownBlob):
+        with pytest.raises(InvalidArrayFile):
             MappedArrays(tmp_path / "cut.npz")

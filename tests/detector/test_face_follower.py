@@ -12,7 +12,7 @@ import pytest
 
 from detector import geometry
 from detector.config import DetectorConfig
-from detector.face_follower import LONGEST_STEP_S, FaceTracks
+from detector.face_follower import LONGEST_STEP_S, FaceFollower
 from detector.factory import build_finder
 from detector.types import DetectedFace, FaceBox
 
@@ -46,32 +46,32 @@ class Squares:
                          key=lambda face: geometry.iou(face.box, place)) for place in places)
 
 
-def run(tracks: FaceTracks, finder: Squares, times: Sequence[float]) -> list[tuple[int, ...]]:
+def run(tracks: FaceFollower, finder: Squares, times: Sequence[float]) -> list[tuple[int, ...]]:
     return [tuple(track for track, _ in tracks.find(finder, FRAME, at_s, 16)) for at_s in times]
 
 
 def test_a_face_is_sought_every_few_samples_and_followed_in_between() -> None:
     finder = Squares([a_face(50)])
-    assert run(FaceTracks(), finder, [0.5 * n for n in range(6)]) == [(0,)] * 6
+    assert run(FaceFollower(), finder, [0.5 * n for n in range(6)]) == [(0,)] * 6
     assert finder.calls == ["find", "follow", "follow"] * 2
 
 
 def test_without_a_face_every_sample_is_searched() -> None:
     finder = Squares()
-    run(FaceTracks(), finder, [0.0, 0.5, 1.0])
+    run(FaceFollower(), finder, [0.0, 0.5, 1.0])
     assert finder.calls == ["find"] * 3
 
 
 @pytest.mark.parametrize("step_s", [LONGEST_STEP_S + 0.1, 0.0, -5.0])
 def test_after_a_gap_or_a_jump_faces_are_sought(step_s: float) -> None:
     finder = Squares([a_face(50)])
-    run(FaceTracks(), finder, [10.0, 10.0 + step_s])
+    run(FaceFollower(), finder, [10.0, 10.0 + step_s])
     assert finder.calls == ["find"] * 2
 
 
 def test_a_lost_or_drifted_face_is_sought_at_once() -> None:
     for there in ([], [a_face(104)]):
-        finder, tracks = Squares([a_face(50)]), FaceTracks()
+        finder, tracks = Squares([a_face(50)]), FaceFollower()
         run(tracks, finder, [0.0])
         finder.faces = there
         run(tracks, finder, [0.5])
@@ -79,7 +79,7 @@ def test_a_lost_or_drifted_face_is_sought_at_once() -> None:
 
 
 def test_two_places_never_become_one_face() -> None:
-    finder, tracks = Squares([a_face(20), a_face(150)]), FaceTracks()
+    finder, tracks = Squares([a_face(20), a_face(150)]), FaceFollower()
     assert run(tracks, finder, [0.0]) == [(0, 1)]
     finder.faces = [a_face(20), a_face(148)]
     assert sorted(run(tracks, finder, [0.5])[0]) == [0, 1]
@@ -89,7 +89,7 @@ def test_two_places_never_become_one_face() -> None:
 
 
 def test_two_places_that_the_same_face_is_near_to_are_sought() -> None:
-    finder, tracks = Squares([a_face(60), a_face(90)]), FaceTracks()
+    finder, tracks = Squares([a_face(60), a_face(90)]), FaceFollower()
     assert run(tracks, finder, [0.0]) == [(0, 1)]
     finder.faces = [a_face(75)]
     assert [len(ids) for ids in run(tracks, finder, [0.5])] == [1]
@@ -97,7 +97,7 @@ def test_two_places_that_the_same_face_is_near_to_are_sought() -> None:
 
 
 def test_while_somebody_is_missing_the_whole_picture_is_searched() -> None:
-    finder, tracks = Squares([a_face(20), a_face(150)]), FaceTracks()
+    finder, tracks = Squares([a_face(20), a_face(150)]), FaceFollower()
     run(tracks, finder, [0.0])
     finder.faces = [a_face(20)]
     run(tracks, finder, [0.5, 1.0, 1.5])
@@ -108,7 +108,7 @@ def test_while_somebody_is_missing_the_whole_picture_is_searched() -> None:
 
 def test_a_followed_face_is_where_it_would_be_found() -> None:
     """A portrait that sways: the box is the found one's within a little, and the track stays."""
-    finder, tracks = build_finder(DetectorConfig()), FaceTracks()
+    finder, tracks = build_finder(DetectorConfig()), FaceFollower()
     portrait = cv2.cvtColor(cv2.imread(str(PORTRAIT)), cv2.COLOR_BGR2RGB)[:700]
     small = cv2.resize(portrait, None, fx=360 / 700, fy=360 / 700, interpolation=cv2.INTER_AREA)
     for number in range(6):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.face_tracker import Tracker, TrackerConfig
+from detector.face_tracker import FaceTracker, TrackerConfig
 from detector.types import DetectedFace, FaceBox
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def face(x: float, y: float, size: float = 100.0, confidence: float = 0.99) -> D
     return DetectedFace(FaceBox(x - half, y - half, x + half, y + half), confidence, np.zeros((5, 2), np.float32))
 
 
-def ids(tracker: Tracker, pts_s: float, *faces: DetectedFace) -> list[int]:
+def ids(tracker: FaceTracker, pts_s: float, *faces: DetectedFace) -> list[int]:
     return [item.track for item in tracker.update(pts_s, faces)]
 
 
@@ -33,49 +33,49 @@ frames = st.lists(st.tuples(st.floats(0, 3), some_faces), max_size=12)
 
 
 def test_a_face_at_rest_keeps_its_id() -> None:
-    tracker = Tracker()
+    tracker = FaceTracker()
     assert [ids(tracker, step * STEP_S, face(300, 200)) for step in range(10)] == [[0]] * 10
 
 
 def test_the_very_faces_come_back_in_their_order() -> None:
     small, large = face(100, 100, 40), face(400, 100, 200)
-    items = Tracker().update(0.0, (small, large))
+    items = FaceTracker().update(0.0, (small, large))
     assert [item.face for item in items] == [small, large]
     assert len({item.track for item in items}) == 2
 
 
 def test_a_nodding_face_keeps_its_id_at_two_samples_per_second() -> None:
-    tracker = Tracker()
+    tracker = FaceTracker()
     places = [(300, 200), (345, 220), (260, 190), (330, 240), (280, 180), (350, 200)]
     assert {ids(tracker, step * STEP_S, face(*place))[0] for step, place in enumerate(places)} == {0}
 
 
 def test_an_approaching_face_keeps_its_id() -> None:
-    tracker = Tracker()
+    tracker = FaceTracker()
     assert {ids(tracker, step * STEP_S, face(300, 200, 60 * 1.3**step))[0] for step in range(7)} == {0}
 
 
 def test_an_occluded_face_comes_back_as_itself() -> None:
-    tracker = Tracker()
+    tracker = FaceTracker()
     ids(tracker, 0.0, face(300, 200))
     assert ids(tracker, 0.5) == []
     assert ids(tracker, 1.9, face(310, 205)) == [0]
 
 
 def test_a_face_unseen_for_too_long_is_a_new_one() -> None:
-    tracker = Tracker(TrackerConfig(expire_s=2.0))
+    tracker = FaceTracker(TrackerConfig(expire_s=2.0))
     ids(tracker, 0.0, face(300, 200))
     assert ids(tracker, 2.1, face(300, 200)) == [1]
 
 
 def test_somebody_elsewhere_is_somebody_else() -> None:
-    tracker = Tracker()
+    tracker = FaceTracker()
     ids(tracker, 0.0, face(100, 200))
     assert ids(tracker, 1.5, face(500, 200)) == [1]
 
 
 def test_a_small_face_in_a_large_one_is_somebody_else() -> None:
-    tracker = Tracker()
+    tracker = FaceTracker()
     ids(tracker, 0.0, face(300, 200, 200))
     assert ids(tracker, 0.5, face(300, 200, 50)) == [1]
 
@@ -84,7 +84,7 @@ def test_a_small_face_in_a_large_one_is_somebody_else() -> None:
 @pytest.mark.parametrize("offset_px", [0, 20, 60])
 def test_crossing_faces_are_not_swapped(step_s: float, offset_px: float) -> None:
     """Two faces of 100 px pass each other at one and a half sizes per second each."""
-    tracker = Tracker()
+    tracker = FaceTracker()
     seen = set()
     for step in range(int(4 / step_s) + 1):
         along = 1.5 * 100 * step * step_s
@@ -93,7 +93,7 @@ def test_crossing_faces_are_not_swapped(step_s: float, offset_px: float) -> None
 
 
 def test_crossing_with_one_face_hidden_meanwhile() -> None:
-    tracker = Tracker()
+    tracker = FaceTracker()
     last: Sequence[int] = ()
     for step in range(41):
         along = 15.0 * step
@@ -106,25 +106,25 @@ def test_crossing_with_one_face_hidden_meanwhile() -> None:
 
 
 def test_neighbours_who_lean_over_keep_their_ids() -> None:
-    tracker = Tracker()
+    tracker = FaceTracker()
     assert ids(tracker, 0.0, face(200, 200), face(330, 200)) == [0, 1]
     assert ids(tracker, 0.5, face(260, 200), face(390, 200)) == [0, 1]
 
 
 def test_the_same_pts_twice_changes_nothing() -> None:
-    tracker = Tracker()
+    tracker = FaceTracker()
     assert ids(tracker, 1.0, face(300, 200)) == ids(tracker, 1.0, face(302, 200)) == [0]
 
 
 def test_a_late_frame_is_taken_as_simultaneous() -> None:
-    tracker = Tracker()
+    tracker = FaceTracker()
     ids(tracker, 10.0, face(300, 200))
     assert ids(tracker, 9.5, face(302, 200)) == [0]
     assert ids(tracker, 10.5, face(304, 200)) == [0]
 
 
 def test_a_jump_back_starts_anew_and_goes_on() -> None:
-    tracker = Tracker()
+    tracker = FaceTracker()
     ids(tracker, 100.0, face(300, 200))
     assert ids(tracker, 0.0, face(300, 200)) == [1]
     assert ids(tracker, 0.5, face(300, 200)) == [1]
@@ -132,26 +132,26 @@ def test_a_jump_back_starts_anew_and_goes_on() -> None:
 
 @pytest.mark.parametrize("pts_s", [math.nan, math.inf, -math.inf])
 def test_a_frame_without_a_time_counts_as_simultaneous(pts_s: float) -> None:
-    tracker = Tracker()
+    tracker = FaceTracker()
     ids(tracker, 1.0, face(300, 200))
     assert ids(tracker, pts_s, face(300, 200)) == [0]
     assert ids(tracker, 1.5, face(300, 200)) == [0]
 
 
 def test_a_stream_may_begin_without_a_time() -> None:
-    tracker = Tracker()
+    tracker = FaceTracker()
     assert ids(tracker, math.nan, face(300, 200)) == [0]
     assert len(ids(tracker, math.nan, face(300, 200))) == 1
 
 
 def test_the_number_of_tracks_is_bounded_and_the_largest_faces_stay() -> None:
-    tracker = Tracker(TrackerConfig(max_tracks=3))
+    tracker = FaceTracker(TrackerConfig(max_tracks=3))
     crowd = [face(300 * place, 200, 50 + place) for place in range(5)]
     assert [item.face for item in tracker.update(0.0, crowd)] == crowd[2:]
 
 
 def test_faces_in_sight_push_out_those_unseen_longest() -> None:
-    tracker = Tracker(TrackerConfig(max_tracks=2))
+    tracker = FaceTracker(TrackerConfig(max_tracks=2))
     assert ids(tracker, 0.0, face(100, 200)) == [0]
     assert ids(tracker, 0.1, face(900, 200)) == [1]
     assert ids(tracker, 0.2, face(1700, 200)) == [2]
@@ -162,7 +162,7 @@ def test_faces_in_sight_push_out_those_unseen_longest() -> None:
 @settings(deadline=None)
 @given(frames)
 def test_ids_are_unique_in_a_frame_and_only_count_up(sequence: list[tuple[float, list[DetectedFace]]]) -> None:
-    tracker, now_s, next_id = Tracker(TrackerConfig(max_tracks=4)), 0.0, 0
+    tracker, now_s, next_id = FaceTracker(TrackerConfig(max_tracks=4)), 0.0, 0
     last_seen: dict[int, float] = {}
     for gap_s, faces in sequence:
         now_s += gap_s
@@ -180,7 +180,7 @@ def test_ids_are_unique_in_a_frame_and_only_count_up(sequence: list[tuple[float,
 def test_the_order_of_the_faces_does_not_matter(
     sequence: list[tuple[float, list[DetectedFace]]], shuffler: random.Random
 ) -> None:
-    tracker, shuffled_tracker, now_s = Tracker(), Tracker(), 0.0
+    tracker, shuffled_tracker, now_s = FaceTracker(), FaceTracker(), 0.0
     for gap_s, faces in sequence:
         now_s += gap_s
         shuffled = shuffler.sample(faces, len(faces))
@@ -191,7 +191,7 @@ def test_the_order_of_the_faces_does_not_matter(
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(allow_nan=True, allow_infinity=True), some_faces), max_size=12))
 def test_any_times_are_survived(sequence: list[tuple[float, list[DetectedFace]]]) -> None:
-    tracker = Tracker()
+    tracker = FaceTracker()
     for pts_s, faces in sequence:
         given_ids = ids(tracker, pts_s, *faces)
         assert len(set(given_ids)) == len(faces)

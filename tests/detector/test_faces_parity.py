@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from detector import geometry
-from detector.mtcnn_finder import Mtcnn, MtcnnConfig
+from detector.mtcnn_finder import MtcnnConfig, MtcnnFaceFinder
 from tests.detector.parity_pictures import CHECKOUT, data_folder, pictures
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 @pytest.fixture(scope="module")
 def tallies(reference: Reference) -> dict[tuple[str, str], Tally]:
     """By precision and kind of picture."""
-    finders = {precision: Mtcnn(MtcnnConfig(precision=precision)) for precision in PRECISIONS}
+    finders = {precision: MtcnnFaceFinder(MtcnnConfig(precision=precision)) for precision in PRECISIONS}
     by_kind = {(precision, kind): Tally() for precision in PRECISIONS for kind in KINDS}
     for name, rgb in pictures(data_folder()):
         expected = np.array(reference[name]).reshape(-1, 5)[:, :4]

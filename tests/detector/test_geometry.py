@@ -55,16 +55,16 @@ def test_inverted_boxes_have_no_area_and_no_overlap() -> None:
 def test_a_suppressed_box_still_suppresses() -> None:
     """0 covers 1, 1 covers 2, 0 does not touch 2: the reference's rule leaves only 0."""
     overlaps = np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]], dtype=bool)
-    assert geometry.survivors(overlaps).tolist() == [0]
+    assert geometry.suppress_overlaps(overlaps).tolist() == [0]
 
 
 def test_survivors_of_nothing() -> None:
-    assert geometry.survivors(np.zeros((0, 0), dtype=bool)).tolist() == []
+    assert geometry.suppress_overlaps(np.zeros((0, 0), dtype=bool)).tolist() == []
 
 
 @given(boxes)
 def test_squares_keep_the_centre_and_take_the_longer_side(box: FaceBox) -> None:
-    left, top, right, bottom = geometry.squared(geometry.box_array([box]))[0]
+    left, top, right, bottom = geometry.enclosing_squares(geometry.box_array([box]))[0]
     assert right - left == pytest.approx(max(box.width, box.height), abs=1e-3)
     assert bottom - top == pytest.approx(max(box.width, box.height), abs=1e-3)
     assert ((left + right) / 2, (top + bottom) / 2) == pytest.approx(box.centre, abs=1e-3)

@@ -13,8 +13,8 @@ BASE_SCALE, FACTOR = 12 / 28.2, 0.709
 frame_sides = st.integers(1, 1500)
 
 
-def levels_of(width: int, height: int) -> tuple[image_pyramid.Level, ...]:
-    return image_pyramid.pack(image_pyramid.level_sizes(width, height, BASE_SCALE, FACTOR))
+def levels_of(width: int, height: int) -> tuple[image_pyramid.PyramidLevel, ...]:
+    return image_pyramid.pack_levels(image_pyramid.level_sizes(width, height, BASE_SCALE, FACTOR))
 
 
 def test_levels_shrink_until_no_cell_fits() -> None:
@@ -32,7 +32,7 @@ def test_pictures_too_small_for_a_face_have_no_levels(size: tuple[int, int]) -> 
 @given(frame_sides, frame_sides)
 def test_levels_do_not_meet_and_start_at_even_pixels(width: int, height: int) -> None:
     levels = levels_of(width, height)
-    assert not any(first.meets(second) for first, second in itertools.combinations(levels, 2))
+    assert not any(first.overlaps(second) for first, second in itertools.combinations(levels, 2))
     assert all(level.left % 2 == 0 and level.top % 2 == 0 for level in levels)
     if levels:
         canvas_width, canvas_height = image_pyramid.canvas_size(levels)
@@ -62,6 +62,6 @@ def test_every_level_owns_the_cells_it_would_have_alone(width: int, height: int)
 
 @given(st.floats(0.001, 1))
 def test_levels_are_never_drawn_from_something_smaller(scale: float) -> None:
-    count, _ = image_pyramid.halvings(scale)
+    count, _ = image_pyramid.source_halvings(scale)
     assert count >= 0
     assert scale * 2**count <= 1

@@ -12,7 +12,7 @@ import pytest
 
 from detector import geometry
 from detector.errors import FinderFailed, WeightsRefused
-from detector.mtcnn_finder import WEIGHTS_FOLDER, Mtcnn, MtcnnConfig
+from detector.mtcnn_finder import WEIGHTS_FOLDER, MtcnnConfig, MtcnnFaceFinder
 from detector.mtcnn_openvino import load_weights
 from detector.types import FaceBox
 
@@ -25,8 +25,8 @@ MEDIA = Path(__file__).parents[1] / "media"
 
 
 @pytest.fixture(scope="module")
-def finder() -> Mtcnn:
-    return Mtcnn()
+def finder() -> MtcnnFaceFinder:
+    return MtcnnFaceFinder()
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def on_canvas(width_px: int, height_px: int, *parts: tuple[Picture, int, int]) -
 
 
 @pytest.mark.parametrize("name", ["obama.jpg", "biden.jpg"])
-def test_one_portrait_has_one_face_with_ordered_landmarks(finder: Mtcnn, name: str) -> None:
+def test_one_portrait_has_one_face_with_ordered_landmarks(finder: MtcnnFaceFinder, name: str) -> None:
     rgb = read(name)
     (face,) = finder.find(rgb)
     assert face.confidence > 0.99
@@ -65,7 +65,7 @@ def test_one_portrait_has_one_face_with_ordered_landmarks(finder: Mtcnn, name: s
     assert np.all(face.landmarks < (face.box.right, face.box.bottom))
 
 
-def test_boxes_are_in_pixels_of_the_frame_itself(finder: Mtcnn, portrait: Picture) -> None:
+def test_boxes_are_in_pixels_of_the_frame_itself(finder: MtcnnFaceFinder, portrait: Picture) -> None:
     small = on_canvas(640, 360, (fitted(portrait, 300), 200, 30))
     large = cv2.resize(small, (1920, 1080), interpolation=cv2.INTER_CUBIC)
     (expected,), (found,) = finder.find(small), finder.find(large)
@@ -73,14 +73,14 @@ def test_boxes_are_in_pixels_of_the_frame_itself(finder: Mtcnn, portrait: Pictur
     np.testing.assert_allclose(found.landmarks, 3 * expected.landmarks, atol=0.1 * found.box.width)
 
 
-def test_the_largest_face_comes_first(finder: Mtcnn, portrait: Picture) -> None:
+def test_the_largest_face_comes_first(finder: MtcnnFaceFinder, portrait: Picture) -> None:
     frame = on_canvas(640, 360, (fitted(portrait, 150), 20, 100), (fitted(read("biden.jpg"), 270), 330, 60))
     first, second = finder.find(frame)
     assert first.box.left > 330 > second.box.right
     assert first.box.area > second.box.area
 
 
-def test_portrait_frames_are_searched_as_finely_as_landscape_ones(finder: Mtcnn, portrait: Picture) -> None:
+def test_portrait_frames_are_searched_as_finely_as_landscape_ones(finder: MtcnnFaceFinder, portrait: Picture) -> None:
     face = fitted(portrait, 280)
     assert len(finder.find(on_canvas(720, 1280, (face, 200, 600)))) == 1
     assert len(finder.find(on_canvas(1280, 720, (face, 600, 200)))) == 1
@@ -88,17 +88,17 @@ def test_portrait_frames_are_searched_as_finely_as_landscape_ones(finder: Mtcnn,
 
 def test_faces_below_the_minimum_are_not_returned(portrait: Picture) -> None:
     frame = on_canvas(640, 360, (fitted(portrait, 180), 200, 100))
-    (face,) = Mtcnn().find(frame)
+    (face,) = MtcnnFaceFinder().find(frame)
     assert max(face.box.width, face.box.height) > 28
-    assert Mtcnn(MtcnnConfig(min_face_px=120)).find(frame) == ()
+    assert MtcnnFaceFinder(MtcnnConfig(min_face_px=120)).find(frame) == ()
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
-def test_flat_pictures_have_no_faces(finder: Mtcnn, level: int) -> None:
+def test_flat_pictures_have_no_faces(finder: MtcnnFaceFinder, level: int) -> None:
     assert finder.find(np.full((360, 640, 3), level, dtype=np.uint8)) == ()
 
 
-def test_noise_has_no_faces(finder: Mtcnn) -> None:
+def test_noise_has_no_faces(finder: MtcnnFaceFinder) -> None:
     rng = np.random.default_rng(1)
     assert finder.find(rng.integers(0, 256, (360, 640, 3), dtype=np.uint8)) == ()
 
@@ -107,18 +107,18 @@ def test_noise_has_no_faces(finder: Mtcnn) -> None:
     ("height", "width"),
     [(1, 1), (1, 8192), (8192, 1), (2, 3), (12, 12), (28, 28), (29, 29), (27, 5000), (30, 5000), (5000, 33), (361, 77)],
 )
-def test_any_frame_size_is_survived(finder: Mtcnn, height: int, width: int) -> None:
+def test_any_frame_size_is_survived(finder: MtcnnFaceFinder, height: int, width: int) -> None:
     rng = np.random.default_rng(height * width)
     finder.find(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def test_a_face_is_found_in_a_huge_frame(finder: Mtcnn, portrait: Picture) -> None:
+def test_a_face_is_found_in_a_huge_frame(finder: MtcnnFaceFinder, portrait: Picture) -> None:
     frame = on_canvas(8192, 4320, (cv2.resize(portrait, (2400, 2400)), 3000, 1000))
     (face,) = finder.find(frame)
     assert 3000 < face.box.left < face.box.right < 5400
 
 
-def test_a_frame_filled_by_a_face(finder: Mtcnn, portrait: Picture) -> None:
+def test_a_frame_filled_by_a_face(finder: MtcnnFaceFinder, portrait: Picture) -> None:
     (face,) = finder.find(portrait)
     box = geometry.clipped(face.box, portrait.shape[1], portrait.shape[0])
     close_up = portrait[int(box.top) : int(box.bottom), int(box.left) : int(box.right)]
@@ -126,12 +126,12 @@ def test_a_frame_filled_by_a_face(finder: Mtcnn, portrait: Picture) -> None:
 
 
 def test_a_crowd_is_searched_with_bounded_work(portrait: Picture) -> None:
-    finder = Mtcnn(MtcnnConfig(max_faces=10))
+    finder = MtcnnFaceFinder(MtcnnConfig(max_faces=10))
     crowd = np.tile(fitted(portrait, 120), (3, 5, 1))[:360, :640]
     assert 5 <= len(finder.find(np.ascontiguousarray(crowd))) <= 10
 
 
-def test_frames_need_not_be_contiguous(finder: Mtcnn, portrait: Picture) -> None:
+def test_frames_need_not_be_contiguous(finder: MtcnnFaceFinder, portrait: Picture) -> None:
     frame = on_canvas(640, 360, (fitted(portrait, 300), 200, 30))
     wide = np.zeros((360, 700, 3), dtype=np.uint8)
     wide[:, :640] = frame
@@ -151,21 +151,21 @@ def test_frames_need_not_be_contiguous(finder: Mtcnn, portrait: Picture) -> None
     ],
     ids=["gray", "one channel", "rgba", "float", "no rows", "no columns"],
 )
-def test_anything_but_an_rgb_frame_is_refused(finder: Mtcnn, frame: Picture) -> None:
+def test_anything_but_an_rgb_frame_is_refused(finder: MtcnnFaceFinder, frame: Picture) -> None:
     with pytest.raises(FinderFailed, match="expected an RGB uint8"):
         finder.find(frame)
 
 
 def test_only_the_last_few_frame_sizes_are_remembered(portrait: Picture) -> None:
-    finder = Mtcnn(MtcnnConfig(max_frame_sizes=2))
+    finder = MtcnnFaceFinder(MtcnnConfig(max_frame_sizes=2))
     for width_px in range(300, 380, 16):
         finder.find(cv2.resize(portrait, (width_px, 300)))
-    assert finder.remembered_sizes == ((348, 300), (364, 300))
+    assert finder.cached_sizes == ((348, 300), (364, 300))
 
 
 def test_finding_does_not_depend_on_what_was_searched_before(portrait: Picture) -> None:
     frame = on_canvas(640, 360, (fitted(portrait, 300), 200, 30))
-    used, fresh = Mtcnn(), Mtcnn()
+    used, fresh = MtcnnFaceFinder(), MtcnnFaceFinder()
     used.find(np.ascontiguousarray(frame[:, ::-1]))
     used.find(np.tile(fitted(portrait, 120), (3, 5, 1))[:360, :640])
     (expected,), (found,) = fresh.find(frame), used.find(frame)
@@ -174,8 +174,8 @@ def test_finding_does_not_depend_on_what_was_searched_before(portrait: Picture) 
 
 
 def test_both_precisions_find_the_same_face(portrait: Picture) -> None:
-    (exact,) = Mtcnn(MtcnnConfig(precision="f32")).find(portrait)
-    (rough,) = Mtcnn(MtcnnConfig(precision="bf16")).find(portrait)
+    (exact,) = MtcnnFaceFinder(MtcnnConfig(precision="f32")).find(portrait)
+    (rough,) = MtcnnFaceFinder(MtcnnConfig(precision="bf16")).find(portrait)
     assert geometry.iou(exact.box, rough.box) > 0.9
 
 
@@ -191,14 +191,14 @@ def test_altered_weights_are_refused(tmp_path: Path) -> None:
     data[len(data) // 2] ^= 1
     npz.write_bytes(data)
     with pytest.raises(WeightsRefused, match="expected sha256"):
-        Mtcnn(weights_folder=tmp_path)
+        MtcnnFaceFinder(weights_folder=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["mtcnn.npz", "mtcnn.json"])
 def test_missing_weights_are_refused(tmp_path: Path, name: str) -> None:
     (copied_weights(tmp_path) / name).unlink()
     with pytest.raises(WeightsRefused, match="cannot be read"):
-        Mtcnn(weights_folder=tmp_path)
+        MtcnnFaceFinder(weights_folder=tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"sha256": 1}', "\x00"])
@@ -213,7 +213,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     digest = hashlib.sha256((tmp_path / "mtcnn.npz").read_bytes()).hexdigest()
     (tmp_path / "mtcnn.json").write_text(json.dumps({"sha256": digest}))
     with pytest.raises(WeightsRefused, match="lacks"):
-        Mtcnn(weights_folder=tmp_path)
+        MtcnnFaceFinder(weights_folder=tmp_path)
 
 
 def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
@@ -221,10 +221,10 @@ def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
     digest = hashlib.sha256((tmp_path / "mtcnn.npz").read_bytes()).hexdigest()
     (tmp_path / "mtcnn.json").write_text(json.dumps({"sha256": digest}))
     with pytest.raises(WeightsRefused, match="not an array file"):
-        Mtcnn(weights_folder=tmp_path)
+        MtcnnFaceFinder(weights_folder=tmp_path)
 
 
-def test_a_face_is_followed_from_near_where_it_is(finder: Mtcnn, portrait: Picture) -> None:
+def test_a_face_is_followed_from_near_where_it_is(finder: MtcnnFaceFinder, portrait: Picture) -> None:
     (face, *_) = finder.find(portrait)
     side_px = face.box.width
     for right_px, down_px in ((0.0, 0.0), (0.15, 0.0), (-0.1, 0.1)):
@@ -234,14 +234,14 @@ def test_a_face_is_followed_from_near_where_it_is(finder: Mtcnn, portrait: Pictu
         assert np.abs(followed.landmarks - face.landmarks).max() < 0.1 * side_px
 
 
-def test_where_there_is_no_face_nothing_is_followed(finder: Mtcnn, portrait: Picture) -> None:
+def test_where_there_is_no_face_nothing_is_followed(finder: MtcnnFaceFinder, portrait: Picture) -> None:
     (face, *_) = finder.find(portrait)
     aside, outside = moved(face.box, 0.9 * face.box.width, 0), moved(face.box, 10_000, 0)
     assert finder.follow(portrait, [outside, face.box, aside])[::2] == (None, None)
     assert finder.follow(portrait, []) == ()
 
 
-def test_what_is_no_frame_cannot_be_followed(finder: Mtcnn) -> None:
+def test_what_is_no_frame_cannot_be_followed(finder: MtcnnFaceFinder) -> None:
     with pytest.raises(FinderFailed):
         finder.follow(np.zeros((0, 5, 3), np.uint8), [FaceBox(0, 0, 10, 10)])
 

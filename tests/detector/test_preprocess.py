@@ -14,7 +14,7 @@ from detector.errors import FaceNotCroppable
 from detector.preprocess import (
     NATIVE_LIMIT_PX,
     crop_face,
-    quality_of,
+    measure_quality,
     resize_square,
     scale_pixels,
     size_weight,
@@ -135,9 +135,9 @@ def test_blur_lowers_sharpness_and_light_raises_luminance() -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 128, (300, 300, 3)).astype(np.uint8)
     face = face_at(100, 100, 100)
-    sharp = quality_of(crop_face(noise, face))
-    soft = quality_of(crop_face(cv2.GaussianBlur(noise, (0, 0), 2), face))
-    bright = quality_of(crop_face((noise + 100).astype(np.uint8), face))
+    sharp = measure_quality(crop_face(noise, face))
+    soft = measure_quality(crop_face(cv2.GaussianBlur(noise, (0, 0), 2), face))
+    bright = measure_quality(crop_face((noise + 100).astype(np.uint8), face))
     assert soft.sharpness < sharp.sharpness / 4
     assert bright.luminance == pytest.approx(sharp.luminance + 100 / 255, abs=0.01)
     assert sharp.weight == pytest.approx(0.75)

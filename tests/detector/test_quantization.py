@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from detector.config import Precision
-from detector.openvino_scorer import compile_cpu
+from detector.openvino_scorer import compile_for_cpu
 from detector.preprocess import crop_face
-from detector.quantization import LEVELS, kernel_of, quantize
-from detector.training.checkpoints.activation_ranges import quantized
-from detector.xception_openvino import Cut, build_graph
+from detector.quantization import LEVELS, quantize, read_kernel
+from detector.training.checkpoints.activation_ranges import quantize_for_serving
+from detector.xception_openvino import GraphOutput, build_graph
 from tests.detector.pictures import network_arrays, portrait
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def test_both_kernels_together_stay_what_they_were() -> None:
     served = quantize(arrays, {LAYER: reach(arrays)})
     assert served[f"{LAYER}|pointwise_kernel"].dtype == np.int8
     products = [
-        kernel_of(a, LAYER, "pointwise_kernel")[:, :, 0, 0] * kernel_of(a, LAYER, "depthwise_kernel")[:, 0, 0, 1, 1]
+        read_kernel(a, LAYER, "pointwise_kernel")[:, :, 0, 0] * read_kernel(a, LAYER, "depthwise_kernel")[:, 0, 0, 1, 1]
         for a in (arrays, served)
     ]
     gap = np.abs(products[1] - products[0])
@@ -55,8 +55,8 @@ def test_no_channel_goes_beyond_the_range_that_was_measured() -> None:
     served = quantize(arrays, {LAYER: reached})
     before, after = (a[f"{LAYER}|depthwise_kernel"].astype(np.float32) for a in (arrays, served))
     # What a channel reaches shrinks as its kernel does.
-    shrunk = reached * (np.abs(after).max(axis=(1, 2, 3, 4)) / np.abs(before).max(axis=(1, 2, 3, 4)))
-    assert shrunk.max() == pytest.approx(1, rel=0.01)
+    downscale = reached * (np.abs(after).max(axis=(1, 2, 3, 4)) / np.abs(before).max(axis=(1, 2, 3, 4)))
+    assert downscale.max() == pytest.approx(1, rel=0.01)
 
 
 def test_a_channel_that_was_silent_is_not_blown_up() -> None:
@@ -69,7 +69,7 @@ def test_a_channel_that_was_silent_is_not_blown_up() -> None:
 
 
 def test_ranges_are_those_of_every_depthwise_output(pixels: NDArray[np.uint8]) -> None:
-    answers = compile_cpu(build_graph(network_arrays(), Cut.RANGES), 1, Precision.FLOAT32)([pixels[:2]])
+    answers = compile_for_cpu(build_graph(network_arrays(), GraphOutput.RANGES), 1, Precision.FLOAT32)([pixels[:2]])
     assert len(answers) == 34
     assert [answers[index].shape for index in (0, 10, 33)] == [(2, 64), (2, 728), (2, 1536)]
     assert all((answers[index] >= 0).all() for index in range(34))
@@ -77,12 +77,12 @@ def test_ranges_are_those_of_every_depthwise_output(pixels: NDArray[np.uint8]) -
 
 def test_the_network_in_eight_bits_says_nearly_the_same(pixels: NDArray[np.uint8]) -> None:
     arrays = network_arrays()
-    served, rounding = quantized(arrays, pixels, 0, lambda what, share: None)
+    served, rounding = quantize_for_serving(arrays, pixels, 0, lambda what, share: None)
     assert sum(name.endswith("pointwise_scale") for name in served) == 34
 
     def logits(network: Any, precision: Precision) -> NDArray[np.float32]:
-        graph = build_graph(network, rounds=precision is not Precision.FLOAT32)
-        return np.array(compile_cpu(graph, 1, precision)([pixels])[0])
+        graph = build_graph(network, int8_activations=precision is not Precision.FLOAT32)
+        return np.array(compile_for_cpu(graph, 1, precision)([pixels])[0])
 
     exact = logits(arrays, Precision.FLOAT32)
     size = np.abs(exact).max()

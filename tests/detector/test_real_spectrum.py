@@ -8,7 +8,7 @@ import pytest
 from detector.errors import TrainingRefused
 from detector.frequency import RADIAL_BINS, spectrum
 from detector.real_spectrum import RealSpectrum, read_real_spectrum, shipped_real_spectrum, write_real_spectrum
-from detector.training.evaluation.measure_real_spectrum import measure, summarise
+from detector.training.evaluation.measure_real_spectrum import measure_spectra, summarise
 from tests.detector.pictures import portrait
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ def test_what_is_measured_comes_back_from_the_file(tmp_path: Path) -> None:
 
 def test_faces_are_measured_as_a_call_shows_them() -> None:
     faces = [portrait(seed, 512) for seed in range(12)]
-    spectra = measure(faces)
+    spectra = measure_spectra(faces)
     assert 0 < len(spectra) < 12, "some become too small"
     assert spectra.shape[1] == RADIAL_BINS
-    assert np.array_equal(spectra, measure(faces)), "the same every time"
+    assert np.array_equal(spectra, measure_spectra(faces)), "the same every time"
     as_it_is = spectrum(faces[0].rgb[128:384, 128:384])
     assert spectra[:, -4:].mean() != pytest.approx(as_it_is[-4:].mean(), abs=0.01)
 

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from detector.config import DetectorConfig, Precision, default_weights_dir
-from detector.errors import UnknownBlob
+from detector.errors import InvalidArrayFile
 from detector.factory import build_finder
 from detector.fusion import UNCALIBRATED, Calibration, log_likelihood_ratio, prob_fake
 from detector.gradcam import LAYER_NAME, heat_maps
 from detector.model_artifact import open_arrays, read_manifest
-from detector.openvino_scorer import compile_cpu
+from detector.openvino_scorer import compile_for_cpu
 from detector.preprocess import crop_face, scale_pixels
 from detector.training.data import degradations
 from detector.training.data.datasets import read_rgb
-from detector.xception_keras import build_keras, fold, layer_pairs
-from detector.xception_openvino import Cut, build_graph
+from detector.xception_keras import build_keras_model, convolution_names, fold_normalisation
+from detector.xception_openvino import GraphOutput, build_graph
 from tests.detector.pictures import MEDIA, network_arrays, portrait, released_weights
 
 if TYPE_CHECKING:
@@ -34,15 +34,15 @@ def pixels() -> NDArray[np.uint8]:
 
 
 def test_every_convolution_is_named_once() -> None:
-    ours, keras_names, norms = zip(*layer_pairs(), strict=True)
+    ours, keras_names, norms = zip(*convolution_names(), strict=True)
     assert len(set(ours)) == len(set(keras_names)) == len(set(norms)) == 2 + 3 * 2 + 8 * 3 + 2 * 2 + 4
 
 
 def test_a_missing_weight_is_named() -> None:
     released = released_weights()
     del released["block7_sepconv3_bn|beta"]
-    with pytest.raises(UnknownBlob, match="block7_sepconv3_bn"):
-        fold(released)
+    with pytest.raises(InvalidArrayFile, match="block7_sepconv3_bn"):
+        fold_normalisation(released)
 
 
 @pytest.mark.slow
@@ -52,7 +52,7 @@ def test_the_shipped_network_says_of_people_what_it_says_in_keras() -> None:
     shipped = default_weights_dir()
     manifest = read_manifest(shipped)
     arrays, crops = open_arrays(shipped, manifest).arrays, people(100)
-    keras_logits: NDArray[np.float32] = build_keras(arrays).predict(scale_pixels(crops), verbose=0)[:, 0]
+    keras_logits: NDArray[np.float32] = build_keras_model(arrays).predict(scale_pixels(crops), verbose=0)[:, 0]
     exact, rounded = run(arrays, crops, Precision.FLOAT32)[0], run(arrays, crops[::5], Precision.AUTO)[0]
     expected = probabilities(keras_logits, manifest.calibration)
     assert np.ptp(expected) > 0.2, "crops of which all is said alike prove nothing"
@@ -90,7 +90,7 @@ def test_folding_changes_nothing(pixels: NDArray[np.uint8]) -> None:
         if layer.weights:
             layer.set_weights([released[f"{layer.name}|{variable.path.split('/')[-1]}"] for variable in layer.weights])
     expected = model.predict(scale_pixels(pixels[:3]), verbose=0)
-    middle, pooled = run(fold(released), pixels[:3], Precision.FLOAT32, Cut.FEATURES)
+    middle, pooled = run(fold_normalisation(released), pixels[:3], Precision.FLOAT32, GraphOutput.FEATURES)
     assert middle.shape == (3, 14, 14, 728)
     assert np.abs(pooled - expected).max() < 0.02 * expected.std()
 
@@ -102,9 +102,10 @@ def test_the_logit_is_the_mean_of_the_evidence_plus_the_bias(pixels: NDArray[np.
 
 
 def run(
-    arrays: Any, pixels: NDArray[np.uint8], precision: Precision, cut: Cut = Cut.SCORES
+    arrays: Any, pixels: NDArray[np.uint8], precision: Precision, cut: GraphOutput = GraphOutput.SCORES
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    answer = compile_cpu(build_graph(arrays, cut, rounds=precision is not Precision.FLOAT32), 2, precision)([pixels])
+    graph = build_graph(arrays, cut, int8_activations=precision is not Precision.FLOAT32)
+    answer = compile_for_cpu(graph, 2, precision)([pixels])
     return answer[0], answer[1]
 
 
@@ -116,7 +117,7 @@ def test_the_map_of_the_forward_pass_is_grad_cam(pixels: NDArray[np.uint8]) -> N
     import tensorflow as tf
 
     arrays, crops = network_arrays(), pixels[:3]
-    model = build_keras(arrays)
+    model = build_keras_model(arrays)
     both = keras.Model(model.input, [model.get_layer(LAYER_NAME).output, model.output])
     with tf.GradientTape() as tape:
         maps, logits = both(scale_pixels(crops))

@@ -16,7 +16,7 @@ import numpy as np
 from detector.config import DetectorConfig
 from detector.factory import build_finder
 from detector.training.data import face_blending
-from detector.training.data.datasets import Face
+from detector.training.data.datasets import LocatedFace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,17 +29,17 @@ WIDTH_PX, HEIGHT_PX, FRAMES = 640, 360, 120
 _SWAY_PX = 5
 
 
-def fake_portrait(portrait: Path, face_px: float = 170.0, seed: tuple[int, int] = SEED) -> Face:
+def fake_portrait(portrait: Path, face_px: float = 170.0, seed: tuple[int, int] = SEED) -> LocatedFace:
     """The portrait, scaled until its face is so wide, with its face blended into itself: uint8 RGB."""
     finder = build_finder(DetectorConfig())
     rgb = np.ascontiguousarray(cv2.imread(str(portrait))[:, :, ::-1])
     factor = face_px / finder.find(rgb)[0].box.width
     rgb = np.ascontiguousarray(cv2.resize(rgb, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
-    pair = face_blending.self_blend(np.random.default_rng(seed), Face(rgb, finder.find(rgb)[0], "one"))
-    return Face(pair.fake, pair.face, "one")
+    pair = face_blending.self_blend(np.random.default_rng(seed), LocatedFace(rgb, finder.find(rgb)[0], "one"))
+    return LocatedFace(pair.fake, pair.face, "one")
 
 
-def frames(fake: Face) -> Iterator[NDArray[np.uint8]]:
+def frames(fake: LocatedFace) -> Iterator[NDArray[np.uint8]]:
     """uint8 (360, 640, 3) RGB: the portrait, swaying a little, so that it is no still picture."""
     x, y = fake.face.box.centre
     for number in range(FRAMES):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from detector.errors import FinderFailed, ScorerFailed
-from detector.face_follower import FaceTracks
+from detector.face_follower import FaceFollower
 from detector.types import DetectedFace, FaceBox, FaceScore, ModelInfo
 from stream.frame_analyser import Analyser, Sample
 from stream.heat_map_picture import heat_picture_png
@@ -59,19 +59,19 @@ class Scorer:
 
 
 def _score(crop: FaceCrop) -> FaceScore:
-    from detector.preprocess import quality_of
+    from detector.preprocess import measure_quality
 
     heat_map = np.zeros((7, 7), np.float32)
     heat_map[3, 3] = 1.0
     return FaceScore(
-        logit=2.0, prob_fake=0.88, llr=2.0, frequency_score=0.5, quality=quality_of(crop), heat_map=heat_map
+        logit=2.0, prob_fake=0.88, llr=2.0, frequency_score=0.5, quality=measure_quality(crop), heat_map=heat_map
     )
 
 
 def sample(level: int | None = None, width: int = 320) -> Sample:
     height = width * 3 // 4
     rgb = pattern(1, width, height) if level is None else np.full((height, width, 3), level, np.uint8)
-    return Sample(rgb, 0.0, FaceTracks())
+    return Sample(rgb, 0.0, FaceFollower())
 
 
 def test_all_faces_of_all_samples_are_one_batch() -> None:
@@ -120,12 +120,12 @@ def test_each_frame_is_announced_before_it_is_looked_at() -> None:
     analyser = Analyser(OneFace(), Scorer(), 16)
     names: list[str] = []
     analyser.on_frame = names.append
-    analyser.examine([Sample(sample().rgb, 0.0, FaceTracks(), name) for name in ("a", "b")])
+    analyser.examine([Sample(sample().rgb, 0.0, FaceFollower(), name) for name in ("a", "b")])
     assert names == ["a", "b", ""]
 
 
 def test_tracks_go_on_when_the_size_changes() -> None:
-    tracks = FaceTracks(first_track=7)
+    tracks = FaceFollower(first_track=7)
     analyser = Analyser(OneFace(), None, 16)
     found = [
         analyser.examine([Sample(sample(width=width).rgb, number * 0.5, tracks)])[0].faces[0].track

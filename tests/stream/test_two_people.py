@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from detector.config import DetectorConfig
-from detector.face_follower import FaceTracks
+from detector.face_follower import FaceFollower
 from detector.factory import build_finder, build_scorer
-from detector.preprocess import quality_of
+from detector.preprocess import measure_quality
 from detector.types import FaceScore, ModelInfo
 from stream.config import StreamConfig
 from stream.frame_analyser import Analyser, Sample
@@ -54,7 +54,7 @@ class ByPosition:
         nearest = min((NEAR, FAR), key=lambda name: abs(crop.box.centre[0] - centre_px(name, self.now_s)))
         llr = 2.0 if nearest == self._fake else -2.0
         prob = 1 / (1 + np.exp(-llr))
-        return FaceScore(llr, prob, llr, None, quality_of(crop), np.zeros((7, 7), np.float32))
+        return FaceScore(llr, prob, llr, None, measure_quality(crop), np.zeros((7, 7), np.float32))
 
 
 class Seen(NamedTuple):
@@ -70,7 +70,7 @@ def finder() -> FaceFinder:
 
 def watch(finder: FaceFinder, scorer: FaceScorer, people: Collection[str] = (NEAR, FAR)) -> Iterator[Seen]:
     """The scene as a stream of two samples a second, with its verdicts."""
-    analyser, tracks = Analyser(finder, scorer, 16), FaceTracks()
+    analyser, tracks = Analyser(finder, scorer, 16), FaceFollower()
     monitor, grid = Monitor("call", 7, 0.0, StreamConfig()), Grid(2.0, 0.0)
     for number in range(int(LASTS_S * 2)):
         cell = number * Pace.BASE

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detector.config import Precision
-from detector.openvino_scorer import compile_cpu
+from detector.openvino_scorer import compile_for_cpu
 from detector.quantization import quantize
-from detector.training.checkpoints.served_logits import served_logits
-from detector.xception_keras import layer_pairs
-from detector.xception_openvino import Cut, build_graph
+from detector.training.checkpoints.serving_inference import compute_logits
+from detector.xception_keras import convolution_names
+from detector.xception_openvino import GraphOutput, build_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,7 +28,9 @@ _CHECKED_PART = 4
 _COVERED = 0.98
 
 
-def quantized(arrays: Arrays, rgb: Pixels, seed: int, progress: Progress) -> tuple[dict[str, NDArray[Any]], float]:
+def quantize_for_serving(
+    arrays: Arrays, rgb: Pixels, seed: int, progress: Progress
+) -> tuple[dict[str, NDArray[Any]], float]:
     """`arrays` in eight bits, and the mean change of the logit on crops that were not used for it.
 
     `rgb` is uint8 (n, 224, 224, 3), crops of training; some of them are drawn. NaN where they are too few.
@@ -38,13 +40,13 @@ def quantized(arrays: Arrays, rgb: Pixels, seed: int, progress: Progress) -> tup
     served = quantize(arrays, _ranges(arrays, rgb, rows, progress))
     if not len(checked):
         return served, float("nan")
-    before, after = (served_logits(network, rgb, checked) for network in (arrays, served))
+    before, after = (compute_logits(network, rgb, checked) for network in (arrays, served))
     return served, float(np.abs(after - before).mean())
 
 
 def _ranges(arrays: Arrays, rgb: Pixels, rows: NDArray[np.intp], progress: Progress) -> dict[str, NDArray[np.float32]]:
-    request = compile_cpu(build_graph(arrays, Cut.RANGES), 2, Precision.FLOAT32).create_infer_request()
-    names = [ours for ours, _, _ in layer_pairs() if "sepconv" in ours]
+    request = compile_for_cpu(build_graph(arrays, GraphOutput.RANGES), 2, Precision.FLOAT32).create_infer_request()
+    names = [ours for ours, _, _ in convolution_names() if "sepconv" in ours]
     reached: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
     for index, row in enumerate(rows):
         progress("ranges", index / len(rows))

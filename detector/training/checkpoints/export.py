@@ -35,12 +35,12 @@ def export(run_dir: Path, target_dir: Path, version: str) -> Manifest:
         raise TrainingRefused("this run was trained on rows that may not be shipped (research): it stays where it is")
     target_dir.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run_dir / SERVED_FILE, target_dir / ARTEFACT_FILE)
-    manifest = manifest_of(target_dir, ARTEFACT_FILE, report, version)
+    manifest = build_manifest(target_dir, ARTEFACT_FILE, report, version)
     write_manifest(target_dir, manifest)
     return manifest
 
 
-def manifest_of(folder: Path, arrays_file: str, report: dict[str, Any], version: str) -> Manifest:
+def build_manifest(folder: Path, arrays_file: str, report: dict[str, Any], version: str) -> Manifest:
     """What a run's report says of the arrays that lie in `folder`."""
     return Manifest(
         name=MODEL_NAME,
@@ -54,7 +54,7 @@ def manifest_of(folder: Path, arrays_file: str, report: dict[str, Any], version:
     )
 
 
-def choose(runs: Sequence[Path]) -> Path:
+def choose_run(runs: Sequence[Path]) -> Path:
     """The run to ship, simplest first in `runs`: a later one replaces it only if better by `MARGIN`."""
     best = runs[0]
     for run in runs[1:]:

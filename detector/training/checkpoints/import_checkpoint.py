@@ -37,7 +37,7 @@ _COLOURS = ("rgb", "bgr")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class CheckpointFormat:
     """How the network was used where it was trained.
 
     The input is (pixel / 255 - mean) / sd, per channel in the order of `colour`, `size_px` square. `fake_class` is the
@@ -59,7 +59,7 @@ class Source:
             raise ValueError(f"fake_class: expected 0 or 1, got {self.fake_class}")
 
 
-def three(text: str) -> tuple[float, float, float]:
+def parse_triple(text: str) -> tuple[float, float, float]:
     """Of "0.5,0.5,0.5". Raises ValueError."""
     parts = [float(part) for part in text.split(",")]
     if len(parts) != 3 or not np.isfinite(parts).all():
@@ -67,9 +67,9 @@ def three(text: str) -> tuple[float, float, float]:
     return parts[0], parts[1], parts[2]
 
 
-def import_weights(path: Path, out: Path, source: Source, name: str, version: str) -> Manifest:
+def import_weights(path: Path, out: Path, source: CheckpointFormat, name: str, version: str) -> Manifest:
     """Write the artefact to `out`, uncalibrated. Raises WeightsRefused, ValueError."""
-    takes = NetworkInput(source.size_px, Padding.BOTH)
+    network_input = NetworkInput(source.size_px, Padding.BOTH)
     arrays = convert(read_state_dict(path), source)
     out.mkdir(parents=True, exist_ok=True)
     write_arrays(out / ARRAYS_FILE, arrays)
@@ -81,20 +81,20 @@ def import_weights(path: Path, out: Path, source: Source, name: str, version: st
         calibration=None,
         frequency=None,
         trained={"imported": {"file": path.name, "sha256": sha256_of(path), **_told(source)}},
-        takes=takes,
+        network_input=network_input,
     )
     write_manifest(out, manifest)
     return manifest
 
 
-def _told(source: Source) -> dict[str, Any]:
+def _told(source: CheckpointFormat) -> dict[str, Any]:
     return {
         "size_px": source.size_px, "colour": source.colour, "mean": list(source.mean), "sd": list(source.sd),
         "fake_class": source.fake_class,
     }  # fmt: skip
 
 
-def convert(released: StateDict, source: Source) -> Arrays:
+def convert(released: StateDict, source: CheckpointFormat) -> Arrays:
     """Our arrays (float32) from a state dict. Raises WeightsRefused if a weight is absent, misshapen or no number."""
     released = _unprefixed(released)
     arrays: Arrays = {}
@@ -175,7 +175,7 @@ def _head(released: StateDict, fake_class: int) -> Arrays:
 
 
 def _colours(
-    kernel: NDArray[Any], bias: NDArray[Any], source: Source
+    kernel: NDArray[Any], bias: NDArray[Any], source: CheckpointFormat
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The first layer on RGB in -1..1. It has no padding, so the change of scale folds into it exactly."""
     wide = kernel.astype(np.float64)

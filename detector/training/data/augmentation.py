@@ -1,7 +1,7 @@
 """How a training picture is shown: a square out of it, mirrored, in other light, with a part hidden, through JPEG.
 
-One `View` is drawn per pair and applied to both halves, so that nothing but the face can tell them apart. Pictures are
-square, uint8 (side, side, 3) RGB.
+One `Augmentation` is drawn per pair and applied to both halves, so that only the face can tell them apart. Pictures
+are square, uint8 (side, side, 3) RGB.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _GREY = 128
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class Augmentation:
     """All of it is decided here; nothing is drawn when it is applied.
 
     `left`, `top`, `side` in pixels of the picture; the light is `gain * grey + offset`; `hidden` is left, top, right,
@@ -85,14 +85,14 @@ def _through_jpeg(rgb: Picture, quality: int) -> Picture:
     return np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR), np.uint8)
 
 
-def draw_view(rng: np.random.Generator, native_px: int) -> View:
+def draw_augmentation(rng: np.random.Generator, native_px: int) -> Augmentation:
     """A random view of pictures of this side; now and then the whole picture, as it will be served."""
     is_whole = rng.random() < _WHOLE_SHARE
     side = native_px if is_whole else int(rng.integers(round(_SMALLEST_SIDE * native_px), native_px + 1))
     left, top = (int(rng.integers(0, native_px - side + 1)) for _ in range(2))
     is_lit = rng.random() < 0.5
     hidden = _draw_hidden(rng) if rng.random() < 0.2 else None
-    return View(
+    return Augmentation(
         left, top, side,
         mirror=bool(rng.random() < 0.5),
         gain=float(rng.uniform(0.85, 1.15)) if is_lit else 1.0,

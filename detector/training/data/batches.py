@@ -25,7 +25,7 @@ class Batch(NamedTuple):
     masks: Masks
 
 
-class Part(Protocol):
+class PairSource(Protocol):
     """One source of pairs."""
 
     def __len__(self) -> int:
@@ -38,7 +38,7 @@ class Part(Protocol):
 class PairBatches:
     """Batches of `pairs` pairs, as many of each part that has any."""
 
-    def __init__(self, parts: Sequence[Part], pairs: int, seed: int) -> None:
+    def __init__(self, parts: Sequence[PairSource], pairs: int, seed: int) -> None:
         """Raises TrainingRefused where there are no pairs at all."""
         self._parts = [part for part in parts if len(part)]
         if not self._parts:
@@ -52,7 +52,7 @@ class PairBatches:
         share = self._pairs // len(self._parts)
         counts = [share] * (len(self._parts) - 1) + [self._pairs - share * (len(self._parts) - 1)]
         drawn = [part.draw(rng, count) for part, count in zip(self._parts, counts, strict=True)]
-        inputs, masks = (np.concatenate(pieces) for pieces in zip(*drawn, strict=True))
+        inputs, masks = (np.concatenate(by_network) for by_network in zip(*drawn, strict=True))
         labels = np.tile(np.array([[0.0], [1.0]], dtype=np.float32), (self._pairs, 1))
         return Batch(inputs, labels, masks)
 

@@ -12,7 +12,7 @@ from detector.config import DetectorConfig
 from detector.errors import NoTrainingData, TrainingRefused
 from detector.factory import build_finder
 from detector.training.data import datasets, samples
-from detector.training.data.fake_families import Factory, families
+from detector.training.data.fake_families import PseudoFakeFactory, families
 from detector.training.data.swap_autoencoder import DrawSettings, draw_patches
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from detector.training.config import TrainConfig
-    from detector.training.data.datasets import Clip, Face, Still
-    from detector.training.data.fake_families import Family
-    from detector.training.data.samples import Samples
+    from detector.training.data.datasets import Clip, LocatedFace, Still
+    from detector.training.data.fake_families import FakeFamily
+    from detector.training.data.samples import SampleSet
 
     Progress = Callable[[str, float], None]
 
@@ -31,31 +31,31 @@ _REAL_FOLDERS = ("video_real", "clips")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Collection:
+class SampleCollection:
     """`train` and `val`: pseudo-fake pairs of different people. `clips`: pairs cut from swapped footage, by group.
 
     `calls`: real footage, never trained on. `licences`: of everything trained on, with the number of files.
     """
 
-    train: Samples
-    val: Samples
-    clips: Samples
-    calls: Samples
+    train: SampleSet
+    val: SampleSet
+    clips: SampleSet
+    calls: SampleSet
     licences: dict[str, int]
 
 
-def collect(config: TrainConfig, progress: Progress) -> Collection:
+def collect(config: TrainConfig, progress: Progress) -> SampleCollection:
     """Find the faces and make every crop; what is cached is not made again. Raises TrainingRefused."""
-    stills, pairs, real_clips = sources(config)
+    stills, pairs, real_clips = read_sources(config)
     datasets.refuse_unshippable(stills, config.research)
-    locator = datasets.Locator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
+    locator = datasets.FaceLocator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
     by_split = {split: [still for still in stills if still.split == split] for split in ("train", "val")}
     found = {split: faces_of(config, split, by_split[split], locator, progress) for split in ("train", "val")}
     faces = {split: found[split][0] for split in found}
     settings = DrawSettings(config.autoencoder_steps, config.seed, config.cache_dir)
     kinds = families(draw_patches(faces["train"], faces["val"], settings, progress))
     made = {split: _pseudo(config, split, *found[split], kinds=kinds, progress=progress) for split in ("train", "val")}
-    return Collection(
+    return SampleCollection(
         train=made["train"],
         val=made["val"],
         clips=_footage(config, "clips", pairs, locator, progress),
@@ -64,7 +64,7 @@ def collect(config: TrainConfig, progress: Progress) -> Collection:
     )
 
 
-def sources(config: TrainConfig) -> tuple[list[Still], list[Clip], list[Clip]]:
+def read_sources(config: TrainConfig) -> tuple[list[Still], list[Clip], list[Clip]]:
     table, pair_table = config.data_dir / "stills.csv", config.data_dir / "video_pairs.csv"
     stills = datasets.read_folders(config.data_dir)
     if table.is_file():
@@ -75,8 +75,8 @@ def sources(config: TrainConfig) -> tuple[list[Still], list[Clip], list[Clip]]:
         raise NoTrainingData(f"{config.data_dir}: expected stills.csv or {{train,val}}/{{real,fake}} with pictures")
     pairs = datasets.read_pairs(pair_table) if pair_table.is_file() else []
     real_clips = [datasets.Clip(path, path.stem, "not trained on", paired=False) for path in real_footage(config)]
-    kept = datasets.without(stills, config.exclude_groups, lambda still: still.group)
-    return kept, datasets.without(pairs, config.exclude_groups, lambda clip: clip.path.stem), real_clips
+    kept = datasets.drop_groups(stills, config.exclude_groups, lambda still: still.group)
+    return kept, datasets.drop_groups(pairs, config.exclude_groups, lambda clip: clip.path.stem), real_clips
 
 
 def real_footage(config: TrainConfig) -> list[Path]:
@@ -85,13 +85,13 @@ def real_footage(config: TrainConfig) -> list[Path]:
 
 
 def faces_of(
-    config: TrainConfig, split: str, stills: list[Still], locator: datasets.Locator, progress: Progress
-) -> tuple[list[Face], list[Face]]:
+    config: TrainConfig, split: str, stills: list[Still], locator: datasets.FaceLocator, progress: Progress
+) -> tuple[list[LocatedFace], list[LocatedFace]]:
     """Usable real faces and usable fake ones of a split; fakes only where folders had some."""
     progress(f"faces: {split}", 0.0)
     labelled = ([still for still in stills if still.label == label] for label in ("real", "fake"))
     faces = (datasets.still_faces(rows, locator, config.clip_frames) for rows in labelled)
-    real, fake = ([face for face in some if samples.usable(face)] for some in faces)
+    real, fake = ([face for face in some if samples.is_usable(face)] for some in faces)
     if len(real) < _MIN_FACES:
         raise TrainingRefused(f"{split}: {len(real)} usable faces of at least {samples.MIN_FACE_PX:.0f} px, too few")
     return real, fake
@@ -100,46 +100,46 @@ def faces_of(
 def _pseudo(
     config: TrainConfig,
     split: str,
-    faces: list[Face],
-    fakes: list[Face],
+    faces: list[LocatedFace],
+    fakes: list[LocatedFace],
     *,
-    kinds: Sequence[Family],
+    kinds: Sequence[FakeFamily],
     progress: Progress,
-) -> Samples:
+) -> SampleSet:
     """Pseudo-fakes of all families but the one that training may not see, and as many pairs of the folders' own."""
     is_training = split == "train"
     count = config.train_pairs if is_training else config.val_pairs
     seed = config.seed if is_training else config.seed + 1_000_003
     held_out = config.held_out_family if is_training else ""
     try:
-        factory = Factory(faces, kinds, held_out)
+        factory = PseudoFakeFactory(faces, kinds, held_out)
     except ValueError as error:
         raise TrainingRefused(str(error)) from error
     made_of = json.dumps([[kind.name for kind in kinds], held_out, config.autoencoder_steps])
-    recipe = samples.Recipe(split, count, seed, _digest(f.name for f in (*faces, *fakes)), families=made_of)
-    tasks = [partial(samples.pseudo_pair, factory, (seed, index)) for index in range(count)]
+    recipe = samples.SampleRecipe(split, count, seed, _digest(f.name for f in (*faces, *fakes)), families=made_of)
+    tasks = [partial(samples.pseudo_fake_pair, factory, (seed, index)) for index in range(count)]
     if fakes:
-        tasks += [partial(samples.loose_pair, faces, fakes, (seed, count + index)) for index in range(count)]
-    return samples.make(config.cache_dir, recipe, tasks, progress)
+        tasks += [partial(samples.unrelated_pair, faces, fakes, (seed, count + index)) for index in range(count)]
+    return samples.make_samples(config.cache_dir, recipe, tasks, progress)
 
 
 def _footage(
-    config: TrainConfig, name: str, clips: Sequence[Clip], locator: datasets.Locator, progress: Progress
-) -> Samples:
+    config: TrainConfig, name: str, clips: Sequence[Clip], locator: datasets.FaceLocator, progress: Progress
+) -> SampleSet:
     names = _digest(clip.path.name for clip in clips)
-    recipe = samples.Recipe(name, config.clip_frames, config.seed, names, config.clip_variants)
-    known = samples.cached(config.cache_dir, recipe)
+    recipe = samples.SampleRecipe(name, config.clip_frames, config.seed, names, config.clip_variants)
+    known = samples.load_cached(config.cache_dir, recipe)
     if known is not None:
         return known
-    frames: list[tuple[Face, Face | None]] = []
+    frames: list[tuple[LocatedFace, LocatedFace | None]] = []
     for index, clip in enumerate(clips):
         progress(f"faces: {name}", index / len(clips))
         frames.extend(frame for frame in datasets.clip_faces(clip, locator, config.clip_frames))
     tasks = [
-        partial(samples.footage, real, fake, pair=index, seed=config.seed, variants=config.clip_variants)
+        partial(samples.clip_samples, real, fake, pair=index, seed=config.seed, variants=config.clip_variants)
         for index, (real, fake) in enumerate(frames)
     ]
-    return samples.make(config.cache_dir, recipe, tasks, progress)
+    return samples.make_samples(config.cache_dir, recipe, tasks, progress)
 
 
 def _digest(names: Iterable[str]) -> str:

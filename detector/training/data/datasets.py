@@ -60,7 +60,7 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Face:
+class LocatedFace:
     """One face and the picture that it is on: uint8 (h, w, 3) RGB.
 
     `name` tells pictures apart; `place` is the number of the frame in its clip.
@@ -70,7 +70,7 @@ class Face:
     face: DetectedFace
     group: str
     name: str = ""
-    place: int = 0
+    frame_number: int = 0
 
 
 def read_stills(table: Path) -> list[Still]:
@@ -137,10 +137,10 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 
 def sample_frames(path: Path, count: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Up to `count` frames, evenly spread over the clip: their numbers, and uint8 (h, w, 3) RGB."""
-    yield from frames_at(path, sample_places(path, count))
+    yield from decode_frames(path, spread_frame_numbers(path, count))
 
 
-def sample_places(path: Path, count: int) -> list[int]:
+def spread_frame_numbers(path: Path, count: int) -> list[int]:
     """Numbers of up to `count` frames, evenly spread over the clip."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -148,7 +148,7 @@ def sample_places(path: Path, count: int) -> list[int]:
     return [round(place) for place in np.linspace(0, total - 1, min(count, total))]
 
 
-def frames_at(path: Path, places: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+def decode_frames(path: Path, places: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """The frames of these numbers, with their numbers: uint8 (h, w, 3) RGB."""
     wanted = set(places)
     with av.open(str(path)) as container:
@@ -157,22 +157,22 @@ def frames_at(path: Path, places: Collection[int]) -> Iterator[tuple[int, NDArra
                 yield index, np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
 
 
-def frames_of(clip: Clip, places: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+def read_frames(clip: Clip, places: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """The frames of these numbers, with their numbers; those of a pair's two files lie side by side.
 
     Ends where the shorter file ends. Raises TrainingRefused for two files that are not of one size.
     """
     if clip.swap is None:
-        yield from frames_at(clip.path, places)
+        yield from decode_frames(clip.path, places)
         return
-    both = frames_at(clip.path, places), frames_at(clip.swap, places)
+    both = decode_frames(clip.path, places), decode_frames(clip.swap, places)
     for (place, real), (_, swapped) in zip(*both, strict=False):
         if real.shape != swapped.shape:
             raise TrainingRefused(f"{clip.path.name} and {clip.swap.name}: expected pictures of the same size")
         yield place, np.concatenate([real, swapped], axis=1)
 
 
-def halves_of(clip: Clip, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+def split_halves(clip: Clip, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
     """A frame of the clip: the whole, or of a pair its left (real) and right (fake) half."""
     if not clip.paired:
         return (rgb,)
@@ -180,7 +180,7 @@ def halves_of(clip: Clip, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ..
     return np.ascontiguousarray(rgb[:, :middle]), np.ascontiguousarray(rgb[:, middle : 2 * middle])
 
 
-class Locator:
+class FaceLocator:
     """Finds the one face of a picture, once: answers are kept in a JSON file."""
 
     def __init__(self, finder: FaceFinder, cache: Path) -> None:
@@ -211,13 +211,13 @@ def _face(numbers: list[float]) -> DetectedFace:
     return DetectedFace(FaceBox(*numbers[:4]), numbers[4], landmarks)
 
 
-def still_faces(stills: Iterable[Still], locator: Locator, frames: int = 1) -> list[Face]:
+def still_faces(stills: Iterable[Still], locator: FaceLocator, frames: int = 1) -> list[LocatedFace]:
     """The largest face of each photo, and of `frames` frames of each video; those without one are left out."""
     found = []
     for still, key, rgb in _pictures(stills, frames):
         face = locator.locate(key, rgb)
         if face is not None:
-            found.append(Face(rgb, face, still.group, key))
+            found.append(LocatedFace(rgb, face, still.group, key))
     locator.save()
     return found
 
@@ -231,24 +231,24 @@ def _pictures(stills: Iterable[Still], frames: int) -> Iterator[tuple[Still, str
             yield still, _key(still.path), read_rgb(still.path)
 
 
-def clip_faces(clip: Clip, locator: Locator, count: int) -> list[tuple[Face, Face | None]]:
+def clip_faces(clip: Clip, locator: FaceLocator, count: int) -> list[tuple[LocatedFace, LocatedFace | None]]:
     """Sampled frames with a face: (real, its swap under the same box) for a pair, (real, None) otherwise.
 
     Raises TrainingRefused for two files that are not of one size.
     """
     found = []
-    for index, (place, rgb) in enumerate(frames_of(clip, sample_places(clip.path, count))):
-        halves = halves_of(clip, rgb)
+    for index, (place, rgb) in enumerate(read_frames(clip, spread_frame_numbers(clip.path, count))):
+        halves = split_halves(clip, rgb)
         face = locator.locate(f"{_key(clip.path)}#{index}/{count}", halves[0])
         if face is not None:
-            real, *swapped = (Face(half, face, clip.group, place=place) for half in halves)
+            real, *swapped = (LocatedFace(half, face, clip.group, frame_number=place) for half in halves)
             found.append((real, swapped[0] if swapped else None))
     locator.save()
     return found
 
 
 def frame_key(path: Path, place: int) -> str:
-    """Names frame number `place` of a file for a `Locator`."""
+    """Names frame number `place` of a file for a `FaceLocator`."""
     return f"{_key(path)}@{place}"
 
 
@@ -257,6 +257,6 @@ def _key(path: Path) -> str:
     return f"{path.name}:{state.st_size}:{state.st_mtime_ns}"
 
 
-def without(items: Iterable[Any], groups: Collection[str], group_of: Callable[[Any], str]) -> list[Any]:
+def drop_groups(items: Iterable[Any], groups: Collection[str], group_of: Callable[[Any], str]) -> list[Any]:
     """The items whose group is not named; a name matches a whole group or its part after the source."""
     return [item for item in items if group_of(item) not in groups and group_of(item).split("/")[-1] not in groups]

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 
-from detector.preprocess import crop_face, quality_of
+from detector.preprocess import crop_face, measure_quality
 from detector.types import DetectedFace, FaceBox
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from detector.training.data.datasets import Face
+    from detector.training.data.datasets import LocatedFace
 
     Picture = NDArray[np.uint8]
 
@@ -99,7 +99,7 @@ def apply(rgb: Picture, face: DetectedFace, call: Degradation) -> tuple[Picture,
     if call.sharpen:
         rgb = unsharp(rgb, call.sharpen)
     if call.coding is not None:
-        rgb = code(rgb, call.coding)
+        rgb = codec_pass(rgb, call.coding)
     if call.jpeg_quality is not None:
         rgb = jpeg(rgb, call.jpeg_quality)
     return rgb, jittered(face, call.box_jitter)
@@ -150,7 +150,9 @@ def shift_colours(rng: np.random.Generator, rgb: Picture) -> Picture:
     return shifted
 
 
-def equalised(rng: np.random.Generator, halves: Sequence[tuple[int, Face]]) -> list[tuple[int, Face]]:
+def match_sharpness(
+    rng: np.random.Generator, halves: Sequence[tuple[int, LocatedFace]]
+) -> list[tuple[int, LocatedFace]]:
     """The halves of a pair with the faces about as sharp: either the sharper one blurred or the softer one sharpened.
 
     "About": the ratio of sharpness is drawn around 1, so that equality itself says nothing.
@@ -170,7 +172,7 @@ def equalised(rng: np.random.Generator, halves: Sequence[tuple[int, Face]]) -> l
 
 
 def _face_sharpness(rgb: Picture, face: DetectedFace) -> float:
-    return quality_of(crop_face(rgb, face)).sharpness
+    return measure_quality(crop_face(rgb, face)).sharpness
 
 
 def blurred(rgb: Picture, sigma_px: float) -> Picture:
@@ -189,12 +191,12 @@ def unsharp(rgb: Picture, amount: float) -> Picture:
     return np.asarray(cv2.addWeighted(rgb, 1 + 2 * amount, soft, -2 * amount, 0), dtype=np.uint8)
 
 
-def code_once(rng: np.random.Generator, rgb: Picture) -> Picture:
+def random_codec_pass(rng: np.random.Generator, rgb: Picture) -> Picture:
     """A pass through a random codec at a random quality."""
-    return code(rgb, draw_coding(rng))
+    return codec_pass(rgb, draw_coding(rng))
 
 
-def code(rgb: Picture, coding: Coding) -> Picture:
+def codec_pass(rgb: Picture, coding: Coding) -> Picture:
     """The last of three frames after encoding and decoding; the picture moves by a pixel between them.
 
     Odd sides are trimmed for the codec and put back by repeating the edge.

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from detector.training.data.degradations import code_once, shift_colours, unsharp
+from detector.training.data.degradations import random_codec_pass, shift_colours, unsharp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from detector.training.data.datasets import Face
+    from detector.training.data.datasets import LocatedFace
     from detector.types import DetectedFace
 
     Picture = NDArray[np.uint8]
@@ -38,7 +38,7 @@ _SWAPPER_PX = (64, 96, 128, 160, 192, 224)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pair:
+class BlendedPair:
     """`real` and `fake` are equal wherever `mask` is 0."""
 
     real: Picture
@@ -48,7 +48,7 @@ class Pair:
     kind: str
 
 
-def self_blend(rng: np.random.Generator, item: Face) -> Pair:
+def self_blend(rng: np.random.Generator, item: LocatedFace) -> BlendedPair:
     """The face over itself, shifted, deformed and with other statistics: only the blending gives it away."""
     target, source = item.rgb.copy(), item.rgb.copy()
     # Whether the inside comes out softer or sharper than the outside has to be a coin's choice, since a network
@@ -62,10 +62,10 @@ def self_blend(rng: np.random.Generator, item: Face) -> Pair:
     source, mask = _warp_picture(source, shift), _warp_mask(mask, shift)
     mask = soften(rng, _deform(rng, mask, item.face), item.face)
     mask *= np.float32(rng.choice(_STRENGTHS))
-    return Pair(target, alpha_blend(source, target, mask), mask, item.face, "self")
+    return BlendedPair(target, alpha_blend(source, target, mask), mask, item.face, "self")
 
 
-def swap(rng: np.random.Generator, target: Face, source: Face) -> Pair:
+def swap_face(rng: np.random.Generator, target: LocatedFace, source: LocatedFace) -> BlendedPair:
     """Another person's face, aligned by five points, matched in colour and blended in."""
     rgb = target.rgb
     if rng.random() < 0.5:
@@ -78,20 +78,20 @@ def swap(rng: np.random.Generator, target: Face, source: Face) -> Pair:
     return paste(rng, replace(target, rgb=rgb), aligned, covered * soft_face_mask(rng, target), kind="swap")
 
 
-def lips(rng: np.random.Generator, target: Face, source: Face) -> Pair:
+def swap_mouth(rng: np.random.Generator, target: LocatedFace, source: LocatedFace) -> BlendedPair:
     """Another person's mouth alone, as lip-syncing tools replace it."""
     aligned = _through_swapper(rng, source, target)
     mask = soften(rng, mouth_mask(rng, target.face, target.rgb.shape[:2]), target.face)
     return paste(rng, target, aligned, mask * _coverage(source, target), kind="lips")
 
 
-def soft_face_mask(rng: np.random.Generator, target: Face) -> Mask:
+def soft_face_mask(rng: np.random.Generator, target: LocatedFace) -> Mask:
     """A mask of the face with a deformed, feathered border."""
     mask = face_mask(rng, target.face, target.rgb.shape[:2])
     return soften(rng, _deform(rng, mask, target.face), target.face)
 
 
-def paste(rng: np.random.Generator, target: Face, aligned: Picture, mask: Mask, *, kind: str) -> Pair:
+def paste(rng: np.random.Generator, target: LocatedFace, aligned: Picture, mask: Mask, *, kind: str) -> BlendedPair:
     """A picture that lies on the target's face, matched in colour and blended in one of three ways."""
     rgb = target.rgb
     aligned = match_colours(aligned, rgb, mask, float(rng.uniform(0.6, 1.0)))
@@ -103,21 +103,23 @@ def paste(rng: np.random.Generator, target: Face, aligned: Picture, mask: Mask, 
     else:
         mask *= np.float32(rng.choice(_SWAP_STRENGTHS))
         fake = alpha_blend(aligned, rgb, mask)
-    return Pair(rgb, fake, mask, target.face, kind)
+    return BlendedPair(rgb, fake, mask, target.face, kind)
 
 
-def nearest_source(rng: np.random.Generator, target: Face, others: Sequence[Face], tries: int = 48) -> Face:
+def nearest_source(
+    rng: np.random.Generator, target: LocatedFace, others: Sequence[LocatedFace], tries: int = 48
+) -> LocatedFace:
     """Of some random other people, the one whose landmarks and light come closest."""
     wanted = _likeness(target)
     picks = [others[index] for index in rng.integers(0, len(others), tries)]
-    strangers: list[Face] = [face for face in picks if face.group != target.group]
+    strangers: list[LocatedFace] = [face for face in picks if face.group != target.group]
     if not strangers:
         raise ValueError("no other person to take a face from")
     gaps = [float(np.abs(_likeness(face) - wanted).sum()) for face in strangers]
     return strangers[int(np.argmin(gaps))]
 
 
-def _likeness(item: Face) -> NDArray[np.float64]:
+def _likeness(item: LocatedFace) -> NDArray[np.float64]:
     """Landmarks in eye distances about the nose, and mean colour over 100."""
     points = item.face.landmarks
     shape = (points - points[2]) / max(1.0, float(np.linalg.norm(points[1] - points[0])))
@@ -191,7 +193,7 @@ def _restate(rng: np.random.Generator, rgb: Picture, face: DetectedFace) -> Pict
     if how == "blur":
         return np.asarray(cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.5, 1.6) * max(0.5, _unit_px(face))))
     if how == "code":
-        return code_once(rng, rgb)
+        return random_codec_pass(rng, rgb)
     return _resample(rng, rgb, 1 / rng.uniform(1.5, 4.0))
 
 
@@ -292,7 +294,7 @@ def match_colours(source: Picture, target: Picture, mask: Mask, strength: float)
     return np.asarray(cv2.cvtColor(np.rint(lab).clip(0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB))
 
 
-def _through_swapper(rng: np.random.Generator, source: Face, target: Face) -> Picture:
+def _through_swapper(rng: np.random.Generator, source: LocatedFace, target: LocatedFace) -> Picture:
     """The source's face on the target's landmarks, having passed a square of the resolution that a swapper works at."""
     matrix, _ = cv2.estimateAffinePartial2D(source.face.landmarks, target.face.landmarks, method=cv2.LMEDS)
     if matrix is None:
@@ -306,7 +308,7 @@ def _through_swapper(rng: np.random.Generator, source: Face, target: Face) -> Pi
     return np.asarray(aligned)
 
 
-def _coverage(source: Face, target: Face) -> Mask:
+def _coverage(source: LocatedFace, target: LocatedFace) -> Mask:
     matrix, _ = cv2.estimateAffinePartial2D(source.face.landmarks, target.face.landmarks, method=cv2.LMEDS)
     ones = np.ones(source.rgb.shape[:2], dtype=np.float32)
     size = (target.rgb.shape[1], target.rgb.shape[0])
@@ -314,7 +316,7 @@ def _coverage(source: Face, target: Face) -> Mask:
     return cv2.erode(np.asarray(covered), np.ones((3, 3), np.uint8)).astype(np.float32)
 
 
-def mirrored(item: Face) -> Face:
+def mirrored(item: LocatedFace) -> LocatedFace:
     """Left and right exchanged, landmarks too."""
     width = item.rgb.shape[1]
     points = item.face.landmarks[[1, 0, 2, 4, 3]].copy()

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from detector.training.data import face_blending
-from detector.training.data.degradations import blurred, code_once, unsharp
+from detector.training.data.degradations import blurred, random_codec_pass, unsharp
 from detector.training.data.swap_autoencoder import PATCH_PX, alignment
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from detector.training.data.datasets import Face
-    from detector.training.data.face_blending import Pair
+    from detector.training.data.datasets import LocatedFace
+    from detector.training.data.face_blending import BlendedPair
 
     Patches = Mapping[str, NDArray[np.uint8]]
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 SHARES = {"self": 0.35, "swap": 0.25, "lips": 0.05, "restored": 0.15, "decoded": 0.2}
 
 
-class Family(Protocol):
+class FakeFamily(Protocol):
     """One kind of fakes."""
 
     @property
     def name(self) -> str: ...
 
-    def make(self, rng: np.random.Generator, target: Face, others: Sequence[Face]) -> Pair:
+    def make(self, rng: np.random.Generator, target: LocatedFace, others: Sequence[LocatedFace]) -> BlendedPair:
         """A pair of `target`'s picture. Raises ValueError where these faces allow none."""
         ...
 
@@ -47,7 +47,7 @@ class SelfBlend:
 
     name: str = "self"
 
-    def make(self, rng: np.random.Generator, target: Face, others: Sequence[Face]) -> Pair:
+    def make(self, rng: np.random.Generator, target: LocatedFace, others: Sequence[LocatedFace]) -> BlendedPair:
         return face_blending.self_blend(rng, target)
 
 
@@ -57,8 +57,8 @@ class Swap:
 
     name: str = "swap"
 
-    def make(self, rng: np.random.Generator, target: Face, others: Sequence[Face]) -> Pair:
-        return face_blending.swap(rng, target, face_blending.nearest_source(rng, target, others))
+    def make(self, rng: np.random.Generator, target: LocatedFace, others: Sequence[LocatedFace]) -> BlendedPair:
+        return face_blending.swap_face(rng, target, face_blending.nearest_source(rng, target, others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ class Lips:
 
     name: str = "lips"
 
-    def make(self, rng: np.random.Generator, target: Face, others: Sequence[Face]) -> Pair:
-        return face_blending.lips(rng, target, face_blending.nearest_source(rng, target, others))
+    def make(self, rng: np.random.Generator, target: LocatedFace, others: Sequence[LocatedFace]) -> BlendedPair:
+        return face_blending.swap_mouth(rng, target, face_blending.nearest_source(rng, target, others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +76,19 @@ class Restored:
     """A fake of another family that meets its picture late: clean or sharpened inside video that was already coded and
     soft, or, as often, softened inside a clean picture."""
 
-    inner: Family
+    inner: FakeFamily
     name: str = "restored"
 
-    def make(self, rng: np.random.Generator, target: Face, others: Sequence[Face]) -> Pair:
+    def make(self, rng: np.random.Generator, target: LocatedFace, others: Sequence[LocatedFace]) -> BlendedPair:
         pair = self.inner.make(rng, target, others)
         if rng.random() < 0.5:
-            around = code_once(rng, blurred(pair.real, rng.uniform(0.6, 1.6)))
+            around = random_codec_pass(rng, blurred(pair.real, rng.uniform(0.6, 1.6)))
             inside = unsharp(pair.fake, rng.uniform(0.1, 0.6))
         else:
             around, inside = pair.real, blurred(pair.fake, rng.uniform(0.6, 1.6))
         mask = np.maximum(pair.mask, 0.9 * (pair.mask > 0.5 * pair.mask.max())).astype(np.float32)
-        return face_blending.Pair(around, face_blending.alpha_blend(inside, around, mask), mask, pair.face, self.name)
+        blended = face_blending.alpha_blend(inside, around, mask)
+        return face_blending.BlendedPair(around, blended, mask, pair.face, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Decoded:
     patches: Patches
     name: str = "decoded"
 
-    def make(self, rng: np.random.Generator, target: Face, others: Sequence[Face]) -> Pair:
+    def make(self, rng: np.random.Generator, target: LocatedFace, others: Sequence[LocatedFace]) -> BlendedPair:
         drawn = self.patches.get(target.name)
         if drawn is None:
             raise ValueError("no face was drawn for this picture")
@@ -117,16 +118,16 @@ class Decoded:
         return face_blending.paste(rng, target, placed, mask, kind=self.name)
 
 
-def families(patches: Patches) -> tuple[Family, ...]:
+def families(patches: Patches) -> tuple[FakeFamily, ...]:
     """All of them; `decoded` only where an autoencoder has drawn something."""
-    always: tuple[Family, ...] = (SelfBlend(), Swap(), Lips(), Restored(Swap()))
+    always: tuple[FakeFamily, ...] = (SelfBlend(), Swap(), Lips(), Restored(Swap()))
     return (*always, Decoded(patches)) if patches else always
 
 
-class Factory:
+class PseudoFakeFactory:
     """Draws a family, then a pair. `held_out` names a family that is left out."""
 
-    def __init__(self, faces: Sequence[Face], kinds: Sequence[Family], held_out: str = "") -> None:
+    def __init__(self, faces: Sequence[LocatedFace], kinds: Sequence[FakeFamily], held_out: str = "") -> None:
         """Raises ValueError for a family that is not there, and where none is left."""
         names = [kind.name for kind in kinds]
         if held_out and held_out not in names:
@@ -138,7 +139,7 @@ class Factory:
         shares = np.array([SHARES[kind.name] for kind in self._kinds])
         self._shares = shares / shares.sum()
 
-    def pair(self, rng: np.random.Generator) -> tuple[Pair, Face]:
+    def pair(self, rng: np.random.Generator) -> tuple[BlendedPair, LocatedFace]:
         """A pair and the face that it was made of."""
         target = self._faces[int(rng.integers(len(self._faces)))]
         kind = self._kinds[int(rng.choice(len(self._kinds), p=self._shares))]

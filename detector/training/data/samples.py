@@ -16,7 +16,7 @@ import numpy as np
 
 from detector.errors import FaceNotCroppable
 from detector.frequency import FEATURE_COUNT, frequency_features
-from detector.preprocess import CROP_SCALE, crop_face, quality_of
+from detector.preprocess import CROP_SCALE, crop_face, measure_quality
 from detector.training.data import degradations, face_blending
 from detector.types import CROP_SIZE_PX
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from detector.training.data.datasets import Face
-    from detector.training.data.fake_families import Factory
+    from detector.training.data.datasets import LocatedFace
+    from detector.training.data.fake_families import PseudoFakeFactory
     from detector.types import FaceCrop
 
 MIN_FACE_PX = 64.0
@@ -38,7 +38,7 @@ _CODE_VERSION = 4
 MASK_SIDE = 14
 UNKNOWN = 255
 
-ROW = np.dtype(
+SAMPLE_ROW = np.dtype(
     [
         ("label", "u1"),
         ("pair", "i4"),
@@ -53,8 +53,8 @@ ROW = np.dtype(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Samples:
-    """`rgb` uint8 (n, 224, 224, 3) RGB, on disk; `rows` one record each, with the fields of `ROW`.
+class SampleSet:
+    """`rgb` uint8 (n, 224, 224, 3) RGB, on disk; `rows` one record each, with the fields of `SAMPLE_ROW`.
 
     `masks` uint8 (n, 14, 14): how much of each cell was replaced, in 0..254; 255 where that is not known.
     """
@@ -68,7 +68,7 @@ class Samples:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sample:
+class FaceSample:
     """One crop with what is known of it."""
 
     crop: FaceCrop
@@ -81,7 +81,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class SampleRecipe:
     """What decides a file of samples; another recipe is another file. `families` says how pseudo-fakes are made."""
 
     name: str
@@ -92,7 +92,7 @@ class Recipe:
     families: str = ""
 
 
-def usable(face: Face) -> bool:
+def is_usable(face: LocatedFace) -> bool:
     """Large enough, and its crop lies mostly on the picture."""
     box = face.face.box
     if min(box.width, box.height) < MIN_FACE_PX:
@@ -104,7 +104,7 @@ def usable(face: Face) -> bool:
     return bool(across * down >= _MIN_INSIDE * (2 * half) ** 2)
 
 
-def pseudo_pair(factory: Factory, seed: tuple[int, int]) -> list[Sample]:
+def pseudo_fake_pair(factory: PseudoFakeFactory, seed: tuple[int, int]) -> list[FaceSample]:
     """The real and the fake crop of pair `seed[1]`, degraded alike."""
     rng = np.random.default_rng(seed)
     pair, target = factory.pair(rng)
@@ -113,22 +113,25 @@ def pseudo_pair(factory: Factory, seed: tuple[int, int]) -> list[Sample]:
     for label, rgb in enumerate((pair.real, pair.fake)):
         crop = crop_face(*degradations.apply(rgb, pair.face, call))
         mask = replaced_cells(pair, call) if label else np.zeros((MASK_SIDE, MASK_SIDE), np.uint8)
-        made.append(Sample(crop, label, seed[1], pair.kind, target.group, degraded=True, mask=mask))
+        made.append(FaceSample(crop, label, seed[1], pair.kind, target.group, degraded=True, mask=mask))
     return made
 
 
-def loose_pair(reals: Sequence[Face], fakes: Sequence[Face], seed: tuple[int, int]) -> list[Sample]:
+def unrelated_pair(
+    reals: Sequence[LocatedFace], fakes: Sequence[LocatedFace], seed: tuple[int, int]
+) -> list[FaceSample]:
     """A real and a fake face that have nothing to do with each other, degraded alike."""
     rng = np.random.default_rng(seed)
     drawn = [faces[int(rng.integers(len(faces)))] for faces in (reals, fakes)]
     call = degradations.draw(rng, min(min(item.face.box.width, item.face.box.height) for item in drawn))
+    crops = [crop_face(*degradations.apply(item.rgb, item.face, call)) for item in drawn]
     return [
-        Sample(crop_face(*degradations.apply(item.rgb, item.face, call)), label, seed[1], "folder", item.group, True)
-        for label, item in enumerate(drawn)
+        FaceSample(crop, label, seed[1], "folder", item.group, degraded=True)
+        for label, (crop, item) in enumerate(zip(crops, drawn, strict=True))
     ]
 
 
-def replaced_cells(pair: face_blending.Pair, call: degradations.Degradation) -> NDArray[np.uint8]:
+def replaced_cells(pair: face_blending.BlendedPair, call: degradations.Degradation) -> NDArray[np.uint8]:
     """(14, 14) in 0..254: the pair's mask where the crop of its degraded picture has it."""
     levels = np.repeat(np.rint(pair.mask * (UNKNOWN - 1)).astype(np.uint8)[:, :, None], 3, axis=2)
     factor = min(1.0, call.face_px / min(pair.face.box.width, pair.face.box.height))
@@ -137,7 +140,9 @@ def replaced_cells(pair: face_blending.Pair, call: degradations.Degradation) -> 
     return np.asarray(cv2.resize(crop.rgb[:, :, 0], (MASK_SIDE, MASK_SIDE), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def footage(real: Face, fake: Face | None, *, pair: int, seed: int, variants: int) -> list[Sample]:
+def clip_samples(
+    real: LocatedFace, fake: LocatedFace | None, *, pair: int, seed: int, variants: int
+) -> list[FaceSample]:
     """Crops of one frame of footage and of its swap, if any: as they came, then `variants - 1` degraded ones.
 
     Halves of a pair are degraded alike, but for this: real-time swaps are softer than what they replace, and softness
@@ -145,25 +150,29 @@ def footage(real: Face, fake: Face | None, *, pair: int, seed: int, variants: in
     """
     kind = "clip" if fake is not None else "call"
     halves = [(0, real)] if fake is None else [(0, real), (1, fake)]
-    made = [Sample(crop_face(face.rgb, face.face), label, pair, kind, real.group, False) for label, face in halves]
+    made = [FaceSample(crop_face(face.rgb, face.face), label, pair, kind, real.group, False) for label, face in halves]
     for variant in range(1, variants):
         rng = np.random.default_rng((seed, pair, variant))
         mirror = rng.random() < 0.5
         call = degradations.draw(rng, min(real.face.box.width, real.face.box.height))
-        views = degradations.equalised(rng, halves) if fake is not None and rng.random() < _MATCHED_SHARE else halves
+        is_matched = fake is not None and rng.random() < _MATCHED_SHARE
+        views = degradations.match_sharpness(rng, halves) if is_matched else halves
         for label, face in views:
             view = face_blending.mirrored(face) if mirror else face
             crop = crop_face(*degradations.apply(view.rgb, view.face, call))
-            made.append(Sample(crop, label, pair, kind, real.group, True))
+            made.append(FaceSample(crop, label, pair, kind, real.group, True))
     return made
 
 
-def make(
-    cache: Path, recipe: Recipe, tasks: Sequence[Callable[[], list[Sample]]], progress: Callable[[str, float], None]
-) -> Samples:
+def make_samples(
+    cache: Path,
+    recipe: SampleRecipe,
+    tasks: Sequence[Callable[[], list[FaceSample]]],
+    progress: Callable[[str, float], None],
+) -> SampleSet:
     """Run the tasks on threads (codecs and OpenCV let go of the interpreter) and keep what they give, in order."""
     stamp_file = cache / f"{recipe.name}.json"
-    known = cached(cache, recipe)
+    known = load_cached(cache, recipe)
     if known is not None:
         return known
     stamp_file.unlink(missing_ok=True)
@@ -178,7 +187,7 @@ def make(
         progress(f"samples: {recipe.name}", done / len(tasks))
     np.save(cache / f"{recipe.name}.rgb.npy", _stacked(crops, (CROP_SIZE_PX, CROP_SIZE_PX, 3)))
     np.save(cache / f"{recipe.name}.masks.npy", _stacked(masks, (MASK_SIDE, MASK_SIDE)))
-    np.save(cache / f"{recipe.name}.rows.npy", np.array(rows, dtype=ROW))
+    np.save(cache / f"{recipe.name}.rows.npy", np.array(rows, dtype=SAMPLE_ROW))
     stamp_file.write_text(_stamp(recipe))
     return _load(cache, recipe)
 
@@ -187,12 +196,12 @@ def _stacked(pictures: list[NDArray[np.uint8]], shape: tuple[int, ...]) -> NDArr
     return np.stack(pictures) if pictures else np.zeros((0, *shape), np.uint8)
 
 
-def _load(cache: Path, recipe: Recipe) -> Samples:
+def _load(cache: Path, recipe: SampleRecipe) -> SampleSet:
     parts = [cache / f"{recipe.name}.{part}.npy" for part in ("rgb", "rows", "masks")]
-    return Samples(np.load(parts[0], mmap_mode="r"), np.load(parts[1]), np.load(parts[2]))
+    return SampleSet(np.load(parts[0], mmap_mode="r"), np.load(parts[1]), np.load(parts[2]))
 
 
-def cached(cache: Path, recipe: Recipe) -> Samples | None:
+def load_cached(cache: Path, recipe: SampleRecipe) -> SampleSet | None:
     """The samples of an earlier run with the same recipe, if there are any."""
     stamp_file = cache / f"{recipe.name}.json"
     if not stamp_file.is_file() or stamp_file.read_text() != _stamp(recipe):
@@ -200,18 +209,18 @@ def cached(cache: Path, recipe: Recipe) -> Samples | None:
     return _load(cache, recipe)
 
 
-def _stamp(recipe: Recipe) -> str:
+def _stamp(recipe: SampleRecipe) -> str:
     return json.dumps({**asdict(recipe), "code": _CODE_VERSION}, sort_keys=True)
 
 
-def _run(tasks: Iterable[Callable[[], list[Sample]]], num_threads: int = 2) -> Iterator[tuple[int, Sample]]:
+def _run(tasks: Iterable[Callable[[], list[FaceSample]]], num_threads: int = 2) -> Iterator[tuple[int, FaceSample]]:
     with ThreadPoolExecutor(num_threads) as pool:
         for done, made in enumerate(pool.map(_attempt, tasks), 1):
             for sample in made:
                 yield done, sample
 
 
-def _attempt(task: Callable[[], list[Sample]]) -> list[Sample]:
+def _attempt(task: Callable[[], list[FaceSample]]) -> list[FaceSample]:
     """A pair whose landmarks do not fit, or whose face is off the frame, is left out whole."""
     try:
         return task()
@@ -219,7 +228,7 @@ def _attempt(task: Callable[[], list[Sample]]) -> list[Sample]:
         return []
 
 
-def _row(sample: Sample) -> tuple[Any, ...]:
+def _row(sample: FaceSample) -> tuple[Any, ...]:
     crop = sample.crop
     features = frequency_features(crop.native_rgb, crop.face_px)
     return (
@@ -228,7 +237,7 @@ def _row(sample: Sample) -> tuple[Any, ...]:
         sample.kind,
         sample.group,
         crop.face_px,
-        quality_of(crop).sharpness,
+        measure_quality(crop).sharpness,
         sample.degraded,
         np.full(FEATURE_COUNT, np.nan, np.float32) if features is None else features,
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from detector.training.data.datasets import Face
+    from detector.training.data.datasets import LocatedFace
     from detector.types import DetectedFace
 
     Pixels = NDArray[np.uint8]
@@ -40,7 +40,7 @@ def alignment(face: DetectedFace, side_px: int) -> NDArray[np.float64]:
     return np.asarray(matrix)
 
 
-def patch_of(face: Face) -> Pixels:
+def patch_of(face: LocatedFace) -> Pixels:
     """uint8 (96, 96, 3): the aligned face."""
     matrix = alignment(face.face, PATCH_PX)
     size = (PATCH_PX, PATCH_PX)
@@ -58,7 +58,10 @@ class DrawSettings:
 
 
 def draw_patches(
-    learn: Sequence[Face], others: Sequence[Face], settings: DrawSettings, progress: Callable[[str, float], None]
+    learn: Sequence[LocatedFace],
+    others: Sequence[LocatedFace],
+    settings: DrawSettings,
+    progress: Callable[[str, float], None],
 ) -> dict[str, Pixels]:
     """By the name of each face its drawings, uint8 (2, 96, 96, 3), by an autoencoder that has seen `learn` alone."""
     learnt, drawn_too = ([face for face in faces if _fits(face)] for faces in (learn, others))
@@ -77,7 +80,7 @@ def draw_patches(
     return dict(zip(names.tolist(), drawn, strict=True))
 
 
-def _fits(face: Face) -> bool:
+def _fits(face: LocatedFace) -> bool:
     try:
         alignment(face.face, PATCH_PX)
     except ValueError:

@@ -23,10 +23,10 @@ from detector.training.data.collection import real_footage
 from detector.training.evaluation import calibration_fit, model_scoring
 from detector.training.evaluation.corruptions import Corruption, Transcoding
 from detector.training.evaluation.estimates import Estimate, bootstrap, grouped_folds
-from detector.training.evaluation.evaluate import scored_of
-from detector.training.evaluation.evidence_model import clip_means, measure, score_clip
-from detector.training.evaluation.loaded_model import Model, open_model
-from detector.training.evaluation.score_metrics import figures, intraclass
+from detector.training.evaluation.evaluate import to_frame_scores
+from detector.training.evaluation.evidence_model import clip_means, measure_evidence, score_clip
+from detector.training.evaluation.loaded_model import LoadedModel, open_model
+from detector.training.evaluation.score_metrics import compute_metrics, intraclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ MIN_GROUPS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class CalibrationFit:
     """What the manifest gets, and a report of what it was made of."""
 
     calibration: Calibration
@@ -69,8 +69,8 @@ def recalibrate(folder: Path, config: TrainConfig, progress: Progress) -> Manife
             "this model was trained here, and its training calibrated it on folds that it had not seen: "
             "what lies here would flatter it"
         )
-    rows = sweep(model, config, progress)
-    fitted = fit(rows, config)
+    rows = score_conditions(model, config, progress)
+    fitted = fit_calibration(rows, config)
     manifest = read_manifest(folder)
     trained = {**manifest.trained, "calibrated": fitted.report}
     calibrated = replace(
@@ -82,26 +82,26 @@ def recalibrate(folder: Path, config: TrainConfig, progress: Progress) -> Manife
     return whole
 
 
-def sweep(model: Model, config: TrainConfig, progress: Progress) -> Rows:
+def score_conditions(model: LoadedModel, config: TrainConfig, progress: Progress) -> Rows:
     """Everything that can be judged, as it came and as calls deliver it."""
-    views, made = model_scoring.gather(config, progress)
-    parts = [model_scoring.judge_made(model.networks, made)]
+    views, made = model_scoring.collect_faces(config, progress)
+    parts = [model_scoring.score_samples(model.networks, made)]
     for index, corruption in enumerate(_SWEEP):
         progress("sweep", index / len(_SWEEP))
-        parts.append(model_scoring.judge_views(model.networks, views, corruption))
+        parts.append(model_scoring.score_faces(model.networks, views, corruption))
     for coding in _CODINGS:
         progress(f"codecs: {coding}", 0.0)
-        parts.append(model_scoring.judge_recoded(model.networks, views, coding, config.cache_dir / "recoded"))
+        parts.append(model_scoring.score_recoded(model.networks, views, coding, config.cache_dir / "recoded"))
     return np.concatenate(parts)
 
 
-def fit(rows: Rows, config: TrainConfig) -> Fitted:
+def fit_calibration(rows: Rows, config: TrainConfig) -> CalibrationFit:
     """The calibration of rows that nobody was trained on. Raises TrainingRefused."""
     labels, groups = rows["label"].astype(int), rows["group"]
     if min(len(np.unique(groups[labels == label])) for label in (0, 1)) < MIN_GROUPS:
         raise TrainingRefused(f"expected at least {MIN_GROUPS} people or clips of either label to calibrate on")
     frequency, held_frequency = _frequency(rows, config)
-    held = calibration_fit.Held(labels, rows["logit"].astype(np.float64), held_frequency, groups)
+    held = calibration_fit.HeldOutScores(labels, rows["logit"].astype(np.float64), held_frequency, groups)
     fusion = calibration_fit.fit_fusion(held, config.folds, config.seed, gain=1.0)
     gain = calibration_fit.worst_gain(held, fusion.calibration, _strata(rows))
     calibration = replace(fusion.calibration, gain=gain)
@@ -113,9 +113,9 @@ def fit(rows: Rows, config: TrainConfig) -> Fitted:
         "delta_nats": {"frequency": asdict(fusion.delta_nll), **_others(held, rows, config)},
         "frequency_used": fusion.frequency_used,
         "icc": intraclass(llr[reals], groups[reals]),
-        "figures": asdict(found) if (found := figures(scored_of(rows, llr))) else None,
+        "figures": asdict(found) if (found := compute_metrics(to_frame_scores(rows, llr))) else None,
     }
-    return Fitted(calibration, frequency, report)
+    return CalibrationFit(calibration, frequency, report)
 
 
 def _strata(rows: Rows) -> NDArray[np.str_]:
@@ -138,7 +138,7 @@ def _frequency(rows: Rows, config: TrainConfig) -> tuple[FrequencyModel | None, 
     return calibration_fit.fit_frequency(rows["frequency"], labels, groups), held
 
 
-def _others(held: calibration_fit.Held, rows: Rows, config: TrainConfig) -> dict[str, dict[str, float]]:
+def _others(held: calibration_fit.HeldOutScores, rows: Rows, config: TrainConfig) -> dict[str, dict[str, float]]:
     """Change of the held-out loss, nats, if contrast or quality stood beside the logit."""
     quality = np.column_stack([np.log(rows["face_px"]), np.log(rows["sharpness"] + 1), rows["luminance"]])
     candidates = {"contrast": rows["contrast"][:, None], "quality": quality}
@@ -152,7 +152,7 @@ def _others(held: calibration_fit.Held, rows: Rows, config: TrainConfig) -> dict
     return found
 
 
-def _mean_change(change: Floats, held: calibration_fit.Held) -> Estimate:
+def _mean_change(change: Floats, held: calibration_fit.HeldOutScores) -> Estimate:
     weights = held.weights
     return bootstrap(lambda picks: float(np.average(change[picks], weights=weights[picks])), held.groups)
 
@@ -171,4 +171,4 @@ def _evidence(
         progress("evidence in real calls", index / len(paths))
         series.append(score_clip(path, _RATE_HZ, finder, scorer))
     llr = [log_likelihood_ratio(float(logit), None, calibration) for logit in rows["logit"][fakes]]
-    return measure(series, list(clip_means(llr, rows["group"][fakes]).values()))
+    return measure_evidence(series, list(clip_means(llr, rows["group"][fakes]).values()))

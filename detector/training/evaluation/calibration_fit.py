@@ -25,7 +25,7 @@ MIN_SPECTRA = 50
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Held:
+class HeldOutScores:
     """Rows that the scores of this table were not trained on. `frequency` is a log-odds, NaN where it abstains."""
 
     labels: Labels
@@ -89,7 +89,7 @@ class FusionReport:
     frequency_used: bool
 
 
-def fit_fusion(held: Held, folds: int, seed: int, gain: float) -> FusionReport:
+def fit_fusion(held: HeldOutScores, folds: int, seed: int, gain: float) -> FusionReport:
     """b0 and b1 by logistic regression; b2 only if adding it lowers the held-out loss with 95 % confidence."""
     both = np.column_stack([held.logits, np.nan_to_num(held.frequency)])
     fold = grouped_folds(held.groups, folds, seed)
@@ -110,7 +110,7 @@ def fit_fusion(held: Held, folds: int, seed: int, gain: float) -> FusionReport:
     return FusionReport(calibration, delta, used)
 
 
-def held_out_losses(features: Floats, held: Held, fold: NDArray[np.intp]) -> Floats:
+def held_out_losses(features: Floats, held: HeldOutScores, fold: NDArray[np.intp]) -> Floats:
     """Loss of every row, nats, under the regression that was fitted on the other folds."""
     losses = np.zeros(len(fold))
     weights = held.weights
@@ -122,7 +122,7 @@ def held_out_losses(features: Floats, held: Held, fold: NDArray[np.intp]) -> Flo
     return losses
 
 
-def worst_gain(held: Held, calibration: Calibration, strata: NDArray[np.str_]) -> float:
+def worst_gain(held: HeldOutScores, calibration: Calibration, strata: NDArray[np.str_]) -> float:
     """How far LLRs must shrink to be calibrated on the worst stratum (a corruption, a kind): slope of a refit, <= 1."""
     llr = calibration.bias + calibration.logit_weight * held.logits
     slopes = []
@@ -136,7 +136,7 @@ def worst_gain(held: Held, calibration: Calibration, strata: NDArray[np.str_]) -
     return float(np.clip(min(slopes, default=1.0), MIN_GAIN, 1.0))
 
 
-def loss_of(held: Held, calibration: Calibration) -> float:
+def loss_of(held: HeldOutScores, calibration: Calibration) -> float:
     """Held-out negative log-likelihood, nats, every group alike; ln 2 = .693 is what knowing nothing costs."""
     llr = calibration.gain * np.clip(
         calibration.bias + calibration.logit_weight * held.logits, -calibration.limit, calibration.limit

@@ -13,7 +13,7 @@ import av
 import cv2
 import numpy as np
 
-from detector.training.data.degradations import Coding, code, smoothed
+from detector.training.data.degradations import Coding, codec_pass, smoothed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,7 +112,7 @@ def _rescale(rgb: Picture, level: int) -> Picture:
 
 
 def _compression(rgb: Picture, level: int) -> Picture:
-    return code(rgb, Coding("libx264", (30, 32, 35, 38, 40)[level - 1], 0.1))
+    return codec_pass(rgb, Coding("libx264", (30, 32, 35, 38, 40)[level - 1], 0.1))
 
 
 def _low_light(rgb: Picture, level: int) -> Picture:
@@ -133,7 +133,7 @@ _KINDS: dict[str, Callable[[Picture, int], Picture]] = {
 }  # fmt: skip
 
 
-def recoded(clip: Clip, coding: Transcoding, folder: Path) -> Clip:
+def recode_clip(clip: Clip, coding: Transcoding, folder: Path) -> Clip:
     """The clip after a codec at a bitrate, made once, with as many frames in the same places.
 
     Halves that share a file share the stream, so it has twice the rate.
@@ -151,12 +151,12 @@ def _recoded_file(path: Path, folder: Path, codec: str, kbps: int) -> Path:
     if not target.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         draft = target.with_suffix(".draft")
-        recode(path, draft, codec, kbps)
+        recode_file(path, draft, codec, kbps)
         draft.replace(target)
     return target
 
 
-def recode(path: Path, target: Path, codec: str, kbps: int) -> None:
+def recode_file(path: Path, target: Path, codec: str, kbps: int) -> None:
     """The whole clip through a codec at a bitrate, frame by frame, as a call would send it. Blocks for seconds."""
     with av.open(str(path)) as source, av.open(str(target), "w", format="matroska") as sink:
         stream = source.streams.video[0]

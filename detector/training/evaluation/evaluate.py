@@ -11,7 +11,7 @@ import numpy as np
 from detector.fusion import UNCALIBRATED, Calibration, log_likelihood_ratio
 from detector.training.evaluation import model_scoring, temporal_baselines, window_scoring
 from detector.training.evaluation.corruptions import Corruption, all_codings, all_corruptions
-from detector.training.evaluation.score_metrics import UPPER_NATS, Scored, figures, intraclass
+from detector.training.evaluation.score_metrics import UPPER_NATS, FrameScores, compute_metrics, intraclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector.training.config import TrainConfig
-    from detector.training.evaluation.loaded_model import Model
+    from detector.training.evaluation.loaded_model import LoadedModel
 
     Rows = NDArray[Any]
     Progress = Callable[[str, float], None]
@@ -28,13 +28,17 @@ _SIZES_PX = (64, 96, 128, 176, 10_000)
 
 
 def evaluate(
-    model: Model, config: TrainConfig, levels: tuple[int, ...], plan: window_scoring.Plan | None, progress: Progress
+    model: LoadedModel,
+    config: TrainConfig,
+    levels: tuple[int, ...],
+    plan: window_scoring.WindowPlan | None,
+    progress: Progress,
 ) -> dict[str, Any]:
     """All figures; those of windows only with a plan. Blocks for minutes. Raises TrainingRefused."""
-    views, made = model_scoring.gather(config, progress)
-    rows = model_scoring.judge_views(model.networks, views, Corruption())
-    untrained = model_scoring.judge_untrained(model.networks, views)
-    parts = [rows, model_scoring.judge_made(model.networks, made)]
+    views, made = model_scoring.collect_faces(config, progress)
+    rows = model_scoring.score_faces(model.networks, views, Corruption())
+    untrained = model_scoring.score_untrained(model.networks, views)
+    parts = [rows, model_scoring.score_samples(model.networks, made)]
     parts += list(_corrupted(model, views, levels, config, progress))
     table = np.concatenate(parts)
     icc = _icc(rows, model.calibration)
@@ -52,40 +56,44 @@ def evaluate(
         "conditions": _by_condition(table, model.calibration, icc),
         "false_positives": _false_positives(_never_trained_on(table, model), model.calibration, icc),
         "face_sizes": _by_size(rows, model.calibration, icc),
-        "windows": window_scoring.measure(model, config, levels, plan, progress),
+        "windows": window_scoring.measure_windows(model, config, levels, plan, progress),
     }
 
 
 def _corrupted(
-    model: Model, views: list[model_scoring.View], levels: tuple[int, ...], config: TrainConfig, progress: Progress
+    model: LoadedModel,
+    views: list[model_scoring.LabelledFace],
+    levels: tuple[int, ...],
+    config: TrainConfig,
+    progress: Progress,
 ) -> Iterator[Rows]:
     kinds = all_corruptions(levels)
     for index, corruption in enumerate(kinds):
         progress("corruptions", index / max(1, len(kinds)))
-        yield model_scoring.judge_views(model.networks, views, corruption)
+        yield model_scoring.score_faces(model.networks, views, corruption)
     for coding in all_codings(levels):
         progress(f"codecs: {coding}", 0.0)
-        yield model_scoring.judge_recoded(model.networks, views, coding, config.cache_dir / "recoded")
+        yield model_scoring.score_recoded(model.networks, views, coding, config.cache_dir / "recoded")
 
 
-def llr_of(rows: Rows, calibration: Calibration | None) -> NDArray[np.float64]:
+def network_llr(rows: Rows, calibration: Calibration | None) -> NDArray[np.float64]:
     """Of the network alone: the frequency score is judged apart."""
     return np.array([log_likelihood_ratio(float(x), None, calibration or UNCALIBRATED) for x in rows["logit"]])
 
 
-def scored_of(rows: Rows, scores: NDArray[Any]) -> Scored:
-    return Scored(rows["label"].astype(int), scores.astype(np.float64), rows["group"], rows["sharpness"])
+def to_frame_scores(rows: Rows, scores: NDArray[Any]) -> FrameScores:
+    return FrameScores(rows["label"].astype(int), scores.astype(np.float64), rows["group"], rows["sharpness"])
 
 
 def _figures(rows: Rows, calibration: Calibration | None, icc: float) -> dict[str, Any] | None:
-    found = figures(scored_of(rows, llr_of(rows, calibration)), icc)
+    found = compute_metrics(to_frame_scores(rows, network_llr(rows, calibration)), icc)
     return None if found is None else asdict(found)
 
 
 def _icc(rows: Rows, calibration: Calibration | None) -> float:
     """Over real clips."""
     reals = rows[rows["label"] == 0]
-    return intraclass(llr_of(reals, calibration), reals["group"]) if len(reals) else 0.0
+    return intraclass(network_llr(reals, calibration), reals["group"]) if len(reals) else 0.0
 
 
 def _beside(
@@ -93,12 +101,12 @@ def _beside(
 ) -> dict[str, dict[str, Any] | None]:
     pairs = rows["family"] == model_scoring.PAIRS
     scores = {
-        "network": llr_of(rows[pairs], calibration),
+        "network": network_llr(rows[pairs], calibration),
         "random head": untrained[pairs],
         "softness": -np.log(rows["sharpness"][pairs] + 1),
         "contrast": rows["contrast"][pairs],
     }
-    made = {name: figures(scored_of(rows[pairs], score), icc) for name, score in scores.items()}
+    made = {name: compute_metrics(to_frame_scores(rows[pairs], score), icc) for name, score in scores.items()}
     return {name: None if found is None else asdict(found) for name, found in made.items()}
 
 
@@ -107,9 +115,9 @@ def _looks(table: Rows, config: TrainConfig) -> dict[str, dict[str, Any]]:
     pairs = table[table["family"] == model_scoring.PAIRS]
     found = {}
     for name in dict.fromkeys(pairs["condition"].tolist()):
-        tracks = temporal_baselines.tracks_of(pairs[pairs["condition"] == name])
+        tracks = temporal_baselines.group_tracks(pairs[pairs["condition"] == name])
         if len({track.group for track in tracks}) >= config.folds:
-            ways = temporal_baselines.beside(tracks, config.folds, config.seed)
+            ways = temporal_baselines.compare_baselines(tracks, config.folds, config.seed)
             found[name] = {way: asdict(estimate) for way, estimate in ways.items()}
     return found
 
@@ -120,7 +128,7 @@ def _by_condition(table: Rows, calibration: Calibration | None, icc: float) -> d
     return {name: _figures(pairs[pairs["condition"] == name], calibration, icc) for name in names}
 
 
-def _never_trained_on(table: Rows, model: Model) -> Rows:
+def _never_trained_on(table: Rows, model: LoadedModel) -> Rows:
     """Real footage, and the real halves of pairs that the model has not seen."""
     families = (model_scoring.PAIRS, model_scoring.CALLS) if model.unseen else (model_scoring.CALLS,)
     kept: Rows = table[(table["label"] == 0) & np.isin(table["family"], families)]
@@ -132,7 +140,7 @@ def _false_positives(reals: Rows, calibration: Calibration | None, icc: float) -
     found = {}
     for name in dict.fromkeys(reals["condition"].tolist()):
         rows = reals[reals["condition"] == name]
-        llr = llr_of(rows, calibration)
+        llr = network_llr(rows, calibration)
         totals = []
         for group in np.unique(rows["group"]):
             own = llr[rows["group"] == group]

@@ -32,7 +32,7 @@ _LONGEST_LAG = 10
 _MIN_FRAMES = 8
 
 
-class Series(NamedTuple):
+class LlrSeries(NamedTuple):
     """The LLRs of the largest face of one clip, `interval_s` apart; NaN where there was none
     or where it was too small to count."""
 
@@ -42,7 +42,7 @@ class Series(NamedTuple):
 
 def score_clip(
     path: Path, rate_hz: float, finder: FaceFinder, scorer: FaceScorer, *, longest_s: float = 60.0
-) -> Series:
+) -> LlrSeries:
     """Scores a clip at `rate_hz` by what serves. Raises FinderFailed, ScorerFailed."""
     llr: list[float] = []
     with av.open(str(path)) as container:
@@ -55,7 +55,7 @@ def score_clip(
             rgb = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
             faces = finder.find(rgb)
             llr.append(_llr(scorer.score([crop_face(rgb, faces[0])])[0]) if faces else math.nan)
-    return Series(np.array(llr), 1 / rate_hz)
+    return LlrSeries(np.array(llr), 1 / rate_hz)
 
 
 def _llr(score: FaceScore) -> float:
@@ -63,16 +63,16 @@ def _llr(score: FaceScore) -> float:
     return score.llr if score.quality.weight > 0 else math.nan
 
 
-def correlation_time_s(clips: Sequence[Series]) -> float:
+def correlation_time_s(clips: Sequence[LlrSeries]) -> float:
     """Integrated correlation time of deviations from each clip's mean, as that of an AR(1) series: the time in which
     exp(-t / time) has the same integral as the mean autocorrelation up to where it first falls to 0."""
-    usable = [clip for clip in clips if np.isfinite(clip.llr).sum() >= _MIN_FRAMES]
-    if not usable:
+    is_usable = [clip for clip in clips if np.isfinite(clip.llr).sum() >= _MIN_FRAMES]
+    if not is_usable:
         return 0.0
-    interval_s = usable[0].interval_s
+    interval_s = is_usable[0].interval_s
     total = 0.0
     for lag in range(1, _LONGEST_LAG + 1):
-        value = _autocorrelation(usable, lag)
+        value = _autocorrelation(is_usable, lag)
         if value <= 0:
             break
         total += value
@@ -80,7 +80,7 @@ def correlation_time_s(clips: Sequence[Series]) -> float:
     return -interval_s / math.log(rho) if rho > 0 else 0.0
 
 
-def measure(real: Sequence[Series], fake_means: Sequence[float]) -> EvidenceStats:
+def measure_evidence(real: Sequence[LlrSeries], fake_means: Sequence[float]) -> EvidenceStats:
     """Statistics of real clips, and of the mean LLRs of fake clips that were held out."""
     means = np.array([np.nanmean(clip.llr) for clip in real if np.isfinite(clip.llr).any()])
     mean_real = float(np.percentile(means, _REAL_PERCENTILE))
@@ -105,11 +105,11 @@ def clip_means(llr: Iterable[float], clips: Iterable[str]) -> dict[str, float]:
     return {clip: float(np.mean(values)) for clip, values in sums.items()}
 
 
-def _deviations(clip: Series) -> Floats:
+def _deviations(clip: LlrSeries) -> Floats:
     return np.asarray(clip.llr - np.nanmean(clip.llr)) if np.isfinite(clip.llr).any() else np.zeros(0)
 
 
-def _autocorrelation(clips: Sequence[Series], lag: int) -> float:
+def _autocorrelation(clips: Sequence[LlrSeries], lag: int) -> float:
     products, squares = [], []
     for clip in clips:
         deviations = _deviations(clip)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from detector.array_file import MappedArrays
-from detector.errors import TrainingRefused, UnknownBlob
+from detector.errors import InvalidArrayFile, TrainingRefused
 from detector.model_artifact import (
     Manifest,
     open_arrays,
@@ -33,11 +33,11 @@ FOLDS_FILE, START_FILE = "folds.json", "start.npz"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Model:
+class LoadedModel:
     """Networks with what is known of them. `unseen`: whether what they are tried on was kept from them."""
 
     name: str
-    networks: model_scoring.Networks
+    networks: model_scoring.FoldNetworks
     calibration: Calibration | None
     trained: dict[str, Any]
     unseen: bool
@@ -46,12 +46,12 @@ class Model:
     sha256: str = ""
 
 
-def open_model(path: Path) -> Model:
+def open_model(path: Path) -> LoadedModel:
     """A finished training run, or the folder of a model. Raises WeightsRefused, TrainingRefused."""
     return _open_run(path) if (path / REPORT_FILE).is_file() else _open_artefact(path)
 
 
-def manifest_of_card(path: Path, card: Path, sha256: str) -> Manifest:
+def read_card_manifest(path: Path, card: Path, sha256: str) -> Manifest:
     """What a card says of the model itself: its folder's manifest, or, for a run, that beside the card.
 
     Raises TrainingRefused if that is the manifest of other weights; WeightsRefused where there is none.
@@ -62,18 +62,18 @@ def manifest_of_card(path: Path, card: Path, sha256: str) -> Manifest:
     return manifest
 
 
-def _open_artefact(path: Path) -> Model:
+def _open_artefact(path: Path) -> LoadedModel:
     manifest = read_manifest(path)
     arrays = open_arrays(path, manifest).arrays
-    networks = model_scoring.Networks(arrays, (), {}, manifest.takes, arrays)
+    networks = model_scoring.FoldNetworks(arrays, (), {}, manifest.network_input, arrays)
     # Only of weights that were brought along nobody has told us that they were trained on what lies here.
     unseen = "imported" in manifest.trained
     name = f"{manifest.name} {manifest.version}"
     known = (manifest.evidence, manifest.frequency, manifest.sha256)
-    return Model(name, networks, manifest.calibration, manifest.trained, unseen, *known)
+    return LoadedModel(name, networks, manifest.calibration, manifest.trained, unseen, *known)
 
 
-def _open_run(path: Path) -> Model:
+def _open_run(path: Path) -> LoadedModel:
     report = read_report(path)
     try:
         fold_of: dict[str, int] = json.loads((path / FOLDS_FILE).read_text(encoding="utf-8"))
@@ -81,10 +81,10 @@ def _open_run(path: Path) -> Model:
         count = max(fold_of.values(), default=-1) + 1
         parts = [MappedArrays(path / f"fold-{index}.npz").arrays for index in range(count)]
         served, start = (MappedArrays(path / name).arrays for name in (SERVED_FILE, START_FILE))
-    except (OSError, ValueError, UnknownBlob) as error:
+    except (OSError, ValueError, InvalidArrayFile) as error:
         raise TrainingRefused(f"{path.name}: no networks of its folds (phase head keeps none): {error}") from error
     folds = tuple({**whole, **part} for part in parts)
-    networks = model_scoring.Networks(served, folds, fold_of, NetworkInput(), {**whole, **start})
+    networks = model_scoring.FoldNetworks(served, folds, fold_of, NetworkInput(), {**whole, **start})
     measured = parse_evidence(report.get("evidence")), parse_frequency(report.get("frequency"))
     known = (*measured, sha256_of(path / SERVED_FILE))
-    return Model(path.name, networks, parse_calibration(report["calibration"]), report, True, *known)
+    return LoadedModel(path.name, networks, parse_calibration(report["calibration"]), report, True, *known)

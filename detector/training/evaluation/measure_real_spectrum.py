@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from detector.training.data.datasets import Face, Still
+    from detector.training.data.datasets import LocatedFace, Still
 
 SEED = 0
 _PERCENTILES = (5, 50, 95)
 _MIN_FACES = 100
 
 
-def measure(faces: Iterable[Face], seed: int = SEED) -> NDArray[np.float32]:
+def measure_spectra(faces: Iterable[LocatedFace], seed: int = SEED) -> NDArray[np.float32]:
     """float32 (n, 32): the spectrum of each face that is large enough after what a call does to it."""
     found = [bands for number, face in enumerate(faces) if (bands := _of_call(face, (seed, number))) is not None]
     return np.stack(found) if found else np.zeros((0, 32), np.float32)
 
 
-def _of_call(face: Face, seed: tuple[int, int]) -> NDArray[np.float32] | None:
+def _of_call(face: LocatedFace, seed: tuple[int, int]) -> NDArray[np.float32] | None:
     rng = np.random.default_rng(seed)
     call = degradations.draw(rng, min(face.face.box.width, face.face.box.height))
     try:
@@ -73,10 +73,10 @@ def real_stills(folder: Path) -> list[Still]:
     return [still for still in stills if still.label == "real" and still.use == datasets.SHIP]
 
 
-def _located(stills: Iterable[Still]) -> Iterator[Face]:
+def _located(stills: Iterable[Still]) -> Iterator[LocatedFace]:
     with tempfile.TemporaryDirectory() as folder:
-        locator = datasets.Locator(build_finder(DetectorConfig()), Path(folder) / "faces.json")
-        yield from (face for face in datasets.still_faces(stills, locator) if samples.usable(face))
+        locator = datasets.FaceLocator(build_finder(DetectorConfig()), Path(folder) / "faces.json")
+        yield from (face for face in datasets.still_faces(stills, locator) if samples.is_usable(face))
 
 
 def _source(stills: Iterable[Still]) -> str:
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("target", type=Path)
     arguments = parser.parse_args()
     stills = real_stills(arguments.folder)
-    write_real_spectrum(summarise(measure(_located(stills)), _source(stills)), arguments.target)
+    write_real_spectrum(summarise(measure_spectra(_located(stills)), _source(stills)), arguments.target)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from detector.training.evaluation.report import tables
+from detector.training.evaluation.markdown_report import tables
 
 if TYPE_CHECKING:
     from detector.model_artifact import Manifest
@@ -45,7 +45,7 @@ def card(manifest: Manifest, results: dict[str, Any]) -> str:
 
 
 def _structure(manifest: Manifest) -> str:
-    size = manifest.takes.size_px
+    size = manifest.network_input.size_px
     return (
         f"## What it is\n\nXception, {size} x {size} px RGB crops (1.3 x the box of the face finder), features of "
         "`block14_sepconv2_act`, average pooling, one unit. Settings of its training, as they are in the manifest:\n\n"

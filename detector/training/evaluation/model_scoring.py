@@ -15,10 +15,10 @@ from detector.config import DetectorConfig, Precision
 from detector.errors import FaceNotCroppable
 from detector.factory import build_finder
 from detector.frequency import FEATURE_COUNT, frequency_features
-from detector.openvino_scorer import compile_cpu
-from detector.preprocess import crop_face, quality_of, stack_crops
+from detector.openvino_scorer import compile_for_cpu
+from detector.preprocess import crop_face, measure_quality, stack_crops
 from detector.training.data import collection, datasets, fake_families, samples
-from detector.training.evaluation.corruptions import Corruption, Transcoding, recoded
+from detector.training.evaluation.corruptions import Corruption, Transcoding, recode_clip
 from detector.xception_openvino import HEAD_BIAS, HEAD_KERNEL, build_graph
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector.training.config import TrainConfig
-    from detector.training.data.datasets import Clip, Face
-    from detector.training.data.samples import Sample
+    from detector.training.data.datasets import Clip, LocatedFace
+    from detector.training.data.samples import FaceSample
     from detector.types import FaceCrop, NetworkInput
 
     Arrays = Mapping[str, NDArray[Any]]
@@ -39,7 +39,7 @@ PAIRS, CALLS = "swapped footage", "real calls"
 _BATCH = 8
 _RING = 1
 
-RESULT = np.dtype(
+SCORE_ROW = np.dtype(
     [
         ("label", "u1"), ("group", "U64"), ("family", "U24"), ("condition", "U24"), ("logit", "f4"), ("contrast", "f4"),
         ("face_px", "f4"), ("sharpness", "f4"), ("luminance", "f4"),
@@ -48,17 +48,17 @@ RESULT = np.dtype(
 )  # fmt: skip
 
 
-class View(NamedTuple):
+class LabelledFace(NamedTuple):
     """One face to judge; `family` says of what kind, `clip` where it came from."""
 
-    face: Face
+    face: LocatedFace
     label: int
     family: str
     clip: Clip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Networks:
+class FoldNetworks:
     """`whole` judges what no group of `fold_of` names; of those, each is judged by the fold that never saw it.
 
     `start` is what training started from, where that is known; else the network itself stands in for it.
@@ -67,10 +67,10 @@ class Networks:
     whole: Arrays
     folds: tuple[Arrays, ...]
     fold_of: Mapping[str, int]
-    takes: NetworkInput
+    network_input: NetworkInput
     start: Arrays
 
-    def pieces(self, groups: NDArray[np.str_]) -> Iterator[tuple[Arrays, NDArray[np.intp]]]:
+    def by_network(self, groups: NDArray[np.str_]) -> Iterator[tuple[Arrays, NDArray[np.intp]]]:
         """Every network with the rows that it judges."""
         fold = np.array([self.fold_of.get(str(group), -1) for group in groups], dtype=int)
         for index, arrays in ((-1, self.whole), *enumerate(self.folds)):
@@ -79,88 +79,90 @@ class Networks:
                 yield arrays, rows
 
 
-def gather(config: TrainConfig, progress: Progress) -> tuple[list[View], list[Sample]]:
+def collect_faces(config: TrainConfig, progress: Progress) -> tuple[list[LabelledFace], list[FaceSample]]:
     """Faces of swapped and real footage, and finished pseudo-fakes of people kept for validation (and of the folders'
     own fakes). Raises TrainingRefused."""
-    locator = datasets.Locator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
-    stills, pairs, calls = collection.sources(config)
+    locator = datasets.FaceLocator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
+    stills, pairs, calls = collection.read_sources(config)
     views = []
     for index, clip in enumerate((*pairs, *calls)):
         progress("footage", index / max(1, len(pairs) + len(calls)))
         views += list(_of_clip(clip, locator, config.clip_frames))
     val = [still for still in stills if still.split == "val"]
     faces, fakes = collection.faces_of(config, "val", val, locator, progress)
-    factory = fake_families.Factory(faces, fake_families.families({}))
+    factory = fake_families.PseudoFakeFactory(faces, fake_families.families({}))
     made = [sample for index in range(config.val_pairs) for sample in _attempt(factory, (config.seed + 7, index))]
     for index in range(config.val_pairs if fakes else 0):
-        made += samples.loose_pair(faces, fakes, (config.seed + 7, index))
+        made += samples.unrelated_pair(faces, fakes, (config.seed + 7, index))
     return views, made
 
 
-def _of_clip(clip: Clip, locator: datasets.Locator, frames: int) -> Iterator[View]:
+def _of_clip(clip: Clip, locator: datasets.FaceLocator, frames: int) -> Iterator[LabelledFace]:
     family = PAIRS if clip.paired else CALLS
     for real, swapped in datasets.clip_faces(clip, locator, frames):
-        if samples.usable(real):
-            yield View(real, 0, family, clip)
+        if samples.is_usable(real):
+            yield LabelledFace(real, 0, family, clip)
             if swapped is not None:
-                yield View(swapped, 1, family, clip)
+                yield LabelledFace(swapped, 1, family, clip)
 
 
-def _attempt(factory: fake_families.Factory, seed: tuple[int, int]) -> list[Sample]:
+def _attempt(factory: fake_families.PseudoFakeFactory, seed: tuple[int, int]) -> list[FaceSample]:
     try:
-        return samples.pseudo_pair(factory, seed)
+        return samples.pseudo_fake_pair(factory, seed)
     except (FaceNotCroppable, ValueError):
         return []
 
 
-def judge_views(networks: Networks, views: Sequence[View], corruption: Corruption) -> NDArray[Any]:
-    """Rows of `RESULT`, one per view."""
+def score_faces(networks: FoldNetworks, views: Sequence[LabelledFace], corruption: Corruption) -> NDArray[Any]:
+    """Rows of `SCORE_ROW`, one per view."""
     crops = [crop_face(corruption.apply(view.face.rgb), view.face.face) for view in views]
     return _rows(networks, [(view.label, view.face.group, view.family, str(corruption)) for view in views], crops)
 
 
-def judge_made(networks: Networks, made: Sequence[Sample]) -> NDArray[Any]:
-    """Rows of `RESULT` of finished samples."""
+def score_samples(networks: FoldNetworks, made: Sequence[FaceSample]) -> NDArray[Any]:
+    """Rows of `SCORE_ROW` of finished samples."""
     told = [(sample.label, sample.group, sample.kind, str(Corruption())) for sample in made]
     return _rows(networks, told, [sample.crop for sample in made])
 
 
-def judge_recoded(networks: Networks, views: Sequence[View], coding: Transcoding, folder: Path) -> NDArray[Any]:
-    """Rows of `RESULT` of the clips' same faces after a codec at a bitrate."""
+def score_recoded(
+    networks: FoldNetworks, views: Sequence[LabelledFace], coding: Transcoding, folder: Path
+) -> NDArray[Any]:
+    """Rows of `SCORE_ROW` of the clips' same faces after a codec at a bitrate."""
     told: list[tuple[int, str, str, str]] = []
     crops: list[FaceCrop] = []
     for clip, members in _by_clip(views).items():
-        for view, rgb in _same_frames(recoded(clip, coding, folder), members):
+        for view, rgb in _same_frames(recode_clip(clip, coding, folder), members):
             crops.append(crop_face(rgb, view.face.face))
             told.append((view.label, view.face.group, view.family, str(coding)))
     return _rows(networks, told, crops)
 
 
-def _by_clip(views: Sequence[View]) -> dict[Clip, list[View]]:
-    found: dict[Clip, list[View]] = {}
+def _by_clip(views: Sequence[LabelledFace]) -> dict[Clip, list[LabelledFace]]:
+    found: dict[Clip, list[LabelledFace]] = {}
     for view in views:
         found.setdefault(view.clip, []).append(view)
     return found
 
 
-def _same_frames(clip: Clip, views: Sequence[View]) -> Iterator[tuple[View, NDArray[np.uint8]]]:
+def _same_frames(clip: Clip, views: Sequence[LabelledFace]) -> Iterator[tuple[LabelledFace, NDArray[np.uint8]]]:
     """The views with the pixels that this clip has in their place."""
-    places = sorted({view.face.place for view in views})
-    for place, rgb in datasets.frames_of(clip, places):
-        halves = datasets.halves_of(clip, rgb)
-        yield from ((view, halves[view.label]) for view in views if view.face.place == place)
+    places = sorted({view.face.frame_number for view in views})
+    for place, rgb in datasets.read_frames(clip, places):
+        halves = datasets.split_halves(clip, rgb)
+        yield from ((view, halves[view.label]) for view in views if view.face.frame_number == place)
 
 
-def _rows(networks: Networks, told: Sequence[tuple[Any, ...]], crops: Sequence[FaceCrop]) -> NDArray[Any]:
-    rows = np.zeros(len(crops), RESULT)
+def _rows(networks: FoldNetworks, told: Sequence[tuple[Any, ...]], crops: Sequence[FaceCrop]) -> NDArray[Any]:
+    rows = np.zeros(len(crops), SCORE_ROW)
     for index, (crop, (label, group, family, condition)) in enumerate(zip(crops, told, strict=True)):
-        quality, spectrum = quality_of(crop), frequency_features(crop.native_rgb, crop.face_px)
+        quality, spectrum = measure_quality(crop), frequency_features(crop.native_rgb, crop.face_px)
         known = np.full(FEATURE_COUNT, np.nan, np.float32) if spectrum is None else spectrum
         rows[index] = (
             label, group, family, condition, 0, 0, crop.face_px, quality.sharpness, quality.luminance, known,
         )  # fmt: skip
-    for arrays, places in networks.pieces(rows["group"]):
-        network = Compiled(arrays, networks.takes)
+    for arrays, places in networks.by_network(rows["group"]):
+        network = EvidenceNetwork(arrays, networks.network_input)
         evidence = network.evidence([crops[place] for place in places])
         inner = evidence[:, _RING:-_RING, _RING:-_RING]
         ring = (evidence.sum(axis=(1, 2)) - inner.sum(axis=(1, 2))) / (evidence[0].size - inner[0].size)
@@ -169,21 +171,22 @@ def _rows(networks: Networks, told: Sequence[tuple[Any, ...]], crops: Sequence[F
     return rows
 
 
-def judge_untrained(networks: Networks, views: Sequence[View], seed: int = 0) -> NDArray[np.float32]:
+def score_untrained(networks: FoldNetworks, views: Sequence[LabelledFace], seed: int = 0) -> NDArray[np.float32]:
     """What a random head says of the views as they came, on features before training: the row beside every result."""
     kernel = np.random.default_rng(seed).normal(0, 0.02, np.asarray(networks.whole[HEAD_KERNEL]).shape)
     arrays = {**networks.start, HEAD_KERNEL: kernel.astype(np.float32)}
     crops = [crop_face(view.face.rgb, view.face.face) for view in views]
-    return np.asarray(Compiled(arrays, networks.takes).evidence(crops).mean(axis=(1, 2)), np.float32)
+    return np.asarray(EvidenceNetwork(arrays, networks.network_input).evidence(crops).mean(axis=(1, 2)), np.float32)
 
 
-class Compiled:
+class EvidenceNetwork:
     """One network in the graph that serves; making it takes seconds."""
 
-    def __init__(self, arrays: Arrays, takes: NetworkInput) -> None:
+    def __init__(self, arrays: Arrays, network_input: NetworkInput) -> None:
         self.bias = float(np.asarray(arrays[HEAD_BIAS]).ravel()[0])
-        self._size_px = takes.size_px
-        self._request = compile_cpu(build_graph(arrays, takes=takes), 2, Precision.AUTO).create_infer_request()
+        self._size_px = network_input.size_px
+        graph = build_graph(arrays, network_input=network_input)
+        self._request = compile_for_cpu(graph, 2, Precision.AUTO).create_infer_request()
 
     def evidence(self, crops: Sequence[FaceCrop]) -> NDArray[np.float32]:
         """(n, s, s) evidence maps."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from detector.errors import TrainingRefused
 from detector.training.checkpoints.export import REPORT_FILE, read_report
-from detector.training.evaluation import footage, loaded_model, window_scoring
+from detector.training.evaluation import loaded_model, sampled_clips, window_scoring
 from detector.training.evaluation.corruptions import Corruption
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from detector.training.config import TrainConfig
-    from detector.training.evaluation.window_verdicts import Source, Track
+    from detector.training.evaluation.window_verdicts import EvidenceTrack, TrackSource
     from detector.types import EvidenceStats
 
     Progress = Callable[[str, float], None]
@@ -31,27 +31,29 @@ UPPER_PERCENTILE = 90
 _RATE_HZ = 2.0
 
 
-def settle(run_dir: Path, config: TrainConfig, levels: tuple[int, ...], progress: Progress) -> EvidenceStats:
+def measure_operating_point(
+    run_dir: Path, config: TrainConfig, levels: tuple[int, ...], progress: Progress
+) -> EvidenceStats:
     """Measure, and write into the run's report what `export` takes from there. Blocks for minutes.
 
-    Raises TrainingRefused for a run without statistics of evidence to start from, or without footage.
+    Raises TrainingRefused for a run without statistics of evidence to start from, or without sampled_clips.
     """
     model = loaded_model.open_model(run_dir)
     report = read_report(run_dir)
     if model.evidence is None or model.calibration is None:
         raise TrainingRefused(f"{run_dir.name}: its evidence was never measured, for lack of real footage or of swaps")
-    found = window_scoring.tracks(model, model.calibration, config, progress, levels=levels, rate_hz=_RATE_HZ)
-    settled = widened(model.evidence, found)
+    found = window_scoring.score_tracks(model, model.calibration, config, progress, levels=levels, rate_hz=_RATE_HZ)
+    settled = with_operating_point(model.evidence, found)
     (run_dir / REPORT_FILE).write_text(
         json.dumps({**report, "evidence": asdict(settled)}, indent=2) + "\n", encoding="utf-8"
     )
     return settled
 
 
-def widened(stats: EvidenceStats, tracks: Iterable[tuple[Source, Track]]) -> EvidenceStats:
+def with_operating_point(stats: EvidenceStats, tracks: Iterable[tuple[TrackSource, EvidenceTrack]]) -> EvidenceStats:
     """The statistics with `mean_real` as the 90th percentile over real tracks of all conditions, if that is higher, and
     with those fakes, as they came, that lie above it. Raises TrainingRefused without real tracks."""
-    resized = {condition.name for condition in footage.sizes()}
+    resized = {condition.name for condition in sampled_clips.size_conditions()}
     told = [
         (source, float(np.average(track.llr, weights=track.weights)))
         for source, track in tracks if source.condition not in resized and track.weights.any()

@@ -35,7 +35,7 @@ _FPR = 0.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scored:
+class FrameScores:
     """Rows of frames: `llr` is calibrated, or any score for the comparators; `sharpness` that of the face."""
 
     labels: Labels
@@ -43,12 +43,12 @@ class Scored:
     groups: Groups
     sharpness: Floats
 
-    def take(self, rows: NDArray[Any]) -> Scored:
-        return Scored(self.labels[rows], self.llr[rows], self.groups[rows], self.sharpness[rows])
+    def take(self, rows: NDArray[Any]) -> FrameScores:
+        return FrameScores(self.labels[rows], self.llr[rows], self.groups[rows], self.sharpness[rows])
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class ScoreMetrics:
     """`nats`, `ece` and `abstains` make sense for calibrated scores alone.
 
     `abstains` is the share of clips whose evidence lies between Wald's bounds; `paired` is None where no group has both
@@ -69,14 +69,14 @@ class Figures:
     matched_auc: float
 
 
-def figures(scored: Scored, icc: float = 0.0) -> Figures | None:
+def compute_metrics(scored: FrameScores, icc: float = 0.0) -> ScoreMetrics | None:
     """None where a label is absent."""
     labels, llr, groups = scored.labels, scored.llr, scored.groups
     if len(np.unique(labels)) < 2:
         return None
     clip_labels, means, clip_groups = clip_means(llr, labels, groups)
     weights, reals = group_weights(labels, groups), labels == 0
-    return Figures(
+    return ScoreMetrics(
         rows=len(labels),
         groups=len(np.unique(groups)),
         frame_auc=bootstrap(lambda rows: auc(labels[rows], llr[rows]), groups),
@@ -117,7 +117,7 @@ def _paired(labels: Labels, means: Floats, groups: Groups) -> Estimate | None:
     return bootstrap(lambda rows: float(order[rows].mean()), both)
 
 
-def _abstains(scored: Scored, icc: float) -> float:
+def _abstains(scored: FrameScores, icc: float) -> float:
     halves = np.char.add(scored.groups.astype(str), np.char.add("|", scored.labels.astype(str)))
     open_ends = []
     for half in np.unique(halves):
@@ -140,7 +140,7 @@ def intraclass(llr: Floats, clips: Groups) -> float:
     return max(0.0, (between - within) / total) if total > 0 else 0.0
 
 
-def matched_auc(scored: Scored, bins: int = 5) -> float:
+def matched_auc(scored: FrameScores, bins: int = 5) -> float:
     """Frame AUC among pairs of a real and a fake frame of about the same sharpness: within quantiles of it."""
     edges = np.quantile(scored.sharpness, np.linspace(0, 1, bins + 1)[1:-1])
     place = np.digitize(scored.sharpness, edges)

@@ -24,7 +24,7 @@ _RIDGE = 0.05
 _LEAST_FRAMES = 4
 
 
-class Track(NamedTuple):
+class LogitTrack(NamedTuple):
     """One face of one clip in the order of time: logits (n,) and contrasts (n,) of face against rim in the evidence
     map, both by a network that never saw `group`."""
 
@@ -34,7 +34,7 @@ class Track(NamedTuple):
     contrasts: Floats
 
 
-def tracks_of(rows: NDArray[Any]) -> list[Track]:
+def group_tracks(rows: NDArray[Any]) -> list[LogitTrack]:
     """Rows with the fields group, label, logit and contrast, those of a clip in the order of time.
 
     Clips of one group count as one. Tracks of less than four frames are left out.
@@ -45,11 +45,11 @@ def tracks_of(rows: NDArray[Any]) -> list[Track]:
             own = rows[(rows["group"] == group) & (rows["label"] == label)]
             if len(own) >= _LEAST_FRAMES:
                 scores = own["logit"].astype(np.float64), own["contrast"].astype(np.float64)
-                found.append(Track(str(group), label, *scores))
+                found.append(LogitTrack(str(group), label, *scores))
     return found
 
 
-def window_features(track: Track) -> Floats:
+def window_features(track: LogitTrack) -> Floats:
     """(6,) level, spread and restlessness of logit and contrast."""
     return np.array([
         value for series in (track.logits, track.contrasts)
@@ -57,7 +57,7 @@ def window_features(track: Track) -> Floats:
     ])  # fmt: skip
 
 
-def window_scores(tracks: Sequence[Track], folds: int, seed: int) -> Floats:
+def window_scores(tracks: Sequence[LogitTrack], folds: int, seed: int) -> Floats:
     """(tracks,) log-odds by a logistic regression of `window_features` that never saw the track's group."""
     features = np.stack([window_features(track) for track in tracks])
     labels, groups = _labels(tracks), _groups(tracks)
@@ -72,7 +72,7 @@ def window_scores(tracks: Sequence[Track], folds: int, seed: int) -> Floats:
     return scores
 
 
-def own_history(tracks: Sequence[Track]) -> tuple[list[str], NDArray[np.int64], Floats, Floats]:
+def history_comparison(tracks: Sequence[LogitTrack]) -> tuple[list[str], NDArray[np.int64], Floats, Floats]:
     """Calls that begin real and go on real, or in which a swap begins half-way, of groups that have both halves.
 
     Groups, labels (1: it begins), mean logit of the second half, and the same minus the mean of the first half.
@@ -93,12 +93,12 @@ def own_history(tracks: Sequence[Track]) -> tuple[list[str], NDArray[np.int64], 
     return groups, np.array(labels), np.array(levels), np.array(changes)
 
 
-def beside(tracks: Sequence[Track], folds: int, seed: int) -> dict[str, Estimate]:
+def compare_baselines(tracks: Sequence[LogitTrack], folds: int, seed: int) -> dict[str, Estimate]:
     """Clip AUC of every way to score the same tracks, with intervals by bootstrap over groups."""
     labels, groups = _labels(tracks), _groups(tracks)
     levels = np.array([track.logits.mean() for track in tracks])
     contrasts = np.array([track.contrasts.mean() for track in tracks])
-    named, turned, late, changes = own_history(tracks)
+    named, turned, late, changes = history_comparison(tracks)
     found = {
         "mean logit": _auc(labels, levels, groups),
         "face against rim": _auc(labels, contrasts, groups),
@@ -114,9 +114,9 @@ def _auc(labels: NDArray[np.int64], scores: Floats, groups: NDArray[np.str_]) ->
     return bootstrap(lambda rows: auc(labels[rows], scores[rows]), groups)
 
 
-def _labels(tracks: Sequence[Track]) -> NDArray[np.int64]:
+def _labels(tracks: Sequence[LogitTrack]) -> NDArray[np.int64]:
     return np.array([track.label for track in tracks], dtype=np.int64)
 
 
-def _groups(tracks: Sequence[Track]) -> NDArray[np.str_]:
+def _groups(tracks: Sequence[LogitTrack]) -> NDArray[np.str_]:
     return np.array([track.group for track in tracks])

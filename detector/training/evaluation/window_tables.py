@@ -6,7 +6,7 @@ from typing import Any
 
 from detector.training.evaluation.window_verdicts import FAKE
 
-Figures = dict[str, Any]
+Metrics = dict[str, Any]
 
 _HEADING = "## Windows of 10 s"
 _WINDOWS = """
@@ -36,7 +36,7 @@ _HEAD = "| condition | clips | windows of real people | FAKE | at most | UNCERTA
 _HEAD_FAKES = "| windows of swaps | FAKE | UNCERTAIN | REAL | whole clips "
 
 
-def window_tables(found: Figures) -> list[str]:
+def window_tables(found: Metrics) -> list[str]:
     """Lines; one sentence where nothing was judged."""
     if "left_out" in found:
         return [_HEADING, "", f"Not judged: {found['left_out']}.", ""]
@@ -48,7 +48,7 @@ def window_tables(found: Figures) -> list[str]:
     return [*lines, *(row for name, tables in found["rules"].items() for row in _by_size(name, tables["sizes"])), ""]
 
 
-def _reach(found: Figures, of_most: str) -> str:
+def _reach(found: Metrics, of_most: str) -> str:
     """Whether a window can be FAKE at all."""
     told = (
         f"A window of the strongest evidence that the calibration allows ({found['most_nats']:.1f} nats in each frame) "
@@ -57,18 +57,18 @@ def _reach(found: Figures, of_most: str) -> str:
     return f"{told}." if of_most == FAKE else f"{told}: none can be `FAKE`, and only whole clips can tell."
 
 
-def _by_condition(rows: dict[str, dict[str, Figures | None]]) -> list[str]:
+def _by_condition(rows: dict[str, dict[str, Metrics | None]]) -> list[str]:
     has_fakes = any(row["fake"] for row in rows.values())
     head = _HEAD + (_HEAD_FAKES if has_fakes else "") + "|"
     return [head, "|---" * (head.count("|") - 1) + "|", *(_row(name, row, has_fakes) for name, row in rows.items())]
 
 
-def _row(name: str, row: dict[str, Figures | None], has_fakes: bool) -> str:
+def _row(name: str, row: dict[str, Metrics | None], has_fakes: bool) -> str:
     cells = [name, *_reals(row["real"]), *(_fakes(row["fake"]) if has_fakes else [])]
     return "| " + " | ".join(cells) + " |"
 
 
-def _reals(found: Figures | None) -> list[str]:
+def _reals(found: Metrics | None) -> list[str]:
     if found is None:
         return [""] * 7
     return [
@@ -77,7 +77,7 @@ def _reals(found: Figures | None) -> list[str]:
     ]  # fmt: skip
 
 
-def _fakes(found: Figures | None) -> list[str]:
+def _fakes(found: Metrics | None) -> list[str]:
     if found is None:
         return [""] * 5
     return [
@@ -86,7 +86,7 @@ def _fakes(found: Figures | None) -> list[str]:
     ]  # fmt: skip
 
 
-def _by_size(rule: str, rows: dict[str, Figures]) -> list[str]:
+def _by_size(rule: str, rows: dict[str, Metrics]) -> list[str]:
     lines = []
     for name, row in rows.items():
         shares = " | ".join(_percent(row[key]) for key in ("right", "wrong", "uncertain"))
@@ -95,11 +95,11 @@ def _by_size(rule: str, rows: dict[str, Figures]) -> list[str]:
     return lines
 
 
-def _wholes(found: Figures) -> str:
+def _wholes(found: Metrics) -> str:
     return f"{found['alarmed']} of {found['tracks']}"
 
 
-def _interval(found: Figures) -> str:
+def _interval(found: Metrics) -> str:
     return f"{_percent(found['value'])} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
 
 

@@ -30,7 +30,7 @@ _SLACK = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Track:
+class EvidenceTrack:
     """The samples of one face, four arrays of one length, in order of time; `length_s` is how much media they are of.
 
     An instant without the face has no sample.
@@ -42,21 +42,21 @@ class Track:
     face_px: Floats
     length_s: float
 
-    def between(self, start_s: float, end_s: float) -> Track:
+    def between(self, start_s: float, end_s: float) -> EvidenceTrack:
         """The samples in half-open [start_s, end_s); their times stay."""
         inside = (self.times_s >= start_s - _SLACK) & (self.times_s < end_s - _SLACK)
         parts = (self.times_s[inside], self.llr[inside], self.weights[inside], self.face_px[inside])
-        return Track(*parts, end_s - start_s)
+        return EvidenceTrack(*parts, end_s - start_s)
 
 
-def constant(llr: float, rate_hz: float, length_s: float = WINDOW_S) -> Track:
+def constant_track(llr: float, rate_hz: float, length_s: float = WINDOW_S) -> EvidenceTrack:
     """A large face that says the same all the time."""
     times_s = np.arange(round(length_s * rate_hz)) / rate_hz
     same = np.ones(len(times_s))
-    return Track(times_s, llr * same, same, _SIZES_PX[-2] * same, length_s)
+    return EvidenceTrack(times_s, llr * same, same, _SIZES_PX[-2] * same, length_s)
 
 
-class Source(NamedTuple):
+class TrackSource(NamedTuple):
     """Where a track is from: `label` 0 (real) or 1 (fake)."""
 
     label: int
@@ -65,21 +65,21 @@ class Source(NamedTuple):
     condition: str
 
 
-class Judged(NamedTuple):
+class WindowVerdict(NamedTuple):
     """What a rule says of one window, or of the whole track with its sums carried on; `face_px` is the median.
 
     `is_usable`: whether any sample has weight. Without, there is nothing to be wrong about.
     """
 
-    source: Source
+    source: TrackSource
     rule: str
     face_px: float
-    says: str
+    label: str
     is_whole: bool = False
     is_usable: bool = True
 
 
-def cut(track: Track, window_s: float = WINDOW_S) -> list[Track]:
+def split_windows(track: EvidenceTrack, window_s: float = WINDOW_S) -> list[EvidenceTrack]:
     """The whole windows of a track that hold a sample; what is left behind the last is in none.
 
     A track that is shorter than a window is one.
@@ -90,21 +90,21 @@ def cut(track: Track, window_s: float = WINDOW_S) -> list[Track]:
     return [part for part in parts if len(part.times_s)]
 
 
-def judge(track: Track, source: Source, rules: Mapping[str, Rule]) -> Iterator[Judged]:
+def judge_windows(track: EvidenceTrack, source: TrackSource, rules: Mapping[str, Rule]) -> Iterator[WindowVerdict]:
     """Every window by itself, and the whole track, by every rule; nothing where the face was never seen."""
     wholes = [track] if len(track.times_s) else []
-    for part in (*cut(track), *wholes):
+    for part in (*split_windows(track), *wholes):
         face_px, is_usable = float(np.median(part.face_px)), bool(part.weights.any())
         for name, rule in rules.items():
-            yield Judged(source, name, face_px, says(rule, part), part is track, is_usable)
+            yield WindowVerdict(source, name, face_px, apply_rule(rule, part), part is track, is_usable)
 
 
-def says(rule: Rule, track: Track) -> str:
+def apply_rule(rule: Rule, track: EvidenceTrack) -> str:
     """The rule's word on all samples of the track."""
     return rule(track.times_s, track.llr, track.weights)
 
 
-def by_condition(judged: Iterable[Judged]) -> dict[str, dict[str, Any]]:
+def by_condition(judged: Iterable[WindowVerdict]) -> dict[str, dict[str, Any]]:
     """Per condition and for all together: `real` and `fake`, each figures of `shares` or None.
 
     Only what is usable: faces too small to count would make false alarms look rarer.
@@ -116,11 +116,11 @@ def by_condition(judged: Iterable[Judged]) -> dict[str, dict[str, Any]]:
     return {name: _by_label(part) for name, part in {**together, **parts}.items()}
 
 
-def _by_label(judged: Sequence[Judged]) -> dict[str, dict[str, Any] | None]:
+def _by_label(judged: Sequence[WindowVerdict]) -> dict[str, dict[str, Any] | None]:
     return {word: shares([row for row in judged if row.source.label == label]) for label, word in _LABELS}
 
 
-def shares(judged: Sequence[Judged]) -> dict[str, Any] | None:
+def shares(judged: Sequence[WindowVerdict]) -> dict[str, Any] | None:
     """Shares of the windows that are called FAKE (with a 95 % interval over groups), UNCERTAIN and REAL.
 
     `fake_at_most` is the interval's upper end; where no window is called FAKE, the rule of three with clips as units.
@@ -129,7 +129,7 @@ def shares(judged: Sequence[Judged]) -> dict[str, Any] | None:
     windows = [row for row in judged if not row.is_whole]
     if not windows:
         return None
-    fakes = np.array([row.says == FAKE for row in windows])
+    fakes = np.array([row.label == FAKE for row in windows])
     estimate = bootstrap(lambda rows: float(fakes[rows].mean()), np.array([row.source.group for row in windows]))
     clips = len({row.source.clip for row in windows})
     wholes = [row for row in judged if row.is_whole]
@@ -141,15 +141,15 @@ def shares(judged: Sequence[Judged]) -> dict[str, Any] | None:
         "uncertain": _share(windows, UNCERTAIN),
         "real": _share(windows, REAL),
         "tracks": len(wholes),
-        "alarmed": sum(row.says == FAKE for row in wholes),
+        "alarmed": sum(row.label == FAKE for row in wholes),
     }
 
 
-def _share(windows: Sequence[Judged], word: str) -> float:
-    return sum(row.says == word for row in windows) / len(windows)
+def _share(windows: Sequence[WindowVerdict], word: str) -> float:
+    return sum(row.label == word for row in windows) / len(windows)
 
 
-def by_size(judged: Iterable[Judged]) -> dict[str, dict[str, float]]:
+def by_size(judged: Iterable[WindowVerdict]) -> dict[str, dict[str, float]]:
     """Per size of the face: how many windows are judged right, wrong, and not at all, usable or not."""
     windows = [row for row in judged if not row.is_whole]
     found = {}
@@ -160,8 +160,8 @@ def by_size(judged: Iterable[Judged]) -> dict[str, dict[str, float]]:
     return found
 
 
-def _verdicts(windows: Sequence[Judged]) -> dict[str, float]:
-    truths = [(row.says, (REAL, FAKE)[row.source.label]) for row in windows]
+def _verdicts(windows: Sequence[WindowVerdict]) -> dict[str, float]:
+    truths = [(row.label, (REAL, FAKE)[row.source.label]) for row in windows]
     decided = [(says, truth) for says, truth in truths if says != UNCERTAIN]
     right = sum(says == truth for says, truth in decided)
     return {

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detector.training.data.augmentation import draw_view
+from detector.training.data.augmentation import draw_augmentation
 from detector.training.data.batches import PairBatches, PairPicker
-from detector.training.phases.training_loop import Plan, fit, refuse_collapsed
-from detector.xception_keras import fold, layer_pairs
+from detector.training.phases.training_loop import TrainingSchedule, fit, refuse_collapsed
+from detector.xception_keras import convolution_names, fold_normalisation
 from detector.xception_openvino import HEAD_BIAS, HEAD_KERNEL
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from detector.training.data.samples import Samples
+    from detector.training.data.samples import SampleSet
 
     Weights = Mapping[str, NDArray[Any]]
     Pictures = NDArray[np.uint8]
 
 _FROZEN_BLOCKS = ("block1_", "block2_", "block3_")
 FROZEN_LAYERS = frozenset(
-    layer for ours, *of_keras in layer_pairs() if ours.startswith(_FROZEN_BLOCKS) for layer in of_keras
+    layer for ours, *of_keras in convolution_names() if ours.startswith(_FROZEN_BLOCKS) for layer in of_keras
 )
 _DROPOUT = 0.2
 # As many at most; a momentum of .9 leaves 4 % of what was there before them.
@@ -51,10 +51,10 @@ PRETRAINING = Stage(160, 16, 3e-4)
 TUNING = Stage(224, 12, 2e-4)
 
 
-class PicturePart:
+class PicturePairs:
     """One source of pairs: rows 2k and 2k + 1 of `samples` for every k in `pairs`, shown at `size_px`."""
 
-    def __init__(self, samples: Samples, pairs: NDArray[np.intp], size_px: int) -> None:
+    def __init__(self, samples: SampleSet, pairs: NDArray[np.intp], size_px: int) -> None:
         self._samples = samples
         self._picker = PairPicker(pairs, samples.rows["group"][::2][pairs])
         self._size_px = size_px
@@ -66,7 +66,7 @@ class PicturePart:
         """(2 * count, size, size, 3), real and fake in turn and changed alike, and masks (2 * count, cells, cells)."""
         pixels, masks = [], []
         for pair in self._picker.pick(rng, count):
-            view = draw_view(rng, self._samples.rgb.shape[1])
+            view = draw_augmentation(rng, self._samples.rgb.shape[1])
             for row in (2 * pair, 2 * pair + 1):
                 pixels.append(view.picture(self._samples.rgb[row], self._size_px))
                 masks.append(view.cells(self._samples.masks[row], self._size_px))
@@ -76,7 +76,7 @@ class PicturePart:
 def train_stage(
     weights: Weights,
     batches: PairBatches,
-    plan: Plan,
+    schedule: TrainingSchedule,
     progress: Callable[[float], None],
     checkpoint: Path | None = None,
 ) -> dict[str, NDArray[Any]]:
@@ -87,11 +87,11 @@ def train_stage(
     """
     import keras
 
-    model = fit(lambda: build_network(weights), batches.batch, plan, progress, checkpoint)
-    fresh = range(plan.steps + 1, plan.steps + 1 + min(plan.steps, _STATISTICS_BATCHES))
+    model = fit(lambda: build_network(weights), batches.batch, schedule, progress, checkpoint)
+    fresh = range(schedule.steps + 1, schedule.steps + 1 + min(schedule.steps, _STATISTICS_BATCHES))
     # The moving average has other activations than the weights that the statistics were gathered with.
     gather_statistics(model, (batches.batch(step).inputs for step in fresh))
-    logits = model(batches.batch(plan.steps).inputs, training=False)["head"]
+    logits = model(batches.batch(schedule.steps).inputs, training=False)["head"]
     refuse_collapsed(keras.ops.convert_to_numpy(logits))
     return weights_of(model)
 
@@ -138,7 +138,7 @@ def weights_of(model: Any) -> dict[str, NDArray[Any]]:
     }  # fmt: skip
 
 
-def served(weights: Weights) -> dict[str, NDArray[Any]]:
+def to_serving_arrays(weights: Weights) -> dict[str, NDArray[Any]]:
     """Our arrays of such weights, normalisations folded."""
     head = {key: np.asarray(weights[key], np.float32) for key in (HEAD_KERNEL, HEAD_BIAS)}
-    return {**fold(weights), **head}
+    return {**fold_normalisation(weights), **head}

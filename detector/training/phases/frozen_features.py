@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.config import Precision
-from detector.openvino_scorer import compile_cpu
-from detector.xception_openvino import FEATURES, MIDDLE_SHAPE, Cut, build_graph
+from detector.openvino_scorer import compile_for_cpu
+from detector.xception_openvino import FEATURES, MIDDLE_SHAPE, GraphOutput, build_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from detector.training.data.samples import Samples
+    from detector.training.data.samples import SampleSet
 
 _BATCH = 8
 
@@ -37,11 +37,11 @@ class Extractor:
 
     def __init__(self, base: Mapping[str, NDArray[Any]], num_threads: int = 2) -> None:
         self._base = base
-        compiled = compile_cpu(build_graph(base, Cut.FEATURES), num_threads, Precision.AUTO)
+        compiled = compile_for_cpu(build_graph(base, GraphOutput.FEATURES), num_threads, Precision.AUTO)
         self._request = compiled.create_infer_request()
 
     def extract(
-        self, cache: Path, name: str, samples: Samples, progress: Callable[[str, float], None]
+        self, cache: Path, name: str, samples: SampleSet, progress: Callable[[str, float], None]
     ) -> Features:
         """Features of all samples; taken from `cache` where they were made from the same samples."""
         middle_file, pooled_file = cache / f"{name}.middle.npy", cache / f"{name}.pooled.npy"

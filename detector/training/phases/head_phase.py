@@ -8,44 +8,44 @@ import numpy as np
 
 from detector.training.evaluation.calibration_fit import group_weights
 from detector.training.phases import head_model
-from detector.training.phases.phase_inputs import Fitted
+from detector.training.phases.phase_interface import PhaseResult
 from detector.xception_openvino import HEAD_BIAS, HEAD_KERNEL
 
 if TYPE_CHECKING:
-    from detector.training.phases.phase_inputs import Arrays, Material
+    from detector.training.phases.phase_interface import Arrays, PhaseInputs
 
 # Of the loss, the part that swapped footage has when there is any; the rest is pseudo-fakes.
 _CLIP_SHARE = 0.5
 _WARM_PENALTY = 0.1
 
 
-def fit_head(material: Material) -> Fitted:
-    config = material.config
-    data, pseudo_count = _head_data(material)
-    material.progress("head: cross-validation", 0.0)
+def fit_head(inputs: PhaseInputs) -> PhaseResult:
+    config = inputs.config
+    data, pseudo_count = _head_data(inputs)
+    inputs.progress("head: cross-validation", 0.0)
     penalty = head_model.choose_penalty(data, config.folds, config.seed)
-    material.progress("head", 0.0)
+    inputs.progress("head", 0.0)
     kernel, bias = head_model.fit_heads(data, (penalty.chosen,), config.seed)
-    arrays = {**material.base, HEAD_KERNEL: kernel, HEAD_BIAS: bias}
+    arrays = {**inputs.base, HEAD_KERNEL: kernel, HEAD_BIAS: bias}
     losses = {str(key): round(value, 4) for key, value in penalty.losses.items()}
-    return Fitted(arrays, penalty.logits[pseudo_count:], {"penalty": penalty.chosen, "held_out_nats": losses})
+    return PhaseResult(arrays, penalty.logits[pseudo_count:], {"penalty": penalty.chosen, "held_out_nats": losses})
 
 
-def warm_start(material: Material) -> Arrays:
+def warm_start(inputs: PhaseInputs) -> Arrays:
     """A head on the frozen features of the pseudo-fakes alone, so that no fold starts from its own clips."""
-    data, pseudo_count = _head_data(material)
-    kernel, bias = head_model.fit_heads(data.take(np.arange(pseudo_count)), (_WARM_PENALTY,), material.config.seed)
-    return {**material.base, HEAD_KERNEL: kernel, HEAD_BIAS: bias}
+    data, pseudo_count = _head_data(inputs)
+    kernel, bias = head_model.fit_heads(data.take(np.arange(pseudo_count)), (_WARM_PENALTY,), inputs.config.seed)
+    return {**inputs.base, HEAD_KERNEL: kernel, HEAD_BIAS: bias}
 
 
-def _head_data(material: Material) -> tuple[head_model.HeadData, int]:
+def _head_data(inputs: PhaseInputs) -> tuple[head_model.HeadData, int]:
     """All rows that may be trained on, pseudo-fakes first, and how many of those there are."""
-    pseudo, clips = (material.samples(name).rows for name in ("train", "clips"))
+    pseudo, clips = (inputs.samples(name).rows for name in ("train", "clips"))
     rows = np.concatenate([pseudo, clips])
     weights = np.ones(len(rows))
     if len(clips):
         balanced = group_weights(clips["label"].astype(np.int64), clips["group"])
         weights[len(pseudo) :] = balanced * _CLIP_SHARE / (1 - _CLIP_SHARE) * len(pseudo) / len(clips)
-    pooled = np.concatenate([material.features(name).pooled for name in ("train", "clips")])
+    pooled = np.concatenate([inputs.features(name).pooled for name in ("train", "clips")])
     data = head_model.HeadData(pooled, rows["label"].astype(np.int64), weights / weights.mean(), rows["group"])
     return data, len(pseudo)

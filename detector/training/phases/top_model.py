@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from detector.training.phases.training_loop import Plan
+    from detector.training.phases.training_loop import TrainingSchedule
 
     Floats = NDArray[np.float32]
 
@@ -88,7 +88,7 @@ def _from_keras(weights: NDArray[np.float32], part: str) -> NDArray[Any]:
     return np.ascontiguousarray(array, dtype=np.float16)
 
 
-class TopPart:
+class FeaturePairs:
     """One source of pairs.
 
     `middle` is the input of block 13, float16 (n, 14, 14, 728); `masks` is uint8 (n, 14, 14), 255 where unknown.
@@ -117,8 +117,8 @@ class TopPart:
 
 def fit_top(
     base: Mapping[str, NDArray[Any]],
-    parts: Sequence[TopPart],
-    plan: Plan,
+    parts: Sequence[FeaturePairs],
+    schedule: TrainingSchedule,
     progress: Callable[[float], None],
     checkpoint: Path | None = None,
 ) -> dict[str, NDArray[Any]]:
@@ -127,16 +127,16 @@ def fit_top(
     With a `checkpoint` a run that was killed goes on there, to the same curve. Raises TrainingRefused if what comes
     back is dead.
     """
-    batches = PairBatches(parts, BATCH_PAIRS, plan.seed)
-    model = training_loop.fit(lambda: _start(base, plan), batches.batch, plan, progress, checkpoint)
+    batches = PairBatches(parts, BATCH_PAIRS, schedule.seed)
+    model = training_loop.fit(lambda: _start(base, schedule), batches.batch, schedule, progress, checkpoint)
     trained = read_top(model)
-    middle = batches.batch(plan.steps).inputs
+    middle = batches.batch(schedule.steps).inputs
     training_loop.refuse_collapsed(score_top(trained, middle, np.arange(len(middle))))
     return trained
 
 
-def _start(base: Mapping[str, NDArray[Any]], plan: Plan) -> Any:
-    model = build_top(dropout=0.2, with_mask=bool(plan.mask_weight))
+def _start(base: Mapping[str, NDArray[Any]], schedule: TrainingSchedule) -> Any:
+    model = build_top(dropout=0.2, with_mask=bool(schedule.mask_weight))
     load_top(model, base)
     return model
 

@@ -15,12 +15,12 @@ from detector.array_file import MappedArrays
 from detector.training.evaluation.loaded_model import START_FILE
 from detector.training.phases import top_model, training_loop
 from detector.training.phases.head_phase import warm_start
-from detector.training.phases.phase_inputs import Fitted
+from detector.training.phases.phase_interface import PhaseResult
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from detector.training.phases.phase_inputs import Arrays, Material
+    from detector.training.phases.phase_interface import Arrays, PhaseInputs
 
     Floats = NDArray[np.float32]
 
@@ -29,16 +29,16 @@ _CV_STEPS_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TopRun:
+class TopPhase:
     """What one run trains on."""
 
-    material: Material
+    inputs: PhaseInputs
 
-    def fit(self) -> Fitted:
-        material, folder = self.material, self.material.config.run_dir
-        base, fold_of = warm_start(material), material.deal_folds()
+    def fit(self) -> PhaseResult:
+        inputs, folder = self.inputs, self.inputs.config.run_dir
+        base, fold_of = warm_start(inputs), inputs.deal_folds()
         start = {name: array for name, array in base.items() if name.split("|")[0] in top_model.TOP_LAYERS}
-        training_loop.keep_arrays(folder / START_FILE, start)
+        training_loop.write_atomically(folder / START_FILE, start)
         steps = self._steps()
         cv_steps = max(1, round(steps * _CV_STEPS_SHARE))
         logits = np.zeros(len(fold_of), dtype=np.float32)
@@ -46,36 +46,36 @@ class TopRun:
             logits[fold_of == fold] = self._held_out(base, fold_of == fold, f"fold-{fold}", cv_steps)
         path = folder / TRAINED_FILE
         if not path.is_file():
-            training_loop.keep_arrays(path, self._trained(base, np.ones(len(fold_of), np.bool_), "top", steps))
+            training_loop.write_atomically(path, self._trained(base, np.ones(len(fold_of), np.bool_), "top", steps))
         details = {"steps": steps, "cv_steps": cv_steps, "rate": top_model.LEARNING_RATE}
-        return Fitted({**material.base, **MappedArrays(path).arrays}, logits, details)
+        return PhaseResult({**inputs.base, **MappedArrays(path).arrays}, logits, details)
 
     def _steps(self) -> int:
         """Swapped clips, where there are any, take as much of every batch as the pseudo-fakes do."""
-        config = self.material.config
-        parts_per_batch = 2 if len(self.material.collection.clips) else 1
+        config = self.inputs.config
+        parts_per_batch = 2 if len(self.inputs.collection.clips) else 1
         return max(1, config.epochs * config.train_pairs * parts_per_batch // top_model.BATCH_PAIRS)
 
     def _held_out(self, base: Arrays, held_out: NDArray[np.bool_], name: str, steps: int) -> Floats:
         """Logits of the rows that the network of this name did not see."""
-        folder = self.material.config.run_dir
+        folder = self.inputs.config.run_dir
         done = folder / f"{name}.npy"
         if not done.is_file():
             arrays = self._trained(base, ~held_out, name, steps)
-            training_loop.keep_arrays(folder / f"{name}.npz", arrays)
-            np.save(done, top_model.score_top(arrays, self.material.features("clips").middle, np.flatnonzero(held_out)))
+            training_loop.write_atomically(folder / f"{name}.npz", arrays)
+            np.save(done, top_model.score_top(arrays, self.inputs.features("clips").middle, np.flatnonzero(held_out)))
         logits: Floats = np.load(done)
         return logits
 
     def _trained(self, base: Arrays, used: NDArray[np.bool_], name: str, steps: int) -> Arrays:
-        config = self.material.config
-        every = np.arange(len(self.material.collection.train) // 2)
+        config = self.inputs.config
+        every = np.arange(len(self.inputs.collection.train) // 2)
         parts = [self._part("train", every), self._part("clips", np.flatnonzero(used[::2]))]
-        plan = training_loop.Plan(steps, config.seed, config.mask_weight)
-        tell = partial(self.material.progress, f"top: {name}")
-        return top_model.fit_top(base, parts, plan, tell, config.run_dir / f"{name}.ckpt.npz")
+        schedule = training_loop.TrainingSchedule(steps, config.seed, config.mask_weight)
+        tell = partial(self.inputs.progress, f"top: {name}")
+        return top_model.fit_top(base, parts, schedule, tell, config.run_dir / f"{name}.ckpt.npz")
 
-    def _part(self, name: str, pairs: NDArray[np.intp]) -> top_model.TopPart:
-        samples = self.material.samples(name)
-        middle, groups = self.material.features(name).middle, samples.rows["group"][::2][pairs]
-        return top_model.TopPart(middle, samples.masks, pairs=pairs, groups=groups)
+    def _part(self, name: str, pairs: NDArray[np.intp]) -> top_model.FeaturePairs:
+        samples = self.inputs.samples(name)
+        middle, groups = self.inputs.features(name).middle, samples.rows["group"][::2][pairs]
+        return top_model.FeaturePairs(middle, samples.masks, pairs=pairs, groups=groups)

@@ -29,7 +29,7 @@ _LEAST_SPREAD = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingSchedule:
     """How long, how fast and from which seed; fixed in advance, and nothing that is measured meanwhile ends it earlier.
 
     `mask_weight` is the share of the auxiliary loss: where a face was replaced, told at the cells of block 13.
@@ -45,7 +45,7 @@ class Plan:
 def fit(
     build: Callable[[], Any],
     batch: Callable[[int], Batch],
-    plan: Plan,
+    schedule: TrainingSchedule,
     progress: Callable[[float], None],
     checkpoint: Path | None = None,
 ) -> Any:
@@ -58,29 +58,29 @@ def fit(
 
     # Running numbers in names of layers start anew. The policy of types is forgotten, too, so `build` must not do this.
     keras.backend.clear_session()
-    keras.utils.set_random_seed(plan.seed)
-    model = _compiled(build, plan)
+    keras.utils.set_random_seed(schedule.seed)
+    model = _compiled(build, schedule)
     losses = _resume(model, checkpoint)
-    for step in range(len(losses) + 1, plan.steps + 1):
-        losses.append(_step(model, batch(step), bool(plan.mask_weight)))
-        if checkpoint is not None and (step % plan.save_every == 0 or step == plan.steps):
+    for step in range(len(losses) + 1, schedule.steps + 1):
+        losses.append(_step(model, batch(step), bool(schedule.mask_weight)))
+        if checkpoint is not None and (step % schedule.save_every == 0 or step == schedule.steps):
             _keep(model, checkpoint, losses)
-        progress(step / plan.steps)
+        progress(step / schedule.steps)
     model.optimizer.finalize_variable_values(model.trainable_variables)
     return model
 
 
-def _compiled(build: Callable[[], Any], plan: Plan) -> Any:
+def _compiled(build: Callable[[], Any], schedule: TrainingSchedule) -> Any:
     import keras
 
     model = _in_bfloat16(build)
     rate = keras.optimizers.schedules.CosineDecay(
-        0.0, plan.steps, warmup_target=plan.rate, warmup_steps=round(plan.steps * _WARM_UP_SHARE)
+        0.0, schedule.steps, warmup_target=schedule.rate, warmup_steps=round(schedule.steps * _WARM_UP_SHARE)
     )
     optimiser = keras.optimizers.AdamW(rate, weight_decay=0.02, global_clipnorm=1.0, use_ema=True, ema_momentum=0.99)
     loss: Any = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.02)
-    if plan.mask_weight:
-        weights = {"head": 1.0, "mask": plan.mask_weight}
+    if schedule.mask_weight:
+        weights = {"head": 1.0, "mask": schedule.mask_weight}
         model.compile(optimiser, {"head": loss, "mask": mask_loss}, loss_weights=weights)
     else:
         model.compile(optimiser, loss)
@@ -124,7 +124,7 @@ def refuse_collapsed(logits: NDArray[np.floating[Any]]) -> None:
         raise TrainingRefused("the network collapsed: it says the same of every face")
 
 
-def keep_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+def write_atomically(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write the file whole or not at all, whenever the process ends."""
     draft = path.with_suffix(".draft")
     write_arrays(draft, arrays)
@@ -133,7 +133,7 @@ def keep_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 def _keep(model: Any, checkpoint: Path, losses: Sequence[float]) -> None:
     arrays = {f"v{place}": variable.numpy() for place, variable in enumerate(_variables(model))}
-    keep_arrays(checkpoint, {**arrays, "losses": np.array(losses, dtype=np.float64)})
+    write_atomically(checkpoint, {**arrays, "losses": np.array(losses, dtype=np.float64)})
 
 
 def _resume(model: Any, checkpoint: Path | None) -> list[float]:
@@ -143,7 +143,7 @@ def _resume(model: Any, checkpoint: Path | None) -> list[float]:
     with np.load(checkpoint, allow_pickle=False) as kept:
         for place, variable in enumerate(_variables(model)):
             variable.assign(kept[f"v{place}"])
-    return losses_of(checkpoint)
+    return read_losses(checkpoint)
 
 
 def _variables(model: Any) -> list[Any]:
@@ -151,7 +151,7 @@ def _variables(model: Any) -> list[Any]:
     return [*model.variables, *model.optimizer.variables]
 
 
-def losses_of(checkpoint: Path) -> list[float]:
+def read_losses(checkpoint: Path) -> list[float]:
     """The loss of every step that a checkpoint knows of."""
     with np.load(checkpoint, allow_pickle=False) as kept:
         return [float(loss) for loss in kept["losses"]]

@@ -24,7 +24,7 @@ from api.incidents.incident_queries import IncidentQueries
 from api.incidents.incident_store import IncidentStore
 from api.incidents.replay_bundle import ReplayReport, replay_incident
 from detector.config import DetectorConfig
-from detector.face_follower import FaceTracks
+from detector.face_follower import FaceFollower
 from detector.factory import build_finder, build_scorer
 from detector.fusion import log_likelihood_ratio
 from detector.model_artifact import read_manifest
@@ -55,7 +55,7 @@ def case() -> Case:
     watched = Watched(model=ModelRef(name=info.name, version=info.version, sha256=info.sha256))
     analyser = Analyser(build_finder(CONFIG), build_scorer(CONFIG), 16)
     rgb = np.ascontiguousarray(cv2.imread(str(PORTRAIT))[:, :, ::-1], dtype=np.uint8)
-    tracks = FaceTracks(2)
+    tracks = FaceFollower(2)
     for number in range(-1, 40):
         (examined,) = analyser.examine([Sample(rgb, number / 2 + 1, tracks)])
         pictures = Darkroom(-100.0, 320, blur_faces=False).evidence(rgb, examined)

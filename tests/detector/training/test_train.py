@@ -25,8 +25,8 @@ from detector.training.evaluation.estimates import auc
 from detector.training.evaluation.loaded_model import open_model
 from detector.training.phases import deep_model
 from detector.training.phases.head_model import HeadData, choose_penalty, fit_heads
-from detector.training.phases.top_model import TopPart, build_top, fit_top, load_top, read_top, score_top
-from detector.training.phases.training_loop import Plan, mask_loss
+from detector.training.phases.top_model import FeaturePairs, build_top, fit_top, load_top, read_top, score_top
+from detector.training.phases.training_loop import TrainingSchedule, mask_loss
 from detector.training.train import train
 from detector.types import EvidenceStats
 from tests.detector.pictures import network_arrays, portrait, released_weights
@@ -131,7 +131,7 @@ def test_a_later_phase_ships_only_if_it_is_clearly_better(tmp_path: Path, gain: 
         (tmp_path / name).mkdir()
         report = {"results": {"clips": [clip], "pseudo_fakes": [pseudo]}}
         (tmp_path / name / REPORT_FILE).write_text(json.dumps(report))
-    assert export.choose([tmp_path / "head", tmp_path / "top"]).name == chosen
+    assert export.choose_run([tmp_path / "head", tmp_path / "top"]).name == chosen
 
 
 def test_without_pictures_there_is_a_structure_that_is_no_model(settings: TrainConfig, tmp_path: Path) -> None:
@@ -179,8 +179,8 @@ def test_the_top_learns_and_its_arrays_go_both_ways() -> None:
     middle[1::2, 2:12, 2:12, :200] += np.float16(2)
     base = network_arrays()
     masks = np.full((64, 14, 14), 255, np.uint8)
-    part = TopPart(middle, masks, pairs=np.arange(24), groups=np.repeat(["a", "b", "c"], 8))
-    trained = fit_top(base, [part], Plan(30, seed=0), lambda share: None)
+    part = FeaturePairs(middle, masks, pairs=np.arange(24), groups=np.repeat(["a", "b", "c"], 8))
+    trained = fit_top(base, [part], TrainingSchedule(30, seed=0), lambda share: None)
     logits = score_top(trained, middle, np.arange(48, 64))
     assert auc(np.tile([0, 1], 8), logits) > 0.9
 

@@ -20,9 +20,9 @@ from api.settings.base import load_settings
 from detector.config import DetectorConfig, Precision
 from detector.errors import WeightsRefused
 from detector.model_artifact import read_manifest
-from detector.openvino_scorer import OpenVinoScorer, compile_cpu
+from detector.openvino_scorer import OpenVinoScorer, compile_for_cpu
 from detector.preprocess import crop_face
-from detector.training.checkpoints.import_checkpoint import Source, convert, import_weights
+from detector.training.checkpoints.import_checkpoint import CheckpointFormat, convert, import_weights
 from detector.training.checkpoints.torch_state_dict import read_state_dict
 from detector.types import NetworkInput, Padding
 from detector.xception_openvino import build_graph
@@ -53,13 +53,13 @@ def pixels() -> NDArray[np.uint8]:
 
 
 def logits(
-    weights: Tensors, source: Source, pixels: NDArray[np.uint8], padding: Padding = Padding.BOTH
+    weights: Tensors, source: CheckpointFormat, pixels: NDArray[np.uint8], padding: Padding = Padding.BOTH
 ) -> NDArray[np.float32]:
-    graph = build_graph(convert(weights, source), takes=NetworkInput(source.size_px, padding))
-    return np.asarray(compile_cpu(graph, 1, Precision.FLOAT32)([pixels])[0])
+    graph = build_graph(convert(weights, source), network_input=NetworkInput(source.size_px, padding))
+    return np.asarray(compile_for_cpu(graph, 1, Precision.FLOAT32)([pixels])[0])
 
 
-def normalised(pixels: NDArray[np.uint8], source: Source) -> NDArray[np.float32]:
+def normalised(pixels: NDArray[np.uint8], source: CheckpointFormat) -> NDArray[np.float32]:
     planes = pixels if source.colour == "rgb" else pixels[:, :, :, ::-1]
     scaled = (planes.astype(np.float32) / 255 - np.array(source.mean)) / np.array(source.sd)
     return scaled.transpose(0, 3, 1, 2).astype(np.float32)
@@ -68,13 +68,13 @@ def normalised(pixels: NDArray[np.uint8], source: Source) -> NDArray[np.float32]
 @pytest.mark.parametrize(
     "source",
     [
-        Source(SIZE_PX),
-        Source(SIZE_PX, "bgr", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), fake_class=0),
+        CheckpointFormat(SIZE_PX),
+        CheckpointFormat(SIZE_PX, "bgr", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), fake_class=0),
     ],
     ids=["as published", "other colours"],
 )
 def test_imported_weights_say_what_they_said_in_pytorch(
-    weights: Tensors, pixels: NDArray[np.uint8], source: Source
+    weights: Tensors, pixels: NDArray[np.uint8], source: CheckpointFormat
 ) -> None:
     two = forward(weights, normalised(pixels, source))
     expected = two[:, source.fake_class] - two[:, 1 - source.fake_class]
@@ -84,7 +84,7 @@ def test_imported_weights_say_what_they_said_in_pytorch(
 
 
 def test_the_border_of_the_pools_matters(weights: Tensors, pixels: NDArray[np.uint8]) -> None:
-    ours, theirs = (logits(weights, Source(SIZE_PX), pixels, padding) for padding in Padding)
+    ours, theirs = (logits(weights, CheckpointFormat(SIZE_PX), pixels, padding) for padding in Padding)
     assert np.abs(ours - theirs).max() > 1e-3
 
 
@@ -93,7 +93,7 @@ def test_one_output_and_framework_prefixes(weights: Tensors, pixels: NDArray[np.
     one = weights | head
     prefixed = {f"module.backbone.{name}": array for name, array in one.items()}
     prefixed["module.other.weight"] = np.zeros(3, np.float32)
-    source = Source(SIZE_PX)
+    source = CheckpointFormat(SIZE_PX)
     assert np.allclose(logits(prefixed, source, pixels), forward(one, normalised(pixels, source))[:, 0], atol=1e-4)
 
 
@@ -172,7 +172,7 @@ def test_broken_files_are_refused(tmp_path: Path, suffix: str, content: bytes) -
 def test_weights_that_do_not_fit_are_refused(weights: Tensors, change: dict[str, Any], told: str) -> None:
     changed = {name: array for name, array in (weights | change).items() if array is not None}
     with pytest.raises(WeightsRefused, match=told):
-        convert(changed, Source())
+        convert(changed, CheckpointFormat())
 
 
 def test_an_imported_model_is_served_and_says_that_it_is_not_calibrated(tmp_path: Path, weights: Tensors) -> None:
@@ -183,7 +183,7 @@ def test_an_imported_model_is_served_and_says_that_it_is_not_calibrated(tmp_path
     assert done.exit_code == 0, done.output
     assert "not calibrated" in done.output
     manifest = read_manifest(tmp_path / "model")
-    assert manifest.takes == NetworkInput(128, Padding.BOTH)
+    assert manifest.network_input == NetworkInput(128, Padding.BOTH)
     assert manifest.trained["imported"]["mean"] == [0.5, 0.5, 0.5]
     found = check_model(load_settings(model_path=tmp_path / "model"))
     assert (found.level, "not calibrated" in found.said) == ("warn", True)
@@ -207,7 +207,7 @@ def test_options_that_make_no_sense_are_refused(tmp_path: Path, options: list[st
 
 def test_an_overwritten_model_is_read_anew(tmp_path: Path, weights: Tensors) -> None:
     write_safetensors(tmp_path / "a.safetensors", weights)
-    first = import_weights(tmp_path / "a.safetensors", tmp_path / "model", Source(128), "one", "1")
-    second = import_weights(tmp_path / "a.safetensors", tmp_path / "model", Source(160), "one", "2")
+    first = import_weights(tmp_path / "a.safetensors", tmp_path / "model", CheckpointFormat(128), "one", "1")
+    second = import_weights(tmp_path / "a.safetensors", tmp_path / "model", CheckpointFormat(160), "one", "2")
     assert read_manifest(tmp_path / "model") == second
     assert first.sha256 == second.sha256

@@ -9,19 +9,19 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.training.data.augmentation import CELL_PX, View, draw_view
+from detector.training.data.augmentation import CELL_PX, Augmentation, draw_augmentation
 from detector.training.data.samples import MASK_SIDE, UNKNOWN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NATIVE_PX = MASK_SIDE * CELL_PX
-WHOLE = View(0, 0, NATIVE_PX)
+WHOLE = Augmentation(0, 0, NATIVE_PX)
 
 
-def drawn(count: int) -> list[View]:
+def drawn(count: int) -> list[Augmentation]:
     rng = np.random.default_rng(3)
-    return [draw_view(rng, NATIVE_PX) for _ in range(count)]
+    return [draw_augmentation(rng, NATIVE_PX) for _ in range(count)]
 
 
 def grey(level: int) -> NDArray[np.uint8]:
@@ -60,7 +60,7 @@ def test_a_mask_that_is_not_known_stays_so(size_px: int) -> None:
 
 
 def test_what_is_hidden_is_grey_and_no_fake() -> None:
-    view = View(0, 0, NATIVE_PX, gain=0.5, hidden=(0.0, 0.0, 0.5, 1.0))
+    view = Augmentation(0, 0, NATIVE_PX, gain=0.5, hidden=(0.0, 0.0, 0.5, 1.0))
     shown, cells = view.picture(grey(200), NATIVE_PX), view.cells(np.full((14, 14), 254, np.uint8), NATIVE_PX)
     assert (shown[:, : NATIVE_PX // 2] == 128).all()
     assert (shown[:, NATIVE_PX // 2 :] == 100).all()

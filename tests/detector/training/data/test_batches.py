@@ -9,27 +9,27 @@ import pytest
 
 from detector.errors import TrainingRefused
 from detector.training.data.batches import PairBatches, PairPicker
-from detector.training.data.samples import ROW, UNKNOWN, Samples
-from detector.training.phases.deep_model import PicturePart
+from detector.training.data.samples import SAMPLE_ROW, UNKNOWN, SampleSet
+from detector.training.phases.deep_model import PicturePairs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def samples(pairs: int, group_of: list[str], level: int) -> Samples:
+def samples(pairs: int, group_of: list[str], level: int) -> SampleSet:
     """Pairs of the same noise in both halves, at most `level`; every second pair has masks that are not known."""
     rng = np.random.default_rng(level)
     rgb = np.repeat(rng.integers(0, level, (pairs, 224, 224, 3), dtype=np.uint8), 2, axis=0)
-    rows = np.zeros(2 * pairs, ROW)
+    rows = np.zeros(2 * pairs, SAMPLE_ROW)
     rows["label"], rows["group"] = np.tile([0, 1], pairs), np.repeat(group_of, 2)
     masks = np.zeros((2 * pairs, 14, 14), np.uint8)
     masks[1::2, 3:9, 3:9] = 254
     masks[2::4] = masks[3::4] = UNKNOWN
-    return Samples(rgb, rows, masks)
+    return SampleSet(rgb, rows, masks)
 
 
-def part(pairs: int = 4, level: int = 100) -> PicturePart:
-    return PicturePart(samples(pairs, [f"g{index % 2}" for index in range(pairs)], level), np.arange(pairs), 64)
+def part(pairs: int = 4, level: int = 100) -> PicturePairs:
+    return PicturePairs(samples(pairs, [f"g{index % 2}" for index in range(pairs)], level), np.arange(pairs), 64)
 
 
 def test_both_halves_of_a_pair_are_changed_alike() -> None:
@@ -57,9 +57,9 @@ def test_a_batch_is_the_same_whatever_was_drawn_before() -> None:
 
 def test_parts_share_a_batch_and_an_empty_one_takes_nothing() -> None:
     low, high = part(level=40), part(level=250)
-    empty = PicturePart(samples(2, ["a", "b"], 40), np.arange(0), 64)
+    empty = PicturePairs(samples(2, ["a", "b"], 40), np.arange(0), 64)
 
-    def bright(parts: list[PicturePart], pairs: int) -> NDArray[np.bool_]:
+    def bright(parts: list[PicturePairs], pairs: int) -> NDArray[np.bool_]:
         inputs = PairBatches(parts, pairs, seed=0).batch(1).inputs
         return inputs[::2].mean(axis=(1, 2, 3)) > 60
 

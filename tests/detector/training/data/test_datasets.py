@@ -76,7 +76,7 @@ def test_plain_folders(tmp_path: Path) -> None:
 def test_named_groups_stay_unseen(tmp_path: Path) -> None:
     stills = datasets.read_stills(table(tmp_path, HEADER + ROWS))
     for name in ("anna", "set/anna"):
-        kept = datasets.without(stills, {name}, lambda still: still.group)
+        kept = datasets.drop_groups(stills, {name}, lambda still: still.group)
         assert [still.group for still in kept] == ["set/bert"]
 
 
@@ -95,8 +95,8 @@ def test_a_face_is_sought_once(tmp_path: Path) -> None:
     names = ("a.png", "black.png")
     stills = [datasets.Still(tmp_path / name, "real", name, "s", "train", "ship", "") for name in names]
     finder = OneFaceFinder()
-    first = datasets.still_faces(stills, datasets.Locator(finder, tmp_path / "faces.json"))
-    again = datasets.still_faces(stills, datasets.Locator(finder, tmp_path / "faces.json"))
+    first = datasets.still_faces(stills, datasets.FaceLocator(finder, tmp_path / "faces.json"))
+    again = datasets.still_faces(stills, datasets.FaceLocator(finder, tmp_path / "faces.json"))
     assert finder.asked == 2, "the second run reads what the first one found, misses included"
     assert len(first) == len(again) == 1
     assert first[0].face.box == again[0].face.box
@@ -106,7 +106,7 @@ def test_a_face_is_sought_once(tmp_path: Path) -> None:
 def test_halves_of_a_clip_share_the_box(tmp_path: Path) -> None:
     path = tmp_path / "pair.mp4"
     video(path, Video(width=320, height=160, frames=20))
-    locator = datasets.Locator(OneFaceFinder(), tmp_path / "faces.json")
+    locator = datasets.FaceLocator(OneFaceFinder(), tmp_path / "faces.json")
     frames = datasets.clip_faces(datasets.Clip(path, "g", "", paired=True), locator, 5)
     assert len(frames) == 5
     for real, fake in frames:
@@ -125,12 +125,12 @@ def test_a_pair_may_come_as_two_files(tmp_path: Path) -> None:
     table.write_text("path,swap_path,group,licence\nreal.mp4,fake.mp4,anna,own\nside.mp4,,bert,own\n")
     two, one = datasets.read_pairs(table)
     assert (two.swap, one.swap) == (tmp_path / "fake.mp4", None)
-    frames = datasets.clip_faces(two, datasets.Locator(OneFaceFinder(), tmp_path / "faces.json"), 5)
+    frames = datasets.clip_faces(two, datasets.FaceLocator(OneFaceFinder(), tmp_path / "faces.json"), 5)
     assert len(frames) == 4, "the other file ends before the last sampled frame"
     for real, fake in frames:
         assert fake is not None
         assert real.rgb.shape == fake.rgb.shape == (160, 320, 3)
-        assert (real.face, real.place) == (fake.face, fake.place)
+        assert (real.face, real.frame_number) == (fake.face, fake.frame_number)
 
 
 def test_two_files_of_different_size_are_no_pair(tmp_path: Path) -> None:
@@ -138,4 +138,4 @@ def test_two_files_of_different_size_are_no_pair(tmp_path: Path) -> None:
     video(tmp_path / "fake.mp4", Video(width=160, height=160, frames=4))
     clip = datasets.Clip(tmp_path / "real.mp4", "g", "", paired=True, swap=tmp_path / "fake.mp4")
     with pytest.raises(TrainingRefused, match=r"real\.mp4 and fake\.mp4"):
-        datasets.clip_faces(clip, datasets.Locator(OneFaceFinder(), tmp_path / "faces.json"), 2)
+        datasets.clip_faces(clip, datasets.FaceLocator(OneFaceFinder(), tmp_path / "faces.json"), 2)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detector.preprocess import crop_face, quality_of
+from detector.preprocess import crop_face, measure_quality
 from detector.training.data import degradations
 from detector.training.data.degradations import Coding
 from tests.detector.pictures import portrait
@@ -48,14 +48,14 @@ def test_faces_are_never_enlarged() -> None:
 @pytest.mark.parametrize("size", [(256, 256), (97, 141)])
 def test_codecs_keep_the_picture_and_lose_detail(codec: str, size: tuple[int, int]) -> None:
     rgb = PERSON.rgb[: size[0], : size[1]]
-    coded = degradations.code(rgb, Coding(codec, qp=34, bits_per_pixel=0.1))
+    coded = degradations.codec_pass(rgb, Coding(codec, qp=34, bits_per_pixel=0.1))
     assert coded.shape == rgb.shape
     difference = np.abs(coded.astype(int) - rgb)
     assert 0.5 < difference.mean() < 12
 
 
 def test_a_coarser_quantiser_loses_more() -> None:
-    fine, coarse = (degradations.code(PERSON.rgb, Coding("libx264", qp, 0.1)) for qp in (18, 40))
+    fine, coarse = (degradations.codec_pass(PERSON.rgb, Coding("libx264", qp, 0.1)) for qp in (18, 40))
     assert np.abs(fine.astype(int) - PERSON.rgb).mean() < np.abs(coarse.astype(int) - PERSON.rgb).mean() / 2
 
 
@@ -73,7 +73,7 @@ def test_equalised_halves_are_about_as_sharp() -> None:
     before = np.log(sharpness(PERSON.rgb) / sharpness(soft.rgb))
     gaps = []
     for seed in range(16):
-        made = degradations.equalised(np.random.default_rng(seed), halves)
+        made = degradations.match_sharpness(np.random.default_rng(seed), halves)
         assert [label for label, _ in made] == [0, 1]
         gaps.append(np.log(sharpness(made[0][1].rgb) / sharpness(made[1][1].rgb)))
     assert abs(float(np.mean(gaps))) < before / 3
@@ -81,7 +81,7 @@ def test_equalised_halves_are_about_as_sharp() -> None:
 
 
 def sharpness(rgb: np.ndarray) -> float:
-    return quality_of(crop_face(rgb, PERSON.face)).sharpness
+    return measure_quality(crop_face(rgb, PERSON.face)).sharpness
 
 
 def test_jitter_moves_and_scales_the_box() -> None:

@@ -12,18 +12,18 @@ from detector.training.data import face_blending
 from tests.detector.pictures import face_at, portrait
 
 if TYPE_CHECKING:
-    from detector.training.data.face_blending import Pair
+    from detector.training.data.face_blending import BlendedPair
 
 PEOPLE = [portrait(seed) for seed in range(8)]
 
 
-def pairs(count: int, seed: int) -> list[Pair]:
+def pairs(count: int, seed: int) -> list[BlendedPair]:
     rng = np.random.default_rng(seed)
     made = []
     for index in range(count):
         target = PEOPLE[index % len(PEOPLE)]
         if index % 2:
-            made.append(face_blending.swap(rng, target, face_blending.nearest_source(rng, target, PEOPLE)))
+            made.append(face_blending.swap_face(rng, target, face_blending.nearest_source(rng, target, PEOPLE)))
         else:
             made.append(face_blending.self_blend(rng, target))
     return made

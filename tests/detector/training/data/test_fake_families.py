@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from detector.training.data import degradations
-from detector.training.data.fake_families import SHARES, Factory, families
-from detector.training.data.samples import MASK_SIDE, pseudo_pair, replaced_cells
+from detector.training.data.fake_families import SHARES, PseudoFakeFactory, families
+from detector.training.data.samples import MASK_SIDE, pseudo_fake_pair, replaced_cells
 from detector.training.data.swap_autoencoder import DrawSettings, draw_patches, patch_of
 from detector.training.evaluation.calibration_fit import logistic
 from detector.training.evaluation.estimates import auc
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from detector.training.data.face_blending import Pair
-    from detector.training.data.fake_families import Family
+    from detector.training.data.face_blending import BlendedPair
+    from detector.training.data.fake_families import FakeFamily
 
 PEOPLE = [replace(portrait(seed), name=f"picture-{seed}") for seed in range(8)]
 # What an autoencoder would have drawn, as soft as its drawings are.
@@ -32,7 +32,7 @@ KINDS = families(PATCHES)
 _BLOCK_PX = 8
 
 
-def pairs(kind: Family, count: int) -> list[Pair]:
+def pairs(kind: FakeFamily, count: int) -> list[BlendedPair]:
     rng = np.random.default_rng(2)
     return [kind.make(rng, PEOPLE[index % len(PEOPLE)], PEOPLE) for index in range(count)]
 
@@ -44,7 +44,7 @@ def test_there_are_five_families_and_every_one_has_its_share() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_halves_are_bit_identical_outside_the_mask_and_differ_inside(kind: Family) -> None:
+def test_halves_are_bit_identical_outside_the_mask_and_differ_inside(kind: FakeFamily) -> None:
     for pair in pairs(kind, 6):
         outside = pair.mask == 0
         assert outside.mean() > 0.2
@@ -54,7 +54,7 @@ def test_halves_are_bit_identical_outside_the_mask_and_differ_inside(kind: Famil
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_blocks_outside_the_mask_do_not_give_the_label_away(kind: Family) -> None:
+def test_blocks_outside_the_mask_do_not_give_the_label_away(kind: FakeFamily) -> None:
     """The leak test: after the whole degradation, a classifier on blocks outside the dilated mask is at chance."""
     assert abs(leak(pairs(kind, 16)) - 0.5) < 0.03
 
@@ -64,7 +64,7 @@ def test_a_fake_that_alone_was_coded_is_found_out() -> None:
     assert leak(coded) > 0.6
 
 
-def leak(made: list[Pair]) -> float:
+def leak(made: list[BlendedPair]) -> float:
     """AUC, on the second half of the pairs, of a classifier of blocks that was fitted on the first."""
     rng = np.random.default_rng(5)
     tables: dict[int, list[NDArray[np.float64]]] = {0: [], 1: []}
@@ -115,10 +115,10 @@ def test_restored_fakes_are_as_often_sharper_as_softer_inside() -> None:
 
 def test_a_family_can_be_held_out() -> None:
     rng = np.random.default_rng(0)
-    factory = Factory(PEOPLE, KINDS, held_out="swap")
+    factory = PseudoFakeFactory(PEOPLE, KINDS, held_out="swap")
     assert {factory.pair(rng)[0].kind for _ in range(40)} == {"self", "lips", "restored", "decoded"}
     with pytest.raises(ValueError, match="expected one of"):
-        Factory(PEOPLE, KINDS, held_out="morph")
+        PseudoFakeFactory(PEOPLE, KINDS, held_out="morph")
 
 
 def test_the_mask_follows_its_picture_into_the_crop() -> None:
@@ -128,7 +128,7 @@ def test_the_mask_follows_its_picture_into_the_crop() -> None:
     assert cells.shape == (MASK_SIDE, MASK_SIDE)
     assert cells.max() <= 254
     assert cells[4:10, 4:10].mean() > 2 * np.concatenate([cells[0], cells[-1]]).mean()
-    real, fake = pseudo_pair(Factory(PEOPLE, KINDS), (0, 3))
+    real, fake = pseudo_fake_pair(PseudoFakeFactory(PEOPLE, KINDS), (0, 3))
     assert (real.label, fake.label) == (0, 1)
     assert not real.mask.any()
     assert fake.mask.any()

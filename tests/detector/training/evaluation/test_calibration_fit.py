@@ -7,18 +7,18 @@ import pytest
 
 from detector.frequency import FEATURE_COUNT, frequency_logit
 from detector.training.evaluation import calibration_fit
-from detector.training.evaluation.calibration_fit import Held
+from detector.training.evaluation.calibration_fit import HeldOutScores
 from detector.training.evaluation.estimates import auc
 
 
-def held(seed: int, informative_frequency: bool) -> Held:
+def held(seed: int, informative_frequency: bool) -> HeldOutScores:
     """400 groups of 4 rows; the true LLR of the logit is 2 x, that of the frequency score 1.5 x or nothing."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(rng.integers(0, 2, 400), 4)
     sign = 2.0 * labels - 1
     logits = rng.normal(sign * 0.5, 0.5**0.5)
     frequency = rng.normal(sign * 0.75 if informative_frequency else 0.0 * sign, 1.0)
-    return Held(labels, logits, frequency, np.repeat([f"g{index}" for index in range(400)], 4))
+    return HeldOutScores(labels, logits, frequency, np.repeat([f"g{index}" for index in range(400)], 4))
 
 
 def test_logistic_finds_the_true_weights() -> None:
@@ -42,13 +42,13 @@ def test_frequency_earns_its_place_only_when_it_helps() -> None:
 
 def test_a_network_that_is_worse_than_chance_gets_no_weight() -> None:
     data = held(3, informative_frequency=False)
-    turned = Held(data.labels, -data.logits, data.frequency, data.groups)
+    turned = HeldOutScores(data.labels, -data.logits, data.frequency, data.groups)
     assert calibration_fit.fit_fusion(turned, folds=4, seed=0, gain=1.0).calibration.logit_weight == 0.0
 
 
 def test_the_gain_follows_the_worst_stratum() -> None:
     good, bad = held(4, informative_frequency=False), held(5, informative_frequency=False)
-    both = Held(
+    both = HeldOutScores(
         np.concatenate([good.labels, bad.labels]),
         np.concatenate([good.logits, 2 * bad.logits]),
         np.concatenate([good.frequency, bad.frequency]),

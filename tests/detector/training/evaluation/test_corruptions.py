@@ -7,14 +7,14 @@ import av
 import numpy as np
 import pytest
 
-from detector.training.data.datasets import Clip, frames_of
+from detector.training.data.datasets import Clip, read_frames
 from detector.training.evaluation.corruptions import (
     LEVELS,
     Corruption,
     Transcoding,
     all_corruptions,
-    recode,
-    recoded,
+    recode_clip,
+    recode_file,
 )
 from tests.detector.pictures import portrait
 from tests.synthetic import Clip as Video
@@ -48,7 +48,7 @@ def test_a_clip_at_a_lower_bitrate_has_as_many_frames_and_fewer_bytes(tmp_path: 
     video(tmp_path / "clip.mp4", Video(width=320, height=160, frames=20))
     sizes = []
     for kbps in (60, 600):
-        recode(tmp_path / "clip.mp4", tmp_path / f"{kbps}.mkv", codec, kbps)
+        recode_file(tmp_path / "clip.mp4", tmp_path / f"{kbps}.mkv", codec, kbps)
         assert len(frames(tmp_path / f"{kbps}.mkv")) == 20
         sizes.append((tmp_path / f"{kbps}.mkv").stat().st_size)
     assert sizes[0] < sizes[1]
@@ -59,12 +59,13 @@ def test_both_files_of_a_pair_are_coded_each_at_the_whole_rate(tmp_path: Path) -
         video(tmp_path / f"{name}.mp4", Video(width=320, height=160, frames=20))
     one = Clip(tmp_path / "real.mp4", "anna", "", paired=True)
     two = replace(one, swap=tmp_path / "fake.mp4")
-    half, whole = (recoded(clip, Transcoding("h264", 60), tmp_path / name) for name, clip in (("a", two), ("b", one)))
+    coding = Transcoding("h264", 60)
+    half, whole = (recode_clip(clip, coding, tmp_path / name) for name, clip in (("a", two), ("b", one)))
     assert half.swap is not None
     assert len(frames(half.swap)) == len(frames(half.path)) == 20
     assert whole.swap is None
     assert half.path.stat().st_size < whole.path.stat().st_size, "a file that two halves share has twice the rate"
-    assert [rgb.shape for _, rgb in frames_of(half, [0, 19])] == [(160, 640, 3)] * 2
+    assert [rgb.shape for _, rgb in read_frames(half, [0, 19])] == [(160, 640, 3)] * 2
 
 
 def frames(path: Path) -> list[NDArray[np.uint8]]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.training.data.samples import ROW
+from detector.training.data.samples import SAMPLE_ROW
 from detector.training.evaluation import estimates
 
 RNG = np.random.default_rng(11)
@@ -35,7 +35,7 @@ def test_folds_never_split_a_group() -> None:
 
 
 def rows_of_pairs(clips: int, frames: int) -> np.ndarray:
-    rows = np.zeros(2 * clips * frames, dtype=ROW)
+    rows = np.zeros(2 * clips * frames, dtype=SAMPLE_ROW)
     rows["label"] = np.tile([0, 1], clips * frames)
     rows["group"] = np.repeat([f"clip-{index}" for index in range(clips)], 2 * frames)
     rows["sharpness"] = RNG.uniform(10, 100, len(rows))

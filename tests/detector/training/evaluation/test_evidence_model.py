@@ -5,16 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from detector.training.evaluation.evidence_model import Series, clip_means, correlation_time_s, measure
+from detector.training.evaluation.evidence_model import LlrSeries, clip_means, correlation_time_s, measure_evidence
 
 
-def ar1(rho: float, count: int, seed: int, mean: float = 0.0) -> Series:
+def ar1(rho: float, count: int, seed: int, mean: float = 0.0) -> LlrSeries:
     random = np.random.default_rng(seed)
     values = np.empty(count)
     values[0] = random.normal()
     for k in range(1, count):
         values[k] = rho * values[k - 1] + math.sqrt(1 - rho**2) * random.normal()
-    return Series(values + mean, 0.2)
+    return LlrSeries(values + mean, 0.2)
 
 
 @pytest.mark.parametrize("rho", [0.3, 0.6])
@@ -36,7 +36,7 @@ def test_frames_without_a_face_do_not_count() -> None:
 
 def test_what_is_measured_of_clips() -> None:
     real = [ar1(0.5, 400, seed, mean=seed / 100 - 1) for seed in range(100)]
-    stats = measure(real, [-1.0, 1.0, 2.0, 3.0])
+    stats = measure_evidence(real, [-1.0, 1.0, 2.0, 3.0])
     means = [float(np.mean(clip.llr)) for clip in real]
     assert stats.mean_real == pytest.approx(np.percentile(means, 95))
     assert stats.mean_fake == pytest.approx(2.0)
@@ -48,7 +48,7 @@ def test_what_is_measured_of_clips() -> None:
 
 def test_fakes_that_never_stand_out_are_said_to_be_undetectable() -> None:
     real = [ar1(0.5, 400, seed, mean=1.0) for seed in range(10)]
-    stats = measure(real, [-1.0, 0.0])
+    stats = measure_evidence(real, [-1.0, 0.0])
     assert stats.detectable == 0.0
     assert stats.mean_fake == stats.mean_real
 

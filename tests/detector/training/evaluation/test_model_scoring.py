@@ -23,9 +23,9 @@ from detector.training.data import datasets
 from detector.training.evaluation import (
     corruptions,
     estimates,
-    footage,
     loaded_model,
     model_scoring,
+    sampled_clips,
     window_scoring,
 )
 from detector.training.evaluation.window_verdicts import ALL, Floats
@@ -106,19 +106,20 @@ def test_a_model_is_calibrated_and_evaluated(places: dict[str, Path], monkeypatc
 def test_the_card_of_a_run_belongs_to_what_was_exported_from_it(tmp_path: Path) -> None:
     (tmp_path / REPORT_FILE).write_text("{}")
     card, shipped = default_weights_dir() / "MODEL_CARD.md", read_manifest(default_weights_dir())
-    assert loaded_model.manifest_of_card(tmp_path, card, shipped.sha256) == shipped
+    assert loaded_model.read_card_manifest(tmp_path, card, shipped.sha256) == shipped
     with pytest.raises(TrainingRefused, match="was not made by"):
-        loaded_model.manifest_of_card(tmp_path, card, "0" * 64)
+        loaded_model.read_card_manifest(tmp_path, card, "0" * 64)
     with pytest.raises(WeightsRefused):
-        loaded_model.manifest_of_card(tmp_path, tmp_path / "CARD.md", shipped.sha256)
+        loaded_model.read_card_manifest(tmp_path, tmp_path / "CARD.md", shipped.sha256)
 
 
 def test_a_window_is_judged_by_the_network_that_never_saw_it(places: dict[str, Path]) -> None:
     arrays = network_arrays(0)
     folds = tuple({**arrays, HEAD_BIAS: np.full(1, bias, np.float32)} for bias in (-50.0, 50.0))
     fold_of = {f"somebody-{number}": number % 2 for number in range(4)}
-    networks = model_scoring.Networks(arrays, folds, fold_of, NetworkInput(), arrays)
-    model = loaded_model.Model("folds", networks, Calibration(0.0, 1.0, limit=99.0), {}, unseen=True, evidence=EVIDENCE)
+    networks = model_scoring.FoldNetworks(arrays, folds, fold_of, NetworkInput(), arrays)
+    calibration = Calibration(0.0, 1.0, limit=99.0)
+    model = loaded_model.LoadedModel("folds", networks, calibration, {}, unseen=True, evidence=EVIDENCE)
     config = replace(config_of(places), exclude_groups=frozenset({"pair-3"}))
     heard: list[tuple[float, float]] = []
 
@@ -126,8 +127,8 @@ def test_a_window_is_judged_by_the_network_that_never_saw_it(places: dict[str, P
         heard.append((llr[0], weights[0]))
         return "FAKE" if llr.mean() > 0 else "REAL"
 
-    plan = window_scoring.Plan({"test": rule})
-    found = window_scoring.measure(model, config, (), plan, lambda _step, _share: None)["rules"]["test"]
+    plan = window_scoring.WindowPlan({"test": rule})
+    found = window_scoring.measure_windows(model, config, (), plan, lambda _step, _share: None)["rules"]["test"]
     for half in found["conditions"]["as it came"].values():
         assert (half["windows"], half["fake"]["value"], half["alarmed"]) == (3, 1 / 3, 1)
     assert found["sizes"]["under 64 px"]["clips"] == 3
@@ -144,11 +145,12 @@ def test_windows_hear_what_the_service_scores(tmp_path: Path) -> None:
     rgb = datasets.read_rgb(MEDIA / "biden.jpg")
     face = build_finder(DetectorConfig()).find(rgb)[0]
     clip = datasets.Clip(tmp_path / "clip.mp4", "biden", "CC0-1.0", paired=False)
-    shown = footage.Footage(clip, (footage.Shot(0, 0.0, face, (rgb,)), footage.Shot(15, 0.5, face, (rgb,))), 1.0)
+    frames = (sampled_clips.SampledFrame(number, time_s, face, (rgb,)) for number, time_s in ((0, 0.0), (15, 0.5)))
+    shown = sampled_clips.SampledClip(clip, tuple(frames), 1.0)
 
     model = loaded_model.open_model(tmp_path)
-    network = model_scoring.Compiled(model.networks.whole, model.networks.takes)
-    track = window_scoring.Scorer(network, calibration, model.frequency).track(shown, 0)
+    network = model_scoring.EvidenceNetwork(model.networks.whole, model.networks.network_input)
+    track = window_scoring.TrackScorer(network, calibration, model.frequency).track(shown, 0)
     score = build_scorer(DetectorConfig(tmp_path)).score([crop_face(rgb, face)])[0]
     assert score.frequency_score is not None
     assert track.llr == pytest.approx([score.llr] * 2, abs=1e-3)
@@ -159,10 +161,10 @@ def test_windows_hear_what_the_service_scores(tmp_path: Path) -> None:
 def test_without_a_rule_windows_are_left_out(places: dict[str, Path]) -> None:
     ours = loaded_model.open_model(default_weights_dir())
     for model, why in ((ours, "asked for"), (replace(ours, evidence=None), "no statistics")):
-        found = window_scoring.measure(model, config_of(places), (), None, lambda _step, _share: None)
+        found = window_scoring.measure_windows(model, config_of(places), (), None, lambda _step, _share: None)
         assert why in found["left_out"]
-    plan = window_scoring.Plan({"test": lambda *_: "FAKE"})
-    found = window_scoring.measure(ours, config_of(places), (), plan, lambda _step, _share: None)
+    plan = window_scoring.WindowPlan({"test": lambda *_: "FAKE"})
+    found = window_scoring.measure_windows(ours, config_of(places), (), plan, lambda _step, _share: None)
     assert "no footage" in found["left_out"]
 
 
@@ -182,9 +184,9 @@ def test_a_model_of_ours_is_not_calibrated_on_what_it_was_trained_on(places: dic
 
 def test_every_group_is_judged_by_the_fold_that_never_saw_it() -> None:
     whole, folds = network_arrays(0), ({"fold": np.zeros(1)}, {"fold": np.ones(1)})
-    networks = model_scoring.Networks(whole, folds, {"anna": 1, "bert": 0}, NetworkInput(), whole)
+    networks = model_scoring.FoldNetworks(whole, folds, {"anna": 1, "bert": 0}, NetworkInput(), whole)
     groups = np.array(["anna", "stranger", "bert", "anna"])
-    judged = {int(row): arrays for arrays, rows in networks.pieces(groups) for row in rows}
+    judged = {int(row): arrays for arrays, rows in networks.by_network(groups) for row in rows}
     assert judged[0] is judged[3] is folds[1]
     assert judged[1] is whole
     assert judged[2] is folds[0]

@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 
 from detector.training.evaluation import score_metrics
-from detector.training.evaluation.score_metrics import Scored
+from detector.training.evaluation.score_metrics import FrameScores
 
 RNG = np.random.default_rng(5)
 
 
-def scored(gap: float, offset_sd: float = 0.0, clips: int = 40, frames: int = 12) -> Scored:
+def scored(gap: float, offset_sd: float = 0.0, clips: int = 40, frames: int = 12) -> FrameScores:
     """Pairs of clips; frames of a clip share an offset, fakes lie `gap` higher."""
     labels = np.tile(np.repeat([0, 1], frames), clips)
     groups = np.repeat([f"clip-{index}" for index in range(clips)], 2 * frames)
     offsets = np.repeat(RNG.normal(0, offset_sd, 2 * clips), frames)
     llr = gap * (labels - 0.5) + offsets + RNG.normal(0, 1, len(labels))
-    return Scored(labels, llr, groups, RNG.uniform(10, 100, len(labels)))
+    return FrameScores(labels, llr, groups, RNG.uniform(10, 100, len(labels)))
 
 
 def test_a_good_scorer_a_blind_one_and_one_label() -> None:
-    good, blind = score_metrics.figures(scored(6.0)), score_metrics.figures(scored(0.0))
+    good, blind = score_metrics.compute_metrics(scored(6.0)), score_metrics.compute_metrics(scored(0.0))
     assert good is not None
     assert blind is not None
     assert good.paired is not None
@@ -31,7 +31,7 @@ def test_a_good_scorer_a_blind_one_and_one_label() -> None:
     assert blind.equal_error == pytest.approx(0.5, abs=0.15)
     assert blind.ece > good.ece
     real = scored(1.0)
-    assert score_metrics.figures(real.take(np.flatnonzero(real.labels == 0))) is None
+    assert score_metrics.compute_metrics(real.take(np.flatnonzero(real.labels == 0))) is None
 
 
 def test_rates_by_hand() -> None:
@@ -43,7 +43,7 @@ def test_rates_by_hand() -> None:
 
 def test_doubt_of_clips_that_agree_with_themselves_makes_it_abstain() -> None:
     confident = scored(3.0)
-    alone, discounted = (score_metrics.figures(confident, icc) for icc in (0.0, 0.9))
+    alone, discounted = (score_metrics.compute_metrics(confident, icc) for icc in (0.0, 0.9))
     assert alone is not None
     assert discounted is not None
     assert alone.abstains < 0.05
@@ -60,8 +60,8 @@ def test_the_share_of_offsets_is_found() -> None:
 def test_a_scorer_of_sharpness_is_worth_nothing_among_its_like() -> None:
     base = scored(0.0)
     sharpness = np.where(base.labels == 1, 1.0, 2.0) + RNG.normal(0, 0.5, len(base.labels))
-    soft = Scored(base.labels, -sharpness, base.groups, sharpness)
-    found = score_metrics.figures(soft)
+    soft = FrameScores(base.labels, -sharpness, base.groups, sharpness)
+    found = score_metrics.compute_metrics(soft)
     assert found is not None
     assert found.frame_auc.value > 0.85
     assert found.matched_auc < found.frame_auc.value - 0.15

@@ -5,26 +5,32 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.training.evaluation.report import look_tables
-from detector.training.evaluation.temporal_baselines import Track, beside, own_history, tracks_of, window_scores
+from detector.training.evaluation.markdown_report import look_tables
+from detector.training.evaluation.temporal_baselines import (
+    LogitTrack,
+    compare_baselines,
+    group_tracks,
+    history_comparison,
+    window_scores,
+)
 
 FRAMES = 16
 
 
-def track(rng: np.random.Generator, group: str, label: int, look: float, shows: float = 0.0) -> Track:
+def track(rng: np.random.Generator, group: str, label: int, look: float, shows: float = 0.0) -> LogitTrack:
     """A clip whose logits all lie `look` higher, and, if it is a fake, `shows` higher in the contrast as well."""
     logits, contrasts = rng.normal(0, 0.3, (2, FRAMES))
-    return Track(group, label, logits + look + shows * label, contrasts + shows * label)
+    return LogitTrack(group, label, logits + look + shows * label, contrasts + shows * label)
 
 
-def tracks(seed: int, spread: float, shows: float, count: int = 30) -> list[Track]:
+def tracks(seed: int, spread: float, shows: float, count: int = 30) -> list[LogitTrack]:
     rng = np.random.default_rng(seed)
     looks = rng.normal(0, spread, count)
     return [track(rng, f"g{place}", label, looks[place], shows) for place in range(count) for label in (0, 1)]
 
 
 def test_looks_hide_from_the_mean_what_the_rim_and_the_history_show() -> None:
-    found = beside(tracks(0, spread=3.0, shows=0.6), folds=5, seed=0)
+    found = compare_baselines(tracks(0, spread=3.0, shows=0.6), folds=5, seed=0)
     assert found["mean logit"].value < 0.7
     assert found["face against rim"].value > 0.95
     assert found["model of the window"].value > 0.9
@@ -33,7 +39,7 @@ def test_looks_hide_from_the_mean_what_the_rim_and_the_history_show() -> None:
 
 
 def test_where_there_is_nothing_nothing_is_found() -> None:
-    found = beside(tracks(1, spread=1.0, shows=0.0, count=60), folds=5, seed=0)
+    found = compare_baselines(tracks(1, spread=1.0, shows=0.0, count=60), folds=5, seed=0)
     for name, estimate in found.items():
         assert estimate.value == pytest.approx(0.5, abs=0.15), name
 
@@ -48,17 +54,17 @@ def test_the_window_model_never_judges_a_group_that_it_saw() -> None:
 
 def test_history_needs_both_halves_of_a_group() -> None:
     made = tracks(3, spread=1.0, shows=1.0, count=3)[:-1]
-    groups, labels, levels, changes = own_history(made)
+    groups, labels, levels, changes = history_comparison(made)
     assert groups == ["g0", "g0", "g1", "g1"]
     assert labels.tolist() == [0, 1, 0, 1]
     assert changes[1] - changes[0] == pytest.approx(levels[1] - levels[0]), "both begin alike"
-    assert "swap begins half-way: mean logit since" not in beside([made[0], made[3]] * 3, folds=2, seed=0)
+    assert "swap begins half-way: mean logit since" not in compare_baselines([made[0], made[3]] * 3, folds=2, seed=0)
 
 
 def test_tracks_of_rows_that_lie_in_any_order_of_clips() -> None:
     kinds = [("group", "U8"), ("label", "u1"), ("logit", "f4"), ("contrast", "f4")]
     rows = np.array([("b", 1, n, -n) for n in range(5)] + [("a", 0, 9, 9)] * 3 + [("b", 0, 1, 1)] * 4, kinds)
-    real, fake = tracks_of(rows)
+    real, fake = group_tracks(rows)
     assert (real.group, real.label, real.logits.tolist()) == ("b", 0, [1, 1, 1, 1])
     assert (fake.label, fake.contrasts.tolist()) == (1, [0, -1, -2, -3, -4])
 

@@ -7,23 +7,31 @@ import pytest
 
 from detector.training.evaluation import window_verdicts
 from detector.training.evaluation.window_tables import window_tables
-from detector.training.evaluation.window_verdicts import FAKE, REAL, UNCERTAIN, Judged, Source, Track
+from detector.training.evaluation.window_verdicts import (
+    FAKE,
+    REAL,
+    UNCERTAIN,
+    EvidenceTrack,
+    TrackSource,
+    WindowVerdict,
+)
 
 
-def track(times_s: list[float], length_s: float, face_px: float = 120.0) -> Track:
+def track(times_s: list[float], length_s: float, face_px: float = 120.0) -> EvidenceTrack:
     """Samples whose LLR is their number, from 0."""
     times = np.array(times_s, np.float64)
-    return Track(times, np.arange(len(times), dtype=np.float64), np.ones(len(times)), 0 * times + face_px, length_s)
+    llr = np.arange(len(times), dtype=np.float64)
+    return EvidenceTrack(times, llr, np.ones(len(times)), 0 * times + face_px, length_s)
 
 
-def steady(length_s: float) -> Track:
+def steady(length_s: float) -> EvidenceTrack:
     return track([place / 2 for place in range(round(2 * length_s))], length_s)
 
 
-def said(words: list[str], label: int, condition: str = "as it came", face_px: float = 120.0) -> list[Judged]:
+def said(words: list[str], label: int, condition: str = "as it came", face_px: float = 120.0) -> list[WindowVerdict]:
     """A window and a whole track per word, each of a clip of its own."""
-    sources = [Source(label, f"group-{place}", f"clip-{place}", condition) for place in range(len(words))]
-    rows = [Judged(source, "test", face_px, word) for source, word in zip(sources, words, strict=True)]
+    sources = [TrackSource(label, f"group-{place}", f"clip-{place}", condition) for place in range(len(words))]
+    rows = [WindowVerdict(source, "test", face_px, word) for source, word in zip(sources, words, strict=True)]
     return [*rows, *(row._replace(is_whole=True) for row in rows)]
 
 
@@ -31,34 +39,36 @@ def said(words: list[str], label: int, condition: str = "as it came", face_px: f
     (2.5, [5]), (9.5, [19]), (10.0, [20]), (10.5, [20]), (19.5, [20]), (20.0, [20, 20]), (53.0, [20] * 5),
 ])  # fmt: skip
 def test_whole_windows_are_cut_and_a_short_track_is_one(length_s: float, counts: list[int]) -> None:
-    assert [len(part.times_s) for part in window_verdicts.cut(steady(length_s))] == counts
+    assert [len(part.times_s) for part in window_verdicts.split_windows(steady(length_s))] == counts
 
 
 def test_no_sample_is_in_two_windows_and_edges_open_the_next() -> None:
-    parts = window_verdicts.cut(track([0.0, 9.99, 10.0, 19.9999999, 20.0], 30.0))
+    parts = window_verdicts.split_windows(track([0.0, 9.99, 10.0, 19.9999999, 20.0], 30.0))
     assert [part.llr.tolist() for part in parts] == [[0, 1], [2], [3, 4]]
     assert [part.length_s for part in parts] == [10.0] * 3
 
 
 def test_a_window_without_the_face_is_not_judged_and_a_gap_within_one_is_no_matter() -> None:
-    parts = window_verdicts.cut(track([1.0, 8.5, 21.0], 30.0))
+    parts = window_verdicts.split_windows(track([1.0, 8.5, 21.0], 30.0))
     assert [part.times_s.tolist() for part in parts] == [[1.0, 8.5], [21.0]]
-    assert window_verdicts.cut(track([], 30.0)) == []
-    assert list(window_verdicts.judge(track([], 30.0), Source(0, "a", "a", ""), {"": lambda *_: FAKE})) == []
+    assert window_verdicts.split_windows(track([], 30.0)) == []
+    nowhere = TrackSource(0, "a", "a", "")
+    assert list(window_verdicts.judge_windows(track([], 30.0), nowhere, {"": lambda *_: FAKE})) == []
 
 
 def test_windows_are_judged_alone_and_the_track_as_a_whole() -> None:
     rules = {"long": lambda times_s, _x, _w: FAKE if len(times_s) > 20 else REAL, "never": lambda *_: UNCERTAIN}
-    judged = list(window_verdicts.judge(steady(20.0), Source(1, "a", "a", ""), rules))
-    told = [(row.says, row.is_whole) for row in judged if row.rule == "long"]
+    judged = list(window_verdicts.judge_windows(steady(20.0), TrackSource(1, "a", "a", ""), rules))
+    told = [(row.label, row.is_whole) for row in judged if row.rule == "long"]
     assert told == [(REAL, False), (REAL, False), (FAKE, True)]
-    assert [row.says for row in judged if row.rule == "never"] == [UNCERTAIN] * 3
+    assert [row.label for row in judged if row.rule == "never"] == [UNCERTAIN] * 3
     assert {row.face_px for row in judged} == {120.0}
 
 
 def test_faces_too_small_to_count_do_not_make_false_alarms_rare() -> None:
-    tiny = Track(*(np.array([value]) for value in (1.0, 3.0, 0.0, 40.0)), length_s=10.0)
-    judged = list(window_verdicts.judge(tiny, Source(0, "a", "a", "as it came"), {"": lambda *_: UNCERTAIN}))
+    tiny = EvidenceTrack(*(np.array([value]) for value in (1.0, 3.0, 0.0, 40.0)), length_s=10.0)
+    source = TrackSource(0, "a", "a", "as it came")
+    judged = list(window_verdicts.judge_windows(tiny, source, {"": lambda *_: UNCERTAIN}))
     assert [row.is_usable for row in judged] == [False, False]
     assert window_verdicts.by_condition(judged) == {}
     assert window_verdicts.by_condition([*judged, *said([FAKE], 0)])["as it came"]["real"]["fake"]["value"] == 1.0
@@ -105,7 +115,7 @@ def test_sizes_tell_errors_from_silence() -> None:
     assert found["from 176 px"]["right"] == 1.0
 
 
-def tables(rows: list[Judged]) -> str:
+def tables(rows: list[WindowVerdict]) -> str:
     made = {"conditions": window_verdicts.by_condition(rows), "sizes": window_verdicts.by_size(rows)}
     rules = {"dice": {"of_most": FAKE, **made}, "silence": {"of_most": UNCERTAIN, **made}}
     plan = {"window_s": 10.0, "rate_hz": 2.0, "longest_s": 60.0, "most_nats": 3.3}
@@ -128,7 +138,7 @@ def test_a_rule_that_can_call_nothing_fake_in_a_window_is_not_praised_for_it() -
     dice, silence = tables(said([REAL], 0)).split("### By the rule of silence")
     assert "(3.3 nats in each frame) is called `FAKE`." in dice
     assert "is called `UNCERTAIN`: none can be `FAKE`" in silence
-    same = window_verdicts.constant(3.0, 2.0)
+    same = window_verdicts.constant_track(3.0, 2.0)
     assert (len(same.times_s), same.times_s[-1], set(same.llr), set(same.weights)) == (20, 9.5, {3.0}, {1.0})
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from detector.config import Precision
 from detector.errors import TrainingRefused
-from detector.openvino_scorer import compile_cpu
+from detector.openvino_scorer import compile_for_cpu
 from detector.training.data.batches import PairBatches
-from detector.training.data.samples import ROW, Samples
+from detector.training.data.samples import SAMPLE_ROW, SampleSet
 from detector.training.phases import deep_model
-from detector.training.phases.training_loop import Plan, fit, losses_of, refuse_collapsed
+from detector.training.phases.training_loop import TrainingSchedule, fit, read_losses, refuse_collapsed
 from detector.xception_openvino import build_graph
 from tests.detector.pictures import portrait, released_weights
 from tests.detector.training_data import eagerly
@@ -45,9 +45,9 @@ def batches() -> PairBatches:
     masks = np.zeros((8, 14, 14), np.uint8)
     rgb[1::2, 56:168, 56:168] //= 2
     masks[1::2, 4:10, 4:10] = 254
-    rows = np.zeros(8, ROW)
+    rows = np.zeros(8, SAMPLE_ROW)
     rows["group"] = np.repeat(["a", "b", "c", "d"], 2)
-    return PairBatches([deep_model.PicturePart(Samples(rgb, rows, masks), np.arange(4), 64)], 2, seed=0)
+    return PairBatches([deep_model.PicturePairs(SampleSet(rgb, rows, masks), np.arange(4), 64)], 2, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ class Killed(Exception):
 def test_a_killed_run_goes_on_to_the_same_curve_and_trains_blocks_4_to_14(
     batches: PairBatches, weights: Weights, tmp_path: Path
 ) -> None:
-    plan, types = Plan(3, seed=4, mask_weight=0.5, save_every=1), set()
+    schedule, types = TrainingSchedule(3, seed=4, mask_weight=0.5, save_every=1), set()
 
     def build() -> Any:
         model = deep_model.build_network(weights)
@@ -90,18 +90,18 @@ def test_a_killed_run_goes_on_to_the_same_curve_and_trains_blocks_4_to_14(
 
     def killed_at(step: int) -> Callable[[float], None]:
         def progress(share: float) -> None:
-            if round(share * plan.steps) == step:
+            if round(share * schedule.steps) == step:
                 raise Killed
 
         return progress
 
-    whole = deep_model.weights_of(fit(build, batches.batch, plan, killed_at(99), tmp_path / "whole.npz"))
+    whole = deep_model.weights_of(fit(build, batches.batch, schedule, killed_at(99), tmp_path / "whole.npz"))
     with pytest.raises(Killed):
-        fit(build, batches.batch, plan, killed_at(2), tmp_path / "cut.npz")
-    assert len(losses_of(tmp_path / "cut.npz")) == 2
-    resumed = deep_model.weights_of(fit(build, batches.batch, plan, killed_at(99), tmp_path / "cut.npz"))
-    assert losses_of(tmp_path / "cut.npz") == pytest.approx(losses_of(tmp_path / "whole.npz"), rel=1e-3)
-    assert len(set(losses_of(tmp_path / "whole.npz"))) == 3
+        fit(build, batches.batch, schedule, killed_at(2), tmp_path / "cut.npz")
+    assert len(read_losses(tmp_path / "cut.npz")) == 2
+    resumed = deep_model.weights_of(fit(build, batches.batch, schedule, killed_at(99), tmp_path / "cut.npz"))
+    assert read_losses(tmp_path / "cut.npz") == pytest.approx(read_losses(tmp_path / "whole.npz"), rel=1e-3)
+    assert len(set(read_losses(tmp_path / "whole.npz"))) == 3
     apart, moved = (distance(whole, other) for other in (resumed, weights))
     assert apart < 0.3 * moved, "Adam's memory and the moving average go on, too: without them they are 1.1 apart"
     assert types == {("bfloat16", "float32")}
@@ -125,9 +125,9 @@ def test_statistics_are_gathered_anew_and_openvino_says_what_keras_says(
 
     crops = np.stack([portrait(seed, 224).rgb for seed in range(3)])
     logits = model(crops, training=False)["head"].numpy()[:, 0]
-    graph = build_graph(deep_model.served(after))
+    graph = build_graph(deep_model.to_serving_arrays(after))
     assert logits.std() > 0.1
-    assert np.abs(compile_cpu(graph, 1, Precision.FLOAT32)([crops])[0] - logits).max() <= 1e-2
+    assert np.abs(compile_for_cpu(graph, 1, Precision.FLOAT32)([crops])[0] - logits).max() <= 1e-2
 
 
 @pytest.mark.usefixtures("no_graphs")
@@ -136,7 +136,7 @@ def test_statistics_are_gathered_anew_and_openvino_says_what_keras_says(
 def test_a_stage_that_ends_with_a_dead_network_is_refused(batches: PairBatches, weights: Weights) -> None:
     silent = {**weights, "head|kernel": np.zeros((2048, 1), np.float32)}
     with pytest.raises(TrainingRefused, match="collapsed"):
-        deep_model.train_stage(silent, batches, Plan(1, 0, 0.5, rate=1e-9), lambda share: None)
+        deep_model.train_stage(silent, batches, TrainingSchedule(1, 0, 0.5, rate=1e-9), lambda share: None)
 
 
 def test_a_network_that_says_the_same_of_every_face_is_refused() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from detector.frequency import FrequencyModel, frequency_logit
 from detector.fusion import Calibration, log_likelihood_ratio, prob_fake
-from detector.training.checkpoints.served_logits import served_logits
+from detector.training.checkpoints.serving_inference import compute_logits
 from detector.training.evaluation import calibration_fit, estimates
 from detector.xception_openvino import FEATURES, HEAD_BIAS, HEAD_KERNEL
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector.training.config import TrainConfig
-    from detector.training.data.collection import Collection
-    from detector.training.data.samples import Samples
+    from detector.training.data.collection import SampleCollection
+    from detector.training.data.samples import SampleSet
 
     Floats = NDArray[np.floating[Any]]
     Progress = Callable[[str, float], None]
@@ -30,7 +30,7 @@ _ALARMING = (0.5, 0.9)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class EvaluationInputs:
     """A network, the one it started from, and its samples.
 
     Clip rows come with their cross-validated logits and with the pooled features of `base`.
@@ -38,22 +38,22 @@ class Judged:
 
     base: Mapping[str, NDArray[Any]]
     arrays: Mapping[str, NDArray[Any]]
-    collection: Collection
+    collection: SampleCollection
     clip_logits: Floats
     clip_pooled: Floats
 
 
-def judge(judged: Judged, config: TrainConfig, progress: Progress) -> dict[str, Any]:
+def evaluate_run(inputs: EvaluationInputs, config: TrainConfig, progress: Progress) -> dict[str, Any]:
     """Report with `calibration` and `frequency` for the manifest and `results` for people."""
-    collection = judged.collection
-    trained = {name: _serve(judged.arrays, samples, progress) for name, samples in _unseen(collection).items()}
+    collection = inputs.collection
+    trained = {name: _serve(inputs.arrays, samples, progress) for name, samples in _unseen(collection).items()}
     kernel = np.random.default_rng(config.seed).normal(0, 0.02, (FEATURES, 1)).astype(np.float32)
-    random_head = {**judged.base, HEAD_KERNEL: kernel, HEAD_BIAS: np.zeros(1, np.float32)}
+    random_head = {**inputs.base, HEAD_KERNEL: kernel, HEAD_BIAS: np.zeros(1, np.float32)}
     untrained = {
         "val": _serve(random_head, collection.val, progress),
-        "clips": (judged.clip_pooled @ kernel)[:, 0],
+        "clips": (inputs.clip_pooled @ kernel)[:, 0],
     }
-    logits = {**trained, "clips": judged.clip_logits}
+    logits = {**trained, "clips": inputs.clip_logits}
     frequency, spectral = _frequency(collection, config)
     held, strata = _held(collection, logits, spectral)
     fusion = calibration_fit.fit_fusion(held, config.folds, config.seed, gain=1.0)
@@ -77,15 +77,15 @@ def _beside(logits: Mapping[str, Floats], untrained: Mapping[str, Floats], name:
     return {"network": logits[name], "untrained head": untrained[name]}
 
 
-def _unseen(collection: Collection) -> dict[str, Samples]:
+def _unseen(collection: SampleCollection) -> dict[str, SampleSet]:
     return {"val": collection.val, "calls": collection.calls}
 
 
-def _serve(arrays: Mapping[str, NDArray[Any]], samples: Samples, progress: Progress) -> Floats:
-    return served_logits(arrays, samples.rgb, np.arange(len(samples)), partial(progress, "judging"))
+def _serve(arrays: Mapping[str, NDArray[Any]], samples: SampleSet, progress: Progress) -> Floats:
+    return compute_logits(arrays, samples.rgb, np.arange(len(samples)), partial(progress, "judging"))
 
 
-def _frequency(collection: Collection, config: TrainConfig) -> tuple[FrequencyModel | None, dict[str, Floats]]:
+def _frequency(collection: SampleCollection, config: TrainConfig) -> tuple[FrequencyModel | None, dict[str, Floats]]:
     """The model fitted on all that may be trained on, and log-odds of val, calls (by it) and clips (held out)."""
     rows = np.concatenate([collection.train.rows, collection.clips.rows])
     model = calibration_fit.fit_frequency(rows["frequency"], rows["label"].astype(int), rows["group"])
@@ -111,12 +111,12 @@ def _log_odds(features: Floats, model: FrequencyModel | None) -> Floats:
 
 
 def _held(
-    collection: Collection, logits: Mapping[str, Floats], spectral: Mapping[str, Floats]
-) -> tuple[calibration_fit.Held, NDArray[np.str_]]:
+    collection: SampleCollection, logits: Mapping[str, Floats], spectral: Mapping[str, Floats]
+) -> tuple[calibration_fit.HeldOutScores, NDArray[np.str_]]:
     """All held-out rows in one table, and the stratum (kind, degraded or as it came) of each."""
     parts = {"val": collection.val, "clips": collection.clips, "calls": collection.calls}
     rows = np.concatenate([samples.rows for samples in parts.values()])
-    held = calibration_fit.Held(
+    held = calibration_fit.HeldOutScores(
         labels=rows["label"].astype(int),
         logits=np.concatenate([logits[name] for name in parts]).astype(np.float64),
         frequency=np.concatenate([spectral[name] for name in parts]),
@@ -128,7 +128,7 @@ def _held(
     return held, np.char.add(kind, np.where(rows["degraded"], "/degraded", "/as it came"))
 
 
-def _clip_table(clips: Samples, scorers: Mapping[str, Floats]) -> list[dict[str, Any]]:
+def _clip_table(clips: SampleSet, scorers: Mapping[str, Floats]) -> list[dict[str, Any]]:
     if not len(clips):
         return []
     everyone = {**scorers, "softness": -np.log(clips.rows["sharpness"] + 1)}
@@ -140,7 +140,7 @@ def _clip_table(clips: Samples, scorers: Mapping[str, Floats]) -> list[dict[str,
     return table
 
 
-def _pseudo_table(val: Samples, scorers: Mapping[str, Floats]) -> list[dict[str, Any]]:
+def _pseudo_table(val: SampleSet, scorers: Mapping[str, Floats]) -> list[dict[str, Any]]:
     everyone = {**scorers, "softness": -np.log(val.rows["sharpness"] + 1)}
     labels = val.rows["label"].astype(int)
     reals = labels == 0
@@ -156,7 +156,7 @@ def _pseudo_table(val: Samples, scorers: Mapping[str, Floats]) -> list[dict[str,
     ]
 
 
-def _calls(calls: Samples, logits: Floats, calibration: Calibration) -> dict[str, Any]:
+def _calls(calls: SampleSet, logits: Floats, calibration: Calibration) -> dict[str, Any]:
     """False positives on real calls: share of frames and of clips (by mean LLR) above some posteriors."""
     if not len(calls):
         return {}
@@ -169,7 +169,7 @@ def _calls(calls: Samples, logits: Floats, calibration: Calibration) -> dict[str
     return table
 
 
-def _frequency_table(collection: Collection, spectral: Mapping[str, Floats]) -> dict[str, Any]:
+def _frequency_table(collection: SampleCollection, spectral: Mapping[str, Floats]) -> dict[str, Any]:
     table = {}
     for name, samples in (("val", collection.val), ("clips", collection.clips)):
         present = np.isfinite(spectral[name])
@@ -180,7 +180,7 @@ def _frequency_table(collection: Collection, spectral: Mapping[str, Floats]) -> 
     return table
 
 
-def _calibration_table(held: calibration_fit.Held, calibration: Calibration) -> dict[str, float]:
+def _calibration_table(held: calibration_fit.HeldOutScores, calibration: Calibration) -> dict[str, float]:
     llr = np.array([log_likelihood_ratio(float(logit), None, calibration) for logit in held.logits])
     probabilities = np.array([prob_fake(value) for value in llr])
     return {

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector.training.config import TrainConfig
-    from detector.training.data.collection import Collection
-    from detector.training.data.samples import Samples
+    from detector.training.data.collection import SampleCollection
+    from detector.training.data.samples import SampleSet
 
     Arrays = Mapping[str, NDArray[Any]]
     Progress = Callable[[str, float], None]
 
 
-class Fitted(NamedTuple):
+class PhaseResult(NamedTuple):
     """Arrays of the network that saw everything, float32 (n,) logits of all clips by those that did not, and what the
     report says of the fit."""
 
@@ -36,16 +36,16 @@ class Fitted(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Material:
+class PhaseInputs:
     """Samples of one run, and the network that it starts from: as Keras names it, and folded as we store it."""
 
     config: TrainConfig
-    collection: Collection
+    collection: SampleCollection
     released: Arrays
     base: Arrays
     progress: Progress
 
-    def samples(self, name: str) -> Samples:
+    def samples(self, name: str) -> SampleSet:
         """`train` or `clips`."""
         return self.collection.train if name == "train" else self.collection.clips
 
@@ -62,6 +62,6 @@ class Material:
         return fold_of
 
 
-def silent_head() -> dict[str, NDArray[np.float32]]:
+def zero_head() -> dict[str, NDArray[np.float32]]:
     """A head before training: 0 of every face."""
     return {HEAD_KERNEL: np.zeros((FEATURES, 1), np.float32), HEAD_BIAS: np.zeros(1, np.float32)}

@@ -11,9 +11,9 @@ import pytest
 
 from detector.config import DetectorConfig
 from detector.factory import build_finder
-from detector.training.data.datasets import Clip, Locator, frame_key, frames_of, halves_of
-from detector.training.evaluation import footage
-from detector.training.evaluation.footage import Footage, Shot
+from detector.training.data.datasets import Clip, FaceLocator, frame_key, read_frames, split_halves
+from detector.training.evaluation import sampled_clips
+from detector.training.evaluation.sampled_clips import SampledClip, SampledFrame
 from detector.types import DetectedFace, FaceBox
 
 if TYPE_CHECKING:
@@ -40,17 +40,19 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
     return Clip(path, "somebody", "CC0-1.0", paired=True)
 
 
-def footage_of(clip: Clip, count: int = 4) -> Footage:
+def footage_of(clip: Clip, count: int = 4) -> SampledClip:
     face = DetectedFace(FaceBox(4, 8, 44, 58), 0.99, np.full((5, 2), 20, np.float32))
-    times = dict(list(footage.steady_times(clip.path, 2.0, 60.0))[:count])
-    shots = tuple(Shot(place, times[place], face, halves_of(clip, rgb)) for place, rgb in frames_of(clip, times))
-    return Footage(clip, shots, 5.0)
+    times = dict(list(sampled_clips.steady_times(clip.path, 2.0, 60.0))[:count])
+    shots = tuple(
+        SampledFrame(number, times[number], face, split_halves(clip, rgb)) for number, rgb in read_frames(clip, times)
+    )
+    return SampledClip(clip, shots, 5.0)
 
 
 def test_the_first_frame_of_every_interval_is_taken_and_a_hole_is_not_made_up_for(clip: Clip) -> None:
-    taken = [(place, round(time_s, 2)) for place, time_s in footage.steady_times(clip.path, 2.0, 60.0)]
+    taken = [(place, round(time_s, 2)) for place, time_s in sampled_clips.steady_times(clip.path, 2.0, 60.0)]
     assert taken == [(0, 0.0), (13, 0.52), (25, 3.0), (38, 3.52), (50, 4.0), (63, 4.52)]
-    assert [place for place, _ in footage.steady_times(clip.path, 2.0, 3.0)] == [0, 13]
+    assert [place for place, _ in sampled_clips.steady_times(clip.path, 2.0, 3.0)] == [0, 13]
 
 
 def test_a_clip_is_read_with_the_faces_that_were_found(clip: Clip, tmp_path: Path) -> None:
@@ -59,8 +61,8 @@ def test_a_clip_is_read_with_the_faces_that_were_found(clip: Clip, tmp_path: Pat
     }  # fmt: skip
     faces = {frame_key(clip.path, place): known.get(place) for place in (0, 13, 25, 38, 50, 63)}
     (tmp_path / "faces.json").write_text(json.dumps(faces))
-    read = footage.read_footage(clip, Locator(build_finder(DetectorConfig()), tmp_path / "faces.json"), 2.0)
-    assert [(shot.place, shot.time_s) for shot in read.shots] == [(13, pytest.approx(0.52))]
+    read = sampled_clips.sample_clip(clip, FaceLocator(build_finder(DetectorConfig()), tmp_path / "faces.json"), 2.0)
+    assert [(shot.frame_number, shot.time_s) for shot in read.shots] == [(13, pytest.approx(0.52))]
     assert read.length_s == 5.0
     assert read.face_px == 40.0
 
@@ -76,20 +78,21 @@ def test_halves_of_a_pair(clip: Clip) -> None:
 def test_every_condition_keeps_instants_and_faces(clip: Clip, tmp_path: Path) -> None:
     came = footage_of(clip)
     wanted = ("as it came", "noise 3", "vp8 50 kb/s")
-    kinds = [kind for kind in footage.conditions((3,), tmp_path) if kind.name in wanted]
-    made = [kind.made(came) for kind in kinds]
+    kinds = [kind for kind in sampled_clips.corruption_conditions((3,), tmp_path) if kind.name in wanted]
+    made = [kind.apply(came) for kind in kinds]
     assert len(made) == 3
     for shown in made:
         assert shown is not None
-        assert [(s.place, s.time_s, s.face) for s in shown.shots] == [(s.place, s.time_s, s.face) for s in came.shots]
+        told, expected = ([(s.frame_number, s.time_s, s.face) for s in clip.shots] for clip in (shown, came))
+        assert told == expected
         light = [shot.halves[0].mean() for shot in shown.shots]
         assert light == pytest.approx([shot.halves[0].mean() for shot in came.shots], abs=12)
-    assert [kind.name for kind in footage.conditions((), tmp_path)] == ["as it came"]
+    assert [kind.name for kind in sampled_clips.corruption_conditions((), tmp_path)] == ["as it came"]
 
 
 def test_smaller_faces_are_made_of_larger_ones_alone(clip: Clip) -> None:
     came = footage_of(clip)
-    shrink = {kind.name: kind.made for kind in footage.sizes()}
+    shrink = {kind.name: kind.apply for kind in sampled_clips.size_conditions()}
     assert came.face_px == 40.0
     assert shrink["face of 48 px"](came) is None
     large = DetectedFace(FaceBox(0, 0, 60, 64), 0.99, np.full((5, 2), 30, np.float32))

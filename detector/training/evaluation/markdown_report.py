@@ -11,7 +11,7 @@ from detector.training.evaluation.window_tables import window_tables
 if TYPE_CHECKING:
     from pathlib import Path
 
-    Figures = dict[str, Any]
+    Metrics = dict[str, Any]
 
 RESULTS_FILE, MARKDOWN_FILE, BARS_FILE = "results.json", "report.md", "conditions.png"
 _HEAD = (
@@ -64,7 +64,7 @@ def tables(results: dict[str, Any]) -> str:
     return "\n".join([*parts, *_positives(results["false_positives"]), *window_tables(results["windows"])])
 
 
-def look_tables(found: dict[str, dict[str, Figures]]) -> list[str]:
+def look_tables(found: dict[str, dict[str, Metrics]]) -> list[str]:
     """Clip AUC of every way to score the same frames, by condition."""
     if not found:
         return []
@@ -78,12 +78,12 @@ def look_tables(found: dict[str, dict[str, Figures]]) -> list[str]:
     return [*lines, ""]
 
 
-def _table(first: str, rows: dict[str, Figures | None]) -> list[str]:
+def _table(first: str, rows: dict[str, Metrics | None]) -> list[str]:
     head = _HEAD.format(first=first)
     return [head, "|---" * (head.count("|") - 1) + "|", *(_row(name, found) for name, found in rows.items() if found)]
 
 
-def _row(name: str, found: Figures) -> str:
+def _row(name: str, found: Metrics) -> str:
     calibrated = name not in ("random head", "softness", "contrast")
     cells = [
         name, str(found["rows"]), _estimate(found["clip_auc"]), _estimate(found["frame_auc"]),
@@ -94,7 +94,7 @@ def _row(name: str, found: Figures) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _estimate(found: Figures | None) -> str:
+def _estimate(found: Metrics | None) -> str:
     return "" if found is None else f"{found['value']:.3f} [{found['low']:.2f}, {found['high']:.2f}]"
 
 

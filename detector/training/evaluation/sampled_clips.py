@@ -13,7 +13,7 @@ import numpy as np
 from detector.errors import FaceNotCroppable
 from detector.preprocess import crop_face
 from detector.training.data import datasets
-from detector.training.evaluation.corruptions import Corruption, Transcoding, all_codings, all_corruptions, recoded
+from detector.training.evaluation.corruptions import Corruption, Transcoding, all_codings, all_corruptions, recode_clip
 from detector.types import DetectedFace, FaceBox
 
 if TYPE_CHECKING:
@@ -30,23 +30,23 @@ SIZES_PX = (48, 72, 104, 150)
 _SLACK = 1e-6
 
 
-class Shot(NamedTuple):
+class SampledFrame(NamedTuple):
     """One sampled instant: frame number `place`, media time since the first frame, and the face.
 
     `halves` are uint8 (h, w, 3) RGB: the picture, and of a pair its swap under the same box.
     """
 
-    place: int
+    frame_number: int
     time_s: float
     face: DetectedFace
     halves: tuple[Picture, ...]
 
 
-class Footage(NamedTuple):
+class SampledClip(NamedTuple):
     """The instants of a clip that show a face; `length_s` of media were looked through."""
 
     clip: datasets.Clip
-    shots: tuple[Shot, ...]
+    shots: tuple[SampledFrame, ...]
     length_s: float
 
     @property
@@ -55,27 +55,27 @@ class Footage(NamedTuple):
         return float(np.median([min(shot.face.box.width, shot.face.box.height) for shot in self.shots]))
 
 
-class Condition(NamedTuple):
+class FootageCondition(NamedTuple):
     """`made` gives footage under it, or None where the condition is none for this clip."""
 
     name: str
-    made: Callable[[Footage], Footage | None]
+    apply: Callable[[SampledClip], SampledClip | None]
 
 
-def read_footage(
-    clip: datasets.Clip, locator: datasets.Locator, rate_hz: float, longest_s: float = LONGEST_S
-) -> Footage:
+def sample_clip(
+    clip: datasets.Clip, locator: datasets.FaceLocator, rate_hz: float, longest_s: float = LONGEST_S
+) -> SampledClip:
     """A clip at `rate_hz`; `locator` remembers its faces, the largest of each frame."""
     shots, cell = [], -1
     times = dict(steady_times(clip.path, rate_hz, longest_s))
-    for place, rgb in datasets.frames_of(clip, times):
-        time_s, halves = times[place], datasets.halves_of(clip, rgb)
+    for place, rgb in datasets.read_frames(clip, times):
+        time_s, halves = times[place], datasets.split_halves(clip, rgb)
         cell = _cell(time_s, rate_hz)
         face = locator.locate(datasets.frame_key(clip.path, place), halves[0])
         if face is not None and _is_croppable(halves[0], face):
-            shots.append(Shot(place, time_s, face, halves))
+            shots.append(SampledFrame(place, time_s, face, halves))
     locator.save()
-    return Footage(clip, tuple(shots), (cell + 1) / rate_hz)
+    return SampledClip(clip, tuple(shots), (cell + 1) / rate_hz)
 
 
 def _is_croppable(rgb: Picture, face: DetectedFace) -> bool:
@@ -106,30 +106,31 @@ def _cell(time_s: float, rate_hz: float) -> int:
     return math.floor(time_s * rate_hz + _SLACK)
 
 
-def conditions(levels: tuple[int, ...], folder: Path) -> list[Condition]:
+def corruption_conditions(levels: tuple[int, ...], folder: Path) -> list[FootageCondition]:
     """As it came, every corruption at the levels, and codecs at bitrates, kept as files in `folder`."""
-    kinds = [Condition(str(kind), partial(_corrupted, kind)) for kind in (Corruption(), *all_corruptions(levels))]
-    codings = [Condition(str(coding), partial(_recoded, coding, folder)) for coding in all_codings(levels)]
+    corruptions = (Corruption(), *all_corruptions(levels))
+    kinds = [FootageCondition(str(kind), partial(_corrupted, kind)) for kind in corruptions]
+    codings = [FootageCondition(str(coding), partial(_recoded, coding, folder)) for coding in all_codings(levels)]
     return [*kinds, *codings]
 
 
-def sizes() -> list[Condition]:
+def size_conditions() -> list[FootageCondition]:
     """The same clips with smaller faces, where they are larger than that."""
-    return [Condition(f"face of {size_px} px", partial(_scaled, size_px)) for size_px in SIZES_PX]
+    return [FootageCondition(f"face of {size_px} px", partial(_scaled, size_px)) for size_px in SIZES_PX]
 
 
-def _corrupted(kind: Corruption, footage: Footage) -> Footage:
+def _corrupted(kind: Corruption, footage: SampledClip) -> SampledClip:
     shots = (shot._replace(halves=tuple(map(kind.apply, shot.halves))) for shot in footage.shots)
     return footage._replace(shots=tuple(shots))
 
 
-def _recoded(coding: Transcoding, folder: Path, footage: Footage) -> Footage:
-    clip, at = footage.clip, {shot.place: shot for shot in footage.shots}
-    frames = datasets.frames_of(recoded(clip, coding, folder), at)
-    return footage._replace(shots=tuple(at[n]._replace(halves=datasets.halves_of(clip, rgb)) for n, rgb in frames))
+def _recoded(coding: Transcoding, folder: Path, footage: SampledClip) -> SampledClip:
+    clip, at = footage.clip, {shot.frame_number: shot for shot in footage.shots}
+    frames = datasets.read_frames(recode_clip(clip, coding, folder), at)
+    return footage._replace(shots=tuple(at[n]._replace(halves=datasets.split_halves(clip, rgb)) for n, rgb in frames))
 
 
-def _scaled(size_px: int, footage: Footage) -> Footage | None:
+def _scaled(size_px: int, footage: SampledClip) -> SampledClip | None:
     """One factor for the whole clip; never larger than it came."""
     factor = size_px / footage.face_px
     if factor >= 1:

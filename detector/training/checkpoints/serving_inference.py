@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detector.config import Precision
-from detector.openvino_scorer import compile_cpu
+from detector.openvino_scorer import compile_for_cpu
 from detector.xception_openvino import build_graph
 
 if TYPE_CHECKING:
@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 _BATCH = 8
 
 
-def served_logits(
+def compute_logits(
     arrays: Mapping[str, NDArray[Any]],
     rgb: NDArray[np.uint8],
     rows: NDArray[np.intp],
     progress: Callable[[float], None] = lambda share: None,
 ) -> NDArray[np.float32]:
-    """(rows,) logits of these rows of `rgb`, uint8 (n, 224, 224, 3). Raises UnknownBlob for arrays that do not fit."""
-    request = compile_cpu(build_graph(arrays), 2, Precision.AUTO).create_infer_request()
+    """Returns the logits, float32 (rows,), of these rows of `rgb`, uint8 (n, 224, 224, 3).
+
+    Raises InvalidArrayFile for arrays that do not fit the network.
+    """
+    request = compile_for_cpu(build_graph(arrays), 2, Precision.AUTO).create_infer_request()
     logits = np.zeros(len(rows), np.float32)
     for start in range(0, len(rows), _BATCH):
         part = slice(start, start + _BATCH)
