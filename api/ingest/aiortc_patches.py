@@ -1,9 +1,9 @@
-"""Every private part of aiortc and aioice that we rely on, in one place, with the reason for each.
+"""Patches of private parts of aiortc and aioice, all in one place, with the reason for each.
 
-aiortc decodes in threads that its queues feed without bound, and closing a connection waits for them. Here nothing is
-decoded: packets leave aiortc where it would sort them, and its decoder thread ends as soon as it starts.
-`PRIVATE_PARTS` lists what is touched; a test holds it against the installed version. Receivers and packets are typed
-as Any here because type checkers rightly object to private names.
+aiortc decodes in threads behind unbounded queues, and closing a connection waits for them. This service decodes
+elsewhere: packets leave aiortc in place of its jitter buffer, and its decoder thread ends as soon as it starts.
+`PRIVATE_PARTS` lists all patched names; a test compares it with the installed versions. Receivers and packets are
+typed as Any because type checkers reject private names.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CIPHERS = (
     b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA:"
     b"ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-CHACHA20-POLY1305"
 )
-"""aiortc's own, and those for publishers whose certificate is RSA (GStreamer up to 1.22)."""
+"""aiortc's own ciphers, and those for publishers with RSA certificates (GStreamer up to 1.22)."""
 
 PRIVATE_PARTS: dict[str, tuple[str, ...]] = {
     "aiortc.rtcrtpreceiver.RTCRtpReceiver": (
@@ -63,31 +63,30 @@ PRIVATE_PARTS: dict[str, tuple[str, ...]] = {
 
 _REMB_EVERY_MS = 1000
 _MAX_SOURCES = 16
-_REPAIRABLE = 128           # packets that aiortc asks for again, and that senders keep
-_MAX_DATAGRAMS = 2048       # that wait for the loop, per connection
+_REPAIRABLE = 128           # packets that aiortc requests again and that senders keep
+_MAX_DATAGRAMS = 2048       # queued for the event loop, per connection
 _FIRST_AFTER_STUN = 4       # RFC 7983
 
 
 class VideoTap(Protocol):
-    """Takes what a video receiver hears. Called in the event loop; must not block or raise."""
+    """Takes the packets of a video receiver. Called in the event loop; must not block or raise."""
 
     def packet(self, fragment: Fragment) -> None: ...
 
     def goodbye(self, ssrcs: tuple[int, ...]) -> None:
-        """The sender said RTCP BYE for these."""
+        """Takes the SSRCs of an RTCP BYE."""
 
     def now_s(self) -> float:
-        """Monotonic time."""
+        """Returns monotonic time in seconds."""
 
 
 def new_connection() -> RTCPeerConnection:
-    """Without STUN or TURN servers: aiortc's default asks a public one and delays the answer by up to 5 s."""
+    """Returns a connection without STUN servers; aiortc's default asks a public one, which takes up to 5 s."""
     return RTCPeerConnection(RTCConfiguration(iceServers=[]))
 
 
 def tap_video(receiver: Any, tap: VideoTap, codec: Codec) -> None:
-    """Sends the receiver's packets, all of `codec`, to `tap` and nowhere else. To be called before the connection
-    starts."""
+    """Sends the receiver's packets, all of `codec`, to `tap` only. Call it before the connection starts."""
     _leave_undecoded(receiver)
     receiver._RTCRtpReceiver__jitter_buffer = _Diversion(tap, codec)
     receiver._RTCRtpReceiver__remote_bitrate_estimator = _FixedBitrate()
@@ -106,25 +105,29 @@ def tap_video(receiver: Any, tap: VideoTap, codec: Codec) -> None:
 
 
 def ignore_audio(receiver: Any) -> None:
-    """Audio is negotiated, because publishers insist, and dropped on arrival. After setLocalDescription, which would
-    switch it on again."""
+    """Drops audio on arrival; publishers insist on its negotiation.
+
+    Call it after setLocalDescription, which enables the receiver again.
+    """
     _leave_undecoded(receiver)
     receiver._enabled = False
 
 
 async def ask_keyframe(receiver: Any, ssrc: int) -> None:
-    """Sends a Picture Loss Indication. Does nothing on a connection that is gone."""
+    """Sends a Picture Loss Indication; a no-op on a closed connection."""
     await receiver._send_rtcp_pli(ssrc)
 
 
 def tell_keyframe_requests(sender: Any, asked: Callable[[], None]) -> None:
-    """Calls `asked` when the other side wants a key frame: aiortc tells its own encoder alone, which has no part where
-    encoded frames are sent."""
+    """Calls `asked` when the remote side requests a key frame.
+
+    aiortc reports requests to its own encoder only, which is not in use where encoded frames are sent.
+    """
     sender._send_keyframe = asked
 
 
 def _limit_sources(router: Any) -> None:
-    """aiortc keeps something for every SSRC that it hears of, and its receiver reports fail at more than 31."""
+    """Limits the SSRCs of a connection: aiortc keeps state for each, and its receiver reports fail beyond 31."""
     route = router.route_rtp
 
     def route_few(packet: Any) -> Any:
@@ -136,8 +139,10 @@ def _limit_sources(router: Any) -> None:
 
 
 def _forgive(transport: Any, name: str) -> None:
-    """A packet that aiortc fails at is dropped. Otherwise it would end the connection: some of its parsers raise what
-    nobody catches, such as struct.error for a header extension that is too short."""
+    """Drops packets that aiortc fails at, which would end the connection otherwise.
+
+    Some of its parsers raise uncaught errors, such as struct.error for a truncated header extension.
+    """
     handle = getattr(transport, name)
 
     async def handle_if_possible(data: bytes, **rest: Any) -> None:
@@ -145,14 +150,14 @@ def _forgive(transport: Any, name: str) -> None:
             await handle(data, **rest)
         except ConnectionError:
             raise
-        except Exception as error:      # noqa: BLE001 - whatever it is, it is one packet
+        except Exception as error:      # noqa: BLE001 - any error concerns one packet only
             log.debug("packet dropped", error=type(error).__name__)
 
     setattr(transport, name, handle_if_possible)
 
 
 class _ShortGaps(NackGenerator):
-    """A jump that is too long to be repaired starts anew. aiortc walks through it, up to 32768 numbers per packet."""
+    """Restarts after a jump that cannot be repaired; aiortc would walk through up to 32768 numbers per packet."""
 
     def add(self, packet: Any) -> bool:
         if self.max_seq is not None and _REPAIRABLE < (packet.sequence_number - self.max_seq) % 2**16 < 2**15:
@@ -164,19 +169,19 @@ class _ShortGaps(NackGenerator):
 
 
 def _leave_undecoded(receiver: Any) -> None:
-    """The decoder thread finds its end mark first, so that it ends at once and closing has nothing to wait for."""
+    """Queues the end mark first, so that the decoder thread ends at once and closing need not wait."""
     receiver._RTCRtpReceiver__decoder_queue.put(None)
 
 
 class _Diversion:
-    """Stands where aiortc has its jitter buffer."""
+    """Replaces aiortc's jitter buffer and passes packets to a tap."""
 
     def __init__(self, tap: VideoTap, codec: Codec) -> None:
         self._tap = tap
         self._codec = codec
 
     def add(self, packet: Any) -> tuple[bool, None]:
-        """No frame ever comes out on this side, and key frames are asked for elsewhere."""
+        """Returns no frame and no key frame request; the tap's owner requests key frames."""
         self._tap.packet(Fragment(
             packet.ssrc, packet.sequence_number, packet.timestamp, bool(packet.marker), packet._data, self._tap.now_s(),
             layer_of(self._codec, packet.payload),
@@ -192,14 +197,17 @@ class _Remb(NamedTuple):
 
 
 class _FixedBitrate:
-    """Allows a fixed bitrate. aiortc's estimator starts at 130 kbit/s, grows by 20 kbit/s a second and takes every
-    stall of the event loop for congestion, so that browsers send a fraction of the picture."""
+    """Reports a fixed bitrate in place of aiortc's estimate.
+
+    The estimator starts at 130 kbit/s, grows by 20 kbit/s per second and treats every stall of the event loop as
+    congestion, so that browsers send a fraction of their quality.
+    """
 
     def __init__(self) -> None:
         self._told_ms: int | None = None
 
     def add(self, *, arrival_time_ms: int, ssrc: int, **_: int) -> _Remb | None:
-        """The estimate when it is time to send it, as in aiortc's RemoteBitrateEstimator."""
+        """Returns the bitrate once per second, else None, like aiortc's RemoteBitrateEstimator."""
         if self._told_ms is not None and arrival_time_ms - self._told_ms < _REMB_EVERY_MS:
             return None
         self._told_ms = arrival_time_ms
@@ -207,8 +215,10 @@ class _FixedBitrate:
 
 
 class Network(NamedTuple):
-    """Where connections listen: on this machine's own addresses and, if `loopback`, on 127.0.0.1 and ::1, which aioice
-    leaves out; on UDP ports from the first to the last of `ports`, or on any."""
+    """Where connections listen: on this machine's own addresses, and on UDP ports of the range `ports`, or on any.
+
+    `loopback` adds 127.0.0.1 and ::1, which aioice omits.
+    """
 
     loopback: bool = False
     ports: tuple[int, int] | None = None
@@ -221,7 +231,7 @@ _original_candidates = aioice.ice.Connection.get_component_candidates
 
 @contextmanager
 def listening_on(network: Network) -> Iterator[None]:
-    """Connections whose candidates are gathered inside listen there."""
+    """Applies `network` to connections that gather their candidates within the block."""
     token = _network.set(network)
     try:
         yield
@@ -230,7 +240,7 @@ def listening_on(network: Network) -> Iterator[None]:
 
 
 def loopback_candidates(wanted: bool) -> AbstractContextManager[None]:
-    """Connections whose candidates are gathered inside listen on loopback, too."""
+    """Adds loopback to connections that gather their candidates within the block."""
     return listening_on(Network(loopback=wanted))
 
 
@@ -242,7 +252,7 @@ def _host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
 
 
 async def _component_candidates(self: Any, component: int, addresses: list[str], timeout: int = 5) -> list[Any]:  # noqa: ASYNC109 - as aioice has it
-    """Host candidates on the ports that are allowed. Without such a limit, aioice's own way."""
+    """Returns host candidates on the allowed ports; without a port range, those of aioice."""
     ports = _network.get().ports
     if ports is None:
         found: list[Any] = await _original_candidates(self, component, addresses, timeout)
@@ -263,7 +273,7 @@ async def _component_candidates(self: Any, component: int, addresses: list[str],
 
 
 async def _bound(connection: Any, address: str, ports: tuple[int, int]) -> Any | None:
-    """A socket on a free port; None if there is none, or if the address cannot be used."""
+    """Binds a socket to a free port; returns None if no port is free or the address is unusable."""
     low, high = ports
     count = high - low + 1
     start = random.randrange(count)
@@ -284,13 +294,16 @@ async def _bound(connection: Any, address: str, ports: tuple[int, int]) -> Any |
 
 
 def _datagram_received(self: Any, data: bytes, address: tuple[Any, ...]) -> None:
-    if _is_welcome(self.receiver, data, address[:2]):
+    if _is_accepted(self.receiver, data, address[:2]):
         _original_datagram_received(self, data, address)
 
 
-def _is_welcome(connection: Any, data: bytes, address: tuple[Any, ...]) -> bool:
-    """Anybody can send to an open port, and an empty datagram makes aiortc give the connection up. Once it stands,
-    media is taken from where its checks came from; checks carry their own proof."""
+def _is_accepted(connection: Any, data: bytes, address: tuple[Any, ...]) -> bool:
+    """Whether a connection accepts this datagram.
+
+    An empty datagram makes aiortc abandon the connection. Once connected, media must come from an address whose ICE
+    checks succeeded; checks authenticate themselves.
+    """
     if not data or connection._queue.qsize() >= _MAX_DATAGRAMS:
         return False
     if data[0] < _FIRST_AFTER_STUN or not connection._nominated:

@@ -1,4 +1,4 @@
-"""ICE candidates of publishers: how they are read, and which of them may be used. Text in, values out; no I/O."""
+"""Remote ICE candidates: parsing, and which of them checks may be sent to. No I/O."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RTP = 1
 
 
 class RemoteCandidate(NamedTuple):
-    """An address that a publisher says it can be reached at. `kind` is ICE's candidate type."""
+    """An address that the remote side offers. `kind` is the ICE candidate type."""
 
     foundation: str
     component: int
@@ -34,7 +34,7 @@ class RemoteCandidate(NamedTuple):
 
 
 def read_candidate(value: str) -> RemoteCandidate | None:
-    """Of the text behind `a=candidate:`; None if that is no candidate (RFC 8839 5.1)."""
+    """Parses the text after `a=candidate:`; returns None if it is malformed (RFC 8839 5.1)."""
     match = _CANDIDATE.fullmatch(value)
     if match is None or int(match[6]) > 65535 or int(match[4]) >= 2**32:
         return None
@@ -42,8 +42,10 @@ def read_candidate(value: str) -> RemoteCandidate | None:
 
 
 def is_usable(candidate: RemoteCandidate, loopback: bool) -> bool:
-    """Whether checks may be sent there: by UDP, to one address that is written as such. Names would have to be looked
-    up, and addresses that mean this machine or many machines are nobody's camera."""
+    """Whether checks may be sent to a candidate: UDP to one unicast IP address, on loopback only if `loopback`.
+
+    Host names are refused because they would have to be looked up.
+    """
     if candidate.transport != "udp" or candidate.component != _RTP or candidate.port == 0:
         return False
     try:

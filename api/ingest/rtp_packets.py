@@ -1,4 +1,4 @@
-"""RTP and RTCP datagrams as a source needs them: fragments of video in, key frames asked for."""
+"""RTP and RTCP datagrams: reads fragments of video, builds key frame requests."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 _DEPAYLOAD = {Codec.H264: h264_depayload, Codec.VP8: vp8_depayload}
 _OUR_SSRC = 1
-BROKEN = (ValueError, IndexError, struct.error)     # what aiortc raises at packets that are none
+BROKEN = (ValueError, IndexError, struct.error)     # raised by aiortc for malformed packets
 
 
 def fragment_of(packet: RtpPacket, codec: Codec, payload_type: int | None, now_s: float) -> Fragment | None:
-    """What one RTP packet carries; None if it has another payload type than the wanted. Raises BROKEN."""
+    """Returns the fragment in one RTP packet; None for another payload type. Raises BROKEN."""
     if payload_type is not None and packet.payload_type != payload_type:
         return None
     media = _DEPAYLOAD[codec](packet.payload) if packet.payload else b""
@@ -32,16 +32,16 @@ def fragment_of(packet: RtpPacket, codec: Codec, payload_type: int | None, now_s
 
 
 def is_latch(packet: RtpPacket) -> bool:
-    """Janus shows with a bare header, from the port that it takes RTCP on, where feedback is to go."""
+    """Whether this is a bare header, with which Janus shows the port that it takes RTCP on."""
     return not packet.payload and not packet.ssrc and not packet.padding_size
 
 
 def says_goodbye(data: bytes, ssrc: int | None) -> bool:
-    """Whether this RTCP datagram ends that source. Raises BROKEN."""
+    """Whether this RTCP datagram holds a BYE for this SSRC. Raises BROKEN."""
     packets: list[Any] = RtcpPacket.parse(data)
     return any(isinstance(packet, RtcpByePacket) and ssrc in packet.sources for packet in packets)
 
 
 def picture_loss(ssrc: int) -> bytes:
-    """An RTCP datagram that asks for a key frame."""
+    """Returns an RTCP datagram that asks for a key frame (PLI)."""
     return bytes(RtcpPsfbPacket(fmt=RTCP_PSFB_PLI, ssrc=_OUR_SSRC, media_ssrc=ssrc))

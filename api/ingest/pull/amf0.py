@@ -1,4 +1,4 @@
-"""AMF0, as far as RTMP commands need it: numbers, booleans, strings, null, objects and arrays. Pure."""
+"""AMF0 values of RTMP commands: numbers, booleans, strings, null, objects and arrays. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAX_ENTRIES = 1024
 
 
 class NotAmf(ValueError):
-    """Cut short, too deep, or of a kind that commands do not have."""
+    """The bytes are truncated, nested too deep, or of a type that commands do not use."""
 
 
 def encode(*values: Value) -> bytes:
@@ -34,7 +34,7 @@ def _encoded(value: Value) -> bytes:
         case dict():
             inside = b"".join(_text(key) + _encoded(item) for key, item in value.items())
             return bytes((_OBJECT,)) + inside + _END
-    raise NotAmf("arrays are only read")
+    raise NotAmf("arrays can be decoded only")
 
 
 def _text(text: str) -> bytes:
@@ -43,7 +43,7 @@ def _text(text: str) -> bytes:
 
 
 def decode(data: bytes) -> list[Value]:
-    """All values. Raises NotAmf."""
+    """Returns all values. Raises NotAmf."""
     reader = _Reader(data)
     values: list[Value] = []
     try:
@@ -83,7 +83,7 @@ class _Reader:
             return bool(self._take(1)[0])
         if kind in (_NULL, _UNDEFINED):
             return None
-        raise NotAmf("a kind that is not known")
+        raise NotAmf(f"unknown type {kind}")
 
     def _object(self, depth: int) -> dict[str, Value]:
         found: dict[str, Value] = {}
@@ -107,6 +107,6 @@ class _Reader:
     def _take(self, size: int) -> bytes:
         part = self._data[self._at : self._at + size]
         if len(part) < size:
-            raise NotAmf("cut short")
+            raise NotAmf("truncated")
         self._at += size
         return part

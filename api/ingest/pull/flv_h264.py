@@ -1,4 +1,4 @@
-"""H.264 as FLV and RTMP carry it: what a video message holds, as Annex-B. Pure."""
+"""H.264 in FLV and RTMP video messages, converted to Annex-B. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SPS = 7
 
 
 class VideoFrame(NamedTuple):
-    """`offset_ms` is from decoding to showing."""
+    """`offset_ms` is the composition time offset: presentation minus decoding time."""
 
     payload: bytes
     offset_ms: int
@@ -21,14 +21,17 @@ class VideoFrame(NamedTuple):
 
 
 class AvcReader:
-    """Remembers the parameter sets, and puts them before key frames that have none."""
+    """Converts video messages; inserts the last parameter sets before key frames that lack them."""
 
     def __init__(self) -> None:
         self._sets = b""
         self._length_bytes = 4
 
     def read(self, tag: bytes) -> VideoFrame | None:
-        """One video message; None where it shows nothing. Raises PullFailed (unsupported_codec, protocol_error)."""
+        """Converts one video message; returns None if it holds no frame.
+
+        Raises PullFailed (unsupported_codec, protocol_error).
+        """
         if len(tag) < 5:
             return None
         form, kind, body = _opened(tag)
@@ -53,14 +56,14 @@ class AvcReader:
             start = at + self._length_bytes
             at = start + int.from_bytes(body[at:start], "big")
             if at > len(body) or at == start:
-                raise PullFailed("protocol_error", "a video frame is cut short")
+                raise PullFailed("protocol_error", "a video frame is truncated")
             units.append(body[start:at])
         return units
 
     def _configure(self, body: bytes) -> None:
-        """Of an AVCDecoderConfigurationRecord (ISO 14496-15 5.3.3)."""
+        """Reads an AVCDecoderConfigurationRecord (ISO 14496-15 5.3.3)."""
         if len(body) < 7 or body[0] != 1:
-            raise PullFailed("protocol_error", "the parameters of the video are cut short")
+            raise PullFailed("protocol_error", "the parameter sets of the video are truncated")
         self._length_bytes = (body[4] & 3) + 1
         sps, rest = _sets(body[6:], body[5] & 0x1F)
         pps, _ = _sets(rest[1:], rest[0] if rest else 0)
@@ -68,25 +71,25 @@ class AvcReader:
 
 
 def _opened(tag: bytes) -> tuple[int, int, bytes]:
-    """Frame type, packet type and body, of the classic form and of Enhanced RTMP."""
+    """Returns frame type, packet type and body, from the classic header or that of Enhanced RTMP."""
     if tag[0] & 0x80:
         if tag[1:5] != b"avc1":
-            raise PullFailed("unsupported_codec", "H.264 is taken by RTMP; the source has another codec", True)
+            raise PullFailed("unsupported_codec", "RTMP sources must send H.264; this one has another codec", True)
         kind = tag[0] & 0x0F
         return tag[0] >> 4 & 7, kind, tag[5:]
     if tag[0] & 0x0F != _AVC:
-        raise PullFailed("unsupported_codec", "H.264 is taken by RTMP; the source has another codec", True)
+        raise PullFailed("unsupported_codec", "RTMP sources must send H.264; this one has another codec", True)
     is_header = tag[1] == _SEQUENCE_HEADER
     return tag[0] >> 4, tag[1], tag[5:] if is_header else tag[2:]
 
 
 def _sets(data: bytes, count: int) -> tuple[bytes, bytes]:
-    """So many parameter sets as Annex-B, and what is behind them."""
+    """Returns `count` parameter sets as Annex-B, and the bytes after them."""
     found = b""
     for _ in range(count):
         end = 2 + int.from_bytes(data[:2], "big")
         if end > len(data):
-            raise PullFailed("protocol_error", "the parameters of the video are cut short")
+            raise PullFailed("protocol_error", "the parameter sets of the video are truncated")
         found += _START_CODE + data[2:end]
         data = data[end:]
     return found, data

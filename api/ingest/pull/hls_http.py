@@ -1,4 +1,4 @@
-"""HLS and files over HTTP: a demuxing process that has no network asks for what it reads, and this side fetches it."""
+"""HLS and files over HTTP: fetches what a sandboxed demuxing process without network access asks for."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ _from_demuxer = msgspec.msgpack.Decoder(FromDemuxer)
 
 
 class Pace:
-    """When a frame is due, so that media is played at its own speed. Times in seconds, `now_s` monotonic."""
+    """Paces frames at the speed of the media. Times in seconds, `now_s` monotonic."""
 
     def __init__(self) -> None:
         self._offset_s: float | None = None
 
     def wait_s(self, pts_s: float, now_s: float) -> float:
-        """How long to wait for it. After a jump of the media's clock, or where it comes late, time starts anew."""
+        """Returns how long to wait before this frame. Restarts after a jump of the media clock or a late frame."""
         if self._offset_s is None or not -_LATE_S < (wait_s := pts_s + self._offset_s - now_s) < _JUMP_S:
             self._offset_s = now_s - pts_s
             return 0.0
@@ -60,7 +60,7 @@ class Pace:
 
 
 class _Body:
-    """What is read of one answer."""
+    """The body of one HTTP response."""
 
     def __init__(self, fetched: Fetched, stack: AsyncExitStack) -> None:
         self._stack = stack
@@ -81,14 +81,14 @@ class _Body:
 
 
 class DemuxedAttempt:
-    """One run through an HTTP source. `Attempt` of `api.ingest.pull.puller`."""
+    """One run through an HTTP source. Implements `Attempt` of `api.ingest.pull.puller`."""
 
     def __init__(self, url: str, dialer: Dialer) -> None:
         self._url = url
         self._dialer = dialer
 
     def request_keyframe(self) -> None:
-        """Nobody can be asked: the next one comes when it comes."""
+        """No-op: HTTP has no key frame request."""
 
     async def run(self, frames: Frames) -> None:
         async with AsyncExitStack() as stack:
@@ -100,7 +100,7 @@ class DemuxedAttempt:
 
 
 async def _start(url: str, stack: AsyncExitStack) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A process that demuxes what is at `url`, and is gone with the stack."""
+    """Starts a process that demuxes `url`; the exit stack kills it."""
     ours, theirs = socket.socketpair()
     with theirs:
         reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE_BYTES)
@@ -126,19 +126,19 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 class _Served:
-    """The requests of one demuxing process."""
+    """Serves the requests of one demuxing process."""
 
     def __init__(self, root: Place, first: Fetched, dialer: Dialer, writer: asyncio.StreamWriter) -> None:
         self._root = root
-        self._first: Fetched | None = first     # what the process opens first is open already
+        self._first: Fetched | None = first     # already open when the process asks for it
         self._dialer = dialer
         self._writer = writer
         self._bodies: dict[int, _Body] = {}
         self._pace = Pace()
-        self._is_broken = False     # what was read last broke off
+        self._is_broken = False     # the last read was cut off
 
     async def serve(self, reader: asyncio.StreamReader, frames: Frames) -> None:
-        """Until the process says that it is finished. Raises PullFailed."""
+        """Runs until the process has finished. Raises PullFailed."""
         while True:
             match await _message(reader):
                 case Open() as order:
@@ -153,7 +153,7 @@ class _Served:
                     frames.take(packet.codec, packet.payload, packet.pts_s, packet.keyframe)
                 case Finished(code, message):
                     if self._is_broken:
-                        raise PullFailed("connection_lost", "the source broke off")
+                        raise PullFailed("connection_lost", "the source closed the connection before the media ended")
                     if code:
                         raise PullFailed(code, message, is_final=True)
                     return
@@ -163,9 +163,9 @@ class _Served:
             await self._bodies.popitem()[1].close()
 
     async def _open(self, order: Open) -> Opened:
-        """What cannot be had later on is for the demuxer to bear, unless it may not be had at all."""
+        """Opens a URL; reports a temporary failure to the demuxer. Raises PullFailed for a final one."""
         if len(self._bodies) >= _MAX_HANDLES:
-            raise PullFailed("bad_media", "the source opens too much at the same time", is_final=True)
+            raise PullFailed("bad_media", f"the source opens more than {_MAX_HANDLES} files at the same time", is_final=True)
         stack = AsyncExitStack()
         fetched, self._first = self._first, None
         try:
@@ -177,7 +177,7 @@ class _Served:
             return Opened(False)
         if order.offset and fetched.response.status_code != httpx.codes.PARTIAL_CONTENT:
             await stack.aclose()
-            raise PullFailed("range_unsupported", "the playlist has byte ranges, and its server ignores them", True)
+            raise PullFailed("range_unsupported", "the playlist has byte ranges, but its server ignores Range", True)
         self._bodies[order.handle] = _Body(fetched, stack)
         headers = fetched.response.headers
         length = headers.get("content-length", "")
@@ -191,7 +191,7 @@ class _Served:
         return data
 
     def _request(self, order: Open) -> Request:
-        """With the login of the source, where it is asked for more."""
+        """Builds the request; the login of the source goes to its own host only."""
         last = str(order.end - 1) if order.end >= 0 else ""
         headers = {"Range": f"bytes={order.offset}-{last}"} if order.offset or last else {}
         place = self._dialer.policy.check(order.url)
@@ -205,21 +205,21 @@ class _Served:
 
 
 async def _message(reader: asyncio.StreamReader) -> FromDemuxer:
-    """The next one. Raises PullFailed where the process is gone, or says what is no message."""
+    """Reads the next message. Raises PullFailed if the process is gone or the message is malformed."""
     try:
         (size,) = HEADER.unpack(await reader.readexactly(HEADER.size))
         if size > MAX_MESSAGE_BYTES:
-            raise PullFailed("bad_media", "a frame is too long", is_final=True)
+            raise PullFailed("bad_media", f"a frame has more than {MAX_MESSAGE_BYTES} bytes", is_final=True)
         message: FromDemuxer = _from_demuxer.decode(await reader.readexactly(size))
     except (asyncio.IncompleteReadError, ConnectionError):
-        raise PullFailed("bad_media", "the source cannot be read", is_final=True) from None
+        raise PullFailed("bad_media", "the media of the source cannot be read", is_final=True) from None
     except msgspec.DecodeError:
-        raise PullFailed("bad_media", "the source confused its reader", is_final=True) from None
+        raise PullFailed("bad_media", "the demuxer sent a malformed message", is_final=True) from None
     return message
 
 
 def _environment() -> dict[str, str]:
-    """No keys and no addresses of the service's own environment."""
+    """Returns an environment without the service's keys and addresses."""
     return {
         "PATH": os.defpath, "LANG": "C.UTF-8",
         "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path),

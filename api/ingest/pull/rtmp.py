@@ -1,4 +1,4 @@
-"""RTMP and RTMPS: a player of one stream, as far as that needs the protocol."""
+"""RTMP and RTMPS client: plays one stream."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _CONTROL_STREAM = 2
 
 
 class Command(NamedTuple):
-    """One command message in parts."""
+    """One command message, decoded."""
 
     name: str
     transaction: Value
@@ -47,7 +47,7 @@ class Command(NamedTuple):
 
     @property
     def status(self) -> str:
-        """The code of a status or an error, such as NetStream.Play.Start."""
+        """The code of a status or an error, such as NetStream.Play.Start; else empty."""
         for argument in self.arguments:
             if isinstance(argument, dict) and isinstance(code := argument.get("code"), str):
                 return code
@@ -55,17 +55,19 @@ class Command(NamedTuple):
 
 
 class RtmpAttempt:
-    """One connection to a server. `Attempt` of `api.ingest.pull.puller`. Raises PullRefused for an address with a
-    login."""
+    """One connection to a server. Implements `Attempt` of `api.ingest.pull.puller`.
+
+    Raises PullRefused for an address with a login.
+    """
 
     def __init__(self, place: Place, dialer: Dialer) -> None:
         if place.user:
-            raise PullRefused("bad_url", "RTMP has no login; servers take keys as part of the path or the query")
+            raise PullRefused("bad_url", "RTMP has no login; put the stream key into the path or the query")
         self._place = place
         self._dialer = dialer
 
     def request_keyframe(self) -> None:
-        """Nobody can be asked: the next one comes when it comes."""
+        """No-op: RTMP has no key frame request."""
 
     async def run(self, frames: Frames) -> None:
         reader, writer = await self._dialer.connect(self._place)
@@ -80,7 +82,7 @@ class RtmpAttempt:
 
 
 class _Player:
-    """From the handshake to the end."""
+    """One playback, from the handshake to the end of the stream."""
 
     def __init__(self, place: Place, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -101,7 +103,7 @@ class _Player:
             async with asyncio.timeout(_ANSWER_S):
                 await self._shake_hands()
         except TimeoutError:
-            raise PullFailed("timeout", "the source does not answer RTMP's handshake") from None
+            raise PullFailed("timeout", "the source does not answer the RTMP handshake") from None
         self._send(COMMAND, encode("connect", _CONNECT, {
             "app": self._app, "flashVer": "LNX 9,0,124,2", "tcUrl": self._tc_url, "fpad": False, "capabilities": 15.0,
             "audioCodecs": 0.0, "videoCodecs": 252.0, "videoFunction": 1.0,
@@ -118,7 +120,7 @@ class _Player:
     async def _shake_hands(self) -> None:
         self._writer.write(_VERSION + bytes(8) + os.urandom(_HANDSHAKE_BYTES - 8))
         if await self._reader.readexactly(1) != _VERSION:
-            raise NotRtmp("another version")
+            raise NotRtmp("unsupported version")
         theirs = await self._reader.readexactly(_HANDSHAKE_BYTES)
         self._writer.write(theirs)
         await self._reader.readexactly(_HANDSHAKE_BYTES)
@@ -187,7 +189,7 @@ def _is_failure(status: str) -> bool:
 
 def _refusal(status: str) -> PullFailed:
     if "NotFound" in status:
-        return PullFailed("not_found", f"the source answers {status}: there is nothing there, or not yet")
+        return PullFailed("not_found", f"the source answers {status}: the stream does not exist or has not begun")
     if "Rejected" in status or "BadName" in status or "InvalidApp" in status:
         return PullFailed("unauthorized", f"the source answers {status}", is_final=True)
     return PullFailed("server_failed", f"the source answers {status[:64]}")

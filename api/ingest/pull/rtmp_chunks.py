@@ -1,4 +1,4 @@
-"""RTMP's chunk stream: bytes in, whole messages out, and messages cut into chunks. Pure."""
+"""RTMP chunk stream: assembles messages from chunks, and cuts messages into chunks. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OUR_CHUNK_BYTES = 128
 
 
 class NotRtmp(ValueError):
-    """What came cannot be a chunk stream."""
+    """The bytes are not a chunk stream."""
 
 
 class Message(NamedTuple):
@@ -29,7 +29,7 @@ class Message(NamedTuple):
 
 @dataclass
 class _Partial:
-    """The message in hand of one chunk stream."""
+    """The incomplete message of one chunk stream."""
 
     time_ms: int = 0
     step_ms: int = 0
@@ -41,7 +41,7 @@ class _Partial:
 
 
 class ChunkReader:
-    """Feed it bytes, take messages."""
+    """Assembles messages from bytes."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -49,7 +49,7 @@ class ChunkReader:
         self._partial: dict[int, _Partial] = {}
 
     def feed(self, data: bytes) -> list[Message]:
-        """The messages that are complete now. Raises NotRtmp."""
+        """Returns the messages that these bytes complete. Raises NotRtmp."""
         self._buffer += data
         messages = []
         while (step := self._chunk()) is not None:
@@ -65,10 +65,10 @@ class ChunkReader:
     def _resize(self, payload: bytes) -> None:
         self._chunk_bytes = int.from_bytes(payload[:4], "big")
         if not 1 <= self._chunk_bytes <= MAX_MESSAGE_BYTES:
-            raise NotRtmp("a chunk size that cannot be")
+            raise NotRtmp(f"invalid chunk size {self._chunk_bytes}")
 
     def _chunk(self) -> tuple[int, Message | None] | None:
-        """How many bytes the next chunk has, and the message that it completes; None if it is not whole yet."""
+        """Returns the size of the next chunk in bytes and the message it completes; None if the chunk is incomplete."""
         buffer = self._buffer
         if not buffer:
             return None
@@ -82,16 +82,16 @@ class ChunkReader:
             return None
         known = self._partial.get(chunk_stream)
         if known is None and (form or len(self._partial) >= _MAX_CHUNK_STREAMS):
-            raise NotRtmp("a chunk of a message that never began")
+            raise NotRtmp("a chunk continues a message that never began")
         partial = replace(known) if known else _Partial()
         start = self._read_head(partial, form, bytes(buffer[at:end]), end)
         return None if start is None else self._body(partial, chunk_stream, start)
 
     def _read_head(self, partial: _Partial, form: int, head: bytes, end: int) -> int | None:
-        """Where the body begins; None if that is not there yet. Raises NotRtmp."""
+        """Returns the offset of the body; None if the header is incomplete. Raises NotRtmp."""
         if form < 3:
             if partial.payload:
-                raise NotRtmp("a message begins inside of another")
+                raise NotRtmp("a message begins within another")
             time_ms = int.from_bytes(head[:3], "big")
             partial.extended = time_ms == _EXTENDED
             if form < 2:
@@ -109,7 +109,7 @@ class ChunkReader:
             partial.time_ms = time_ms if form == 0 else partial.time_ms + time_ms
             partial.step_ms = time_ms
         if partial.length > MAX_MESSAGE_BYTES:
-            raise NotRtmp("a message that is too long")
+            raise NotRtmp(f"a message has {partial.length} bytes; the limit is {MAX_MESSAGE_BYTES}")
         return end
 
     def _body(self, partial: _Partial, chunk_stream: int, start: int) -> tuple[int, Message | None] | None:
@@ -126,7 +126,7 @@ class ChunkReader:
 
 
 def chunked(message: Message, chunk_stream: int = 3) -> bytes:
-    """A message as chunks of 128 bytes."""
+    """Returns a message as chunks of 128 bytes."""
     payload = message.payload
     head = bytes((chunk_stream,)) + b"\0\0\0" + len(payload).to_bytes(3, "big") + bytes((message.kind,))
     head += message.stream.to_bytes(4, "little")

@@ -1,10 +1,11 @@
-"""RTSP: media and RTCP interleaved in one TCP connection, of which packets go where those of WebRTC go."""
+"""RTSP client: RTP and RTCP interleaved in one TCP connection, depacketised like the media of WHIP."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from aiortc.rtp import RtpPacket
@@ -24,6 +25,8 @@ from stream.sources.rtp_video import VideoTrack, nal_units
 from stream.types import Codec
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from api.ingest.pull.dialer import Dialer
     from api.ingest.pull.puller import Frames
     from api.ingest.pull.url_policy import Place
@@ -37,176 +40,112 @@ _ANSWER_S = 10.0
 
 
 class RtspAttempt:
-    """One session with a camera or server. `Attempt` of `api.ingest.pull.puller`."""
+    """One connection to a camera or server. Implements `Attempt` of `api.ingest.pull.puller`."""
 
     def __init__(self, place: Place, dialer: Dialer) -> None:
         self._place = place
         self._dialer = dialer
-        self._session: _Session | None = None
+        self._playback: _Playback | None = None
 
     def request_keyframe(self) -> None:
-        if self._session is not None:
-            self._session.request_keyframe()
+        if self._playback is not None:
+            self._playback.request_keyframe()
 
     async def run(self, frames: Frames) -> None:
         place = self._place
         for _ in range(_MAX_REDIRECTS + 1):
-            session = _Session(place, *await self._dialer.connect(place))
+            connection = _Connection(place, *await self._dialer.connect(place))
             try:
-                redirect = await session.describe()
-                if redirect is None:
-                    self._session = session
-                    await session.play(frames)
+                described = await _describe(connection)
+                if isinstance(described, OfferedVideo):
+                    self._playback = _Playback(connection, described, frames)
+                    await self._playback.run()
                     return
             finally:
-                self._session = None
-                await session.close()
+                self._playback = None
+                connection.close()
             login = (place.user, place.password)
-            target = self._dialer.policy.check(redirect, ("rtsp", "rtsps"))
+            target = self._dialer.policy.check(described, ("rtsp", "rtsps"))
             is_same = target[:3] == place[:3]
             place = target._replace(user=login[0], password=login[1]) if is_same else target
         raise PullFailed("too_many_redirects", f"more than {_MAX_REDIRECTS} redirects", is_final=True)
 
 
-class _Session:
-    """One connection."""
+async def _describe(connection: _Connection) -> OfferedVideo | str:
+    """Asks for the description; returns its video, or the URL of a redirect. Raises PullFailed."""
+    url = connection.place.url
+    answer = await connection.ask("DESCRIBE", url, {"Accept": "application/sdp"})
+    if 300 <= answer.status < 400 and "location" in answer.headers:
+        return answer.headers["location"]
+    _require(answer)
+    base = answer.headers.get("content-base") or answer.headers.get("content-location") or url
+    return offered_video(answer.body.decode("utf-8", "replace").replace("\r\n", "\n"), base)
+
+
+class _Connection:
+    """Requests, answers and interleaved packets of one TCP connection."""
 
     def __init__(self, place: Place, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._place = place
+        self.place = place
+        self.session = ""       # sent with every request once the source has named it
         self._reader = reader
         self._writer = writer
         self._login: Login | None = None
         self._number = 0
-        self._headers: dict[str, str] = {}      # that every request has from SETUP on
-        self._video: OfferedVideo | None = None
-        self._track: VideoTrack | None = None
-        self._frames: Frames | None = None
-        self._media, self._control = 0, 1       # the channels
 
-    async def describe(self) -> str | None:
-        """Learns what there is; the URL to ask instead, if there is one. Raises PullFailed."""
-        answer = await self._ask("DESCRIBE", self._place.url, {"Accept": "application/sdp"})
-        if 300 <= answer.status < 400 and "location" in answer.headers:
-            return answer.headers["location"]
-        _require(answer)
-        base = answer.headers.get("content-base") or answer.headers.get("content-location") or self._place.url
-        self._video = offered_video(answer.body.decode("utf-8", "replace").replace("\r\n", "\n"), base)
-        return None
-
-    async def play(self, frames: Frames) -> None:
-        """Receives until the source says goodbye. Raises PullFailed."""
-        video = self._video
-        if video is None:
-            return
-        frames.announce(video.codec)
-        self._frames, self._track = frames, VideoTrack(video.codec, self)
-        wanted = {"Transport": f"RTP/AVP/TCP;unicast;interleaved={self._media}-{self._control}"}
-        setup = await self._ask("SETUP", video.control, wanted)
-        _require(setup)
-        self._media, self._control = _channels(setup.headers.get("transport", ""))
-        session, _, rest = setup.headers.get("session", "").partition(";")
-        if session:
-            self._headers["Session"] = session.strip()
-        _require(await self._ask("PLAY", video.session_control, {"Range": "npt=0.000-"}))
-        alive = asyncio.get_running_loop().create_task(self._stay_alive(video.session_control, _timeout_s(rest)))
-        try:
-            while await self._receive_one(self._track, video):
-                pass
-        finally:
-            alive.cancel()
-            await asyncio.gather(alive, return_exceptions=True)
-
-    async def close(self) -> None:
-        """Says goodbye where there is something to say it to."""
-        if "Session" in self._headers and self._video is not None and not self._writer.is_closing():
-            self._request("TEARDOWN", self._video.session_control, {})
-        self._writer.close()
-
-    def request_keyframe(self) -> None:
-        if self._track is not None and self._track.ssrc is not None:
-            self.ask_keyframe(self._track.ssrc)
-
-    def ask_keyframe(self, ssrc: int) -> None:
-        if not self._writer.is_closing():
-            packet = picture_loss(ssrc)
-            self._writer.write(_INTERLEAVED + bytes((self._control,)) + len(packet).to_bytes(2, "big") + packet)
-
-    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer) -> None:
-        video = self._video
-        if keyframe and video is not None and video.codec is Codec.H264 and not _has_parameter_sets(payload):
-            payload = video.parameter_sets + payload
-        if self._frames is not None:
-            self._frames.frame(payload, pts_s, keyframe, age_s, layer)
-
-    def lost(self) -> None:
-        if self._frames is not None:
-            self._frames.lost()
-
-    async def _ask(self, method: str, url: str, headers: dict[str, str]) -> Answer:
-        """The answer; the login is told when the source asks for it. Raises PullFailed."""
+    async def ask(self, method: str, url: str, headers: dict[str, str]) -> Answer:
+        """Returns the answer to a request; logs in if the source asks for it. Raises PullFailed."""
         answer = await self._exchange(method, url, headers)
-        if answer.status == 401 and self._login is None and self._place.user:
+        if answer.status == 401 and self._login is None and self.place.user:
             challenge = best_challenge(answer.challenges)
             if challenge is not None:
-                self._login = Login(self._place.user, self._place.password, challenge)
+                self._login = Login(self.place.user, self.place.password, challenge)
                 answer = await self._exchange(method, url, headers)
         return answer
 
-    async def _exchange(self, method: str, url: str, headers: dict[str, str]) -> Answer:
-        self._request(method, url, headers)
-        try:
-            async with asyncio.timeout(_ANSWER_S):
-                while (answer := await self._next()) is None or not answer.status:
-                    pass
-        except TimeoutError:
-            raise PullFailed("timeout", f"{self._place.authority} does not answer {method}") from None
-        return answer
-
-    def _request(self, method: str, url: str, headers: dict[str, str]) -> None:
+    def request(self, method: str, url: str, headers: dict[str, str]) -> None:
+        """Sends a request without waiting for its answer."""
+        if self._writer.is_closing():
+            return
         self._number += 1
-        every = {"CSeq": str(self._number), "User-Agent": "deepguard", **self._headers, **headers}
+        every = {"CSeq": str(self._number), "User-Agent": "deepguard"}
+        if self.session:
+            every["Session"] = self.session
+        every |= headers
         if self._login is not None:
             every["Authorization"] = self._login.header(method, url)
         head = "".join(f"{name}: {value}\r\n" for name, value in every.items())
         self._writer.write(f"{method} {url} RTSP/1.0\r\n{head}\r\n".encode("latin-1", "replace"))
 
-    async def _receive_one(self, track: VideoTrack, video: OfferedVideo) -> bool:
-        """False at a goodbye."""
-        data = await self._next_packet()
-        if data is None:
-            return True
-        channel, packet = data
-        try:
-            if channel == self._control:
-                return not says_goodbye(packet, track.ssrc)
-            fragment = fragment_of(RtpPacket.parse(packet), video.codec, video.payload_type, time.monotonic())
-        except BROKEN:
-            return True
-        if fragment is not None and channel == self._media:
-            track.take(fragment)
-        return True
+    def send_packet(self, channel: int, packet: bytes) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(_INTERLEAVED + bytes((channel,)) + len(packet).to_bytes(2, "big") + packet)
 
-    async def _next(self) -> Answer | None:
-        """The next answer; None for a packet that came before it. Raises PullFailed."""
+    async def next_packet(self) -> tuple[int, bytes] | None:
+        """Returns the next packet with its channel; None for anything else. Raises PullFailed."""
+        received = await self._next()
+        return None if isinstance(received, Answer) else received
+
+    def close(self) -> None:
+        self._writer.close()
+
+    async def _exchange(self, method: str, url: str, headers: dict[str, str]) -> Answer:
+        self.request(method, url, headers)
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                while not isinstance(answer := await self._next(), Answer) or not answer.status:
+                    pass
+        except TimeoutError:
+            raise PullFailed("timeout", f"{self.place.authority} does not answer {method}") from None
+        return answer
+
+    async def _next(self) -> Answer | tuple[int, bytes]:
+        """Reads the next answer, or the next packet with its channel. Raises PullFailed."""
         try:
             first = await self._reader.readexactly(1)
-            if first == _INTERLEAVED:
-                await self._packet()
-                return None
-            return await self._answer(first)
+            return await self._packet() if first == _INTERLEAVED else await self._answer(first)
         except (asyncio.IncompleteReadError, ConnectionError):
-            raise PullFailed("connection_lost", f"{self._place.authority} closed the connection") from None
-
-    async def _next_packet(self) -> tuple[int, bytes] | None:
-        """The next packet with its channel; None for anything else. Raises PullFailed."""
-        try:
-            first = await self._reader.readexactly(1)
-            if first == _INTERLEAVED:
-                return await self._packet()
-            await self._answer(first)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            raise PullFailed("connection_lost", f"{self._place.authority} closed the connection") from None
-        return None
+            raise PullFailed("connection_lost", f"{self.place.authority} closed the connection") from None
 
     async def _packet(self) -> tuple[int, bytes]:
         head = await self._reader.readexactly(3)
@@ -222,11 +161,85 @@ class _Session:
         answer = read_head(head.removesuffix(b"\r\n\r\n"))
         return answer._replace(body=await self._reader.readexactly(answer.length))
 
-    async def _stay_alive(self, url: str, timeout_s: int) -> None:
-        """Keeps the session from being forgotten; what is answered to that is passed over."""
+
+class _Playback:
+    """The described video of one connection, played until the source ends it. The `TrackOutput` of its track."""
+
+    def __init__(self, connection: _Connection, video: OfferedVideo, frames: Frames) -> None:
+        self._connection = connection
+        self._video = video
+        self._frames = frames
+        self._track = VideoTrack(video.codec, self)
+        self._media, self._control = 0, 1       # channels
+
+    async def run(self) -> None:
+        """Receives until the source sends RTCP BYE. Raises PullFailed."""
+        video, connection = self._video, self._connection
+        self._frames.announce(video.codec)
+        wanted = {"Transport": f"RTP/AVP/TCP;unicast;interleaved={self._media}-{self._control}"}
+        setup = await connection.ask("SETUP", video.control, wanted)
+        _require(setup)
+        self._media, self._control = _channels(setup.headers.get("transport", ""))
+        session, _, parameters = setup.headers.get("session", "").partition(";")
+        connection.session = session.strip()
+        try:
+            _require(await connection.ask("PLAY", video.session_control, {"Range": "npt=0.000-"}))
+            async with _kept_alive(connection, video.session_control, _timeout_s(parameters)):
+                while await self._receive_one():
+                    pass
+        finally:
+            if connection.session:
+                connection.request("TEARDOWN", video.session_control, {})
+
+    def request_keyframe(self) -> None:
+        if self._track.ssrc is not None:
+            self.ask_keyframe(self._track.ssrc)
+
+    def ask_keyframe(self, ssrc: int) -> None:
+        self._connection.send_packet(self._control, picture_loss(ssrc))
+
+    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer) -> None:
+        video = self._video
+        if keyframe and video.codec is Codec.H264 and not _has_parameter_sets(payload):
+            payload = video.parameter_sets + payload
+        self._frames.frame(payload, pts_s, keyframe, age_s, layer)
+
+    def lost(self) -> None:
+        self._frames.lost()
+
+    async def _receive_one(self) -> bool:
+        """Takes one packet; returns False for RTCP BYE. Raises PullFailed."""
+        data = await self._connection.next_packet()
+        if data is None:
+            return True
+        channel, packet = data
+        video = self._video
+        try:
+            if channel == self._control:
+                return not says_goodbye(packet, self._track.ssrc)
+            fragment = fragment_of(RtpPacket.parse(packet), video.codec, video.payload_type, time.monotonic())
+        except BROKEN:
+            return True
+        if fragment is not None and channel == self._media:
+            self._track.take(fragment)
+        return True
+
+
+@asynccontextmanager
+async def _kept_alive(connection: _Connection, url: str, timeout_s: int) -> AsyncIterator[None]:
+    """Sends GET_PARAMETER twice per session timeout; the answers are ignored like any other."""
+
+    async def send() -> None:
         while True:
             await asyncio.sleep(timeout_s / 2)
-            self._request("GET_PARAMETER", url, {})
+            connection.request("GET_PARAMETER", url, {})
+
+    sending = asyncio.get_running_loop().create_task(send())
+    try:
+        yield
+    finally:
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
 
 
 def _require(answer: Answer) -> None:
@@ -235,7 +248,7 @@ def _require(answer: Answer) -> None:
 
 
 def _channels(transport: str) -> tuple[int, int]:
-    """Those of media and RTCP; the source may take others than it was asked for."""
+    """Returns the channels of media and RTCP, which the source may choose itself."""
     found = re.search(r"interleaved=(\d{1,3})-(\d{1,3})", transport, re.ASCII)
     media, control = (int(found[1]), int(found[2])) if found else (0, 1)
     return (media, control) if media < 256 and control < 256 else (0, 1)

@@ -1,4 +1,4 @@
-"""RTSP 1.0 (RFC 2326) as text: answers, logins, and the video that a description offers. No I/O."""
+"""RTSP 1.0 messages (RFC 2326): answers, authentication, and the video of a description. No I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _START_CODE = b"\x00\x00\x00\x01"
 
 
 class Answer(NamedTuple):
-    """`headers` by lower-case name; of several of a name the first, but for all challenges."""
+    """`headers` by lower-case name, the first of each; `challenges` are all of `WWW-Authenticate`."""
 
     status: int
     headers: dict[str, str]
@@ -29,15 +29,15 @@ class Answer(NamedTuple):
 
     @property
     def length(self) -> int:
-        """Of the body that is to come. Raises PullFailed."""
+        """The length of the body in bytes. Raises PullFailed."""
         text = self.headers.get("content-length", "0")
         if not text.isdecimal() or int(text) > MAX_BODY_BYTES:
-            raise PullFailed("protocol_error", "the source announces a body that is too long")
+            raise PullFailed("protocol_error", f"the source announces a body of more than {MAX_BODY_BYTES} bytes")
         return int(text)
 
 
 def read_head(head: bytes) -> Answer:
-    """Status line and headers; the status of what is a request of theirs is 0. Raises PullFailed (protocol_error)."""
+    """Parses status line and headers; a request from the server has status 0. Raises PullFailed (protocol_error)."""
     lines = head.decode("latin-1").split("\r\n")
     match = re.fullmatch(r"RTSP/1\.\d (\d{3})(?: .*)?|[A-Z_]+ \S+ RTSP/1\.\d", lines[0], re.ASCII)
     if match is None:
@@ -53,14 +53,14 @@ def read_head(head: bytes) -> Answer:
 
 
 class Login(NamedTuple):
-    """A user, and how the source wants to hear of it."""
+    """A user, with the challenge of the source."""
 
     user: str
     password: str
     challenge: str
 
     def header(self, method: str, url: str) -> str:
-        """The value of `Authorization`, for Basic, and for Digest with MD5 or SHA-256 (RFC 7616)."""
+        """Returns the value of `Authorization`, for Basic, or for Digest with MD5 or SHA-256 (RFC 7616)."""
         if self.challenge.lower().startswith("basic"):
             return "Basic " + b64encode(f"{self.user}:{self.password}".encode()).decode()
         asked = {found[1].lower(): found[2] or found[3] or "" for found in _PARAMETER.finditer(self.challenge)}
@@ -85,7 +85,7 @@ class Login(NamedTuple):
 
 
 def best_challenge(challenges: tuple[str, ...]) -> str | None:
-    """Digest before Basic; None if the source wants another login."""
+    """Prefers Digest to Basic; returns None if the source supports neither."""
     for scheme in ("digest", "basic"):
         for challenge in challenges:
             if challenge.lower().startswith(scheme):
@@ -94,7 +94,7 @@ def best_challenge(challenges: tuple[str, ...]) -> str | None:
 
 
 class OfferedVideo(NamedTuple):
-    """The video of a description. `parameter_sets` are H.264's, as Annex-B; `control` is its URL."""
+    """The video of a description. `control` is its URL; `parameter_sets` are those of H.264 as Annex-B."""
 
     codec: Codec
     payload_type: int
@@ -104,7 +104,7 @@ class OfferedVideo(NamedTuple):
 
 
 def offered_video(sdp: str, base: str) -> OfferedVideo:
-    """Raises PullFailed (no_video, unsupported_codec)."""
+    """Returns the first supported video. Raises PullFailed (no_video, unsupported_codec)."""
     session, *sections = re.split(r"^(?=m=)", sdp, flags=re.MULTILINE)
     session_control = _join(base, _attribute(session, "control"))
     videos = [section for section in sections if section.startswith("m=video ")]
@@ -136,6 +136,6 @@ def _parameter_sets(section: str, payload_type: str) -> bytes:
     found = re.search(rf"^a=fmtp:{payload_type} .*sprop-parameter-sets=([^;\s]+)", section, re.MULTILINE)
     try:
         parts = [b64decode(part) for part in found[1].split(",") if part] if found else []
-    except ValueError:      # no Base64
+    except ValueError:      # not Base64
         return b""
     return b"".join(_START_CODE + part for part in parts)

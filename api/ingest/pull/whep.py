@@ -1,4 +1,4 @@
-"""WHEP (draft-ietf-wish-whep): one video out of an SFU, over the same hardened path as that of publishers."""
+"""WHEP client (draft-ietf-wish-whep): one video from an SFU, through the same hardened path as WHIP."""
 
 from __future__ import annotations
 
@@ -38,14 +38,17 @@ _CREATED = 201
 
 
 class SfuAnswer(NamedTuple):
-    """What an SFU said, without the candidates that may not be used."""
+    """An SFU's answer without the ICE candidates that the policy forbids."""
 
     sdp: str
     codec: Codec
 
 
 def read_answer(text: str, policy: PullPolicy, loopback: bool) -> SfuAnswer:
-    """Raises PullFailed: address_not_allowed where no candidate is left, unsupported_codec, protocol_error."""
+    """Removes forbidden candidates.
+
+    Raises PullFailed: address_not_allowed if no candidate is left, no_video, unsupported_codec.
+    """
     lines, left, seen = [], 0, 0
     for line in text.splitlines():
         if line.startswith("a=candidate:"):
@@ -68,36 +71,40 @@ def read_answer(text: str, policy: PullPolicy, loopback: bool) -> SfuAnswer:
 
 
 class WhepAttempt:
-    """One session with an SFU. `Attempt` of `api.ingest.pull.puller`."""
+    """One session with an SFU. Implements `Attempt` of `api.ingest.pull.puller`."""
 
     def __init__(self, url: str, token: str, dialer: Dialer, network: Network) -> None:
         self._url = url
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._dialer = dialer
         self._network = network
-        self._session: _Session | None = None
+        self._receiver: _Receiver | None = None
 
     def request_keyframe(self) -> None:
-        if self._session is not None:
-            self._session.request_keyframe()
+        if self._receiver is not None:
+            self._receiver.request_keyframe()
 
     async def run(self, frames: Frames) -> None:
-        session = self._session = _Session(frames)
+        connection = _Connection()
         location = ""
         try:
-            offer = await session.offer(self._network)
-            answer, location = await self._post(offer)
-            await session.connect(read_answer(answer, self._dialer.policy, self._network.loopback))
-            await session.ended
+            offer = await connection.offer(self._network)
+            text, location = await self._post(offer)
+            answer = read_answer(text, self._dialer.policy, self._network.loopback)
+            frames.announce(answer.codec)
+            self._receiver = await connection.accept(answer, frames)
+            await connection.ended
         finally:
-            self._session = None
+            receiver, self._receiver = self._receiver, None
             try:
-                await session.close()
+                if receiver is not None:
+                    await receiver.close()
+                await connection.close()
             finally:
                 await self._delete(location)
 
     async def _post(self, offer: str) -> tuple[str, str]:
-        """The answer, and where the session is, if the SFU says so. Raises PullFailed."""
+        """Returns the answer and the URL of the session, empty if the SFU names none. Raises PullFailed."""
         headers = {**self._headers, "Content-Type": "application/sdp", "Accept": "application/sdp"}
         async with self._dialer.fetch(Request("POST", self._url, headers, offer.encode())) as (response, place):
             body = b""
@@ -111,73 +118,85 @@ class WhepAttempt:
             named = response.headers.get("location", "")
             location = str(httpx.URL(place.url).join(named)) if named else ""
             if response.status_code != _CREATED:
-                raise PullFailed("protocol_error", f"the SFU answers {response.status_code}, WHEP wants 201")
+                raise PullFailed("protocol_error", f"the SFU answers {response.status_code}, WHEP requires 201")
         return body.decode("utf-8", "replace"), location
 
     async def _delete(self, location: str) -> None:
-        """Lets go of the session at the SFU; where that fails, it finds out by itself."""
+        """Ends the session at the SFU. Ignores failures: the SFU then times the session out."""
         if not location:
             return
         with suppress(PullFailed, TimeoutError):
-            is_same = place_of(location)[:3] == place_of(self._url)[:3]     # the token is for nobody else
+            is_same = place_of(location)[:3] == place_of(self._url)[:3]     # no other host gets the token
             request = Request("DELETE", location, self._headers if is_same else {})
             async with asyncio.timeout(_CLOSE_S), self._dialer.fetch(request):
                 pass
 
 
-class _Session:
-    """A connection that only receives. Takes packets and frames on the way."""
+class _Connection:
+    """A WebRTC connection that receives one video. `ended` completes when the SFU ends it."""
 
-    def __init__(self, frames: Frames) -> None:
+    def __init__(self) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._frames = frames
         self._connection: RTCPeerConnection = new_connection()
-        self._receiver: Any = None
-        self._track: VideoTrack | None = None
-        self._asked_s = float("-inf")
-        self._asking: set[asyncio.Task[None]] = set()
+        self._connection.on("connectionstatechange", self._state_changed)
 
     async def offer(self, network: Network) -> str:
-        """With all our candidates."""
-        self._connection.on("connectionstatechange", self._state_changed)
+        """Returns an SDP offer with all our candidates."""
         self._connection.addTransceiver("video", direction="recvonly")
         with listening_on(network):
             await self._connection.setLocalDescription(await self._connection.createOffer())
-        return self._connection.localDescription.sdp
+        sdp: str = self._connection.localDescription.sdp
+        return sdp
 
-    async def connect(self, answer: SfuAnswer) -> None:
-        """Raises PullFailed."""
-        self._frames.announce(answer.codec)
-        self._track = VideoTrack(answer.codec, self)
+    async def accept(self, answer: SfuAnswer, frames: Frames) -> _Receiver:
+        """Connects; the returned receiver feeds `frames`. Raises PullFailed."""
         try:
             await self._connection.setRemoteDescription(RTCSessionDescription(answer.sdp, "answer"))
-        except Exception as error:      # aiortc raises what it likes at a description that it cannot use
-            log.warning("an SFU's answer cannot be used", error=repr(error))
-            raise PullFailed("protocol_error", "the SFU's answer is not understood") from error
-        self._receiver = self._connection.getReceivers()[0]
-        tap_video(self._receiver, self, answer.codec)
+        except Exception as error:      # aiortc documents no exception for a bad description
+            log.warning("SFU answer could not be negotiated", error=repr(error))
+            raise PullFailed("protocol_error", "the SFU's answer cannot be negotiated") from error
+        receiver = _Receiver(self._connection.getReceivers()[0], answer.codec, frames, self.ended)
+        tap_video(receiver.rtp, receiver, answer.codec)
+        return receiver
 
     async def close(self) -> None:
-        """Hangs up, within 5 s."""
+        """Hangs up within 5 s."""
         self._connection.remove_all_listeners("connectionstatechange")
-        for task in self._asking:
-            task.cancel()
-        await asyncio.gather(*self._asking, return_exceptions=True)
         try:
             async with asyncio.timeout(_CLOSE_S):
                 await self._connection.close()
         except TimeoutError:
-            log.error("a connection did not close in time")
+            log.error("WebRTC connection did not close in time")
         if not self.ended.cancel() and not self.ended.cancelled():
-            self.ended.exception()      # has been seen
+            self.ended.exception()      # marks it as retrieved
+
+    def _state_changed(self) -> None:
+        state = self._connection.connectionState
+        if self.ended.done():
+            return
+        if state == "closed":       # by DTLS: the SFU ended the session
+            self.ended.set_result(None)
+        elif state == "failed":
+            self.ended.set_exception(PullFailed("connection_lost", "the connection to the SFU failed"))
+
+
+class _Receiver:
+    """The video of one connection: the `VideoTap` of its RTP receiver and the `TrackOutput` of its track."""
+
+    def __init__(self, rtp: Any, codec: Codec, frames: Frames, ended: asyncio.Future[None]) -> None:
+        self.rtp = rtp      # aiortc's receiver
+        self._frames = frames
+        self._ended = ended
+        self._track = VideoTrack(codec, self)
+        self._asked_s = float("-inf")
+        self._asking: set[asyncio.Task[None]] = set()
 
     def packet(self, fragment: Fragment) -> None:
-        if self._track is not None:
-            self._track.take(fragment)
+        self._track.take(fragment)
 
     def goodbye(self, ssrcs: tuple[int, ...]) -> None:
-        if self._track is not None and self._track.ssrc in ssrcs and not self.ended.done():
-            self.ended.set_result(None)
+        if self._track.ssrc in ssrcs and not self._ended.done():
+            self._ended.set_result(None)
 
     def now_s(self) -> float:
         return time.monotonic()
@@ -190,21 +209,18 @@ class _Session:
 
     def ask_keyframe(self, ssrc: int) -> None:
         now_s = self.now_s()
-        if self._receiver is not None and now_s - self._asked_s >= _ASK_EVERY_S:
+        if now_s - self._asked_s >= _ASK_EVERY_S:
             self._asked_s = now_s
-            task = asyncio.get_running_loop().create_task(ask_keyframe(self._receiver, ssrc))
+            task = asyncio.get_running_loop().create_task(ask_keyframe(self.rtp, ssrc))
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
 
     def request_keyframe(self) -> None:
-        if self._track is not None and self._track.ssrc is not None:
+        if self._track.ssrc is not None:
             self.ask_keyframe(self._track.ssrc)
 
-    def _state_changed(self) -> None:
-        state = self._connection.connectionState
-        if self.ended.done():
-            return
-        if state == "closed":       # DTLS said so: the SFU has nothing more for us
-            self.ended.set_result(None)
-        elif state == "failed":
-            self.ended.set_exception(PullFailed("connection_lost", "the connection to the SFU failed"))
+    async def close(self) -> None:
+        """Cancels requests that are still being sent."""
+        for task in self._asking:
+            task.cancel()
+        await asyncio.gather(*self._asking, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The last touches to the answer that a WHIP publisher gets. Text in, text out; no I/O."""
+"""Post-processing of the SDP answer for a WHIP publisher. Text in, text out; no I/O."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ _OWN_ADDRESS = re.compile(r"(a=candidate:(?:\S+ ){4}|c=IN IP[46] )([0-9a-fA-F.:]
 
 
 def finish_answer(answer: str, offer: PreparedOffer, public_addresses: tuple[str, ...] = ()) -> str:
-    """The answer as the publisher gets it: its own H.264 profile confirmed, no description of media that we send,
-    because we send none, and `public_addresses` in place of our own ones of the same family."""
+    """Confirms the publisher's H.264 profile, removes SSRC and msid lines, and replaces our addresses.
+
+    Each of our own addresses becomes the `public_addresses` of its family, if there are any.
+    """
     lines = []
     for line in answer.splitlines():
         if line.startswith(("a=ssrc", "a=msid")):
@@ -28,7 +30,7 @@ def finish_answer(answer: str, offer: PreparedOffer, public_addresses: tuple[str
 
 
 def _announced(line: str, public_addresses: tuple[str, ...]) -> list[str]:
-    """The line once per public address that stands for the one in it; as it is where none does."""
+    """Returns the line once per public address of its family, or unchanged without one."""
     match = _OWN_ADDRESS.fullmatch(line)
     if match is None:
         return [line]

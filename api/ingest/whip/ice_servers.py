@@ -1,4 +1,4 @@
-"""STUN and TURN servers as publishers are told of them: Link headers of WHIP (RFC 9725 4.6). No I/O."""
+"""STUN and TURN servers for publishers, as WHIP Link headers (RFC 9725 4.6). No I/O."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ _VALID_S = 12 * 3600
 
 @dataclass(frozen=True, slots=True)
 class IceServers:
-    """`stun` and `turn` are URIs. With a `secret`, every publisher gets a TURN user of its own that is valid for twelve
-    hours (coturn's `use-auth-secret`); else all get `user` and `password`."""
+    """`stun` and `turn` are URIs. Without a `secret`, all publishers get `user` and `password`.
+
+    With a `secret`, each publisher gets a TURN user of its own for twelve hours (coturn's `use-auth-secret`).
+    """
 
     stun: tuple[str, ...] = ()
     turn: tuple[str, ...] = ()
@@ -22,17 +24,17 @@ class IceServers:
     secret: str = field(default="", repr=False)
 
     def public_links(self) -> list[str]:
-        """What anybody may know: no TURN servers, which are of no use without credentials."""
+        """Returns Link values without TURN servers, which need credentials."""
         return [f'<{uri}>; rel="ice-server"' for uri in self.stun]
 
     def links(self, name: str, now_s: float) -> list[str]:
-        """One Link header value per server. `name` tells users of TURN apart; `now_s` is Unix time."""
+        """Returns one Link value per server. `name` becomes part of the TURN user; `now_s` is Unix time."""
         user, password = self.credentials(name, now_s)
         credentials = f'username="{_quoted(user)}"; credential="{_quoted(password)}"; credential-type="password"'
         return self.public_links() + [f'<{uri}>; rel="ice-server"; {credentials}' for uri in self.turn]
 
     def credentials(self, name: str, now_s: float) -> tuple[str, str]:
-        """User and password of TURN."""
+        """Returns user and password for TURN."""
         if not self.secret:
             return self.user, self.password
         user = f"{int(now_s) + _VALID_S}:{name}"
@@ -41,5 +43,5 @@ class IceServers:
 
 
 def _quoted(text: str) -> str:
-    """As inside of an HTTP quoted-string."""
+    """Escapes text for an HTTP quoted-string."""
     return text.replace("\\", "\\\\").replace('"', '\\"')

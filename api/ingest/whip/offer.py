@@ -1,10 +1,8 @@
-"""WHIP offers: what is acceptable. Text in, text out; no I/O.
+"""WHIP offers: strict parsing of SDP, and a minimal offer written anew from it. Text in, text out; no I/O.
 
-An offer is not passed on as it came. It is read strictly, and a new, minimal offer is written from what was
-understood: one codec, no candidates (a peer is found by its own checks, so that an offer cannot make this machine send
-packets to addresses of its choice; `api.ingest.ice_candidates` picks those that may be used where an operator wants
-them), none
-of the attributes that are not needed. Whatever else the offer held never reaches another parser.
+The new offer has one codec, only the attributes that the negotiation needs, and no candidates, so that an offer cannot
+make this machine send packets to addresses of its choice. (Where the operator enables remote candidates,
+`api.ingest.ice_candidates` selects the usable ones.) The publisher's own text reaches no other parser.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ _H264_PROFILE = re.compile(r"(?:42|4d|58|64)[0-9a-f]{4}", re.IGNORECASE)    # 8 
 
 
 class IceSession(NamedTuple):
-    """What names the publisher's side of one ICE session, and the media sections that belong to it."""
+    """The publisher's credentials of one ICE session, and the ids of its media sections."""
 
     ufrag: str
     password: str
@@ -51,7 +49,7 @@ class IceSession(NamedTuple):
 
 
 class PreparedOffer(NamedTuple):
-    """`sdp` is the offer as it is negotiated; `fmtp` are the format parameters that the answer has to give back."""
+    """`sdp` is the offer to negotiate; `fmtp` are the format parameters that the answer must repeat."""
 
     sdp: str
     codec: Codec
@@ -76,7 +74,7 @@ class _Section:
         return any(key == name for key, _ in self.attributes)
 
     def one(self, name: str) -> str | None:
-        """The attribute's value, None if absent. Raises OfferRefused if it is there twice."""
+        """Returns the attribute's value, None if absent. Raises OfferRefused if it appears twice."""
         values = self.all(name)
         if len(values) > 1:
             raise malformed(f"a={name} appears {len(values)} times in one section")
@@ -92,6 +90,13 @@ class _Format(NamedTuple):
     rtx: int | None
 
 
+class _Formats(NamedTuple):
+    """The payload types of one section, and the lines that describe them."""
+
+    payload_types: list[int]
+    lines: list[str]
+
+
 def malformed(message: str) -> OfferRefused:
     return OfferRefused(400, "sdp_malformed", message)
 
@@ -101,11 +106,11 @@ def unacceptable(message: str) -> OfferRefused:
 
 
 def prepare_offer(text: str) -> PreparedOffer:
-    """Raises OfferRefused: 400 if this is not SDP, 422 if it is not one camera that can be received."""
+    """Raises OfferRefused: 400 if this is not SDP, 422 if it is not one camera in a supported format."""
     session, media = _read(text)
     video = _the_one(media, "video")
     if video is None:
-        raise unacceptable("there is no video to judge")
+        raise unacceptable("the offer has no video")
     _the_one(media, "audio")
     others = sorted({section.kind for section in media} - {"video", "audio"})
     if others:
@@ -126,7 +131,7 @@ def prepare_offer(text: str) -> PreparedOffer:
 
 
 def offered_candidates(text: str) -> tuple[RemoteCandidate, ...]:
-    """Those of an offer that can be read, each once, up to a number that no honest publisher needs."""
+    """Returns an offer's well-formed candidates, each once, up to `MAX_CANDIDATES`."""
     _, media = _read(text)
     read = (read_candidate(value) for section in media for value in section.all("candidate"))
     return tuple(dict.fromkeys(candidate for candidate in read if candidate is not None))[:MAX_CANDIDATES]
@@ -158,7 +163,7 @@ def _read(text: str) -> tuple[_Section, list[_Section]]:
 def _read_media(value: str, number: int) -> _Section:
     match = _MEDIA.fullmatch(value)
     if match is None or int(match[2]) > 65535:
-        raise malformed(f"line {number} is no media description")
+        raise malformed(f"line {number} is not a media description")
     kind, port, profile, formats = match[1], int(match[2]), match[3], match[4].split()
     if kind not in ("audio", "video"):
         return _Section(kind, port)
@@ -189,15 +194,14 @@ def _bundled_mids(session: _Section, media: list[_Section]) -> list[str]:
     return named
 
 
-def _transport_lines(session: _Section, section: _Section, mid: str, formats: tuple[list[int], list[str]]) -> list[str]:
-    """The section anew. ICE credentials are its fourth and fifth line."""
+def _transport_lines(session: _Section, section: _Section, mid: str, formats: _Formats) -> list[str]:
+    """Writes the section anew. ICE credentials are its fourth and fifth line."""
     if section.port == 0 and not section.has("bundle-only"):
         raise unacceptable(f"the {section.kind} section is switched off (port 0)")
     if not section.has("rtcp-mux"):
         raise unacceptable("a=rtcp-mux is needed")
-    payload_types, lines = formats
     return [
-        f"m={section.kind} 9 UDP/TLS/RTP/SAVPF {' '.join(map(str, payload_types))}",
+        f"m={section.kind} 9 UDP/TLS/RTP/SAVPF {' '.join(map(str, formats.payload_types))}",
         "c=IN IP4 0.0.0.0",
         f"a=mid:{mid}",
         f"a=ice-ufrag:{_credential(session, section, 'ice-ufrag', _UFRAG)}",
@@ -207,12 +211,12 @@ def _transport_lines(session: _Section, section: _Section, mid: str, formats: tu
         f"a={_direction(session, section)}",
         "a=rtcp-mux",
         *_extensions(section),
-        *lines,
+        *formats.lines,
     ]
 
 
 def _check_bundle(sections: list[list[str]]) -> None:
-    """What bundled sections must and must not share; with one section there is nothing to share."""
+    """Checks that bundled sections share ICE credentials and no payload types."""
     if len({tuple(lines[3:5]) for lines in sections}) > 1:
         raise unacceptable("bundled media must share their ICE credentials")
     payload_types = [token for lines in sections for token in lines[0].split()[3:]]
@@ -237,7 +241,7 @@ def _setup(session: _Section, section: _Section) -> str:
 
 
 def _fingerprints(session: _Section, section: _Section) -> list[str]:
-    """Those of known hashes, of which the publisher's certificate has to match every one."""
+    """Returns fingerprints with known hashes; the publisher's certificate must match each."""
     known = []
     for value in section.all("fingerprint") or session.all("fingerprint"):
         name, _, digits = value.partition(" ")
@@ -295,7 +299,7 @@ def _parameters(section: _Section) -> dict[int, dict[str, str]]:
 
 
 def _choose_video(section: _Section) -> _Format:
-    """The publisher's favourite among the codecs that can be decoded."""
+    """Returns the publisher's first choice among the supported codecs."""
     maps, parameters = _rtp_maps(section), _parameters(section)
     for payload_type in section.formats:
         name, clock_hz = maps.get(payload_type, ("", 0))
@@ -309,7 +313,7 @@ def _choose_video(section: _Section) -> _Format:
 
 
 def _h264_parameters(given: dict[str, str]) -> str:
-    """What to answer with, or "" where this kind of H.264 cannot be received."""
+    """Returns the format parameters of the answer, or "" for unsupported H.264."""
     mode = given.get("packetization-mode", "0")
     profile = given.get("profile-level-id", "42e01f")
     if mode not in ("0", "1") or not _H264_PROFILE.fullmatch(profile):
@@ -324,7 +328,7 @@ def _rtx_of(payload_type: int, maps: dict[int, tuple[str, int]], parameters: dic
     return None
 
 
-def _video_lines(section: _Section, chosen: _Format) -> tuple[list[int], list[str]]:
+def _video_lines(section: _Section, chosen: _Format) -> _Formats:
     payload_type, name, fmtp, rtx = chosen
     lines = [f"a=rtpmap:{payload_type} {name}/90000"]
     if fmtp:
@@ -334,22 +338,22 @@ def _video_lines(section: _Section, chosen: _Format) -> tuple[list[int], list[st
     lines += [f"a=rtcp-fb:{payload_type} {feedback}" for feedback in _FEEDBACK if feedback in offered]
     if rtx is not None:
         lines += [f"a=rtpmap:{rtx} rtx/90000", f"a=fmtp:{rtx} apt={payload_type}"]
-    return [payload_type] + ([rtx] if rtx is not None else []), lines + _sources(section)
+    return _Formats([payload_type] + ([rtx] if rtx is not None else []), lines + _sources(section))
 
 
 def _sources(section: _Section) -> list[str]:
-    """The SSRC of the video and of its retransmissions, where the offer is plain about them."""
+    """Names the SSRCs of the video and of its retransmissions, where the offer is unambiguous."""
     pairs = [match for match in map(_FID.fullmatch, section.all("ssrc-group")) if match is not None]
     singles = [match[1] for match in map(_SSRC.fullmatch, section.all("ssrc")) if match is not None]
     numbers = [pairs[0][1], pairs[0][2]] if len(pairs) == 1 else singles[:1]
     return [f"a=ssrc:{number} cname:-" for number in numbers if int(number) < 2**32]
 
 
-def _audio_lines(section: _Section) -> tuple[list[int], list[str]]:
-    """One codec that the negotiation knows; the audio itself is thrown away."""
+def _audio_lines(section: _Section) -> _Formats:
+    """Picks one codec that aiortc can negotiate; the audio itself is dropped on arrival."""
     maps = {0: ("PCMU", 8000), 8: ("PCMA", 8000), 9: ("G722", 8000)} | _rtp_maps(section)
     for payload_type in section.formats:
         name, _ = maps.get(payload_type, ("", 0))
         if name in _AUDIO and (payload_type >= 96 or payload_type in (0, 8, 9)):
-            return [payload_type], [f"a=rtpmap:{payload_type} {_AUDIO[name]}"]
+            return _Formats([payload_type], [f"a=rtpmap:{payload_type} {_AUDIO[name]}"])
     raise unacceptable("the audio has no codec of WebRTC (Opus, G.711, G.722); leave it out")

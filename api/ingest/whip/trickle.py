@@ -1,4 +1,4 @@
-"""Fragments of SDP that trickle candidates (RFC 8840), as WHIP publishers PATCH them. Text in, values out; no I/O."""
+"""Trickle ICE fragments (RFC 8840), as WHIP publishers send them with PATCH. No I/O."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class SdpFragment(NamedTuple):
     candidates: tuple[RemoteCandidate, ...]
 
     def restarts(self, ufrag: str, password: str) -> bool:
-        """Whether it names other credentials than those of the session, which asks for an ICE restart."""
+        """Whether the fragment names other credentials than the session, which requests an ICE restart."""
         return (self.ufrag or ufrag, self.password or password) != (ufrag, password)
 
 
 def read_fragment(text: str, mids: tuple[str, ...]) -> SdpFragment:
-    """Raises OfferRefused (400) unless this is a fragment for media sections of these names."""
+    """Parses a fragment for media sections with these names. Raises OfferRefused (400)."""
     lines = [line for line in text.replace("\r\n", "\n").split("\n") if line]
     if not lines or len(lines) > _MAX_LINES:
         raise _malformed(f"a fragment has 1 to {_MAX_LINES} lines")
@@ -49,7 +49,7 @@ def read_fragment(text: str, mids: tuple[str, ...]) -> SdpFragment:
 
 
 def require_match(if_match: str | None, etag: str) -> None:
-    """Raises OfferRefused: 428 without an If-Match, 412 if it names another ICE session (RFC 9110 13.1.1)."""
+    """Raises OfferRefused: 428 without If-Match, 412 if it names another ICE session (RFC 9110 13.1.1)."""
     if if_match is None:
         raise OfferRefused(428, "if_match_missing", "send If-Match with the ETag of the answer")
     if if_match.strip() != "*" and etag not in _TAG.findall(if_match):
@@ -59,7 +59,7 @@ def require_match(if_match: str | None, etag: str) -> None:
 def _candidate(value: str, number: int) -> RemoteCandidate:
     candidate = read_candidate(value)
     if candidate is None:
-        raise _malformed(f"line {number} is no candidate")
+        raise _malformed(f"line {number} is not an ICE candidate")
     return candidate
 
 
