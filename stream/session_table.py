@@ -128,8 +128,8 @@ class SessionTable:
             del self._ended[next(iter(self._ended))]
 
 
-class ServiceSessions:
-    """The `SessionHost` of all sessions of a stream service: where their events, alarms and ends go."""
+class ServiceSessionHost:
+    """The `SessionHost` of a stream service: receives the events, alarms and ends of its sessions."""
 
     def __init__(
         self, table: SessionTable, pool: WorkerPool, records: CallRecords, outlet: Outlet,

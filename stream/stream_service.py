@@ -16,7 +16,7 @@ from stream.file_verdict import FileRule, FileVerdict, JudgeOptions, judge_file
 from stream.frame_sampler import Pace, phase_of, rate_hz_of
 from stream.label_decision import Policy, policy_of
 from stream.load_controller import Ladder
-from stream.session_table import ServiceSessions, SessionTable, StreamInfo
+from stream.session_table import ServiceSessionHost, SessionTable, StreamInfo
 from stream.stream_session import Preview, Session, StreamSpec
 from stream.types import EndReason, ModelRef
 from stream.worker_messages import FileFrame, JobDone, OpenStream
@@ -68,8 +68,8 @@ class StreamService:
         self._bus = bus
         self.records = CallRecords(config.windows.hop_s)
         bus.listen(lambda event: self.records.follow(event, time.monotonic()))
-        self._table = SessionTable(config.ended_kept_s, config.max_streams)
-        self._sessions = ServiceSessions(self._table, pool, self.records, DirectOutlet(bus), remote)
+        self._sessions = SessionTable(config.ended_kept_s, config.max_streams)
+        self._session_host = ServiceSessionHost(self._sessions, pool, self.records, DirectOutlet(bus), remote)
         self._jobs = 0
         self._balancing: asyncio.Task[None] | None = None
         self._ladder = Ladder(config.ladder)
@@ -78,11 +78,11 @@ class StreamService:
     @property
     def outlet(self) -> Outlet:
         """Where events and alarms of the sessions go. The incident store replaces it before the first stream."""
-        return self._sessions.outlet
+        return self._session_host.outlet
 
     @outlet.setter
     def outlet(self, outlet: Outlet) -> None:
-        self._sessions.outlet = outlet
+        self._session_host.outlet = outlet
 
     async def start(self) -> None:
         """Starts the workers; returns when the first is warm. Raises WorkerLost if none can be started."""
@@ -93,9 +93,9 @@ class StreamService:
         """Ends every stream after its last verdict, then the workers. Idempotent."""
         self._draining = True
         async with asyncio.TaskGroup() as group:
-            for session in self._table:
+            for session in self._sessions:
                 group.create_task(self.stop(session.stream, EndReason.SHUTDOWN))
-        await self._sessions.settle()
+        await self._session_host.settle()
         if self._balancing is not None:
             self._balancing.cancel()
             await asyncio.gather(self._balancing, return_exceptions=True)
@@ -110,16 +110,16 @@ class StreamService:
             ready=pool.ready > 0 and not self._draining,
             model=pool.model,
             problem=pool.problem,
-            streams=len(self._table),
+            streams=len(self._sessions),
             workers_ready=pool.ready,
             workers_wanted=pool.wanted,
             overloaded=self._ladder.reduced or self._ladder.full,
         )
 
     def open(self, spec: StreamSpec, control: SourceControl) -> Session:
-        """Admits a stream. Raises StreamExists, ServiceFull, ServiceDraining."""
+        """Admits and starts a stream. Raises StreamExists, ServiceFull, ServiceDraining, WorkerLost."""
         self._check_place(spec.stream)
-        epoch = self._table.next_epoch(spec.stream)
+        epoch = self._sessions.next_epoch(spec.stream)
         request = OpenStream(
             stream=spec.stream, epoch=epoch, codec=spec.codec, rate_hz=self._config.windows.sample_rate_hz,
             phase=phase_of(spec.stream, epoch),
@@ -128,27 +128,27 @@ class StreamService:
         def attach(sink: Session) -> WorkerFeed:
             return (self._remote or self._pool).open(request, sink)
 
-        session = Session(spec, epoch, self._config, host=self._sessions, control=control, attach=attach)
-        self._table.add(session)
+        session = Session(spec, epoch, self._config, host=self._session_host, control=control, attach=attach)
+        self._sessions.add(session)
         session.announce()
         log.info("stream started", stream=spec.stream, epoch=epoch, source=spec.source, codec=spec.codec.value)
         return session
 
     def list(self) -> tuple[StreamInfo, ...]:
         """Returns running streams in the order they started, then those that ended lately."""
-        return self._table.list()
+        return self._sessions.list()
 
     def get(self, stream: str) -> StreamInfo:
         """Raises StreamUnknown."""
-        return self._table.get(stream)
+        return self._sessions.get(stream)
 
     def preview(self, stream: str) -> Preview | None:
         """Returns a stream's newest sampled frame, if there is one. Raises StreamUnknown."""
-        return self._table.preview(stream)
+        return self._sessions.preview(stream)
 
     async def stop(self, stream: str, reason: EndReason = EndReason.STOPPED) -> None:
         """Hangs up the source and ends the stream. Raises StreamUnknown."""
-        session = self._table.live(stream)
+        session = self._sessions.live(stream)
         await session.hang_up()
         await session.end(reason)
 
@@ -207,11 +207,11 @@ class StreamService:
         while True:
             await asyncio.sleep(_BALANCE_EVERY_S)
             now_s = time.monotonic()
-            paces = self._ladder.plan([session.load(now_s) for session in self._table], now_s)
-            for session in self._table:
+            paces = self._ladder.plan([session.load(now_s) for session in self._sessions], now_s)
+            for session in self._sessions:
                 session.watch(now_s)
             for stream, pace in paces.items():
-                self._table.live(stream).set_pace(pace)
+                self._sessions.live(stream).set_pace(pace)
 
     def check_admission(self, stream: str, arriving: int = 0) -> None:
         """Checks that a source may start whose stream opens later. Raises StreamExists, ServiceFull, ServiceDraining.
@@ -223,18 +223,18 @@ class StreamService:
         if self._ladder.full:
             raise ServiceFull("verdicts are late although all streams are sampled at the lowest rate", _retry_after_s())
         now_s = time.monotonic()
-        starting = arriving + sum(session.is_starting(now_s) for session in self._table)
-        at_once = _START_PRESSED if self._ladder.pressed else max(_START_AT_ONCE, _START_SHARE * len(self._table))
+        starting = arriving + sum(session.is_starting(now_s) for session in self._sessions)
+        at_once = _START_PRESSED if self._ladder.pressed else max(_START_AT_ONCE, _START_SHARE * len(self._sessions))
         if starting >= at_once:
             raise ServiceFull(f"{starting} streams are starting", _retry_after_s(_RETRY_STARTING_S))
 
     def _check_place(self, stream: str, arriving: int = 0) -> None:
         if self._draining:
             raise ServiceDraining("the service is shutting down")
-        if stream in self._table:
+        if stream in self._sessions:
             raise StreamExists(f"stream {stream!r} is running")
-        if len(self._table) + arriving >= self._config.max_streams:
-            raise ServiceFull(f"{len(self._table)} streams are running, which is the limit", _retry_after_s())
+        if len(self._sessions) + arriving >= self._config.max_streams:
+            raise ServiceFull(f"{len(self._sessions)} streams are running, which is the limit", _retry_after_s())
 
 
 def _retry_after_s(between: tuple[int, int] = _RETRY_AFTER_S) -> int:

@@ -133,7 +133,7 @@ async def test_a_call_is_judged_from_its_first_frame_to_its_end(running: Running
     assert all((v.model is None) == (v.prob_fake is None) for v in verdicts)
 
 
-async def test_what_a_list_shows_while_a_call_runs_and_after(running: Running) -> None:
+async def test_a_stream_is_listed_while_it_runs_and_after_its_end(running: Running) -> None:
     session, peer = running.open("call")
     await play(session, 3.0)
     while running.service.get("call").verdict is None:
@@ -153,7 +153,7 @@ async def test_what_a_list_shows_while_a_call_runs_and_after(running: Running) -
         await running.service.stop("call")
 
 
-async def test_an_id_is_used_once_at_a_time_and_every_start_is_a_new_epoch(running: Running) -> None:
+async def test_an_id_is_in_use_once_and_every_start_is_a_new_epoch(running: Running) -> None:
     first, _ = running.open("call")
     with pytest.raises(StreamExists):
         running.open("call")
@@ -162,7 +162,7 @@ async def test_an_id_is_used_once_at_a_time_and_every_start_is_a_new_epoch(runni
     assert second.epoch > first.epoch
 
 
-async def test_more_streams_than_allowed_are_refused_with_a_time_to_come_back(running: Running) -> None:
+async def test_streams_beyond_the_limit_are_refused_with_retry_after(running: Running) -> None:
     for n in range(CONFIG.max_streams):
         running.open(f"call-{n}")
     with pytest.raises(ServiceFull) as refusal:
@@ -170,7 +170,7 @@ async def test_more_streams_than_allowed_are_refused_with_a_time_to_come_back(ru
     assert refusal.value.retry_after_s > 0
 
 
-async def test_sources_that_come_all_at_once_are_let_in_bit_by_bit() -> None:
+async def test_few_streams_may_start_at_once() -> None:
     service = StreamService(StreamConfig(max_streams=100), WorkerPool(PoolConfig(workers=1)), Bus())
     let_in: list[Session] = []
     for n in range(8):
@@ -240,7 +240,7 @@ async def test_files_are_judged_with_progress(running: Running) -> None:
     assert verdict.label in set(Label) - {Label.NO_FACE}
 
 
-async def test_a_file_that_is_no_media_is_refused(running: Running, tmp_path: Path) -> None:
+async def test_a_file_without_media_is_refused(running: Running, tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"not a film")
     with pytest.raises(MediaRefused) as refusal:
@@ -256,7 +256,7 @@ async def test_files_beyond_the_limit_are_refused_at_once(running: Running) -> N
     assert (await first).frames_analyzed == 2
 
 
-async def test_shutting_down_ends_every_call_with_its_last_verdict_out() -> None:
+async def test_shutdown_ends_every_stream_after_its_last_verdict() -> None:
     running = Running()
     await running.service.start()
     session, peer = running.open("call")

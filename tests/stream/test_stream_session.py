@@ -41,7 +41,7 @@ async def play(session: Session, frames: int) -> None:
 
 
 @pytest.mark.slow
-async def test_layers_that_are_not_needed_are_neither_decoded_nor_missed() -> None:
+async def test_unneeded_temporal_layers_are_skipped_without_loss_of_coverage() -> None:
     service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1)), Bus())
     await service.start()
     peer = Peer()
@@ -60,7 +60,7 @@ async def test_layers_that_are_not_needed_are_neither_decoded_nor_missed() -> No
     assert peer.keyframes == 0, "nothing was lost"
 
 
-async def test_a_denser_pace_takes_layers_up_again() -> None:
+async def test_a_denser_pace_needs_more_layers() -> None:
     service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1)), Bus())
     session = service.open(StreamSpec(identity=StreamIdentity("call"), source="test", codec=Codec.VP8), Peer())
     skipped = []
@@ -76,7 +76,7 @@ async def test_a_denser_pace_takes_layers_up_again() -> None:
     await session.end(EndReason.STOPPED)
 
 
-async def test_who_waits_for_a_worker_is_late_even_without_a_verdict() -> None:
+async def test_a_stream_that_waits_for_a_worker_counts_as_late() -> None:
     service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1, unit_queue=8)), Bus())
     session = service.open(StreamSpec(identity=StreamIdentity("call"), source="test", codec=Codec.VP8), Peer())
     units = [unit for unit, _ in layered_units("call", 60)]
@@ -96,7 +96,7 @@ async def test_who_waits_for_a_worker_is_late_even_without_a_verdict() -> None:
     await session.end(EndReason.STOPPED)
 
 
-async def test_a_stream_is_starting_until_its_cost_shows() -> None:
+async def test_a_stream_counts_as_starting_for_ten_seconds() -> None:
     service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1)), Bus())
     session = service.open(StreamSpec(identity=StreamIdentity("call"), source="test", codec=Codec.VP8), Peer())
     now_s = time.monotonic()

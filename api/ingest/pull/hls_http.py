@@ -165,7 +165,7 @@ class _Served:
     async def _open(self, order: Open) -> Opened:
         """Opens a URL; reports a temporary failure to the demuxer. Raises PullFailed for a final one."""
         if len(self._bodies) >= _MAX_HANDLES:
-            raise PullFailed("bad_media", f"the source opens more than {_MAX_HANDLES} files at the same time", is_final=True)
+            raise PullFailed("bad_media", f"the source opens more than {_MAX_HANDLES} files at once", is_final=True)
         stack = AsyncExitStack()
         fetched, self._first = self._first, None
         try:

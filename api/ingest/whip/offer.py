@@ -170,7 +170,7 @@ def _read_media(value: str, number: int) -> _Section:
     if profile not in _PROFILES:
         raise unacceptable(f"{kind} has the profile {profile}; WebRTC media is UDP/TLS/RTP/SAVPF")
     if not all(token.isascii() and token.isdecimal() and len(token) < 4 and int(token) < 128 for token in formats):
-        raise malformed(f"line {number} has a payload type that is no number up to 127")
+        raise malformed(f"line {number} has a payload type that is not a number up to 127")
     return _Section(kind, port, tuple(int(token) for token in formats))
 
 

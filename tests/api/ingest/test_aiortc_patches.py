@@ -38,7 +38,7 @@ async def test_no_decoder_runs_during_a_call() -> None:
         assert not [thread.name for thread in threading.enumerate() if "decoder" in thread.name]
 
 
-async def test_the_answer_offers_loopback_only_where_it_is_wanted() -> None:
+async def test_the_answer_offers_loopback_only_where_configured() -> None:
     for wanted in (True, False):
         async with whip_sessions_of(WhipConfig(loopback=wanted)) as sessions:
             answer = await sessions.offer(an_offer())
@@ -46,7 +46,7 @@ async def test_the_answer_offers_loopback_only_where_it_is_wanted() -> None:
         assert any(" 127.0.0.1 " in line for line in candidates) is wanted
 
 
-def test_the_private_parts_of_the_libraries_are_where_they_were() -> None:
+def test_all_patched_names_exist_in_the_libraries() -> None:
     assert importlib.metadata.version("aiortc").startswith("1.16.")
     for place, names in aiortc_patches.PRIVATE_PARTS.items():
         owner = resolve_name(place)
@@ -65,7 +65,7 @@ def test_the_private_parts_of_the_libraries_are_where_they_were() -> None:
     assert "self._protocols += host_protocols" in original
 
 
-def test_aiortc_calls_what_we_put_in_its_place_as_it_did() -> None:
+def test_patched_methods_keep_their_signatures() -> None:
     assert list(inspect.signature(JitterBuffer.add).parameters) == ["self", "packet"]
     assert set(inspect.signature(RemoteBitrateEstimator.add).parameters) == {
         "self", "abs_send_time", "arrival_time_ms", "payload_size", "ssrc"
@@ -81,7 +81,7 @@ def test_aiortc_calls_what_we_put_in_its_place_as_it_did() -> None:
     assert "input_q.get()" in worker
 
 
-def test_the_bitrate_that_is_allowed_is_fixed_and_told_every_second() -> None:
+def test_a_fixed_bitrate_is_reported_every_second() -> None:
     estimator = aiortc_patches._FixedBitrate()
     told = [
         estimator.add(abs_send_time=0, arrival_time_ms=ms, payload_size=1200, ssrc=7) for ms in range(0, 3000, 100)
@@ -96,7 +96,7 @@ async def test_a_browser_is_allowed_full_quality_from_the_first_second() -> None
     assert allowed == aiortc_patches.FIXED_BITRATE_BPS
 
 
-async def test_media_comes_in_on_the_ports_that_are_allowed_and_on_no_other() -> None:
+async def test_media_arrives_on_allowed_ports_only() -> None:
     ports = (20510, 20519)
 
     async def used(sessions: WhipSessions, stream: str) -> int:
@@ -126,7 +126,7 @@ async def test_a_call_runs_over_an_allowed_port_and_ipv6() -> None:
         await until(lambda: len(session.units) > 10)
 
 
-async def test_public_addresses_take_the_place_of_our_own() -> None:
+async def test_public_addresses_replace_our_own() -> None:
     public = ("203.0.113.7", "2001:db8::7")
     async with whip_sessions_of(WhipConfig(loopback=False, public_addresses=public)) as sessions:
         answer = await sessions.offer(an_offer())
@@ -137,7 +137,7 @@ async def test_public_addresses_take_the_place_of_our_own() -> None:
     assert all(line.endswith((*public, "0.0.0.0")) for line in lines)
 
 
-async def test_checks_go_to_named_addresses_only_where_that_is_wanted() -> None:
+async def test_checks_go_to_remote_candidates_only_where_configured() -> None:
     """The publisher's own checks are kept away, so that only ours can connect the two."""
     for wanted in (True, False):
         config = WhipConfig(remote_candidates=wanted, connect_s=4.0)

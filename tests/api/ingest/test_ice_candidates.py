@@ -7,7 +7,7 @@ from api.ingest.ice_candidates import is_usable, read_candidate
 HOST = "1467250027 1 udp 2122260223 192.0.2.7 46243 typ host generation 0 ufrag EsAw"
 
 
-def test_a_candidate_is_read() -> None:
+def test_a_candidate_is_parsed() -> None:
     candidate = read_candidate(HOST)
     assert candidate is not None
     assert candidate[:7] == ("1467250027", 1, "udp", 2122260223, "192.0.2.7", 46243, "host")
@@ -19,7 +19,7 @@ def test_a_candidate_is_read() -> None:
     HOST.replace("2122260223", "4294967296"), HOST.replace("1467250027", "x" * 33), HOST.replace(" 1 udp", " one udp"),
     HOST.replace("192.0.2.7", "192.0.2.7\r\na=x"), HOST.replace("192.0.2.7", "a" * 256), HOST + "\n",
 ])
-def test_what_is_no_candidate_is_none(text: str) -> None:
+def test_malformed_candidates_are_none(text: str) -> None:
     assert read_candidate(text) is None
 
 

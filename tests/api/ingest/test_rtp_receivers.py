@@ -82,7 +82,7 @@ async def test_the_stream_opens_with_its_first_key_frame_and_ends_with_bye(sende
         assert "cam" not in rig.registry
 
 
-async def test_a_key_frame_is_asked_for_where_the_media_comes_from(sender: socket.socket) -> None:
+async def test_a_key_frame_request_goes_to_the_media_address(sender: socket.socket) -> None:
     async with receivers_of(CollectingService()) as rig:
         port = await rig.receivers.listen(order(), None)
         for number in range(60):
@@ -94,7 +94,7 @@ async def test_a_key_frame_is_asked_for_where_the_media_comes_from(sender: socke
 
 
 @pytest.mark.parametrize("shown_by", [b"\x80" + bytes(11), bytes(RtcpByePacket(sources=[9]))], ids=["latch", "rtcp"])
-async def test_a_key_frame_is_asked_for_where_the_sender_listens(sender: socket.socket, shown_by: bytes) -> None:
+async def test_a_key_frame_request_goes_to_the_rtcp_address(sender: socket.socket, shown_by: bytes) -> None:
     """Janus sends a bare header from the port of its own that it takes RTCP on; others send RTCP from there."""
     async with receivers_of(CollectingService()) as rig:
         to = ("127.0.0.1", await rig.receivers.listen(order(), None))
@@ -113,7 +113,7 @@ async def test_a_key_frame_is_asked_for_where_the_sender_listens(sender: socket.
         assert asked.media_ssrc == 1
 
 
-async def test_only_the_named_sender_is_heard(sender: socket.socket) -> None:
+async def test_only_the_named_sender_is_accepted(sender: socket.socket) -> None:
     service = CollectingService()
     async with receivers_of(service) as rig:
         port = await rig.receivers.listen(order(sender="192.0.2.7"), None)
@@ -140,7 +140,7 @@ async def test_hostile_packets_change_nothing(sender: socket.socket) -> None:
         assert session.ended is None
 
 
-async def test_who_never_sends_and_who_falls_silent_is_not_waited_for(sender: socket.socket) -> None:
+async def test_receivers_without_media_end(sender: socket.socket) -> None:
     service = CollectingService()
     async with nothing_left(), receivers_of(service, timeouts=RtpTimeouts(0.5, 1.0)) as rig:
         await rig.receivers.listen(order("never"), None)
@@ -151,7 +151,7 @@ async def test_who_never_sends_and_who_falls_silent_is_not_waited_for(sender: so
         assert session.ended is EndReason.SILENT
 
 
-async def test_ports_are_those_that_are_allowed(sender: socket.socket) -> None:
+async def test_ports_come_from_the_allowed_range(sender: socket.socket) -> None:
     taken = sender.getsockname()[1]
     async with receivers_of(CollectingService(), udp_ports=(20800, 20801)) as rig:
         assert {await rig.receivers.listen(order(name), None) for name in ("a", "b")} == {20800, 20801}
@@ -171,7 +171,7 @@ async def test_ports_are_those_that_are_allowed(sender: socket.socket) -> None:
             await rig.receivers.listen(order("late"), None)
 
 
-def test_over_http_a_stream_is_awaited_and_let_go(client: httpx.Client) -> None:
+def test_over_http_a_receiver_is_started_and_deleted(client: httpx.Client) -> None:
     started = client.post("/v1/streams", json={"stream": "awaited", "rtp": {"codec": "h264", "payload_type": 96}})
     assert started.status_code == 201, started.text
     assert started.json()["state"] == "waiting"
@@ -189,5 +189,5 @@ def test_over_http_a_stream_is_awaited_and_let_go(client: httpx.Client) -> None:
     {"stream": "a", "call_id": "<b>", "rtp": {"codec": "vp8"}},
     {"stream": "a", "rtp": {"codec": "vp8", "payload_type": 200}},
 ])
-def test_what_cannot_be_started_is_422(client: httpx.Client, body: dict[str, object]) -> None:
+def test_invalid_orders_are_422(client: httpx.Client, body: dict[str, object]) -> None:
     assert client.post("/v1/streams", json=body).status_code == 422

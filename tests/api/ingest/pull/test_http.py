@@ -54,7 +54,7 @@ async def ended(service: CollectingService) -> None:
 
 
 @pytest.mark.parametrize("name", [*FORMS, "call.m3u8", "secret.m3u8", "main.m3u8", "ranges.m3u8", "ranges-fmp4.m3u8"])
-async def test_what_is_complete_is_played_and_ends_the_stream(folder: Path, name: str) -> None:
+async def test_complete_files_and_playlists_are_played_to_their_end(folder: Path, name: str) -> None:
     service = CollectingService()
     async with site_of(folder) as site, pulls_of(service) as pulls:
         order = await pulls.sources.pull(StreamIdentity("cam", "room", "ann"), f"{site.url}/{name}")
@@ -97,7 +97,7 @@ async def test_a_server_that_ignores_byte_ranges_is_a_problem_and_no_media(folde
     assert [session.units for session in service.sessions] in ([], [[]])
 
 
-async def test_a_source_that_breaks_off_is_taken_up_again_in_the_same_stream(folder: Path) -> None:
+async def test_a_source_that_disconnects_is_retried_in_the_same_stream(folder: Path) -> None:
     service = CollectingService()
     whole = remux(folder / "long.mp4", 2 * SECONDS, movflags="faststart").read_bytes()
     asked = 0
@@ -140,7 +140,7 @@ BAITS = (
 
 
 @pytest.mark.parametrize("place", HOSTILE)
-async def test_playlists_reach_nothing_that_is_not_allowed(folder: Path, place: str, tmp_path: Path) -> None:
+async def test_playlists_reach_no_forbidden_address(folder: Path, place: str, tmp_path: Path) -> None:
     """The site is at an address that is allowed, the bait at one that is not."""
     secret = tmp_path / "secret.ts"
     secret.write_bytes((folder / "call.ts").read_bytes())
@@ -188,7 +188,7 @@ async def _all_refused(port: int, names: list[str]) -> None:
     ("lavfi:testsrc", "scheme_not_allowed"), ("/etc/passwd", "scheme_not_allowed"),
     ("http://no-such-host.invalid/", "host_unknown"),
 ])
-async def test_urls_that_may_not_be_fetched(url: str, code: str) -> None:
+async def test_forbidden_urls_are_refused(url: str, code: str) -> None:
     service = CollectingService()
     async with canary() as (port, seen), pulls_of(service, PullPolicy()) as pulls:
         with pytest.raises(PullRefused) as refused:
@@ -210,7 +210,7 @@ async def test_hosts_and_schemes_can_be_limited() -> None:
             assert refused.value.code == code
 
 
-async def test_a_server_with_tls_has_to_show_who_it_is(
+async def test_tls_certificates_are_verified(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The certificate is for 127.0.0.1, and of an authority that only `SSL_CERT_FILE` makes known."""
@@ -269,7 +269,7 @@ async def _fails(pulls: PullRig, url: str, code: str, is_final: bool = True) -> 
     pulls.registry._failed.clear()
 
 
-async def test_problems_are_told_and_never_with_a_login(folder: Path) -> None:
+async def test_problems_are_listed_without_the_login(folder: Path) -> None:
     service = CollectingService()
     (folder / "noise.bin").write_bytes(bytes(range(256)) * 64)
     async with site_of(folder) as site, pulls_of(service) as pulls:
@@ -289,7 +289,7 @@ async def test_problems_are_told_and_never_with_a_login(folder: Path) -> None:
         await _fails(pulls, f"http://127.0.0.1:{port}/", "unreachable", is_final=False)
 
 
-async def test_a_source_is_given_up_and_silence_is_an_end_of_an_attempt() -> None:
+async def test_silence_ends_an_attempt_and_then_the_source_fails() -> None:
     service = CollectingService()
     hold = asyncio.Event()
 

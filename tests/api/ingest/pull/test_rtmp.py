@@ -26,7 +26,7 @@ def test_messages_survive_being_cut_into_chunks(messages: list[tuple[int, int, b
 
 
 @given(st.binary(max_size=300))
-def test_what_is_no_rtmp_is_refused_or_waited_for(data: bytes) -> None:
+def test_malformed_rtmp_is_refused_or_incomplete(data: bytes) -> None:
     for read, expected in ((ChunkReader().feed, NotRtmp), (decode, NotAmf), (AvcReader().read, PullFailed)):
         with suppress(expected):
             read(data)      # type: ignore[operator]

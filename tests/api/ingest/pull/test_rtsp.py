@@ -61,7 +61,7 @@ def interleaved(channel: int, packet: bytes) -> bytes:
     return b"$" + bytes((channel,)) + len(packet).to_bytes(2, "big") + packet
 
 
-async def test_packets_come_on_the_channels_that_the_server_chose() -> None:
+async def test_packets_use_the_channels_of_the_server() -> None:
     packets = b"".join(
         interleaved(6, frame(n, VP8_KEY if n == 0 else VP8_DELTA)) + interleaved(9, b"?") for n in range(5)
     )
@@ -80,7 +80,7 @@ async def test_packets_come_on_the_channels_that_the_server_chose() -> None:
         assert session.ended is EndReason.STOPPED
 
 
-async def test_redirects_lead_nowhere_that_is_not_allowed() -> None:
+async def test_redirects_reach_no_forbidden_address() -> None:
     async with canary() as (port, seen):
         for target, code in (
             (f"rtsp://127.0.0.2:{port}/x", "address_not_allowed"), (f"http://127.0.0.1:{port}/x", "scheme_not_allowed"),
@@ -99,7 +99,7 @@ async def test_redirects_lead_nowhere_that_is_not_allowed() -> None:
     (described(SDP.replace("VP8", "H265")), "unsupported_codec"),
     (b'RTSP/1.0 401 No\r\nWWW-Authenticate: Digest realm="r", nonce="n"\r\n\r\n', "unauthorized"),
 ])
-async def test_what_cannot_be_received_is_told(answer: bytes, code: str) -> None:
+async def test_sources_without_supported_video_are_reported(answer: bytes, code: str) -> None:
     assert await problem_of(lambda *_: answer) == code
 
 
@@ -114,7 +114,7 @@ async def problem_of(answer: Callable[[str, int], bytes]) -> str:
         return status.problem.code
 
 
-def test_digests_are_those_of_the_standards() -> None:
+def test_digests_match_the_examples_of_the_standards() -> None:
     """RFC 2069 as RTSP has it (its example, as corrected), and the form of RFC 7616."""
     asked = 'Digest realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093"'
     old = Login("Mufasa", "Circle Of Life", asked)
@@ -128,7 +128,7 @@ def test_digests_are_those_of_the_standards() -> None:
 
 
 @given(st.text(max_size=300), st.binary(max_size=300))
-def test_no_text_is_too_odd(text: str, data: bytes) -> None:
+def test_any_text_is_parsed_or_refused(text: str, data: bytes) -> None:
     for sdp in (text, SDP + text, f"{SDP}a=fmtp:97 sprop-parameter-sets={text}"):
         with suppress(PullFailed):
             offered_video(sdp.replace("\r\n", "\n"), "rtsp://h/")

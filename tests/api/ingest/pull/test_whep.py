@@ -19,7 +19,7 @@ from tests.api.ingest.pull.whep_server import TOKEN, sfu
 from tests.api.whip_rig import CollectingService, until
 
 
-async def test_a_call_is_received_and_the_session_is_let_go() -> None:
+async def test_a_call_is_received_and_the_session_deleted() -> None:
     service = CollectingService()
     async with nothing_left(), sfu() as server, pulls_of(service) as pulls:
         server.refuse = [503, 404]
@@ -35,7 +35,7 @@ async def test_a_call_is_received_and_the_session_is_let_go() -> None:
         assert server.asked[-1] == ("DELETE", f"Bearer {TOKEN}")
 
 
-async def test_the_end_at_the_sfu_is_the_end_of_the_stream() -> None:
+async def test_the_stream_ends_when_the_sfu_ends_it() -> None:
     service = CollectingService()
     async with nothing_left(), sfu() as server, pulls_of(service) as pulls:
         await pulls.sources.whep(StreamIdentity("cam"), server.url, TOKEN)
@@ -46,7 +46,7 @@ async def test_the_end_at_the_sfu_is_the_end_of_the_stream() -> None:
 
 
 @pytest.mark.parametrize(("token", "refuse", "code"), [("wrong-key", [], "unauthorized"), (TOKEN, [406], "refused")])
-async def test_what_an_sfu_refuses_is_told(token: str, refuse: list[int], code: str) -> None:
+async def test_refusals_of_an_sfu_are_reported(token: str, refuse: list[int], code: str) -> None:
     service = CollectingService()
     async with nothing_left(), sfu() as server, pulls_of(service) as pulls:
         server.refuse = refuse
@@ -59,7 +59,7 @@ async def test_what_an_sfu_refuses_is_told(token: str, refuse: list[int], code: 
         assert token not in repr(status)
 
 
-async def test_no_packet_goes_where_nothing_may_be_fetched_from() -> None:
+async def test_no_packet_goes_to_a_forbidden_address() -> None:
     """The SFU names another address as its own: nothing is sent there."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bait:
         bait.bind(("127.0.0.2", 0))
@@ -91,7 +91,7 @@ a=candidate:4 1 udp 1 a1.local 5000 typ host
 """
 
 
-def test_only_candidates_that_are_allowed_are_left() -> None:
+def test_forbidden_candidates_are_removed() -> None:
     read = read_answer(ANSWER, PullPolicy(), loopback=False)
     assert read.codec is Codec.VP8
     assert re.findall(r"udp 1 (\S+)", read.sdp) == ["203.0.114.7"]

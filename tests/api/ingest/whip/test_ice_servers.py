@@ -8,7 +8,7 @@ import re
 from api.ingest.whip.ice_servers import IceServers
 
 
-def test_each_publisher_gets_a_user_of_its_own_for_a_while() -> None:
+def test_each_publisher_gets_a_temporary_turn_user() -> None:
     servers = IceServers(turn=("turn:turn.example",), secret="shared")
     (link,) = servers.links("call-1", 1000.0)
     found = re.fullmatch(
@@ -21,10 +21,10 @@ def test_each_publisher_gets_a_user_of_its_own_for_a_while() -> None:
     assert servers.links("call-2", 1000.0) != servers.links("call-1", 1000.0)
 
 
-def test_a_fixed_user_is_told_as_it_is() -> None:
+def test_a_fixed_turn_user_is_sent_unchanged() -> None:
     (link,) = IceServers(turn=("turn:t",), user='a"b', password="c\\d").links("call", 0.0)
     assert 'username="a\\"b"; credential="c\\\\d"' in link
 
 
-def test_neither_password_nor_secret_is_shown() -> None:
+def test_password_and_secret_are_not_in_the_repr() -> None:
     assert "hidden" not in repr(IceServers(password="hidden", secret="hidden"))

@@ -22,14 +22,14 @@ def refusal(offer: str) -> OfferRefused:
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_what_is_no_sdp_is_400(name: str) -> None:
+def test_malformed_sdp_is_400(name: str) -> None:
     error = refusal(MALFORMED[name])
     assert (error.status, error.code) == (400, "sdp_malformed")
     assert error.message
 
 
 @pytest.mark.parametrize("name", UNACCEPTABLE)
-def test_what_is_not_one_camera_is_422(name: str) -> None:
+def test_an_offer_without_exactly_one_camera_is_422(name: str) -> None:
     error = refusal(UNACCEPTABLE[name])
     assert (error.status, error.code) == (422, "offer_unacceptable")
     assert error.message
@@ -52,7 +52,7 @@ def test_a_browser_gets_its_first_codec() -> None:
     assert parsed.group[0].items == ["0", "1"]
 
 
-def test_no_candidate_of_the_offer_is_passed_on() -> None:
+def test_candidates_of_the_offer_are_dropped() -> None:
     parsed = SessionDescription.parse(prepare_offer(BROWSER).sdp)
     assert all(media.ice_candidates == [] and not media.ice_candidates_complete for media in parsed.media)
 
@@ -74,7 +74,7 @@ def test_an_encoder_gets_its_own_profile_back() -> None:
 @pytest.mark.parametrize("profile", ["42001f", "42e01f", "42c01f", "42401f", "42C034", "4d001f", "4d401f", "4D0032",
                                      "64001f", "640c1f", "640028", "640034", "58a01e"])
 @pytest.mark.parametrize("mode", ["0", "1"])
-def test_the_profiles_of_common_encoders_are_taken(profile: str, mode: str) -> None:
+def test_profiles_of_common_encoders_are_accepted(profile: str, mode: str) -> None:
     text = ENCODER.replace("640c1f", profile).replace("packetization-mode=1", f"packetization-mode={mode}")
     offer = prepare_offer(text)
     assert f"packetization-mode={mode};profile-level-id={profile.lower()}" in offer.fmtp
@@ -85,7 +85,7 @@ def test_h264_without_parameters_is_constrained_baseline() -> None:
     assert offer.fmtp == "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42e01f"
 
 
-def test_a_kind_of_h264_that_cannot_be_judged_is_passed_over() -> None:
+def test_unsupported_h264_is_skipped() -> None:
     text = BROWSER.replace("SAVPF 96 97 102", "SAVPF 102 96 97").replace("42001f", "f4001f")
     assert prepare_offer(text).codec is Codec.VP8
 
@@ -98,14 +98,14 @@ def test_lines_may_end_in_newlines_alone() -> None:
     assert prepare_offer(BROWSER.replace("\r\n", "\n")) == prepare_offer(BROWSER)
 
 
-def test_what_holds_for_the_session_holds_for_its_media() -> None:
+def test_session_attributes_apply_to_all_media() -> None:
     lines = [line for line in BROWSER_VIDEO_ONLY.splitlines() if line.startswith(("a=ice-", "a=fing", "a=setup"))]
     rest = [line for line in BROWSER_VIDEO_ONLY.splitlines() if line not in lines]
     moved = "\r\n".join(rest[:4] + lines + rest[4:]) + "\r\n"
     assert prepare_offer(moved) == prepare_offer(BROWSER_VIDEO_ONLY)
 
 
-async def test_offers_of_aiortc_itself_are_taken() -> None:
+async def test_offers_of_aiortc_are_accepted() -> None:
     connection = RTCPeerConnection()
     connection.addTransceiver("audio", direction="sendonly")
     connection.addTransceiver("video", direction="sendonly")
@@ -134,19 +134,19 @@ _SALT = st.text(alphabet="\r\n\t =:/;*-0123456789abcamv\x00\u2028\u0669\U0001f60
 
 
 @given(st.text(max_size=400))
-def test_any_text_is_taken_or_refused(text: str) -> None:
+def test_any_text_is_accepted_or_refused(text: str) -> None:
     _accepted_or_refused(text)
 
 
 @given(_OFFERS, st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 40), _SALT), min_size=1, max_size=4))
-def test_any_damaged_offer_is_taken_or_refused(offer: str, damage: list[tuple[int, int, str]]) -> None:
+def test_any_damaged_offer_is_accepted_or_refused(offer: str, damage: list[tuple[int, int, str]]) -> None:
     for at, removed, put in damage:
         offer = offer[:at] + put + offer[at + removed :]
     _accepted_or_refused(offer)
 
 
 @given(_OFFERS, st.lists(st.integers(0, 80), max_size=12), st.lists(st.integers(0, 80), max_size=6))
-def test_any_offer_with_lines_missing_or_doubled_is_taken_or_refused(
+def test_any_offer_with_lines_missing_or_doubled_is_accepted_or_refused(
     offer: str, missing: list[int], doubled: list[int]
 ) -> None:
     lines = offer.splitlines(keepends=True)

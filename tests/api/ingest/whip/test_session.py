@@ -40,7 +40,7 @@ async def test_the_stream_opens_with_the_first_frame_and_not_before() -> None:
         assert 0 <= time.time() - session.units[-1].capture_s < 5
 
 
-async def test_who_is_seen_can_be_said_by_path_query_or_header() -> None:
+async def test_call_and_participant_come_from_path_query_or_header() -> None:
     async with whip_rig() as rig, httpx.AsyncClient(base_url=rig.url, trust_env=False, timeout=20) as client:
         for path, headers, stream, named in (
             ("/v1/calls/room/participants/ann/whip", {}, "room.ann", ("room", "ann")),
@@ -75,7 +75,7 @@ async def call_and_delete(rig: Rig, mime_type: str) -> None:
     rig.service.sessions.clear()
 
 
-async def test_a_publisher_that_hangs_up_by_itself_has_left() -> None:
+async def test_a_publisher_that_disconnects_has_left() -> None:
     async with whip_rig() as rig:
         async with publishing(f"{rig.url}/whip/call"):
             session = await rig.service.first()
@@ -84,7 +84,7 @@ async def test_a_publisher_that_hangs_up_by_itself_has_left() -> None:
         await until(lambda: rig.sessions.status.sessions == 0)
 
 
-async def test_a_publisher_that_says_goodbye_by_rtcp_has_left() -> None:
+async def test_a_publisher_that_sends_rtcp_bye_has_left() -> None:
     async with whip_rig() as rig, publishing(f"{rig.url}/whip/call") as call:
         session = await rig.service.first()
         await call.sender.stop()        # sends BYE; the connection stays
@@ -103,7 +103,7 @@ async def test_a_publisher_that_falls_silent_is_ended() -> None:
         await until(lambda: call.connection.connectionState == "closed")
 
 
-async def test_a_connection_that_never_brings_a_frame_is_ended_and_was_never_a_call() -> None:
+async def test_a_connection_without_frames_ends_and_opens_no_stream() -> None:
     async with whip_rig(WhipConfig(silence_s=1.0)) as rig:
         call = Publisher(f"{rig.url}/whip/call")
         call.lose = lambda _: True
@@ -137,7 +137,7 @@ async def test_the_service_can_hang_up() -> None:
         await until(lambda: call.connection.connectionState == "closed")
 
 
-async def test_a_call_that_the_service_has_no_room_for_is_hung_up() -> None:
+async def test_a_session_is_closed_when_the_service_refuses_its_stream() -> None:
     async with whip_rig() as rig:
         rig.service.refusal = ServiceFull("full", 5)
         async with publishing(f"{rig.url}/whip/call") as call:
@@ -158,7 +158,7 @@ async def test_a_key_frame_comes_when_the_service_asks_for_one() -> None:
         assert sum(unit.keyframe for unit in session.units[asked_at:]) == 1
 
 
-async def test_packets_that_are_lost_once_are_sent_again_and_nothing_is_missing() -> None:
+async def test_retransmissions_repair_packets_lost_once() -> None:
     async with whip_rig() as rig, publishing(f"{rig.url}/whip/call") as call:
         session = await rig.service.first()
         seen: set[int] = set()
@@ -177,7 +177,7 @@ async def test_packets_that_are_lost_once_are_sent_again_and_nothing_is_missing(
         assert session.gaps == []
 
 
-async def test_after_a_loss_for_good_the_call_goes_on_from_a_new_key_frame() -> None:
+async def test_after_a_permanent_loss_the_call_continues_from_a_key_frame() -> None:
     async with whip_rig() as rig, publishing(f"{rig.url}/whip/call") as call:
         session = await rig.service.first()
         await until(lambda: len(session.units) > 20)
@@ -200,7 +200,7 @@ async def test_after_a_loss_for_good_the_call_goes_on_from_a_new_key_frame() -> 
         assert session.ended is None
 
 
-async def test_the_answer_is_complete_and_only_receives() -> None:
+async def test_the_answer_is_complete_and_receives_only() -> None:
     async with whip_sessions_of() as sessions:
         lines = (await sessions.offer(an_offer(sdp=BROWSER))).sdp.splitlines()
     assert lines.count("a=recvonly") == 2

@@ -19,7 +19,7 @@ from tests.api.publisher import publishing
 from tests.api.whip_rig import CollectingService, until, whip_rig, whip_sessions_of
 
 
-async def test_offers_that_never_connect_go_away_with_all_they_held() -> None:
+async def test_sessions_that_never_connect_end_and_free_all_resources() -> None:
     service = CollectingService()
     async with whip_sessions_of(WhipConfig(connect_s=3.0), service) as sessions:
         await sessions.offer(an_offer("warm"))
@@ -33,7 +33,7 @@ async def test_offers_that_never_connect_go_away_with_all_they_held() -> None:
     assert service.sessions == []
 
 
-async def test_closing_ends_every_call_and_takes_no_more() -> None:
+async def test_closing_ends_every_session_and_admits_no_more() -> None:
     async with whip_rig() as rig, publishing(f"{rig.url}/whip/call"):
         session = await rig.service.first()
         await rig.sessions.offer(an_offer("pending"))
@@ -55,7 +55,7 @@ async def test_a_stream_has_one_publisher() -> None:
         await sessions.offer(an_offer())
 
 
-async def test_sessions_are_capped_in_total_by_caller_and_while_they_connect() -> None:
+async def test_sessions_are_limited_in_total_by_caller_and_while_connecting() -> None:
     async with whip_sessions_of(WhipConfig(max_sessions=3, max_sessions_per_caller=2, max_pending=64)) as sessions:
         other = Caller("key-2", "key-2")
         await sessions.offer(an_offer("a"))
@@ -92,7 +92,7 @@ async def test_session_names_cannot_be_guessed() -> None:
         assert min(map(len, names)) >= 22       # 128 bits
 
 
-async def test_a_refused_offer_leaves_nothing_and_does_not_take_the_name() -> None:
+async def test_a_refused_offer_leaves_nothing_and_reserves_no_id() -> None:
     async with whip_sessions_of() as sessions:
         async with nothing_left():
             for _ in range(5):

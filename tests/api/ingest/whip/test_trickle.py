@@ -14,7 +14,7 @@ from tests.api.rfc9725 import CANDIDATE, RESTART, TRICKLE
 MIDS = ("0", "1")
 
 
-def test_a_fragment_is_read() -> None:
+def test_a_fragment_is_parsed() -> None:
     fragment = read_fragment(TRICKLE, MIDS)
     assert (fragment.ufrag, fragment.password) == (UFRAG, PASSWORD)
     assert [candidate.address for candidate in fragment.candidates] == ["192.0.2.1"]
@@ -26,14 +26,14 @@ def test_a_fragment_is_read() -> None:
     "a=mid:2\r\n", "a=ice-ufrag:ab\r\n", "a=ice-pwd:a b\r\n",
     RESTART + TRICKLE, CANDIDATE + "\0", f"{CANDIDATE}\r\n" * 201,
 ])
-def test_what_is_no_fragment_of_this_session_is_400(text: str) -> None:
+def test_malformed_fragments_are_400(text: str) -> None:
     with pytest.raises(OfferRefused) as refused:
         read_fragment(text, MIDS)
     assert (refused.value.status, refused.value.code) == (400, "fragment_malformed")
 
 
 @given(st.text(max_size=300))
-def test_no_text_makes_it_fail_otherwise(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     for fragment in (text, TRICKLE + text, "a=" + text):
         with suppress(OfferRefused):
             read_fragment(fragment, MIDS)
@@ -42,7 +42,7 @@ def test_no_text_makes_it_fail_otherwise(text: str) -> None:
 @pytest.mark.parametrize(("fragment", "restarts"), [
     (TRICKLE, False), (CANDIDATE, False), (RESTART, True), (f"a=ice-ufrag:{UFRAG}", False), ("a=ice-ufrag:Othr", True),
 ])
-def test_other_credentials_ask_for_a_restart(fragment: str, restarts: bool) -> None:
+def test_other_credentials_request_a_restart(fragment: str, restarts: bool) -> None:
     assert read_fragment(fragment, MIDS).restarts(UFRAG, PASSWORD) is restarts
 
 
