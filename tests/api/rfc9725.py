@@ -134,9 +134,9 @@ async def consent() -> None:
 async def consent_is_revoked() -> None:
     async with client_of() as client, publishing(f"{client.rig.url}/whip/call") as call:
         session = await client.rig.service.first()
-        session = client.rig.session("call")
+        source = client.rig.session("call")
         assert (await call.delete()).status_code == 200
-        ice = session._connection.getTransceivers()[0].receiver.transport.transport
+        ice = source._connection.getTransceivers()[0].receiver.transport.transport
         assert ice.state == "closed"                            # no socket is left that could answer a check
         assert all(protocol.transport.is_closing() for protocol in ice._connection._protocols)
         assert session.ended is not None
