@@ -82,11 +82,13 @@ def test_files_and_folders_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_modules_exist(page: Path) -> None:
-    named = set(re.findall(r"`((?:api|consumers|detector|stream|tests)(?:\.[a-z_0-9]+)+)", page.read_text()))
+def test_modules_and_their_names_exist(page: Path) -> None:
+    named = set(re.findall(r"`((?:api|consumers|detector|stream|tests)(?:\.\w+)+)", page.read_text()))
     for name in named - EVENT_TYPES:
         path = ROOT / name.replace(".", "/")
-        assert path.with_suffix(".py").exists() or path.exists() or path.parent.with_suffix(".py").exists(), name
+        parent = path.parent.with_suffix(".py")
+        is_module = path.with_suffix(".py").exists() or path.is_dir()
+        assert is_module or (parent.exists() and re.search(rf"\b{path.name}\b", parent.read_text())), name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
