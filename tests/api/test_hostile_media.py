@@ -31,8 +31,8 @@ class Wire:
     def __init__(self, rig: Rig, session: CollectingSession, call: Publisher) -> None:
         self.session = session
         self.call = call
-        self.session = rig.session("call")
-        self.dtls: Any = self.session._receiver.transport      # type: ignore[union-attr]
+        self.source = rig.session("call")
+        self.dtls: Any = self.source._receiver.transport      # type: ignore[union-attr]
 
     async def rtp(self, data: bytes) -> None:
         await self.dtls._handle_rtp_data(data, arrival_time_ms=0)
@@ -67,7 +67,7 @@ async def _attacked(attack: Callable[[Wire], Awaitable[None]]) -> None:
 
 async def test_rtp_that_lies_is_dropped_and_the_call_goes_on() -> None:
     async def attack(wire: Wire) -> None:
-        ssrc = wire.session._track.ssrc or 0
+        ssrc = wire.source._track.ssrc or 0
         for data in bad_rtp().values():
             await wire.rtp(data)
             await wire.rtp(data[:8] + ssrc.to_bytes(4, "big") + data[12:])      # in the name of the call
@@ -121,7 +121,7 @@ async def test_sources_are_bounded_however_many_are_named() -> None:
 
 async def test_sequence_numbers_that_jump_cost_no_more_than_others() -> None:
     async def attack(wire: Wire) -> None:
-        ssrc = wire.session._track.ssrc or 0
+        ssrc = wire.source._track.ssrc or 0
         used_s = time.process_time()
         for number in range(2000):
             await wire.rtp(rtp(ssrc=ssrc, sequence=number * 32_000 % 65_536))
