@@ -59,7 +59,7 @@ from api.uploads.job_table import JobTable
 from api.uploads.spool import FORM_OVERHEAD_BYTES, Spool
 from api.uploads.verdict_cache import VerdictCache
 from api.version import VERSION
-from stream.event_bus import Bus
+from stream.event_bus import EventBus
 from stream.stream_service import StreamService
 
 log = structlog.get_logger(__name__)
@@ -87,7 +87,7 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        bus = Bus()
+        bus = EventBus()
         async with running_service(settings, bus) as service, running_context(settings, bus, service) as own:
             app.state.context = own
             yield
@@ -126,7 +126,7 @@ async def dashboard() -> Response:
 
 
 @asynccontextmanager
-async def running_context(settings: Settings, bus: Bus, service: StreamService) -> AsyncIterator[AppContext]:
+async def running_context(settings: Settings, bus: EventBus, service: StreamService) -> AsyncIterator[AppContext]:
     """Starts the components around a stream service in order, and closes them in reverse order."""
     async with AsyncExitStack() as stack:
         spool = Spool(settings.spool_dir, settings.max_uploads, settings.max_file_size_bytes)

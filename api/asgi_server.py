@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from api.routes.context import AppContext
     from api.settings.base import Settings
-    from stream.event_bus import Bus
+    from stream.event_bus import EventBus
     from stream.stream_service import StreamService
 
 log = structlog.get_logger(__name__)
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 DRAIN_S = 10.0
 
 
-async def serve(settings: Settings, bus: Bus, service: StreamService, listener: socket.socket) -> None:
+async def serve(settings: Settings, bus: EventBus, service: StreamService, listener: socket.socket) -> None:
     """Serves HTTP for a running stream service until SIGTERM or SIGINT."""
     async with running_context(settings, bus, service) as context, asyncio.TaskGroup() as group:
         server = make_server(context)

@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 from api.settings.base import Settings, VerdictSource
 from api.settings.factories import consume_config, kafka_config
 from consumers.gateway import Gateway
-from stream.event_bus import Bus
+from stream.event_bus import EventBus
 
 BROKER_LOST_AFTER_S = 15.0
 
 
 @asynccontextmanager
-async def running_gateway(settings: Settings, bus: Bus) -> AsyncIterator[Gateway | None]:
+async def running_gateway(settings: Settings, bus: EventBus) -> AsyncIterator[Gateway | None]:
     """Runs the gateway if DEEPGUARD_VERDICTS is kafka, else yields None.
 
     Raises SettingsRefused. An unreachable broker is retried, not raised.

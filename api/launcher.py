@@ -11,7 +11,7 @@ import structlog
 from api.http.listener import listening_socket
 from api.settings.base import Settings, require_safe_exposure
 from api.settings.factories import running_service
-from stream.event_bus import Bus
+from stream.event_bus import EventBus
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +28,7 @@ async def run_server(settings: Settings) -> None:
     with listening_socket(settings.host, settings.port) as listener:
         if not settings.api_keys:
             _warn_without_keys(settings)
-        bus = Bus()
+        bus = EventBus()
         loading = asyncio.create_task(asyncio.to_thread(import_module, "api.asgi_server"))
         try:
             async with running_service(settings, bus) as service:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
-class Place(NamedTuple):
+class PartitionId(NamedTuple):
     """One partition of one topic."""
 
     topic: str
@@ -35,7 +35,7 @@ class Record(NamedTuple):
     to its last offset, has no key and no value, and reading goes on behind it.
     """
 
-    place: Place
+    place: PartitionId
     offset: int
     timestamp_ms: int
     key: bytes | None
@@ -72,10 +72,10 @@ class Listener(Protocol):
     `revoked` may take a moment to finish what is in hand, and may commit. A rebalance resumes what was paused.
     """
 
-    async def revoked(self, places: Collection[Place]) -> None:
+    async def revoked(self, places: Collection[PartitionId]) -> None:
         """These partitions are no longer ours, though `assigned` may bring them back."""
 
-    async def assigned(self, places: Collection[Place]) -> None:
+    async def assigned(self, places: Collection[PartitionId]) -> None:
         """These partitions are ours from now on, and no others; reading starts at the committed offsets."""
 
 
@@ -103,16 +103,16 @@ class Member(Protocol):
         """
         ...
 
-    async def commit(self, offsets: Mapping[Place, int], generation: int) -> None:
+    async def commit(self, offsets: Mapping[PartitionId, int], generation: int) -> None:
         """Where to start next time, per partition. Raises GenerationLost, BrokerUnreachable."""
 
-    async def pause(self, places: Collection[Place], paused: bool) -> None:
+    async def pause(self, places: Collection[PartitionId], paused: bool) -> None:
         """Stops or resumes reading these partitions; places that are not ours are ignored."""
 
-    async def rewind(self, offsets: Mapping[Place, int]) -> None:
+    async def rewind(self, offsets: Mapping[PartitionId, int]) -> None:
         """Goes on from these offsets; places that are not ours are ignored. Not while a `take` waits."""
 
-    async def lag(self) -> dict[Place, int]:
+    async def lag(self) -> dict[PartitionId, int]:
         """Records behind the end, per assigned partition. Raises BrokerUnreachable."""
         ...
 
@@ -123,14 +123,14 @@ class Member(Protocol):
 class Reader(Protocol):
     """Reads partitions from a chosen point, without a group."""
 
-    async def ends(self) -> dict[Place, int]:
+    async def ends(self) -> dict[PartitionId, int]:
         """The offset after the newest record, per partition. Raises BrokerUnreachable."""
         ...
 
-    async def seek(self, offsets: Mapping[Place, int]) -> None:
+    async def seek(self, offsets: Mapping[PartitionId, int]) -> None:
         """Goes on from these offsets; partitions not named are not read."""
 
-    async def seek_to_time(self, unix_s: float) -> dict[Place, int]:
+    async def seek_to_time(self, unix_s: float) -> dict[PartitionId, int]:
         """Goes on from the first record at or after this time, in all partitions, and says which offsets those are.
 
         Raises BrokerUnreachable.

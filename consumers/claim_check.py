@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from consumers.media_contract import ClaimCheck, Media
-    from consumers.url_allowlist import ClaimConfig, Target
+    from consumers.url_allowlist import AllowedTarget, ClaimConfig
 
     Resolve = Callable[[str, int], Awaitable[list[str]]]
 
@@ -73,7 +73,7 @@ class Claims:
                 url = str(httpx.URL(url).join(response.headers["location"]))
         raise ContractBroken("bad_reference", f"more than {_MAX_REDIRECTS} redirects")
 
-    async def _pinned(self, url: str, target: Target) -> httpx.URL:
+    async def _pinned(self, url: str, target: AllowedTarget) -> httpx.URL:
         """The same URL at an address; all addresses of the name have to be allowed."""
         addresses = await self._resolve(target.host, target.port)
         for address in addresses:
@@ -95,6 +95,6 @@ class Claims:
         return bytes(payload)
 
 
-def _authority(target: Target) -> str:
+def _authority(target: AllowedTarget) -> str:
     host = f"[{target.host}]" if ":" in target.host else target.host
     return host if target.port in (80, 443) else f"{host}:{target.port}"

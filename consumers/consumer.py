@@ -1,4 +1,4 @@
-"""Media from a broker, verdicts to it: a member of a group, which gives its partitions to `PartitionRun`s.
+"""Media from a broker, verdicts to it: a member of a group, which gives its partitions to `PartitionConsumer`s.
 
 Offsets are committed behind the windows that are out, so that whoever comes next starts where this one would have to.
 """
@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from consumers.claim_check import Claims
-from consumers.consumer_context import Desk, NoAlarms
+from consumers.consumer_context import ConsumerContext, NoAlarmKeeper
 from consumers.consumer_health import ConsumerStatus, LagWatch, PartitionStatus, check_topics
 from consumers.errors import BrokerUnreachable, ConsumerError, GenerationLost, TopicMissing
-from consumers.partition_consumer import PartitionRun
-from consumers.retrying_writer import Outgoing
+from consumers.partition_consumer import PartitionConsumer
+from consumers.retrying_writer import RetryingWriter
 from consumers.state_topic import load_states
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from consumers.broker import Batch, Broker, Member, Place
+    from consumers.broker import Batch, Broker, Member, PartitionId
     from consumers.config import ConsumeConfig
-    from consumers.consumer_context import Alarms
+    from consumers.consumer_context import AlarmKeeper
     from consumers.state_topic import States
     from stream.protocols import Workers
 
@@ -42,22 +42,22 @@ class Consumer:
     """One process's share of the media topic. `run` is called once."""
 
     def __init__(
-        self, broker: Broker, pool: Workers, config: ConsumeConfig, alarms: Alarms | None = None
+        self, broker: Broker, pool: Workers, config: ConsumeConfig, alarms: AlarmKeeper | None = None
     ) -> None:
         self._broker = broker
         self._pool = pool
         self._config = config
-        self._alarms = alarms or NoAlarms()
-        self._parts: dict[Place, tuple[PartitionRun, asyncio.Task[None]]] = {}
-        self._committed: dict[Place, int] = {}
+        self._alarms = alarms or NoAlarmKeeper()
+        self._parts: dict[PartitionId, tuple[PartitionConsumer, asyncio.Task[None]]] = {}
+        self._committed: dict[PartitionId, int] = {}
         self._committed_s = 0.0
         self._restoring: asyncio.Task[States] | None = None
-        self._paused: set[Place] = set()
+        self._paused: set[PartitionId] = set()
         self._generation = -1
         self._is_leaving = self._is_unreachable = False
         self._taken_s = time.monotonic()
         self._lag_watch = LagWatch()
-        self._desk: Desk | None = None
+        self._desk: ConsumerContext | None = None
         self._member: Member | None = None
         self._tasks = asyncio.TaskGroup()
 
@@ -72,8 +72,8 @@ class Consumer:
         if writer is None:
             return
         claims = Claims(self._config.claims)
-        out = Outgoing(writer, self._config.longest_backoff_s, topics_exist=True)
-        self._desk = Desk(self._config, self._pool, out, claims, self._alarms)
+        out = RetryingWriter(writer, self._config.longest_backoff_s, topics_exist=True)
+        self._desk = ConsumerContext(self._config, self._pool, out, claims, self._alarms)
         try:
             async with self._tasks:
                 self._member = await self._patiently(self._join, stop)
@@ -141,22 +141,22 @@ class Consumer:
 
     # What the member is told.
 
-    async def revoked(self, places: Collection[Place]) -> None:
+    async def revoked(self, places: Collection[PartitionId]) -> None:
         await self._commit()
         await self._let_go()
 
-    async def assigned(self, places: Collection[Place]) -> None:
+    async def assigned(self, places: Collection[PartitionId]) -> None:
         await self._let_go()
         if self._is_leaving or self._desk is None:
             return
         log.info("partitions assigned", partitions=sorted(place.partition for place in places))
         self._begin(self._desk, places)
 
-    def _begin(self, desk: Desk, places: Collection[Place]) -> None:
+    def _begin(self, desk: ConsumerContext, places: Collection[PartitionId]) -> None:
         partitions = [place.partition for place in places]
         self._restoring = self._tasks.create_task(load_states(self._broker, self._config.topics.states, partitions))
         for place in places:
-            part = PartitionRun(place, desk, self._restoring)
+            part = PartitionConsumer(place, desk, self._restoring)
             task = self._tasks.create_task(part.run(), name=f"partition {place.partition}")
             self._parts[place] = part, task
 

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from consumers.dead_letters import Limit, dead_letter
-from consumers.poison_pills import Suspects
+from consumers.dead_letters import DeadLetterLimit, dead_letter
+from consumers.poison_pills import PoisonPills
 
 if TYPE_CHECKING:
     from consumers.broker import Record
     from consumers.claim_check import Claims
     from consumers.config import ConsumeConfig
     from consumers.dead_letters import Cause
-    from consumers.retrying_writer import Outgoing
+    from consumers.retrying_writer import RetryingWriter
     from stream.incident_case import AlarmChange
     from stream.protocols import Workers
 
 log = structlog.get_logger(__name__)
 
 
-class Alarms(Protocol):
+class AlarmKeeper(Protocol):
     """Whoever keeps alarms. Implemented by `api.incidents.incident_publisher`."""
 
     async def keep(self, change: AlarmChange) -> None:
@@ -31,20 +31,20 @@ class Alarms(Protocol):
         ...
 
 
-class NoAlarms:
+class NoAlarmKeeper:
     """Alarms are in the verdicts alone."""
 
     async def keep(self, change: AlarmChange) -> None:
         """Nothing to be done."""
 
 
-class Desk:
+class ConsumerContext:
     """Shared by all partitions; used from one event loop. `handles` numbers every opening of a stream in the pool, so
     that what a former opening still has to say is never taken for the present one's. `worker_lost` is set when a worker
     took media with it that has to be read again."""
 
     def __init__(
-        self, config: ConsumeConfig, pool: Workers, out: Outgoing, claims: Claims, alarms: Alarms
+        self, config: ConsumeConfig, pool: Workers, out: RetryingWriter, claims: Claims, alarms: AlarmKeeper
     ) -> None:
         self.config = config
         self.pool = pool
@@ -52,8 +52,8 @@ class Desk:
         self.handles = count(1)
         self.claims = claims
         self.alarms = alarms
-        self.limit = Limit()
-        self.suspects = Suspects()
+        self.limit = DeadLetterLimit()
+        self.suspects = PoisonPills()
         self.worker_lost = asyncio.Event()
         self.dead = 0
 

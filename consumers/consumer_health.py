@@ -11,7 +11,7 @@ from consumers.errors import BrokerRefused, BrokerUnreachable, GenerationLost, T
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from consumers.broker import Broker, Member, Place
+    from consumers.broker import Broker, Member, PartitionId
     from consumers.config import Topics
 
 LAG_EVERY_S = 2.0
@@ -40,7 +40,7 @@ class LagWatch:
     """Asks the broker every now and then; that it does not answer is how a consumer with nothing to write notices."""
 
     def __init__(self) -> None:
-        self.lags: dict[Place, int] = {}
+        self.lags: dict[PartitionId, int] = {}
         self.is_unreachable = False
 
     async def run(self, member: Member, answered: Callable[[float], None]) -> None:

@@ -54,7 +54,7 @@ def dead_letter(topic: str, group: str, record: Record, cause: Cause) -> Message
     return Message(topic, record.key, value, kept + own)
 
 
-class Limit:
+class DeadLetterLimit:
     """Keeps a broken producer from filling the topic: of the last `window` records at most a `share` may be kept, but
     `always` of them in any case. What is over the limit is counted, not kept."""
 

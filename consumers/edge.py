@@ -19,7 +19,7 @@ import structlog
 from consumers.broker import Message
 from consumers.errors import BrokerRefused, BrokerUnreachable, RecordTooLarge
 from consumers.media_contract import ContentType, EndOfStream, Media, Stamp, encode
-from consumers.retrying_writer import Outgoing
+from consumers.retrying_writer import RetryingWriter
 from stream.events import StreamEnded, StreamStarted, Verdict
 from stream.types import Codec, DropCause, FrameCounts
 
@@ -59,7 +59,7 @@ class Edge:
         self._broker = broker
         self._connecting = asyncio.Lock()
         self._writer: Writer | None = None
-        self._out: Outgoing | None = None
+        self._out: RetryingWriter | None = None
 
     def open(self, spec: OpenStream, sink: StreamSink) -> EdgeFeed:
         return EdgeFeed(spec, sink, self)
@@ -78,12 +78,12 @@ class Edge:
             with contextlib.suppress(BrokerUnreachable):
                 await self._writer.close()
 
-    async def _outgoing(self) -> Outgoing:
+    async def _outgoing(self) -> RetryingWriter:
         async with self._connecting:
             while self._out is None:
                 try:
                     self._writer = await self._broker.writer()
-                    self._out = Outgoing(self._writer, _LONGEST_BACKOFF_S)
+                    self._out = RetryingWriter(self._writer, _LONGEST_BACKOFF_S)
                 except BrokerUnreachable as error:
                     log.warning("broker unreachable", error=str(error))
                     await asyncio.sleep(_RETRY_S)

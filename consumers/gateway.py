@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 import msgspec
 import structlog
 
-from consumers.broker import Place
+from consumers.broker import PartitionId
 from consumers.errors import ConsumerError
-from consumers.verdict_feed import Following
+from consumers.verdict_feed import VerdictFeed
 from stream import event_encoding
 from stream.events import StreamEnded, Verdict
 
@@ -39,7 +39,7 @@ class _Waiting(NamedTuple):
     """An end, to be told once the verdicts of `place` were read up to `offset`: they lie in different topics."""
 
     ended: StreamEnded
-    place: Place
+    place: PartitionId
     offset: int
 
 
@@ -50,9 +50,9 @@ class Gateway:
         self._broker = broker
         self._topics = topics
         self._publish = publish
-        self._following = Following()
-        self._positions: dict[Place, int] = {}
-        self._ends: list[tuple[StreamEnded, Place]] = []
+        self._following = VerdictFeed()
+        self._positions: dict[PartitionId, int] = {}
+        self._ends: list[tuple[StreamEnded, PartitionId]] = []
         self._waiting: list[_Waiting] = []
         self._reached_s = float("-inf")
         self.skipped = 0
@@ -102,12 +102,12 @@ class Gateway:
             self._publish_all(self._following.ended(waiting.ended))
         self._publish_all(self._following.expire(time.time()))
 
-    def _take(self, record: Record) -> tuple[StreamEnded, Place] | None:
+    def _take(self, record: Record) -> tuple[StreamEnded, PartitionId] | None:
         """Tells a verdict; gives an end back, with the partition that holds the verdicts before it."""
         self._positions[record.place] = record.next_offset
         event = self._decoded(record)
         if isinstance(event, StreamEnded):
-            return event, Place(self._topics.verdicts, record.place.partition)
+            return event, PartitionId(self._topics.verdicts, record.place.partition)
         if isinstance(event, Verdict) and record.place.topic == self._topics.verdicts:
             self._publish_all(self._following.verdict(event, record.timestamp_ms / 1000, time.time()))
         return None

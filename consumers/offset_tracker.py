@@ -27,7 +27,7 @@ def committable(next_offset: int, holds: Iterable[int | None]) -> int:
     return min((hold for hold in holds if hold is not None), default=next_offset)
 
 
-class Starts:
+class OffsetTracker:
     """The places in one epoch of one stream at which reading may start: every picture and segment, and every key frame.
 
     What is kept grows with what is in a window and in the worker's hands, and with nothing else.

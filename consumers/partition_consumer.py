@@ -11,14 +11,14 @@ from consumers.dead_letters import Cause
 from consumers.errors import ContractBroken, ReferenceUnavailable
 from consumers.media_contract import ClaimCheck, Media, parse
 from consumers.offset_tracker import committable
-from consumers.stream_consumer import Arrival, StreamRun
+from consumers.stream_consumer import Arrival, StreamConsumer
 from consumers.verdict_records import tombstone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from consumers.broker import Place, Record
-    from consumers.consumer_context import Desk
+    from consumers.broker import PartitionId, Record
+    from consumers.consumer_context import ConsumerContext
     from consumers.state_topic import States
     from consumers.verdict_records import State
 
@@ -26,10 +26,10 @@ _PAST_KEPT = 10_000
 _FIRST_BACKOFF_S = 0.5
 
 
-class PartitionRun:
+class PartitionConsumer:
     """`states` is where others left the streams of this partition; nothing is routed before it is known."""
 
-    def __init__(self, place: Place, desk: Desk, states: asyncio.Task[States]) -> None:
+    def __init__(self, place: PartitionId, desk: ConsumerContext, states: asyncio.Task[States]) -> None:
         self._place = place
         self._desk = desk
         self._restoring = states
@@ -37,7 +37,7 @@ class PartitionRun:
         self._past: OrderedDict[str, State] = OrderedDict()     # of streams that ended here
         self._backlog: deque[Record] = deque()
         self._backlog_bytes = 0
-        self._runs: dict[str, StreamRun] = {}
+        self._runs: dict[str, StreamConsumer] = {}
         self._ended: dict[str, int] = {}        # streams to be forgotten, once this offset is committed past
         self._next_offset: int | None = None
         self._committed = 0
@@ -139,14 +139,14 @@ class PartitionRun:
             await asyncio.sleep(backoff_s)
             attempts, backoff_s = attempts + 1, 2 * backoff_s
 
-    def _begin(self, tasks: asyncio.TaskGroup, stream: str) -> StreamRun:
+    def _begin(self, tasks: asyncio.TaskGroup, stream: str) -> StreamConsumer:
         state = self._past.pop(stream, None) or self._states.pop(stream, None)
-        self._runs[stream] = run = StreamRun(self._place, stream, self._desk, state)
+        self._runs[stream] = run = StreamConsumer(self._place, stream, self._desk, state)
         self._ended.pop(stream, None)
         tasks.create_task(self._keep(run), name=f"stream {stream}")
         return run
 
-    async def _keep(self, run: StreamRun) -> None:
+    async def _keep(self, run: StreamConsumer) -> None:
         """Runs one stream; remembers for a while where it ended."""
         await run.run()
         del self._runs[run.stream]

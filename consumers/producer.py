@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from consumers.broker import Writer
     from consumers.media_contract import Item
-    from consumers.segmenter import Cut, Piece
+    from consumers.segmenter import Cut, MediaPiece
 
 _BACKOFF_S = (0.25, 5.0)
 
@@ -78,7 +78,7 @@ class _Sender:
         self._sequence = 0
         self._start_s = time.monotonic()
 
-    async def send_in_time(self, piece: Piece) -> bool:
+    async def send_in_time(self, piece: MediaPiece) -> bool:
         """False if it was stopped before this piece was due."""
         media_s = float(piece.ticks * TIMEBASE)
         if await self._is_stopped_until(self._start_s + media_s if self._publication.is_paced else 0.0):
@@ -126,7 +126,7 @@ class _Sender:
         return Message(self._publication.topic, record.key, record.value, record.headers)
 
 
-async def _all_pieces(publication: Publication) -> AsyncGenerator[Piece]:
+async def _all_pieces(publication: Publication) -> AsyncGenerator[MediaPiece]:
     offset = 0
     while True:
         end = offset

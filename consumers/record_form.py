@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Form(StrEnum):
+class RecordForm(StrEnum):
     """What one record carries."""
 
     FRAMES = "frames"

@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 _FIRST_BACKOFF_S = 0.1
 
 
-class Outgoing:
+class RetryingWriter:
     """`unreachable_s` is for how long no write has come through that was tried; 0 while all is well.
 
     Where it is known that `topics_exist`, a missing one is waited for, too: a broker that just started knows none yet.

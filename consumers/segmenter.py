@@ -13,7 +13,7 @@ import cv2
 
 from consumers.errors import SourceUnreadable
 from consumers.media_contract import ContentType
-from consumers.record_form import Form
+from consumers.record_form import RecordForm
 from stream.display_picture import ShownFrames
 from stream.unit_decoder import DECODER_ERRORS
 
@@ -38,13 +38,13 @@ class Cut:
     """`fps` is the most pictures per second (0: all there are), of `quality` 1..100; a segment begins with a key frame
     and lasts at least `segment_s`. Pictures that refer across a cut (open groups of pictures) cannot be decoded."""
 
-    form: Form
+    form: RecordForm
     fps: float = 0.0
     quality: int = 95
     segment_s: float = 2.0
 
 
-class Piece(NamedTuple):
+class MediaPiece(NamedTuple):
     """`ticks` of 1/90000 s since the source's first frame, at which it is shown; `duration` likewise."""
 
     content_type: ContentType
@@ -54,7 +54,7 @@ class Piece(NamedTuple):
     keyframe: bool = True
 
 
-def pieces(source: str, cut: Cut) -> Generator[Piece]:
+def pieces(source: str, cut: Cut) -> Generator[MediaPiece]:
     """All pieces of the source's first video, in decoding order. Raises SourceUnreadable."""
     try:
         with av.open(source, timeout=_TIMEOUT_S) as container:
@@ -84,7 +84,7 @@ def shown(source: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def _frames(container: Any, stream: Any, cut: Cut) -> Iterator[Piece]:
+def _frames(container: Any, stream: Any, cut: Cut) -> Iterator[MediaPiece]:
     step = round(1 / (cut.fps * TIMEBASE)) if cut.fps else 0
     due = 0
     quality = [cv2.IMWRITE_JPEG_QUALITY, cut.quality]
@@ -96,10 +96,10 @@ def _frames(container: Any, stream: Any, cut: Cut) -> Iterator[Piece]:
             continue
         due = max(due + step, ticks - ticks % step + step) if step else 0
         _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(frames.rgb(frame), cv2.COLOR_RGB2BGR), quality)
-        yield Piece(ContentType.JPEG, ticks, max(clock.duration(frame), step), jpeg.tobytes())
+        yield MediaPiece(ContentType.JPEG, ticks, max(clock.duration(frame), step), jpeg.tobytes())
 
 
-def _units(container: Any, stream: Any, cut: Cut) -> Iterator[Piece]:
+def _units(container: Any, stream: Any, cut: Cut) -> Iterator[MediaPiece]:
     content_type = _content_type(stream, _UNITS, cut)
     to_annex_b = av.BitStreamFilterContext("h264_mp4toannexb", stream) if content_type is ContentType.H264 else None
     clock = _Clock(stream)
@@ -109,10 +109,10 @@ def _units(container: Any, stream: Any, cut: Cut) -> Iterator[Piece]:
             continue
         duration, keyframe = clock.duration(packet), packet.is_keyframe
         parts = [packet] if to_annex_b is None else to_annex_b.filter(packet)
-        yield Piece(content_type, ticks, duration, b"".join(map(bytes, parts)), keyframe)
+        yield MediaPiece(content_type, ticks, duration, b"".join(map(bytes, parts)), keyframe)
 
 
-def _segments(container: Any, stream: Any, cut: Cut) -> Iterator[Piece]:
+def _segments(container: Any, stream: Any, cut: Cut) -> Iterator[MediaPiece]:
     content_type = _content_type(stream, _SEGMENTS, cut)
     clock = _Clock(stream)
     group: list[Any] = []
@@ -122,16 +122,16 @@ def _segments(container: Any, stream: Any, cut: Cut) -> Iterator[Piece]:
         if ticks is None:
             continue
         if group and packet.is_keyframe and (ticks - start) * TIMEBASE >= cut.segment_s:
-            yield Piece(content_type, start, end - start, _muxed(group, stream, _FORMATS[content_type]))
+            yield MediaPiece(content_type, start, end - start, _muxed(group, stream, _FORMATS[content_type]))
             group = []
         start = start if group else ticks
         end = max(end, ticks + clock.duration(packet))
         group.append(packet)
     if group:
-        yield Piece(content_type, start, end - start, _muxed(group, stream, _FORMATS[content_type]))
+        yield MediaPiece(content_type, start, end - start, _muxed(group, stream, _FORMATS[content_type]))
 
 
-_FORMS = {Form.FRAMES: _frames, Form.UNITS: _units, Form.SEGMENTS: _segments}
+_FORMS = {RecordForm.FRAMES: _frames, RecordForm.UNITS: _units, RecordForm.SEGMENTS: _segments}
 
 
 class _Clock:

@@ -25,7 +25,7 @@ class Step(NamedTuple):
     missing: int = 0
 
 
-class Order:
+class StreamSequence:
     """Remembers the newest record of one stream.
 
     The first record ever starts an epoch at whatever sequence it has, so that reading can begin anywhere. A record of

@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from consumers.broker import Place
+from consumers.broker import PartitionId
 from consumers.errors import BrokerUnreachable, TopicMissing
 from consumers.verdict_records import latest_states
 
@@ -25,7 +25,7 @@ States = defaultdict[int, "Mapping[str, State]"]
 
 async def load_states(broker: Broker, topic: str, partitions: Iterable[int]) -> States:
     """The furthest state of every stream, by partition. Tries until the broker answers."""
-    wanted = {Place(topic, partition) for partition in partitions}
+    wanted = {PartitionId(topic, partition) for partition in partitions}
     while True:
         try:
             reader = await broker.reader([topic])
@@ -37,7 +37,7 @@ async def load_states(broker: Broker, topic: str, partitions: Iterable[int]) -> 
             await asyncio.sleep(_RETRY_S)
 
 
-async def _read(reader: Reader, wanted: set[Place]) -> list[Record]:
+async def _read(reader: Reader, wanted: set[PartitionId]) -> list[Record]:
     """All records up to the ends as they are now. Compaction leaves holes, but never takes the last record."""
     ends = {place: end for place, end in (await reader.ends()).items() if place in wanted and end > 0}
     if not ends:

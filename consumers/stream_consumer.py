@@ -14,9 +14,9 @@ import structlog
 
 from consumers.dead_letters import Cause
 from consumers.media_contract import ContentType, EndOfStream, Media
-from consumers.offset_tracker import Starts, needed_from_s
+from consumers.offset_tracker import OffsetTracker, needed_from_s
 from consumers.poison_pills import TRIES
-from consumers.sequencing import Order, Turn
+from consumers.sequencing import StreamSequence, Turn
 from consumers.stream_outbox import Outbox, Refusal
 from stream.events import StreamEnded, Verdict
 from stream.frame_sampler import phase_of
@@ -28,8 +28,8 @@ from stream.worker_messages import OpenStream
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from consumers.broker import Place, Record
-    from consumers.consumer_context import Desk
+    from consumers.broker import PartitionId, Record
+    from consumers.consumer_context import ConsumerContext
     from consumers.verdict_records import State
     from stream.cusum import EvidenceModel
     from stream.events import Event
@@ -58,13 +58,13 @@ class Arrival(NamedTuple):
         return len(self.item.payload) if isinstance(self.item, Media) else 0
 
 
-class StreamRun:
+class StreamConsumer:
     """Owns the session of the epoch at hand. `state` is where another process left the stream, if one did.
 
     `heard_s` is when its last record came, by the clock of its partition.
     """
 
-    def __init__(self, place: Place, stream: str, desk: Desk, state: State | None) -> None:
+    def __init__(self, place: PartitionId, stream: str, desk: ConsumerContext, state: State | None) -> None:
         self.stream = stream
         self.state = state
         self.newest_offset = -1
@@ -72,7 +72,7 @@ class StreamRun:
         self.held_bytes = 0
         self._place = place
         self._desk = desk
-        self._order = Order(_ended_epoch(state))
+        self._order = StreamSequence(_ended_epoch(state))
         self._inbox: deque[Arrival] = deque()
         self._outbox = Outbox(place, desk)
         self._fed: deque[Arrival] = deque()     # what is not decoded yet
@@ -81,7 +81,7 @@ class StreamRun:
         self._observed = 0
         self._used_s = 0.0
         self._is_lost = False
-        self._starts = Starts()
+        self._starts = OffsetTracker()
         self._session: Session | None = None
         self._codec = Codec.JPEG
         self._ending: tuple[EndReason, str] | None = None
@@ -232,7 +232,7 @@ class StreamRun:
         await self._publish()
         self._ending = None
         self._fed.clear()
-        self._starts = Starts()
+        self._starts = OffsetTracker()
 
     # Verdicts out.
 
@@ -327,7 +327,7 @@ class StreamRun:
 class _Tap:
     """Tells the run what its session has no use for."""
 
-    def __init__(self, run: StreamRun, session: Session) -> None:
+    def __init__(self, run: StreamConsumer, session: Session) -> None:
         self._run = run
         self._session = session
         self.keyframe_needed = session.keyframe_needed

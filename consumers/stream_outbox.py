@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from consumers.verdict_records import state_message, verdict_message
 from stream.events import StreamEnded, Verdict
-from stream.incident_case import AlarmOver, Case
+from stream.incident_case import AlarmOver, IncidentCase
 
 if TYPE_CHECKING:
-    from consumers.broker import Place, Record
-    from consumers.consumer_context import Desk
+    from consumers.broker import PartitionId, Record
+    from consumers.consumer_context import ConsumerContext
     from consumers.dead_letters import Cause
     from consumers.verdict_records import State
     from stream.incident_case import AlarmChange
@@ -27,7 +27,7 @@ class Refusal(NamedTuple):
 class Outbox:
     """Bounded by what a worker can have in its hands: nothing is fed while something waits here."""
 
-    def __init__(self, place: Place, desk: Desk) -> None:
+    def __init__(self, place: PartitionId, desk: ConsumerContext) -> None:
         self._place = place
         self._desk = desk
         self._waiting: deque[Verdict | AlarmChange | StreamEnded | Refusal] = deque()
@@ -49,7 +49,7 @@ class Outbox:
             item = self._waiting[0]
             if isinstance(item, Refusal):
                 await self._desk.refuse(item.record, item.cause)
-            elif isinstance(item, Case | AlarmOver):
+            elif isinstance(item, IncidentCase | AlarmOver):
                 await self._desk.alarms.keep(item)      # before the verdict that says so, which comes next
             elif isinstance(item, Verdict):
                 await self._desk.out.write(verdict_message(topics.verdicts, partition, item))

@@ -17,7 +17,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 _ANY_BELOW = "*."
 
 
-class Target(NamedTuple):
+class AllowedTarget(NamedTuple):
     """Where a URL leads; `path` is the decoded path."""
 
     scheme: str
@@ -34,7 +34,7 @@ class AllowList:
     not of the public internet.
     """
 
-    prefixes: tuple[Target, ...] = ()
+    prefixes: tuple[AllowedTarget, ...] = ()
     private: bool = False
 
     @classmethod
@@ -42,7 +42,7 @@ class AllowList:
         """Raises ContractBroken for what is no URL prefix."""
         return cls(tuple(target_of(url) for url in urls), private)
 
-    def check_url(self, url: str) -> Target:
+    def check_url(self, url: str) -> AllowedTarget:
         """Raises ContractBroken (bad_reference, refused_reference)."""
         target = target_of(url)
         if not any(_covers(prefix, target) for prefix in self.prefixes):
@@ -65,7 +65,7 @@ class ClaimConfig:
     at_once: int = 8
 
 
-def target_of(url: str) -> Target:
+def target_of(url: str) -> AllowedTarget:
     """Raises ContractBroken (bad_reference)."""
     try:
         parts = urlsplit(url)
@@ -79,10 +79,10 @@ def target_of(url: str) -> Target:
     is_odd = has_login or "\\" in url or any(part in (".", "..") for part in path.split("/"))
     if is_odd or not host or host.startswith("."):
         raise ContractBroken("bad_reference", "the reference is not a plain URL")
-    return Target(scheme, host.rstrip("."), port or _PORTS[scheme], path)
+    return AllowedTarget(scheme, host.rstrip("."), port or _PORTS[scheme], path)
 
 
-def _covers(prefix: Target, target: Target) -> bool:
+def _covers(prefix: AllowedTarget, target: AllowedTarget) -> bool:
     if (prefix.scheme, prefix.port) != (target.scheme, target.port) or not target.path.startswith(prefix.path):
         return False
     if prefix.host.startswith(_ANY_BELOW):

@@ -28,7 +28,7 @@ class _Running(NamedTuple):
     seen_s: float
 
 
-class Following:
+class VerdictFeed:
     """What a reader knows of the streams of others. `now_s` and `written_s` are Unix time."""
 
     def __init__(self, silent_s: float = 120.0) -> None:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import chi2
 
-from stream.cusum import Budget, EvidenceModel, expected_delay_s, independence, threshold
+from stream.cusum import AlarmBudget, EvidenceModel, expected_delay_s, independence, threshold
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class SimulatedStreams:
     """What the simulated evidence is like.
 
     `offset_sd` is a persistent offset per stream, `gap_share` the share of samples that are lost, `tail_df` the degrees
@@ -33,7 +33,7 @@ class World:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SimulationResult:
     """`alarms` in `stream_hours`, with the 95 % Poisson interval of the rate; delays in seconds."""
 
     alarms: int
@@ -52,7 +52,7 @@ class Outcome:
 class _Evidence:
     """AR(1) series for many faces at once, one step at a time."""
 
-    def __init__(self, model: EvidenceModel, world: World, faces: int) -> None:
+    def __init__(self, model: EvidenceModel, world: SimulatedStreams, faces: int) -> None:
         self._random = np.random.default_rng(world.seed)
         self._world = world
         interval_s = 1 / world.rate_hz
@@ -77,8 +77,8 @@ class _Evidence:
 
 
 def simulate(
-    budget: Budget, model: EvidenceModel, world: World, *, streams: int = 256, hours: float = 1.0
-) -> Outcome:
+    budget: AlarmBudget, model: EvidenceModel, world: SimulatedStreams, *, streams: int = 256, hours: float = 1.0
+) -> SimulationResult:
     """Runs real streams for `hours` each, then as many fakes until they alarm (or for ten times the formula)."""
     limit = threshold(budget, model)
     formula_s = expected_delay_s(limit, world.rate_hz, model)
@@ -87,7 +87,7 @@ def simulate(
     stream_hours = streams * hours
     found = delays_s[np.isfinite(delays_s)]
     low = chi2.ppf(0.025, 2 * alarms) / 2 if alarms else 0.0
-    return Outcome(
+    return SimulationResult(
         alarms=alarms,
         stream_hours=stream_hours,
         rate_per_hour=alarms / stream_hours,
@@ -102,7 +102,7 @@ def simulate(
     )
 
 
-def _false_alarms(limit: float, model: EvidenceModel, world: World, streams: int, steps: int) -> int:
+def _false_alarms(limit: float, model: EvidenceModel, world: SimulatedStreams, streams: int, steps: int) -> int:
     """Alarms of real faces; a stream that alarms starts anew, as if an operator had dismissed it."""
     mean = model.mean_real if world.offset_sd == 0 else model.mean_real - 1.645 * world.offset_sd
     evidence = _Evidence(model, world, streams * world.tracks)
@@ -118,7 +118,7 @@ def _false_alarms(limit: float, model: EvidenceModel, world: World, streams: int
 
 
 def _delays_s(
-    limit: float, model: EvidenceModel, world: World, streams: int, formula_s: float
+    limit: float, model: EvidenceModel, world: SimulatedStreams, streams: int, formula_s: float
 ) -> NDArray[np.float64]:
     if not math.isfinite(formula_s):
         return np.full(streams, np.inf)
@@ -138,7 +138,7 @@ def _fresh(faces: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     return np.zeros(faces), np.ones(faces, dtype=np.int64)
 
 
-def _new_share(model: EvidenceModel, world: World) -> NDArray[np.float64]:
+def _new_share(model: EvidenceModel, world: SimulatedStreams) -> NDArray[np.float64]:
     """Returns, by the number of steps since the last sample, the share of a sample that is independent of that one."""
     return np.array([independence(k / world.rate_hz, model.correlation_s) for k in range(64)])
 

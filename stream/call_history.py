@@ -9,8 +9,8 @@ import msgspec
 
 from stream.errors import StreamUnknown
 from stream.events import IncidentClosed, IncidentOpened, StreamEnded, StreamGap, StreamStalled, StreamStarted, Verdict
-from stream.suspicious_frames import Gallery
-from stream.timeline_buckets import Rollup
+from stream.suspicious_frames import SuspiciousFrames
+from stream.timeline_buckets import TimelineBuckets
 
 if TYPE_CHECKING:
     from stream.events import Event
@@ -38,8 +38,8 @@ class CallRecord:
         self.started = started
         self.ended: StreamEnded | None = None
         self.verdict: Verdict | None = None
-        self.rollup = Rollup(step_s)
-        self.gallery = Gallery()
+        self.rollup = TimelineBuckets(step_s)
+        self.gallery = SuspiciousFrames()
         self._alarms: deque[Mark] = deque(maxlen=MARKS_KEPT // 2)
         self._troubles: deque[Mark] = deque(maxlen=MARKS_KEPT // 2)
 
@@ -67,7 +67,7 @@ class CallRecord:
                 self.ended = event
 
 
-class CallRecords:
+class CallHistory:
     """The records of all streams. Overflow policy: what ended first leaves first, `KEPT_S` after its end at the latest.
     Running ones are as many as the service admits. `now_s` is monotonic."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from stream.load_controller import LadderConfig
+from stream.load_controller import LoadControllerConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class StreamConfig:
 
     windows: WindowConfig = field(default_factory=WindowConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
-    ladder: LadderConfig = field(default_factory=LadderConfig)
+    ladder: LoadControllerConfig = field(default_factory=LoadControllerConfig)
     max_streams: int = 64
     max_jobs: int = 8
     ended_kept_s: float = 60.0

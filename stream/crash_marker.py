@@ -11,7 +11,7 @@ import os
 _BYTES = 512
 
 
-class InHand:
+class CrashMarker:
     """A note in shared memory. The pool creates it and reads it; the worker opens it by descriptor and writes it."""
 
     def __init__(self, fd: int) -> None:
@@ -19,7 +19,7 @@ class InHand:
         self._memory = mmap.mmap(fd, _BYTES)
 
     @classmethod
-    def create(cls) -> InHand:
+    def create(cls) -> CrashMarker:
         """Raises OSError."""
         fd = os.memfd_create("in-hand")
         os.ftruncate(fd, _BYTES)

@@ -98,7 +98,7 @@ def independence(interval_s: float, correlation_s: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class AlarmBudget:
     """What the operator allows: false alarms per hour and stream, at up to `tracks` faces and `rate_hz` samples/s."""
 
     false_alarms_per_hour: float = 0.01
@@ -110,14 +110,14 @@ class Budget:
             raise ValueError("false_alarms_per_hour and rate_hz: expected positive numbers, tracks: at least 1")
 
 
-def threshold(budget: Budget, model: EvidenceModel) -> float:
-    """The sum at which an alarm keeps the budget: ln(effective looks between allowed alarms) + ln(tracks).
+def threshold(budget: AlarmBudget, model: EvidenceModel) -> float:
+    """The sum at which an alarm keeps the budget: ln(effective samples between allowed alarms) + ln(tracks).
 
     Slower sampling looks less often, so the threshold of the fastest rate keeps the budget at every rate.
     """
-    looks_per_s = budget.rate_hz * independence(1 / budget.rate_hz, model.correlation_s)
-    looks = 3600 / budget.false_alarms_per_hour * looks_per_s
-    return max(1.0, math.log(looks)) + math.log(budget.tracks)
+    effective_per_s = budget.rate_hz * independence(1 / budget.rate_hz, model.correlation_s)
+    effective_samples = 3600 / budget.false_alarms_per_hour * effective_per_s
+    return max(1.0, math.log(effective_samples)) + math.log(budget.tracks)
 
 
 def expected_delay_s(limit: float, rate_hz: float, model: EvidenceModel) -> float:
@@ -133,7 +133,7 @@ def expected_delay_s(limit: float, rate_hz: float, model: EvidenceModel) -> floa
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class EvidenceSample:
     """One scored sample of a face; `weight` in 0..1 is its quality."""
 
     pts_s: float
@@ -142,17 +142,17 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
+class CusumState:
     """Everything that the test remembers of one face. `alarm` latches until the sum has fallen to `CLOSE` of the limit.
 
-    `rise` is Page's sum for an alarm; `log_ratio` the Wald sum that can clear a face, which forgets with a half-life;
-    `looks` counts effective samples, forgotten likewise; `pts_s` is the media time of the newest sample.
+    `statistic` is Page's sum for an alarm. `log_ratio` is the Wald sum that can clear a face; it decays with a
+    half-life, and so does `effective_samples`. `pts_s` is the media time of the newest sample.
     """
 
     pts_s: float = -math.inf
-    rise: float = 0.0
+    statistic: float = 0.0
     log_ratio: float = 0.0
-    looks: float = 0.0
+    effective_samples: float = 0.0
     alarm: bool = False
 
 
@@ -162,7 +162,7 @@ HALF_LIFE_S = 60.0      # of what cleared a face
 DEEPEST = 5.0           # nats; clearer than this a face cannot become, so that it is forgotten in bounded time
 
 
-def advance(sums: Sums, sample: Sample, model: EvidenceModel, limit: float) -> Sums:
+def advance(sums: CusumState, sample: EvidenceSample, model: EvidenceModel, limit: float) -> CusumState:
     """The sums after one more sample. One that is not newer, or is no number, or has no weight, changes nothing."""
     if not math.isfinite(sample.llr) or sample.weight <= 0 or not sample.pts_s > sums.pts_s:
         return sums
@@ -170,14 +170,14 @@ def advance(sums: Sums, sample: Sample, model: EvidenceModel, limit: float) -> S
     new = independence(interval_s, model.correlation_s)
     kept = 0.5 ** (interval_s / HALF_LIFE_S)
     bounded = min(max(sample.llr, -model.clip), model.clip)
-    looks = min(sample.weight, 1.0) * new
-    rise = sums.rise + looks * max(0.0, model.gain) * (bounded - model.reference)
-    rise = min(max(0.0, rise), CEILING * limit)
-    log_ratio = sums.log_ratio * kept + looks * model.clear_gain * (bounded - model.clear_reference)
-    return Sums(
+    added = min(sample.weight, 1.0) * new
+    statistic = sums.statistic + added * max(0.0, model.gain) * (bounded - model.reference)
+    statistic = min(max(0.0, statistic), CEILING * limit)
+    log_ratio = sums.log_ratio * kept + added * model.clear_gain * (bounded - model.clear_reference)
+    return CusumState(
         pts_s=sample.pts_s,
-        rise=rise,
+        statistic=statistic,
         log_ratio=min(max(log_ratio, -DEEPEST), DEEPEST),
-        looks=sums.looks * kept + looks,
-        alarm=rise >= limit or (sums.alarm and rise > CLOSE * limit),
+        effective_samples=sums.effective_samples * kept + added,
+        alarm=statistic >= limit or (sums.alarm and statistic > CLOSE * limit),
     )

@@ -103,7 +103,7 @@ class Subscription:
             del self._waiting[waiting.offset]
 
 
-class Bus:
+class EventBus:
     """Publishes events to subscribers and remembers the newest ones for those who come back."""
 
     def __init__(self) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from stream.event_bus import Bus
+    from stream.event_bus import EventBus
     from stream.events import Event
     from stream.incident_case import AlarmChange
 
 
-class Outlet(Protocol):
+class EventSink(Protocol):
     """Between the sessions and the bus. All calls happen in the event loop; none but `settle` may wait."""
 
     def publish(self, event: Event) -> None:
@@ -23,10 +23,10 @@ class Outlet(Protocol):
         """Returns when nothing is held back any more. Idempotent."""
 
 
-class DirectOutlet:
+class DirectEventSink:
     """Everything straight to the bus; of alarms nothing is kept but the verdicts."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: EventBus) -> None:
         self._bus = bus
 
     def publish(self, event: Event) -> None:

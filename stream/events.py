@@ -56,14 +56,16 @@ REASON_TEXT: dict[Reason, str] = {
 }
 
 
-class TrackSums(msgspec.Struct, frozen=True, kw_only=True):
+class TrackSums(
+    msgspec.Struct, frozen=True, kw_only=True, rename={"statistic": "rise", "effective_samples": "looks"}
+):
     """What the sequential test remembers of one face (see `stream.cusum.Sums`); `pts_s` is media time."""
 
     track: int
     pts_s: float
-    rise: float
+    statistic: float
     log_ratio: float
-    looks: float
+    effective_samples: float
     alarm: bool
     cleared: bool
 

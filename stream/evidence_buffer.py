@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stream.incident_case import AlarmOver, Case, Rules, is_alarming
+from stream.incident_case import AlarmOver, IncidentCase, Rules, is_alarming
 from stream.types import CloseReason
 
 if TYPE_CHECKING:
@@ -90,10 +90,10 @@ class AlarmWatch:
     def observe(self, observation: Observation) -> None:
         self._buffer.add(observation)
 
-    def follow(self, verdict: Verdict, now_s: float, model: EvidenceModel | None) -> Case | AlarmOver | None:
+    def follow(self, verdict: Verdict, now_s: float, model: EvidenceModel | None) -> IncidentCase | AlarmOver | None:
         """What this verdict changes, if anything. `now_s` is Unix time."""
         self._end_s = verdict.end_s
-        change: Case | AlarmOver | None = None
+        change: IncidentCase | AlarmOver | None = None
         if verdict.alarm and not self._is_open and model is not None:
             self._is_open = True
             change = self._case(verdict, now_s, model)
@@ -106,8 +106,8 @@ class AlarmWatch:
         """The stream is over, and with it the alarm, if one is open."""
         return self._over(CloseReason.STREAM_ENDED, now_s) if self._is_open else None
 
-    def _case(self, verdict: Verdict, now_s: float, model: EvidenceModel) -> Case:
-        return Case(
+    def _case(self, verdict: Verdict, now_s: float, model: EvidenceModel) -> IncidentCase:
+        return IncidentCase(
             origin=self._origin,
             opened_s=now_s,
             verdict=verdict,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from stream.events import Verdict
-    from stream.frame_sampler import Grid
+    from stream.frame_sampler import SamplingGrid
     from stream.types import Observation
 
 _SAME_IOU = 0.3
@@ -28,8 +28,8 @@ class Returning:
     What `verdict` stands on is seen once more; it is held back until all of it is there.
     """
 
-    def __init__(self, verdict: Verdict, grid: Grid) -> None:
-        self._identities = Identities(verdict)
+    def __init__(self, verdict: Verdict, grid: SamplingGrid) -> None:
+        self._identities = FaceIdHandover(verdict)
         self._until_s = verdict.end_s
         self._grid = grid
         self._window: list[Observation] | None = []
@@ -48,7 +48,7 @@ class Returning:
         return tuple(self._identities.renumbered(seen) for seen in window)
 
 
-class Identities:
+class FaceIdHandover:
     """The numbers that the faces of `verdict` have; faces that are new get numbers behind all of them."""
 
     def __init__(self, verdict: Verdict) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from detector.face_follower import FaceFollower
 from stream.errors import MediaRefused
-from stream.frame_analyser import Sample
+from stream.frame_analyser import FrameSample
 from stream.heat_map_picture import heat_picture_png
 from stream.sources.video_file import Sampling, VideoFile, identify
 from stream.still_images import decode_still
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stream.file_type import MediaKind
-    from stream.frame_analyser import Analyser, Examined
+    from stream.frame_analyser import ExaminedFrame, FrameAnalyser
     from stream.media_limits import MediaLimits
     from stream.sources.video_file import FileSample
     from stream.worker_messages import RunJob
@@ -41,7 +41,7 @@ _Result = TypeVar("_Result")
 class JobTools:
     """What all jobs of a worker share. `aside` runs the few calls that are long and cannot be cut into steps."""
 
-    analyser: Analyser
+    analyser: FrameAnalyser
     limits: MediaLimits
     aside: Executor
 
@@ -119,14 +119,14 @@ class FileJob:
         )
         yield self._done("image", kind.value)
 
-    def _examine_turned(self, rgb: Rgb) -> Generator[None, None, tuple[Examined, Rgb]]:
+    def _examine_turned(self, rgb: Rgb) -> Generator[None, None, tuple[ExaminedFrame, Rgb]]:
         """The picture as it is or, where no face is found on it, turned by 90, 270 or 180 degrees so that one is.
 
         Cameras and editors lose the orientation of pictures; the finder knows upright faces alone.
         """
         for turns in (0, 1, 3, 2):
             turned = np.ascontiguousarray(np.rot90(rgb, turns))
-            (examined,) = self._tools.analyser.examine([Sample(turned, 0.0, FaceFollower(), self.request.job)])
+            (examined,) = self._tools.analyser.examine([FrameSample(turned, 0.0, FaceFollower(), self.request.job)])
             if turns == 0:
                 as_it_is = examined
             if examined.faces or examined.unscored:
@@ -141,7 +141,9 @@ class FileJob:
         for sample in video.samples(Sampling(max_samples, self.request.rate_hz)):
             yield None
             if sample is not None:
-                (examined,) = self._tools.analyser.examine([Sample(sample.rgb, sample.pts_s, tracks, self.request.job)])
+                (examined,) = self._tools.analyser.examine(
+                    [FrameSample(sample.rgb, sample.pts_s, tracks, self.request.job)]
+                )
                 done += 1
                 yield self._frame(sample, examined, done=done, planned=video.planned)
         yield self._done("video", kind.value, video)
@@ -154,7 +156,7 @@ class FileJob:
         self.is_waiting = False
         return future.result()
 
-    def _frame(self, sample: FileSample, examined: Examined, *, done: int, planned: int) -> FileFrame:
+    def _frame(self, sample: FileSample, examined: ExaminedFrame, *, done: int, planned: int) -> FileFrame:
         return FileFrame(
             job=self.request.job,
             frame_number=sample.frame_number,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from stream.cusum import Budget, Sample, Sums, advance, threshold
+from stream.cusum import AlarmBudget, CusumState, EvidenceSample, advance, threshold
 from stream.label_decision import FORGET_S
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ def alarm_stretches(
     frames: Sequence[FileFrame], config: DecisionConfig, model: EvidenceModel, fastest_hz: float
 ) -> tuple[AlarmStretch, ...]:
     """All alarms of all faces, by start. `fastest_hz` is the rate for which live calls set their alarm limit."""
-    samples: dict[int, list[Sample]] = defaultdict(list)
+    samples: dict[int, list[EvidenceSample]] = defaultdict(list)
     for frame in frames:
         for face in frame.faces:
             if face.llr is not None:
-                samples[face.track].append(Sample(frame.pts_s, face.llr, face.quality.weight))
-    limit = threshold(Budget(config.false_alarms_per_hour, fastest_hz, max(1, len(samples))), model)
+                samples[face.track].append(EvidenceSample(frame.pts_s, face.llr, face.quality.weight))
+    limit = threshold(AlarmBudget(config.false_alarms_per_hour, fastest_hz, max(1, len(samples))), model)
     found = (
         AlarmStretch(track, start_s, end_s)
         for track, own in samples.items()
@@ -47,21 +47,21 @@ def alarm_stretches(
     return tuple(sorted(found, key=lambda stretch: (stretch.start_s, stretch.track)))
 
 
-def _alarms(samples: Sequence[Sample], model: EvidenceModel, limit: float) -> Iterator[tuple[float, float]]:
+def _alarms(samples: Sequence[EvidenceSample], model: EvidenceModel, limit: float) -> Iterator[tuple[float, float]]:
     """(onset, end) in seconds of every alarm of one face."""
-    sums, onset_s, peak, peak_s = Sums(), 0.0, 0.0, 0.0
+    sums, onset_s, peak, peak_s = CusumState(), 0.0, 0.0, 0.0
     for sample in samples:
         if sums.alarm and sample.pts_s - sums.pts_s > FORGET_S:
             yield onset_s, peak_s
         if sample.pts_s - sums.pts_s > FORGET_S:
-            sums = Sums()
+            sums = CusumState()
         after = advance(sums, sample, model, limit)
-        if sums.rise == 0.0:
+        if sums.statistic == 0.0:
             onset_s, peak = sample.pts_s, 0.0
         if sums.alarm and not after.alarm:
             yield onset_s, peak_s
-        if after.rise >= peak:
-            peak, peak_s = after.rise, sample.pts_s
+        if after.statistic >= peak:
+            peak, peak_s = after.statistic, sample.pts_s
         sums = after
     if sums.alarm:
         yield onset_s, peak_s

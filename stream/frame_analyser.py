@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sample:
+class FrameSample:
     """One frame to be examined: `rgb` is uint8 (h, w, 3); `name` says whose it is."""
 
     rgb: NDArray[np.uint8]
@@ -37,7 +37,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class ExaminedFrame:
     """What was learnt of one sample; `unscored` as in Observation. `crops` has what was scored, by track."""
 
     faces: tuple[FaceObservation, ...]
@@ -52,7 +52,7 @@ class _Found:
     crop: FaceCrop | None
 
 
-class Analyser:
+class FrameAnalyser:
     """Finder and scorer together. Blocks for milliseconds per frame; raises nothing; not thread-safe.
 
     `on_frame` is called with each sample's name before its faces are sought, and with "" after the last one.
@@ -64,7 +64,7 @@ class Analyser:
         self._max_faces = max_faces
         self.on_frame: Callable[[str], None] = _ignore
 
-    def examine(self, samples: Sequence[Sample]) -> tuple[Examined, ...]:
+    def examine(self, samples: Sequence[FrameSample]) -> tuple[ExaminedFrame, ...]:
         """One result per sample, in order; all their faces are scored as one batch."""
         found = [self._find(sample) for sample in samples]
         self.on_frame("")
@@ -83,7 +83,7 @@ class Analyser:
         if self._finder is not None:
             self._finder.find(np.zeros((360, 640, 3), np.uint8))
 
-    def _find(self, sample: Sample) -> list[_Found] | None:
+    def _find(self, sample: FrameSample) -> list[_Found] | None:
         """The faces on one frame; None if the finder could not run."""
         self.on_frame(sample.name)
         if self._finder is None:
@@ -107,8 +107,8 @@ class Analyser:
         return [score for crop in crops for score in self._score([crop])]
 
     def _report(
-        self, sample: Sample, found: list[_Found] | None, scores: Iterator[FaceScore | None]
-    ) -> Examined:
+        self, sample: FrameSample, found: list[_Found] | None, scores: Iterator[FaceScore | None]
+    ) -> ExaminedFrame:
         height_px, width_px = sample.rgb.shape[:2]
         faces, crops = [], {}
         failed = found is None
@@ -119,8 +119,8 @@ class Analyser:
             if item.crop is not None and score is not None:
                 crops[item.track] = item.crop
         if self._scorer is None or self._finder is None:
-            return Examined(tuple(faces), NO_MODEL)
-        return Examined(tuple(faces), SCORER_FAILED if failed else "", crops)
+            return ExaminedFrame(tuple(faces), NO_MODEL)
+        return ExaminedFrame(tuple(faces), SCORER_FAILED if failed else "", crops)
 
 
 def _ignore(name: str) -> None:

@@ -36,7 +36,7 @@ def phase_of(stream: str, epoch: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class SamplingGrid:
     """Cells of equal length; `phase` in [0, 1) shifts them by that share of the time between two base samples."""
 
     base_rate_hz: float
@@ -68,7 +68,7 @@ def wanted_after(cell: int, pace: int) -> int:
 class Sampler:
     """Takes the first frame at or after each wanted cell; late or repeated media times are never taken twice."""
 
-    def __init__(self, grid: Grid, pace: int = Pace.BASE) -> None:
+    def __init__(self, grid: SamplingGrid, pace: int = Pace.BASE) -> None:
         self.pace = pace
         self._grid = grid
         self._last: int | None = None

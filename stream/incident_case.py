@@ -1,6 +1,7 @@
 """An alarm and everything it stands on, so that anyone can look at it and judge it again. Pure.
 
-A `Case` holds the samples since a verdict that is at least a minute old (`base`), or since the beginning: from there
+A `IncidentCase` holds the samples since a verdict that is at least a minute old (`base`), or since the beginning:
+from there
 the same logic comes to the same verdict (`stream.incident_replay`).
 """
 
@@ -40,7 +41,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     participant_id: str = ""
 
 
-class Case(msgspec.Struct, frozen=True, kw_only=True):
+class IncidentCase(msgspec.Struct, frozen=True, kw_only=True):
     """An alarm with its evidence. `verdict` opened it; `opened_s` is Unix time.
 
     `samples` are in order and without pictures; `pictured` are those of them that were kept as pictures.
@@ -78,7 +79,7 @@ class AlarmOver(msgspec.Struct, frozen=True, kw_only=True):
     end_s: float
 
 
-AlarmChange = Case | AlarmOver
+AlarmChange = IncidentCase | AlarmOver
 
 
 def incident_id(verdict: Verdict) -> str:

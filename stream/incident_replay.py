@@ -8,24 +8,24 @@ import msgspec
 
 from stream.config import StreamConfig
 from stream.frame_sampler import phase_of
-from stream.rolling_verdicts import Moment, Monitor
+from stream.rolling_verdicts import ObservationContext, RollingVerdicts
 from stream.types import FrameCounts
 
 if TYPE_CHECKING:
     from stream.events import Verdict
-    from stream.incident_case import Case
+    from stream.incident_case import IncidentCase
 
 _CIRCUMSTANCES = ("frames", "age_ms")       # of that hour; they follow from nothing that is kept
 
 
-def derive(case: Case) -> Verdict | None:
+def derive(case: IncidentCase) -> Verdict | None:
     """The verdict that the same logic comes to; None if it comes to none for that window."""
     origin, rules = case.origin, case.rules
     config = StreamConfig(windows=rules.windows, decision=rules.decision)
-    monitor = Monitor(origin.stream, origin.epoch, phase_of(origin.stream, origin.epoch), config)
+    monitor = RollingVerdicts(origin.stream, origin.epoch, phase_of(origin.stream, origin.epoch), config)
     if case.base is not None:
         monitor.restore(case.base)
-    moment = Moment(0.0, FrameCounts(), case.model, rules.evidence)
+    moment = ObservationContext(0.0, FrameCounts(), case.model, rules.evidence)
     for sample in case.samples:
         for verdict in monitor.observe(sample, moment):
             if verdict.sequence == case.verdict.sequence:
@@ -36,7 +36,7 @@ def derive(case: Case) -> Verdict | None:
     return None
 
 
-def differences(case: Case) -> tuple[str, ...]:
+def differences(case: IncidentCase) -> tuple[str, ...]:
     """Each value of the kept verdict that does not follow from what was kept, as "field: kept X, derived Y"."""
     derived = derive(case)
     if derived is None:

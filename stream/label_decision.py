@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from stream.cusum import Budget, EvidenceModel, Sample, Sums, advance, expected_delay_s, threshold
+from stream.cusum import AlarmBudget, CusumState, EvidenceModel, EvidenceSample, advance, expected_delay_s, threshold
 from stream.events import Decision, Label, Reason, TrackSums
 from stream.sprt import wald_bounds
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stream.types import Observation
 
 FORGET_S = 10.0
-MIN_LOOKS = 1.6         # effective samples, below which nothing is said of a face; three samples at 2/s
+MIN_EFFECTIVE_SAMPLES = 1.6         # effective samples, below which nothing is said of a face; three samples at 2/s
 _SUSPECT = 0.5          # share of the alarm limit
 _STILL_CLEAR = 0.5      # a cleared face stays cleared down to this share of the bound
 _MAX_FACES = 64
@@ -36,13 +36,13 @@ class FaceState(NamedTuple):
 UNKNOWN = FaceState(Label.UNCERTAIN, Reason.INSUFFICIENT_EVIDENCE, False, 0.0)
 
 
-class Decider:
+class LabelDecider:
     """The sums of all faces of one epoch. `fastest_hz` is the highest sampling rate that the stream may have."""
 
     def __init__(self, config: DecisionConfig, fastest_hz: float) -> None:
         self._config = config
         self._fastest_hz = fastest_hz
-        self._sums: dict[int, Sums] = {}
+        self._sums: dict[int, CusumState] = {}
         self._cleared: set[int] = set()
         self._seen_s: dict[int, float] = {}
 
@@ -55,14 +55,14 @@ class Decider:
         for face in observation.faces:
             if face.llr is None or face.track not in self._seen_s:
                 continue
-            sample = Sample(observation.pts_s, face.llr, face.quality.weight)
-            sums = advance(self._sums.get(face.track, Sums()), sample, model, limit)
+            sample = EvidenceSample(observation.pts_s, face.llr, face.quality.weight)
+            sums = advance(self._sums.get(face.track, CusumState()), sample, model, limit)
             self._sums[face.track] = sums
             self._clear(face.track, sums)
 
     def limit(self, model: EvidenceModel) -> float:
         """The alarm limit for as many faces as are followed now."""
-        budget = Budget(self._config.false_alarms_per_hour, self._fastest_hz, max(1, len(self._seen_s)))
+        budget = AlarmBudget(self._config.false_alarms_per_hour, self._fastest_hz, max(1, len(self._seen_s)))
         return threshold(budget, model)
 
     def state(self, track: int, model: EvidenceModel) -> FaceState:
@@ -70,10 +70,10 @@ class Decider:
         sums = self._sums.get(track)
         if sums is None:
             return UNKNOWN
-        suspicion = sums.rise / self.limit(model)
+        suspicion = sums.statistic / self.limit(model)
         if sums.alarm:
             return FaceState(Label.FAKE, Reason.EVIDENCE_FAKE, True, suspicion)
-        if sums.looks < MIN_LOOKS:
+        if sums.effective_samples < MIN_EFFECTIVE_SAMPLES:
             return FaceState(Label.UNCERTAIN, Reason.INSUFFICIENT_EVIDENCE, False, suspicion)
         if track in self._cleared:
             return FaceState(Label.REAL, Reason.EVIDENCE_REAL, False, suspicion)
@@ -84,17 +84,24 @@ class Decider:
         """Everything that a replacement needs to go on. Faces of which nothing usable was seen yet are not in it."""
         tracks = tuple(
             TrackSums(
-                track=track, pts_s=sums.pts_s, rise=sums.rise, log_ratio=sums.log_ratio, looks=sums.looks,
-                alarm=sums.alarm, cleared=track in self._cleared,
+                track=track,
+                pts_s=sums.pts_s,
+                statistic=sums.statistic,
+                log_ratio=sums.log_ratio,
+                effective_samples=sums.effective_samples,
+                alarm=sums.alarm,
+                cleared=track in self._cleared,
             )
-            for track, sums in sorted(self._sums.items()) if math.isfinite(sums.pts_s)
+            for track, sums in sorted(self._sums.items())
+            if math.isfinite(sums.pts_s)
         )
         return Decision(limit=self.limit(model), clear_bound=self._clear_bound, tracks=tracks)
 
     def restore(self, decision: Decision) -> None:
         """Goes on from what another process last published."""
         self._sums = {
-            t.track: Sums(t.pts_s, t.rise, t.log_ratio, t.looks, t.alarm) for t in decision.tracks[-_MAX_FACES:]
+            t.track: CusumState(t.pts_s, t.statistic, t.log_ratio, t.effective_samples, t.alarm)
+            for t in decision.tracks[-_MAX_FACES:]
         }
         self._cleared = {t.track for t in decision.tracks if t.cleared}
         self._seen_s = {track: sums.pts_s for track, sums in self._sums.items()}
@@ -103,7 +110,7 @@ class Decider:
     def _clear_bound(self) -> float:
         return wald_bounds(self._config.false_alarm, self._config.miss).lower
 
-    def _clear(self, track: int, sums: Sums) -> None:
+    def _clear(self, track: int, sums: CusumState) -> None:
         if sums.alarm or sums.log_ratio > _STILL_CLEAR * self._clear_bound:
             self._cleared.discard(track)
         elif sums.log_ratio <= self._clear_bound:
@@ -118,7 +125,7 @@ class Decider:
             self._cleared.discard(track)
 
 
-class Policy(NamedTuple):
+class AlarmPolicy(NamedTuple):
     """What the budget comes to with this model; `delay_s` is None where the model cannot keep the budget at all."""
 
     false_alarms_per_hour: float
@@ -128,12 +135,12 @@ class Policy(NamedTuple):
     delay_s: float | None
 
 
-def policy_of(config: DecisionConfig, rates_hz: tuple[float, float], model: EvidenceModel) -> Policy:
+def alarm_policy_of(config: DecisionConfig, rates_hz: tuple[float, float], model: EvidenceModel) -> AlarmPolicy:
     """For one face; `rates_hz` are the fastest and the usual sampling rate."""
     fastest_hz, usual_hz = rates_hz
-    limit = threshold(Budget(config.false_alarms_per_hour, fastest_hz), model)
+    limit = threshold(AlarmBudget(config.false_alarms_per_hour, fastest_hz), model)
     delay_s = expected_delay_s(limit, usual_hz, model)
     bounds = wald_bounds(config.false_alarm, config.miss)
-    return Policy(
+    return AlarmPolicy(
         config.false_alarms_per_hour, limit, bounds.lower, model.reference, delay_s if math.isfinite(delay_s) else None
     )

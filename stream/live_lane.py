@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from detector.face_follower import FaceFollower
 from stream.frame_analyser import SCORER_FAILED
-from stream.frame_sampler import Grid, Sampler
+from stream.frame_sampler import Sampler, SamplingGrid
 from stream.segment_decoder import decoder_for
 from stream.types import DropCause, FrameCounts
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from stream.media_limits import MediaLimits
     from stream.types import MediaUnit
-    from stream.unit_decoder import Picture
+    from stream.unit_decoder import DecodedPicture
     from stream.worker_messages import OpenStream
 
 LATE_S = 0.5
@@ -32,7 +32,7 @@ KEYFRAME_EVERY_S = 1.0
 class LaneSample:
     """A picture that fills a cell of the grid, sampled at `pace`."""
 
-    picture: Picture
+    picture: DecodedPicture
     cell: int
     frame_number: int
     pace: int
@@ -42,10 +42,10 @@ class _Taken(NamedTuple):
     """What one unit gave: the sample among its pictures, if one fills a cell, and the last of them."""
 
     sample: LaneSample | None
-    last: Picture | None
+    last: DecodedPicture | None
 
 
-class Lane:
+class LiveLane:
     """Decodes in step with the worker's rounds. `clock` gives monotonic seconds."""
 
     def __init__(self, opened: OpenStream, limits: MediaLimits, clock: Callable[[], float]) -> None:
@@ -55,7 +55,7 @@ class Lane:
         self._is_flushed = False
         self._clock = clock
         self._decoder = decoder_for(opened.codec, limits)
-        self._sampler = Sampler(Grid(opened.rate_hz, opened.phase), opened.pace)
+        self._sampler = Sampler(SamplingGrid(opened.rate_hz, opened.phase), opened.pace)
         self._waiting: deque[tuple[MediaUnit, float]] = deque()
         self._keyframe_asked_s = float("-inf")
         self._keyframe_needed = False
@@ -189,9 +189,9 @@ class Lane:
         if cause is not DropCause.NO_KEYFRAME:
             self._refused.append((unit.sequence, cause))
 
-    def _take(self, pictures: Iterable[Picture]) -> _Taken:
+    def _take(self, pictures: Iterable[DecodedPicture]) -> _Taken:
         newest: LaneSample | None = None
-        last: Picture | None = None
+        last: DecodedPicture | None = None
         for picture in pictures:
             last = picture
             sample = self._sample_of(picture)
@@ -200,7 +200,7 @@ class Lane:
                 newest = sample
         return _Taken(newest, last)
 
-    def _sample_of(self, picture: Picture) -> LaneSample | None:
+    def _sample_of(self, picture: DecodedPicture) -> LaneSample | None:
         """This picture as a sample, if it fills a wanted cell."""
         self._decoded += 1
         number, self._next_frame = self._next_frame, self._next_frame + 1

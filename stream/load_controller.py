@@ -21,7 +21,7 @@ _LADDER = (Pace.FAST, Pace.BASE, Pace.HALF, Pace.QUARTER)
 
 
 @dataclass(frozen=True, slots=True)
-class LadderConfig:
+class LoadControllerConfig:
     """Verdicts older than `late_ms` mean overload, younger than `early_ms` mean room; each step moves a `share` of the
     streams (twice as many at twice `late_ms`, and so on), at most once per `settle_s`. `suspicious` is the share of the
     alarm limit at which a stream is hurried."""
@@ -45,11 +45,11 @@ class StreamLoad:
     age_ms: float | None
 
 
-class Ladder:
+class LoadController:
     """Remembers only the pace of each stream. `plan` is called a few times per second."""
 
-    def __init__(self, config: LadderConfig | None = None) -> None:
-        self._config = config or LadderConfig()
+    def __init__(self, config: LoadControllerConfig | None = None) -> None:
+        self._config = config or LoadControllerConfig()
         self._paces: dict[str, Pace] = {}
         self._moved_s = -math.inf
         self._full = self._pressed = self._reduced = False

@@ -6,7 +6,7 @@ from operator import length_hint
 from typing import TYPE_CHECKING
 
 from stream.errors import MediaRefused
-from stream.live_lane import Lane, LaneSample
+from stream.live_lane import LaneSample, LiveLane
 from stream.types import DropCause
 
 if TYPE_CHECKING:
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
     from stream.media_limits import MediaLimits
     from stream.types import MediaUnit
-    from stream.unit_decoder import Picture
+    from stream.unit_decoder import DecodedPicture
     from stream.worker_messages import OpenStream
 
 
-class KeepingLane(Lane):
+class LosslessLane(LiveLane):
     """Examines every wanted frame, however late, one after the other. A unit is consumed when its last picture is."""
 
     def __init__(self, opened: OpenStream, limits: MediaLimits, clock: Callable[[], float]) -> None:
         super().__init__(opened, limits, clock)
         self._unit: MediaUnit | None = None
-        self._pictures: Iterator[Picture] = iter(())
+        self._pictures: Iterator[DecodedPicture] = iter(())
 
     @property
     def has_units(self) -> bool:
@@ -65,7 +65,7 @@ class KeepingLane(Lane):
             self._refuse(unit, decoded.dropped)
         self._pictures = iter(decoded.pictures)
 
-    def _next_picture(self) -> Picture | None:
+    def _next_picture(self) -> DecodedPicture | None:
         try:
             return next(self._pictures, None)
         except MediaRefused as refused:

@@ -9,7 +9,7 @@ _FORWARD_S = 60.0       # silence is ended long before this
 _NOMINAL_FRAME_S = 1 / 30
 
 
-class Timeline:
+class MediaClock:
     """Shifts media times so that they start at 0 and never jump.
 
     A jump back by more than a second, or ahead by more than a minute, is the sender's clock starting anew: the frame

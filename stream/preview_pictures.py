@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector.types import FaceCrop
-    from stream.frame_analyser import Examined
+    from stream.frame_analyser import ExaminedFrame
     from stream.types import FaceObservation
 
 PREVIEW_QUALITY = 70
@@ -28,7 +28,7 @@ _MOSAIC_TILES = 6       # across a face: nobody can be known by them
 _MARGIN = 0.25          # of a box, on each side: hair and chin lie outside
 
 
-class Darkroom:
+class PictureRenderer:
     """Makes the pictures of one worker. Blocks for a few milliseconds."""
 
     def __init__(self, suspicious_llr: float, preview_width_px: int, blur_faces: bool) -> None:
@@ -36,11 +36,11 @@ class Darkroom:
         self._preview_width_px = preview_width_px
         self._blur_faces = blur_faces
 
-    def preview(self, rgb: NDArray[np.uint8], examined: Examined) -> bytes:
+    def preview(self, rgb: NDArray[np.uint8], examined: ExaminedFrame) -> bytes:
         """A small JPEG copy of an RGB uint8 frame."""
         return self._shown(rgb, examined, self._preview_width_px, PREVIEW_QUALITY)
 
-    def evidence(self, rgb: NDArray[np.uint8], examined: Examined) -> Pictures | None:
+    def evidence(self, rgb: NDArray[np.uint8], examined: ExaminedFrame) -> Pictures | None:
         """The frame and its suspicious faces; None if there are none."""
         suspects = [face for face in examined.faces if face.llr is not None and face.llr > self._suspicious_llr]
         if not suspects:
@@ -48,7 +48,7 @@ class Darkroom:
         faces = tuple(self._face(face, examined.crops[face.track]) for face in suspects)
         return Pictures(jpeg=self._shown(rgb, examined, EVIDENCE_WIDTH_PX, EVIDENCE_QUALITY), faces=faces)
 
-    def _shown(self, rgb: NDArray[np.uint8], examined: Examined, width_px: int, quality: int) -> bytes:
+    def _shown(self, rgb: NDArray[np.uint8], examined: ExaminedFrame, width_px: int, quality: int) -> bytes:
         small = _shrunk(rgb, width_px)
         return jpeg_of(blurred(small, (face.box for face in examined.faces)) if self._blur_faces else small, quality)
 

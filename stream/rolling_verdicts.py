@@ -12,9 +12,9 @@ import msgspec
 
 from stream.events import FaceVerdict, Label, Reason, Verdict
 from stream.face_verdicts import judge_faces, unscored_reason, withheld
-from stream.frame_sampler import Grid, Pace, rate_hz_of
-from stream.label_decision import Decider
-from stream.verdict_windows import Window, WindowCutter
+from stream.frame_sampler import Pace, SamplingGrid, rate_hz_of
+from stream.label_decision import LabelDecider
+from stream.verdict_windows import VerdictWindow, VerdictWindowCutter
 
 if TYPE_CHECKING:
     from stream.config import StreamConfig
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stream.types import FrameCounts, ModelRef, Observation
 
 
-class Moment(NamedTuple):
+class ObservationContext(NamedTuple):
     """What else is known when an observation arrives: Unix time, counts so far, which model scored and how its
     evidence behaves (None: no model)."""
 
@@ -32,17 +32,17 @@ class Moment(NamedTuple):
     evidence: EvidenceModel | None
 
 
-class Monitor:
+class RollingVerdicts:
     """Keeps the last window of one epoch of one stream."""
 
     def __init__(self, stream: str, epoch: int, phase: float, config: StreamConfig) -> None:
         self._stream = stream
         self._epoch = epoch
         self._config = config
-        self._grid = Grid(config.windows.sample_rate_hz, phase)
-        self._cutter = WindowCutter(config.windows, self._grid)
+        self._grid = SamplingGrid(config.windows.sample_rate_hz, phase)
+        self._cutter = VerdictWindowCutter(config.windows, self._grid)
         self._recent: deque[Observation] = deque()
-        self._decider = Decider(config.decision, rate_hz_of(Pace.FAST, config.windows.sample_rate_hz))
+        self._decider = LabelDecider(config.decision, rate_hz_of(Pace.FAST, config.windows.sample_rate_hz))
         self._decided_s = 0.0       # what was observed before is in the sums already
 
     def restore(self, verdict: Verdict) -> None:
@@ -52,7 +52,7 @@ class Monitor:
         if verdict.decision is not None:
             self._decider.restore(verdict.decision)
 
-    def observe(self, observation: Observation, moment: Moment) -> tuple[Verdict, ...]:
+    def observe(self, observation: Observation, moment: ObservationContext) -> tuple[Verdict, ...]:
         """The verdicts that this observation completes. One that is not newer than the last is ignored."""
         if self._recent and observation.cell <= self._recent[-1].cell:
             return ()
@@ -64,7 +64,7 @@ class Monitor:
         self._forget()
         return verdicts
 
-    def finish(self, moment: Moment) -> tuple[Verdict, ...]:
+    def finish(self, moment: ObservationContext) -> tuple[Verdict, ...]:
         """What is left when the stream ends."""
         window = self._cutter.remainder()
         return () if window is None else (self._judge(window, moment),)
@@ -74,7 +74,7 @@ class Monitor:
         while len(self._recent) > 1 and self._grid.start_s(self._recent[0].cell) < needed_s:
             self._recent.popleft()
 
-    def _judge(self, window: Window, moment: Moment) -> Verdict:
+    def _judge(self, window: VerdictWindow, moment: ObservationContext) -> Verdict:
         inside = [o for o in self._recent if window.holds(self._grid.start_s(o.cell))]
         scored = sum(1 for o in inside if not o.unscored)
         coverage = min(1.0, scored / window.wanted) if window.wanted else 0.0
@@ -106,7 +106,7 @@ class Monitor:
             decision=self._decider.snapshot(moment.evidence) if moment.evidence is not None else None,
         )
 
-    def _decide(self, faces: tuple[FaceVerdict, ...], moment: Moment) -> tuple[FaceVerdict, ...]:
+    def _decide(self, faces: tuple[FaceVerdict, ...], moment: ObservationContext) -> tuple[FaceVerdict, ...]:
         """The faces with what is decided of them, most suspicious first."""
         if moment.model is not None and not moment.model.calibrated:
             return withheld(faces)
@@ -134,7 +134,7 @@ class Monitor:
             return Label.NO_FACE, Reason.NO_FACE
         return faces[0].label, faces[0].reason
 
-    def _age_ms(self, inside: list[Observation], moment: Moment) -> float:
+    def _age_ms(self, inside: list[Observation], moment: ObservationContext) -> float:
         newest = inside[-1] if inside else self._recent[-1]
         return max(0.0, (moment.now_s - newest.capture_s) * 1000)
 

@@ -13,7 +13,7 @@ from stream.errors import MediaRefused
 from stream.file_type import SNIFF_BYTES, MediaKind, is_cut_off, sniff
 from stream.sources.video_file import OPEN_OPTIONS, video_stream
 from stream.types import Codec
-from stream.unit_decoder import DECODER_ERRORS, Decoded, Picture, build_decoder
+from stream.unit_decoder import DECODER_ERRORS, DecodedPicture, DecodedUnit, build_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,13 +36,13 @@ class SegmentDecoder:
     def __init__(self, limits: MediaLimits) -> None:
         self._limits = limits
 
-    def decode(self, unit: MediaUnit) -> Decoded:
-        return Decoded(pictures=self._pictures(unit))
+    def decode(self, unit: MediaUnit) -> DecodedUnit:
+        return DecodedUnit(pictures=self._pictures(unit))
 
-    def flush(self) -> tuple[Picture, ...]:
+    def flush(self) -> tuple[DecodedPicture, ...]:
         return ()
 
-    def _pictures(self, unit: MediaUnit) -> Iterator[Picture]:
+    def _pictures(self, unit: MediaUnit) -> Iterator[DecodedPicture]:
         """The first one is shown at the unit's time. Raises MediaRefused where it ends early."""
         kind = _kind(unit.payload)
         try:
@@ -51,7 +51,7 @@ class SegmentDecoder:
         except DECODER_ERRORS as error:
             raise MediaRefused("undecodable", f"the segment cannot be decoded as {kind.upper()}") from error
 
-    def _decoded(self, unit: MediaUnit, container: Any) -> Iterator[Picture]:
+    def _decoded(self, unit: MediaUnit, container: Any) -> Iterator[DecodedPicture]:
         stream = video_stream(container, self._limits)
         shown_rgb = ShownFrames(stream).rgb
         first_s: float | None = None
@@ -64,7 +64,7 @@ class SegmentDecoder:
                 raise MediaRefused("undecodable", "a frame of the segment has no time")
             at_s = frame.time - first_s
             self._limits.check_length(at_s, count)
-            yield Picture(unit.sequence, unit.pts_s + at_s, unit.capture_s + at_s, partial(shown_rgb, frame))
+            yield DecodedPicture(unit.sequence, unit.pts_s + at_s, unit.capture_s + at_s, partial(shown_rgb, frame))
 
 
 def _kind(payload: bytes) -> MediaKind:

@@ -15,9 +15,9 @@ from stream.types import FrameCounts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stream.call_history import CallRecords
+    from stream.call_history import CallHistory
     from stream.cusum import EvidenceModel
-    from stream.event_sink import Outlet
+    from stream.event_sink import EventSink
     from stream.events import Event
     from stream.incident_case import AlarmChange
     from stream.protocols import RemoteWorkers
@@ -132,7 +132,7 @@ class ServiceSessionHost:
     """The `SessionHost` of a stream service: receives the events, alarms and ends of its sessions."""
 
     def __init__(
-        self, table: SessionTable, pool: WorkerPool, records: CallRecords, outlet: Outlet,
+        self, table: SessionTable, pool: WorkerPool, records: CallHistory, outlet: EventSink,
         remote: RemoteWorkers | None,
     ) -> None:
         self.outlet = outlet

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from stream.call_history import CallRecords
+from stream.call_history import CallHistory
 from stream.errors import ServiceDraining, ServiceFull, StreamExists
-from stream.event_sink import DirectOutlet
+from stream.event_sink import DirectEventSink
 from stream.file_verdict import FileRule, FileVerdict, JudgeOptions, judge_file
 from stream.frame_sampler import Pace, phase_of, rate_hz_of
-from stream.label_decision import Policy, policy_of
-from stream.load_controller import Ladder
+from stream.label_decision import AlarmPolicy, alarm_policy_of
+from stream.load_controller import LoadController
 from stream.session_table import ServiceSessionHost, SessionTable, StreamInfo
 from stream.stream_session import Preview, Session, StreamSpec
 from stream.types import EndReason, ModelRef
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from stream.config import StreamConfig
     from stream.cusum import EvidenceModel
-    from stream.event_bus import Bus
-    from stream.event_sink import Outlet
+    from stream.event_bus import EventBus
+    from stream.event_sink import EventSink
     from stream.protocols import RemoteWorkers, SourceControl, WorkerFeed
     from stream.worker_pool import WorkerPool
 
@@ -60,28 +60,30 @@ class ServiceStatus(NamedTuple):
 class StreamService:
     """All streams of this process. Used from one event loop."""
 
-    def __init__(self, config: StreamConfig, pool: WorkerPool, bus: Bus, remote: RemoteWorkers | None = None) -> None:
+    def __init__(
+        self, config: StreamConfig, pool: WorkerPool, bus: EventBus, remote: RemoteWorkers | None = None
+    ) -> None:
         """Live streams go to `remote` workers, if given, else to the pool. Files always go to the pool."""
         self._config = config
         self._remote = remote
         self._pool = pool
         self._bus = bus
-        self.records = CallRecords(config.windows.hop_s)
+        self.records = CallHistory(config.windows.hop_s)
         bus.listen(lambda event: self.records.follow(event, time.monotonic()))
         self._sessions = SessionTable(config.ended_kept_s, config.max_streams)
-        self._session_host = ServiceSessionHost(self._sessions, pool, self.records, DirectOutlet(bus), remote)
+        self._session_host = ServiceSessionHost(self._sessions, pool, self.records, DirectEventSink(bus), remote)
         self._jobs = 0
         self._balancing: asyncio.Task[None] | None = None
-        self._ladder = Ladder(config.ladder)
+        self._ladder = LoadController(config.ladder)
         self._draining = False
 
     @property
-    def outlet(self) -> Outlet:
+    def outlet(self) -> EventSink:
         """Where events and alarms of the sessions go. The incident store replaces it before the first stream."""
         return self._session_host.outlet
 
     @outlet.setter
-    def outlet(self, outlet: Outlet) -> None:
+    def outlet(self, outlet: EventSink) -> None:
         self._session_host.outlet = outlet
 
     async def start(self) -> None:
@@ -191,13 +193,13 @@ class StreamService:
             decision=config.decision, model=status.model, evidence=status.evidence, fastest_hz=fastest_hz
         )
 
-    def policy(self) -> Policy | None:
+    def policy(self) -> AlarmPolicy | None:
         """Returns the alarm rule for the operator's budget and the loaded model; None without a measured model."""
         evidence = self.evidence()
         if evidence is None:
             return None
         base_hz = self._config.windows.sample_rate_hz
-        return policy_of(self._config.decision, (rate_hz_of(Pace.FAST, base_hz), base_hz), evidence)
+        return alarm_policy_of(self._config.decision, (rate_hz_of(Pace.FAST, base_hz), base_hz), evidence)
 
     def evidence(self) -> EvidenceModel | None:
         return self._pool.status.evidence

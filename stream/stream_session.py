@@ -12,12 +12,12 @@ import structlog
 from stream.events import Event, Label, StreamEnded, StreamGap, StreamStalled, StreamStarted, Verdict
 from stream.evidence_buffer import AlarmWatch
 from stream.face_id_handover import Returning
-from stream.frame_sampler import Grid, phase_of, rate_hz_of
+from stream.frame_sampler import SamplingGrid, phase_of, rate_hz_of
 from stream.identity import StreamIdentity
 from stream.incident_case import Origin
 from stream.load_controller import StreamLoad
-from stream.media_clock import Timeline
-from stream.rolling_verdicts import Moment, Monitor
+from stream.media_clock import MediaClock
+from stream.rolling_verdicts import ObservationContext, RollingVerdicts
 from stream.temporal_layers import BASE, FRAMES_PER_SAMPLE, LayerFilter
 from stream.types import Codec, DropCause, EndReason, FaceObservation, FrameCounts, MediaUnit, ModelRef, Observation
 
@@ -102,14 +102,14 @@ class Session:
         self._host = host
         self._control = control
         self._windows = config.windows
-        self._monitor = Monitor(spec.stream, epoch, phase, config)
+        self._monitor = RollingVerdicts(spec.stream, epoch, phase, config)
         self._alarms = AlarmWatch(_origin_of(spec, epoch), config)
         self._returning: Returning | None = None
         if resume_from is not None:
             self._monitor.restore(resume_from)
             self._alarms.restore(resume_from)
-            self._returning = Returning(resume_from, Grid(config.windows.sample_rate_hz, phase))
-        self._timeline = Timeline()
+            self._returning = Returning(resume_from, SamplingGrid(config.windows.sample_rate_hz, phase))
+        self._timeline = MediaClock()
         self._layers = LayerFilter(FRAMES_PER_SAMPLE * config.windows.sample_rate_hz)
         self._skipped = 0
         self._sequence = 0
@@ -298,8 +298,8 @@ class Session:
         if change is not None:
             self._host.alarm(change)
 
-    def _moment(self) -> Moment:
-        return Moment(time.time(), self.frames, self._host.model(), self._host.evidence())
+    def _moment(self) -> ObservationContext:
+        return ObservationContext(time.time(), self.frames, self._host.model(), self._host.evidence())
 
 
 def _origin_of(spec: StreamSpec, epoch: int) -> Origin:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 KEPT = 16
 
 
-class Gallery:
+class SuspiciousFrames:
     """Overflow policy: the picture whose neighbours are closest to each other in time leaves, so that they stay spread
     over the call. The first, the newest and the most suspicious of all stay. What left is found for a while (as many
     again), because somebody may just have been told of it."""

@@ -60,7 +60,7 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
     dropped: dict[str, int]
 
 
-class Rollup:
+class TimelineBuckets:
     """The verdicts of one epoch. `step_s` is the width of the finest buckets."""
 
     def __init__(self, step_s: float) -> None:

@@ -47,7 +47,7 @@ def check_libraries() -> None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
+class DecodedPicture:
     """One decoded picture, converted when it is asked for, with the times of the unit that it came in.
 
     `rgb` gives uint8 (h, w, 3), upright and in square pixels.
@@ -60,13 +60,13 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class DecodedUnit:
     """What one unit gave: pictures, or why it was dropped; `keyframe_needed` while only a key frame helps.
 
     Those of a segment are decoded one by one as they are taken, which raises MediaRefused where that fails.
     """
 
-    pictures: Iterable[Picture] = ()
+    pictures: Iterable[DecodedPicture] = ()
     dropped: DropCause | None = None
     keyframe_needed: bool = False
 
@@ -74,9 +74,9 @@ class Decoded:
 class UnitDecoder(Protocol):
     """Decodes one stream. Blocks for milliseconds; raises nothing by itself."""
 
-    def decode(self, unit: MediaUnit) -> Decoded: ...
+    def decode(self, unit: MediaUnit) -> DecodedUnit: ...
 
-    def flush(self) -> tuple[Picture, ...]:
+    def flush(self) -> tuple[DecodedPicture, ...]:
         """What the decoder still holds at the end of the stream."""
         ...
 
@@ -94,18 +94,18 @@ class StillDecoder:
     def __init__(self, limits: MediaLimits) -> None:
         self._limits = limits
 
-    def decode(self, unit: MediaUnit) -> Decoded:
+    def decode(self, unit: MediaUnit) -> DecodedUnit:
         try:
             rgb = decode_still(unit.payload, self._limits)
         except MediaRefused as refused:
             too_large = refused.code == "too_large"
-            return Decoded(dropped=DropCause.TOO_LARGE if too_large else DropCause.DECODE_ERROR)
+            return DecodedUnit(dropped=DropCause.TOO_LARGE if too_large else DropCause.DECODE_ERROR)
         except MemoryError:
-            return Decoded(dropped=DropCause.TOO_LARGE)
+            return DecodedUnit(dropped=DropCause.TOO_LARGE)
         picture = oriented(rgb, unit.display)
-        return Decoded(pictures=(Picture(unit.sequence, unit.pts_s, unit.capture_s, lambda: picture),))
+        return DecodedUnit(pictures=(DecodedPicture(unit.sequence, unit.pts_s, unit.capture_s, lambda: picture),))
 
-    def flush(self) -> tuple[Picture, ...]:
+    def flush(self) -> tuple[DecodedPicture, ...]:
         return ()
 
 
@@ -131,12 +131,12 @@ class VideoDecoder:
         self._pending: OrderedDict[int, _Origin] = OrderedDict()
         self._converter = PictureConverter()
 
-    def decode(self, unit: MediaUnit) -> Decoded:
+    def decode(self, unit: MediaUnit) -> DecodedUnit:
         if unit.sequence != self._expected:
             self._shut()
         self._expected = unit.sequence + 1
         if not (self._open or unit.keyframe):
-            return Decoded(dropped=DropCause.NO_KEYFRAME, keyframe_needed=True)
+            return DecodedUnit(dropped=DropCause.NO_KEYFRAME, keyframe_needed=True)
         if self._announces_too_much(unit.payload):
             return self._fail(DropCause.TOO_LARGE)
         self._open = True
@@ -149,7 +149,7 @@ class VideoDecoder:
             return self._fail(DropCause.TOO_LARGE if too_large else DropCause.DECODE_ERROR)
         return self._deliver(frames)
 
-    def flush(self) -> tuple[Picture, ...]:
+    def flush(self) -> tuple[DecodedPicture, ...]:
         try:
             frames = self._context.decode(None) if self._open else []
             pictures = tuple(self._deliver(frames).pictures)
@@ -164,8 +164,8 @@ class VideoDecoder:
         packet.time_base = Fraction(1)
         return packet
 
-    def _deliver(self, frames: Iterable[av.VideoFrame]) -> Decoded:
-        pictures: list[Picture] = []
+    def _deliver(self, frames: Iterable[av.VideoFrame]) -> DecodedUnit:
+        pictures: list[DecodedPicture] = []
         for frame in frames:
             if self._limits.video_excess(frame.width, frame.height) is not None:
                 return self._fail(DropCause.TOO_LARGE)
@@ -173,12 +173,12 @@ class VideoDecoder:
                 return self._fail(DropCause.DECODE_ERROR)
             if frame.pts is not None and (unit := self._pending.get(frame.pts)) is not None:
                 rgb = partial(self._converter.rgb, frame, unit.display, float(self._context.sample_aspect_ratio or 0))
-                pictures.append(Picture(frame.pts, unit.pts_s, unit.capture_s, rgb))
-        return Decoded(pictures=tuple(pictures))
+                pictures.append(DecodedPicture(frame.pts, unit.pts_s, unit.capture_s, rgb))
+        return DecodedUnit(pictures=tuple(pictures))
 
-    def _fail(self, cause: DropCause) -> Decoded:
+    def _fail(self, cause: DropCause) -> DecodedUnit:
         self._shut()
-        return Decoded(dropped=cause, keyframe_needed=True)
+        return DecodedUnit(dropped=cause, keyframe_needed=True)
 
     def _shut(self) -> None:
         if self._open:

@@ -12,13 +12,13 @@ from stream.frame_sampler import Pace, wanted_after
 
 if TYPE_CHECKING:
     from stream.config import WindowConfig
-    from stream.frame_sampler import Grid
+    from stream.frame_sampler import SamplingGrid
 
 _ROUND = 9      # digits; grid times are products of settings such as 0.1, whose sums are not exact
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class VerdictWindow:
     """One window: half-open media time [start_s, end_s); `wanted` cells of the sampling grid start in it."""
 
     sequence: int
@@ -30,7 +30,7 @@ class Window:
         return self.start_s <= round(time_s, _ROUND) < self.end_s
 
 
-class WindowCutter:
+class VerdictWindowCutter:
     """Tells which windows an observed cell completes.
 
     A window is complete when no wanted cell is left in it. Of the windows that end between two wanted cells only the
@@ -38,14 +38,14 @@ class WindowCutter:
     one empty one; the rest of the gap is skipped.
     """
 
-    def __init__(self, config: WindowConfig, grid: Grid) -> None:
+    def __init__(self, config: WindowConfig, grid: SamplingGrid) -> None:
         self._config = config
         self._grid = grid
         self._wanted: deque[int] = deque()
         self._last_sequence = -1
         self._last: tuple[int, int] | None = None       # newest observed cell, and the pace it was sampled at
 
-    def completed_by(self, cell: int, pace: int) -> tuple[Window, ...]:
+    def completed_by(self, cell: int, pace: int) -> tuple[VerdictWindow, ...]:
         """The windows, in order, that end before the next wanted cell. `cell` only ever grows."""
         near, far = self._lost_before(cell, pace)
         windows = []
@@ -63,7 +63,7 @@ class WindowCutter:
         """Cuts nothing up to this window: it was cut before."""
         self._last_sequence = sequence
 
-    def remainder(self) -> Window | None:
+    def remainder(self) -> VerdictWindow | None:
         """The unfinished window that holds what was observed since the last cut, for the end of the stream."""
         if self._last is None or self._grid.start_s(self._last[0]) < self._end_s(self._last_sequence):
             return None
@@ -84,7 +84,7 @@ class WindowCutter:
         span = math.ceil(self._config.window_s * self._grid.base_rate_hz * Pace.BASE / step) + 1
         return list(lost[:span]), list(lost[max(span, len(lost) - span):])
 
-    def _cut(self, wanted: int, following: int) -> Window | None:
+    def _cut(self, wanted: int, following: int) -> VerdictWindow | None:
         sequence = self._first_holding(wanted)
         if self._end_s(sequence) > round(self._grid.start_s(following), _ROUND):
             return None
@@ -98,11 +98,13 @@ class WindowCutter:
         """The first window not yet cut that ends after this cell's start."""
         return max(self._last_sequence + 1, math.floor(round(self._grid.start_s(cell) / self._config.hop_s, _ROUND)))
 
-    def _window(self, sequence: int) -> Window:
+    def _window(self, sequence: int) -> VerdictWindow:
         end_s = self._end_s(sequence)
         start_s = max(0.0, round(end_s - self._config.window_s, _ROUND))
-        bare = Window(sequence, start_s, end_s, 0)
-        return Window(sequence, start_s, end_s, sum(bare.holds(self._grid.start_s(cell)) for cell in self._wanted))
+        bare = VerdictWindow(sequence, start_s, end_s, 0)
+        return VerdictWindow(
+            sequence, start_s, end_s, sum(bare.holds(self._grid.start_s(cell)) for cell in self._wanted)
+        )
 
     def _end_s(self, sequence: int) -> float:
         return round((sequence + 1) * self._config.hop_s, _ROUND)

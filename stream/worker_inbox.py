@@ -21,7 +21,7 @@ MAX_MESSAGES = 20_000       # credits keep it far below; more means that the poo
 _log = logging.getLogger(__name__)
 
 
-class Inbox:
+class WorkerInbox:
     """Filled by its own thread, emptied by one other. The process ends with the connection: nobody is left to serve."""
 
     def __init__(self, channel: WorkerChannel) -> None:

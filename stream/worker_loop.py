@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from stream.crash_marker import stream_name
 from stream.file_job import FileJob, JobTools
-from stream.frame_analyser import Sample
-from stream.live_lane import CREDITS_EVERY_S, HOLD_S, Lane
-from stream.lossless_lane import KeepingLane
-from stream.preview_pictures import Darkroom
+from stream.frame_analyser import FrameSample
+from stream.live_lane import CREDITS_EVERY_S, HOLD_S, LiveLane
+from stream.lossless_lane import LosslessLane
+from stream.preview_pictures import PictureRenderer
 from stream.process_sandbox import return_memory
 from stream.types import DropCause, Observation
 from stream.worker_messages import (
@@ -37,12 +37,12 @@ from stream.worker_messages import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from stream.crash_marker import InHand
-    from stream.frame_analyser import Analyser, Examined
+    from stream.crash_marker import CrashMarker
+    from stream.frame_analyser import ExaminedFrame, FrameAnalyser
     from stream.live_lane import LaneSample
     from stream.types import Pictures
     from stream.worker_channel import WorkerChannel
-    from stream.worker_inbox import Inbox
+    from stream.worker_inbox import WorkerInbox
     from stream.worker_messages import ToWorker
     from stream.worker_pool_config import WorkerSettings
 
@@ -59,18 +59,20 @@ _Key = tuple[str, int]
 class WorkerLoop:
     """Serves streams and files until the process ends."""
 
-    def __init__(self, channel: WorkerChannel, in_hand: InHand, analyser: Analyser, settings: WorkerSettings) -> None:
+    def __init__(
+        self, channel: WorkerChannel, in_hand: CrashMarker, analyser: FrameAnalyser, settings: WorkerSettings
+    ) -> None:
         self._channel = channel
         self._in_hand = in_hand
         self._analyser = analyser
         analyser.on_frame = in_hand.note
         self._limits = settings.limits
-        self._darkroom = Darkroom(analyser.suspicious_llr, settings.preview_width_px, settings.blur_faces)
-        self._lanes: dict[_Key, Lane] = {}
+        self._darkroom = PictureRenderer(analyser.suspicious_llr, settings.preview_width_px, settings.blur_faces)
+        self._lanes: dict[_Key, LiveLane] = {}
         self._jobs: deque[FileJob] = deque()
         self._tools = JobTools(analyser, settings.limits, ThreadPoolExecutor(1, thread_name_prefix="aside"))
 
-    def run(self, inbox: Inbox) -> None:
+    def run(self, inbox: WorkerInbox) -> None:
         while True:
             self.round(inbox.take(self._patience_s()))
 
@@ -112,7 +114,7 @@ class WorkerLoop:
 
     def _open(self, opened: OpenStream) -> None:
         try:
-            kind = KeepingLane if opened.repeatable else Lane
+            kind = LosslessLane if opened.repeatable else LiveLane
             lane = kind(opened, self._limits, time.monotonic)
         except Exception as error:      # noqa: BLE001  outermost frame of a stream
             _log.exception("stream could not be opened")
@@ -133,7 +135,7 @@ class WorkerLoop:
     def _advance_lanes(self) -> None:
         """Streams have their turns one after the other, until a batch of samples is there; the rest comes first next
         time, and before it who is about to have a newer sample."""
-        taken: list[tuple[Lane, LaneSample]] = []
+        taken: list[tuple[LiveLane, LaneSample]] = []
         for key, lane in list(self._lanes.items()):
             if len(taken) == SAMPLES_PER_ROUND:
                 break
@@ -149,7 +151,7 @@ class WorkerLoop:
         for key, lane in list(self._lanes.items()):
             self._report(key, lane)
 
-    def _turn(self, key: _Key, lane: Lane) -> LaneSample | None:
+    def _turn(self, key: _Key, lane: LiveLane) -> LaneSample | None:
         """What one stream has to show in this round."""
         if not (lane.has_units or lane.is_closing):
             return None
@@ -168,7 +170,7 @@ class WorkerLoop:
         message = f"the stream cannot be decoded ({type(error).__name__})"
         self._channel.send(StreamFailed(stream=key[0], epoch=key[1], cause=DropCause.DECODE_ERROR, message=message))
 
-    def _examine(self, taken: list[tuple[Lane, LaneSample]]) -> None:
+    def _examine(self, taken: list[tuple[LiveLane, LaneSample]]) -> None:
         samples = [self._sample(lane, item) for lane, item in taken]
         results = self._analyser.examine(samples)
         for (lane, item), sample, examined in zip(taken, samples, results, strict=True):
@@ -176,11 +178,11 @@ class WorkerLoop:
             self._channel.send(Observed(observation=self._observation(lane, item, sample, examined)))
 
     @staticmethod
-    def _sample(lane: Lane, item: LaneSample) -> Sample:
+    def _sample(lane: LiveLane, item: LaneSample) -> FrameSample:
         name = stream_name((lane.opened.stream, lane.opened.epoch))
-        return Sample(item.picture.rgb(), item.picture.pts_s, lane.tracks, name)
+        return FrameSample(item.picture.rgb(), item.picture.pts_s, lane.tracks, name)
 
-    def _observation(self, lane: Lane, item: LaneSample, sample: Sample, examined: Examined) -> Observation:
+    def _observation(self, lane: LiveLane, item: LaneSample, sample: FrameSample, examined: ExaminedFrame) -> Observation:
         height_px, width_px = sample.rgb.shape[:2]
         return Observation(
             stream=lane.opened.stream,
@@ -199,13 +201,13 @@ class WorkerLoop:
             pictures=self._pictures(item, sample, examined),
         )
 
-    def _pictures(self, item: LaneSample, sample: Sample, examined: Examined) -> Pictures | None:
+    def _pictures(self, item: LaneSample, sample: FrameSample, examined: ExaminedFrame) -> Pictures | None:
         """Evidence, where there is any, of every second sample of the base pace and of as many at any other."""
         if item.cell % PICTURED_CELLS:
             return None
         return self._darkroom.evidence(sample.rgb, examined)
 
-    def _return_credits(self, key: _Key, lane: Lane, now: bool) -> None:
+    def _return_credits(self, key: _Key, lane: LiveLane, now: bool) -> None:
         """Before the samples are judged, so that units go on coming meanwhile."""
         stream, epoch = key
         if consumed := lane.take_consumed(now):
@@ -214,7 +216,7 @@ class WorkerLoop:
                 Consumed(stream=stream, epoch=epoch, units=consumed, counts=lane.counts, refused=refused)
             )
 
-    def _report(self, key: _Key, lane: Lane) -> None:
+    def _report(self, key: _Key, lane: LiveLane) -> None:
         stream, epoch = key
         if lane.wants_keyframe():
             self._channel.send(KeyframeNeeded(stream=stream, epoch=epoch))

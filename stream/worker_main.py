@@ -24,14 +24,14 @@ from detector.config import DetectorConfig
 from detector.errors import DetectorError
 from detector.face_tracker import preload
 from detector.factory import build_finder, build_scorer
-from stream.crash_marker import InHand
+from stream.crash_marker import CrashMarker
 from stream.cusum import evidence_model
-from stream.frame_analyser import Analyser
+from stream.frame_analyser import FrameAnalyser
 from stream.process_sandbox import confine, die_with
 from stream.types import ModelRef
 from stream.unit_decoder import check_libraries
 from stream.worker_channel import WorkerChannel
-from stream.worker_inbox import Inbox
+from stream.worker_inbox import WorkerInbox
 from stream.worker_loop import WorkerLoop
 from stream.worker_messages import Hello
 from stream.worker_pool_config import WorkerSettings
@@ -49,12 +49,12 @@ def main(arguments: list[str]) -> None:
     settings = msgspec.json.decode(arguments[0], type=WorkerSettings)
     _start(settings)
     channel = WorkerChannel(socket.socket(fileno=settings.socket_fd))
-    inbox = Inbox(channel)
+    inbox = WorkerInbox(channel)
     analyser, hello = _load(settings)
     channel.send(hello)
     inbox.start()
     threading.Thread(target=preload, name="preload", daemon=True).start()
-    WorkerLoop(channel, InHand(settings.note_fd), analyser, settings).run(inbox)
+    WorkerLoop(channel, CrashMarker(settings.note_fd), analyser, settings).run(inbox)
 
 
 def _start(settings: WorkerSettings) -> None:
@@ -68,7 +68,7 @@ def _start(settings: WorkerSettings) -> None:
     check_libraries()
 
 
-def _load(settings: WorkerSettings) -> tuple[Analyser, Hello]:
+def _load(settings: WorkerSettings) -> tuple[FrameAnalyser, Hello]:
     """Finder and scorer as far as there are weights for them; Hello says what is missing."""
     config = DetectorConfig(num_threads=settings.threads)
     if settings.weights_dir:
@@ -77,7 +77,7 @@ def _load(settings: WorkerSettings) -> tuple[Analyser, Hello]:
     scorer: FaceScorer | None
     finder, finder_problem = _built(build_finder, config)
     scorer, scorer_problem = _built(build_scorer, config)
-    analyser = Analyser(finder, scorer, settings.limits.faces)
+    analyser = FrameAnalyser(finder, scorer, settings.limits.faces)
     analyser.warm_up()
     problem = "; ".join(text for text in (finder_problem, scorer_problem) if text)
     if finder is None or scorer is None:

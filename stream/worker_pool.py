@@ -12,7 +12,7 @@ from stream.errors import MediaRefused, StreamExists, WorkerLost
 from stream.types import DropCause
 from stream.worker_messages import FileFrame, JobDone
 from stream.worker_pool_config import FileRequest, PoolConfig, PoolStatus
-from stream.worker_slot import Slot
+from stream.worker_slot import WorkerSlot
 from stream.worker_stream import WorkerStream
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class WorkerPool:
     def __init__(self, config: PoolConfig) -> None:
         self._config = config
         count = config.workers or len(os.sched_getaffinity(0))
-        self._slots = [Slot(config, self) for _ in range(count)]
+        self._slots = [WorkerSlot(config, self) for _ in range(count)]
         self._streams: dict[tuple[str, int], WorkerStream] = {}
         self._homeless: list[WorkerStream] = []
         self._task: asyncio.Task[None] | None = None
@@ -92,7 +92,7 @@ class WorkerPool:
         A file whose worker dies gets a second try in another one. Raises MediaRefused, WorkerLost.
         """
         delivered = 0
-        tried: Slot | None = None
+        tried: WorkerSlot | None = None
         for _ in range(_FILE_TRIES):
             tried = await self._slot_with_place(avoid=tried)
             job = tried.run(request)
@@ -110,7 +110,7 @@ class WorkerPool:
 
     # What the slots tell.
 
-    def on_warm(self, slot: Slot) -> None:
+    def on_warm(self, slot: WorkerSlot) -> None:
         homeless, self._homeless = self._homeless, []
         for stream in homeless:
             slot.add(stream)
@@ -149,7 +149,7 @@ class WorkerPool:
             for stream in slot.streams[fair:]:
                 stream.hand_over(partial(self._move, slot, stream))
 
-    def _move(self, slot: Slot, stream: WorkerStream) -> None:
+    def _move(self, slot: WorkerSlot, stream: WorkerStream) -> None:
         slot.remove(stream.key)
         self._place(stream)
 
@@ -160,7 +160,7 @@ class WorkerPool:
         if stream in self._homeless:
             self._homeless.remove(stream)
 
-    async def _slot_with_place(self, avoid: Slot | None) -> Slot:
+    async def _slot_with_place(self, avoid: WorkerSlot | None) -> WorkerSlot:
         """The least busy warm worker that can take a file. Raises WorkerLost if there is no worker for too long."""
         while not self._is_closed:
             places = [slot for slot in self._slots if slot.has_place]

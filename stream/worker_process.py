@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from stream.crash_marker import InHand
+from stream.crash_marker import CrashMarker
 from stream.errors import ChannelBroken, WorkerLost
 from stream.worker_channel import pack, receive
 from stream.worker_messages import Hello, Ping, Pong
@@ -39,7 +39,7 @@ class WorkerProcess:
     def __init__(
         self,
         process: asyncio.subprocess.Process,
-        in_hand: InHand,
+        in_hand: CrashMarker,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         config: PoolConfig,
@@ -62,7 +62,7 @@ class WorkerProcess:
             ours, theirs = socket.socketpair()
             undo.callback(ours.close)
             with theirs:
-                in_hand = InHand.create()
+                in_hand = CrashMarker.create()
                 undo.callback(in_hand.close)
                 reader, writer = await asyncio.open_connection(sock=ours)
                 undo.callback(writer.close)

@@ -34,10 +34,10 @@ _log = structlog.get_logger(__name__)
 _Key = tuple[str, int]
 
 
-class SlotOwner(Protocol):
+class WorkerSlotOwner(Protocol):
     """Who is told what becomes of a slot's worker. Called in the event loop; must not block."""
 
-    def on_warm(self, slot: Slot) -> None: ...
+    def on_warm(self, slot: WorkerSlot) -> None: ...
 
     def on_lost(self, streams: tuple[WorkerStream, ...], culprit: str) -> None:
         """The worker is gone; `streams` were on it and are detached; `culprit` is what it crashed on, or ""."""
@@ -49,7 +49,7 @@ class SlotOwner(Protocol):
 class JobRun:
     """One file in one worker. Its queue is bounded by the number of samples that were asked for."""
 
-    def __init__(self, slot: Slot, request: FileRequest) -> None:
+    def __init__(self, slot: WorkerSlot, request: FileRequest) -> None:
         self.name = uuid.uuid4().hex
         self._slot = slot
         self._messages: asyncio.Queue[FileFrame | JobDone | JobFailed | None] = asyncio.Queue()
@@ -85,10 +85,10 @@ class JobRun:
         self._slot.forget_job(self.name)
 
 
-class Slot:
+class WorkerSlot:
     """`keep` runs the slot's workers one after the other until it is cancelled; `has_ended` tells that one is gone."""
 
-    def __init__(self, config: PoolConfig, owner: SlotOwner) -> None:
+    def __init__(self, config: PoolConfig, owner: WorkerSlotOwner) -> None:
         self._config = config
         self._owner = owner
         self._process: WorkerProcess | None = None

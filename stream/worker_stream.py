@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 
-class Link(Protocol):
+class WorkerLink(Protocol):
     """A live worker, as far as a stream needs it."""
 
     def send(self, message: ToWorker) -> None:
@@ -56,7 +56,7 @@ class WorkerStream:
         self._sink = sink
         self._config = config
         self._release = release
-        self._link: Link | None = None
+        self._link: WorkerLink | None = None
         self._queue: deque[_Waiting] = deque()
         self._queue_bytes = 0
         self._attached_s = 0.0
@@ -160,7 +160,7 @@ class WorkerStream:
 
     # From here on: for the pool.
 
-    def attach(self, link: Link) -> None:
+    def attach(self, link: WorkerLink) -> None:
         """Go on in this worker."""
         self._link = link
         self._attached_s = _now_s()

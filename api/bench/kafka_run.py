@@ -28,8 +28,8 @@ from consumers.config import Topics
 from consumers.kafka.broker import KafkaBroker
 from consumers.kafka.topics import create_topics
 from consumers.media_contract import EndOfStream, Media, Stamp, encode
-from consumers.record_form import Form
-from consumers.segmenter import TIMEBASE, Cut, Piece, pieces
+from consumers.record_form import RecordForm
+from consumers.segmenter import TIMEBASE, Cut, MediaPiece, pieces
 from consumers.verdict_records import state_of
 from stream.events import StreamEnded
 
@@ -130,12 +130,12 @@ def as_table(outcome: KafkaResult) -> Table:
 
 
 async def _clip(seconds: float) -> Any:
-    source = pieces(str(CLIP), Cut(Form.UNITS))
+    source = pieces(str(CLIP), Cut(RecordForm.UNITS))
     for piece in await asyncio.to_thread(lambda: list(takewhile(lambda p: p.ticks * TIMEBASE < seconds, source))):
         yield piece
 
 
-async def _publish(writer: Writer, topic: str, clip: list[Piece], streams: int, tell: Tell) -> None:
+async def _publish(writer: Writer, topic: str, clip: list[MediaPiece], streams: int, tell: Tell) -> None:
     """The clip as every stream, all at the same pace."""
     try:
         for number, piece in enumerate(clip):
@@ -146,7 +146,7 @@ async def _publish(writer: Writer, topic: str, clip: list[Piece], streams: int, 
         await writer.close()
 
 
-def _record(topic: str, stream: int, number: int, piece: Piece | None) -> Message:
+def _record(topic: str, stream: int, number: int, piece: MediaPiece | None) -> Message:
     stamp = Stamp(f"bench-{stream}", 1, number, number / FRAME_RATE_HZ)
     item = (
         EndOfStream(stamp) if piece is None

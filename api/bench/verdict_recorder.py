@@ -19,7 +19,7 @@ from api.errors import BenchFailed
 from api.routes.events_websocket import PROTOCOL
 from stream import event_encoding
 from stream.events import StreamEnded, Verdict
-from stream.frame_sampler import Grid, Pace, phase_of, wanted_at_or_before
+from stream.frame_sampler import Pace, SamplingGrid, phase_of, wanted_at_or_before
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,7 +47,7 @@ def newest_frame(verdict: Verdict) -> int | None:
     """
     if verdict.samples != verdict.wanted or verdict.rate_hz != RATE_HZ:
         return None
-    grid = Grid(RATE_HZ, phase_of(verdict.stream, verdict.epoch))
+    grid = SamplingGrid(RATE_HZ, phase_of(verdict.stream, verdict.epoch))
     cell = wanted_at_or_before(grid.cell_at(verdict.end_s), Pace.BASE)
     if grid.start_s(cell) >= verdict.end_s:
         cell -= Pace.BASE

@@ -46,7 +46,7 @@ async def run_consumer(settings: Settings) -> None:
     from api.settings.factories import consume_config, consume_pool_config, kafka_config
     from consumers.consumer import Consumer
     from consumers.kafka.broker import KafkaBroker
-    from stream.event_bus import Bus
+    from stream.event_bus import EventBus
     from stream.worker_pool import WorkerPool
 
     broker = KafkaBroker(kafka_config(settings))
@@ -57,7 +57,7 @@ async def run_consumer(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     try:
         await pool.start()
-        async with running_incidents(incident_config(settings), Bus()) as incidents:
+        async with running_incidents(incident_config(settings), EventBus()) as incidents:
             consumer = Consumer(broker, pool, consume_config(settings), incidents.publisher)
             async with probes_served(settings, consumer, pool, incidents.publisher):
                 await consumer.run(stop)

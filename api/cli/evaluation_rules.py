@@ -9,7 +9,7 @@ from stream.config import DecisionConfig, WindowConfig
 from stream.cusum import evidence_model
 from stream.events import Label
 from stream.frame_sampler import Pace, rate_hz_of
-from stream.label_decision import Decider
+from stream.label_decision import LabelDecider
 from stream.sprt import combine, decide
 from stream.types import FaceObservation, Observation, Quality
 
@@ -41,7 +41,7 @@ def live_rule(stats: EvidenceStats) -> Rule:
     fastest_hz = rate_hz_of(Pace.FAST, WindowConfig().sample_rate_hz)
 
     def rule(times_s: Floats, llr: Floats, weights: Floats) -> str:
-        decider = Decider(config, fastest_hz)
+        decider = LabelDecider(config, fastest_hz)
         for time_s, nats, weight in zip(times_s, llr, weights, strict=True):
             decider.observe(_observation(float(time_s), float(nats), float(weight)), model)
             if decider.state(_TRACK, model).alarm:

@@ -12,7 +12,7 @@ from api.http.error_responses import Problem, problem_of
 from api.settings.base import Settings
 from api.settings.factories import files_at_once, running_service
 from stream.errors import StreamError
-from stream.event_bus import Bus
+from stream.event_bus import EventBus
 from stream.file_verdict import FileVerdict, JudgeOptions
 from stream.stream_service import StreamService
 
@@ -48,7 +48,7 @@ class Scored(NamedTuple):
 async def score_files(files: Iterable[Path], settings: Settings, progress: Progress) -> AsyncIterator[Scored]:
     """Yields one result per file, in order. Raises WorkerLost if no worker starts."""
     running: deque[asyncio.Task[Scored]] = deque()
-    async with running_service(settings, Bus()) as service:
+    async with running_service(settings, EventBus()) as service:
         try:
             for file in files:
                 options = JudgeOptions(max_samples=settings.video_frame_count)

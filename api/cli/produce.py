@@ -18,7 +18,7 @@ import typer
 from api.cli.terminal import run
 from api.errors import SettingsRefused
 from api.settings.base import Settings, load_settings
-from consumers.record_form import Form
+from consumers.record_form import RecordForm
 
 if TYPE_CHECKING:
     from consumers.producer import Progress, Publication
@@ -29,7 +29,7 @@ _MAX_ID = 64
 def produce(
     source: Annotated[str, typer.Argument(metavar="FILE|URL", help="Video file, or live source that FFmpeg reads.")],
     *,
-    form: Annotated[Form, typer.Option("--as", help="What each record carries.")] = Form.UNITS,
+    form: Annotated[RecordForm, typer.Option("--as", help="What each record carries.")] = RecordForm.UNITS,
     topic: Annotated[
         str | None, typer.Option(help="Topic to publish to; overrides DEEPGUARD_KAFKA_MEDIA_TOPIC.")
     ] = None,

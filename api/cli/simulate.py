@@ -15,7 +15,7 @@ from api.errors import SettingsRefused
 from api.settings.base import Settings, load_settings
 
 if TYPE_CHECKING:
-    from stream.alarm_simulation import World
+    from stream.alarm_simulation import SimulatedStreams
     from stream.cusum import EvidenceModel
 
 
@@ -40,11 +40,11 @@ def simulate(
     ] = None,
 ) -> None:
     """Simulates false alarms and delay of the alarm rule. Uses the measured evidence statistics of the model."""
-    from stream.alarm_simulation import World
+    from stream.alarm_simulation import SimulatedStreams
 
     def work() -> None:
         settings = load_settings(false_alarms_per_hour=budget, sample_rate_hz=rate)
-        world = World(settings.sample_rate_hz, offset_sd=offset_sd, gap_share=gap_share, tracks=tracks)
+        world = SimulatedStreams(settings.sample_rate_hz, offset_sd=offset_sd, gap_share=gap_share, tracks=tracks)
         result = simulate_policy(settings, world, streams, hours)
         if json_file is not None:
             write_json(json_file, result)
@@ -53,16 +53,16 @@ def simulate(
     run(work)
 
 
-def simulate_policy(settings: Settings, world: World, streams: int, hours: float) -> dict[str, Any]:
+def simulate_policy(settings: Settings, world: SimulatedStreams, streams: int, hours: float) -> dict[str, Any]:
     """Returns the alarm budget, the simulated world and the outcome.
 
     Raises SettingsRefused if the evidence of the model was not measured.
     """
     from stream import alarm_simulation
-    from stream.cusum import Budget
+    from stream.cusum import AlarmBudget
 
     evidence = evidence_of(settings)
-    budget = Budget(settings.false_alarms_per_hour, world.rate_hz, world.tracks)
+    budget = AlarmBudget(settings.false_alarms_per_hour, world.rate_hz, world.tracks)
     outcome = alarm_simulation.simulate(budget, evidence, world, streams=streams, hours=hours)
     finite = {name: value if math.isfinite(value) else None for name, value in asdict(outcome).items()}
     return {"budget": asdict(budget), "world": asdict(world), **finite}

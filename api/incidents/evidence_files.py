@@ -14,7 +14,7 @@ from api.incidents.errors import InvalidBundle
 from detector.gradcam import overlay
 from stream.events import Verdict
 from stream.heat_map_picture import heat_cells
-from stream.incident_case import Case, Origin, Rules
+from stream.incident_case import IncidentCase, Origin, Rules
 from stream.preview_pictures import jpeg_of
 from stream.types import FaceObservation, FacePicture, Observation
 
@@ -79,7 +79,7 @@ class PicturedFrame(msgspec.Struct, frozen=True, kw_only=True):
     faces: tuple[PicturedFace, ...]
 
 
-def files_of(case: Case) -> tuple[EvidenceFile, ...]:
+def files_of(case: IncidentCase) -> tuple[EvidenceFile, ...]:
     """Encodes a case. Takes about 10 ms."""
     header = CaseFile(origin=case.origin, opened_s=case.opened_s, verdict=case.verdict, base=case.base)
     return (
@@ -91,10 +91,10 @@ def files_of(case: Case) -> tuple[EvidenceFile, ...]:
     )
 
 
-def case_of(contents: Mapping[str, bytes]) -> Case:
+def case_of(contents: Mapping[str, bytes]) -> IncidentCase:
     """Decodes a case, without its pictures. Raises InvalidBundle."""
     header = _decoded(contents, CASE, CaseFile)
-    return Case(
+    return IncidentCase(
         origin=header.origin, opened_s=header.opened_s, verdict=header.verdict, base=header.base,
         rules=_decoded(contents, RULES, Rules), samples=_decoded(contents, SAMPLES, tuple[Observation, ...]),
         pictured=(),

@@ -17,9 +17,9 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.incidents.incident_store import IncidentStore
-from stream.event_bus import Bus
+from stream.event_bus import EventBus
 from stream.events import Event, IncidentClosed, IncidentOpened
-from stream.incident_case import AlarmChange, Case
+from stream.incident_case import AlarmChange, IncidentCase
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,7 @@ class IncidentPublisher:
     """
 
     def __init__(
-        self, bus: Bus, store: IncidentStore, executor: Executor, on_queued: Callable[[], None],
+        self, bus: EventBus, store: IncidentStore, executor: Executor, on_queued: Callable[[], None],
         timeouts: PublisherTimeouts = PublisherTimeouts(),
     ) -> None:
         self._bus = bus
@@ -126,7 +126,7 @@ class IncidentPublisher:
             backoff_s = min(2 * backoff_s, longest_s)
 
     def _write(self, change: AlarmChange) -> tuple[IncidentOpened | IncidentClosed, ...]:
-        if isinstance(change, Case):
+        if isinstance(change, IncidentCase):
             opened = self._store.save(change)
             return () if opened is None else (opened,)
         return self._store.close(change)
@@ -157,4 +157,4 @@ class IncidentPublisher:
 
 
 def _stream_of(change: AlarmChange) -> str:
-    return change.origin.stream if isinstance(change, Case) else change.stream
+    return change.origin.stream if isinstance(change, IncidentCase) else change.stream

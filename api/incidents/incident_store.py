@@ -14,7 +14,7 @@ from api.incidents.evidence_files import files_of
 from api.incidents.tables import deliveries, files, incidents
 from api.incidents.tables import secrets as secrets_table
 from stream.events import IncidentClosed, IncidentOpened
-from stream.incident_case import AlarmOver, Case
+from stream.incident_case import AlarmOver, IncidentCase
 from stream.types import CloseReason
 
 LEASE_S = 90.0          # an open incident without a lease renewal for this long counts as interrupted
@@ -29,7 +29,7 @@ class IncidentStore:
         self._targets = tuple(targets)
         self.owner = secrets.token_hex(8)
 
-    def save(self, case: Case) -> IncidentOpened | None:
+    def save(self, case: IncidentCase) -> IncidentOpened | None:
         """Stores an alarm with its evidence in one transaction. Returns None if it is already stored."""
         evidence = files_of(case)
         opened = _opened(case)
@@ -126,7 +126,7 @@ class IncidentStore:
         return closed
 
 
-def _opened(case: Case) -> IncidentOpened:
+def _opened(case: IncidentCase) -> IncidentOpened:
     origin, verdict = case.origin, case.verdict
     worst = next((face for face in verdict.faces if face.alarm), None)
     return IncidentOpened(

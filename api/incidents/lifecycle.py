@@ -21,8 +21,8 @@ from api.incidents.signed_urls import UrlSigner
 from api.incidents.webhook_outbox import WebhookOutbox
 from api.incidents.webhook_sender import WebhookSender
 from api.incidents.webhook_worker import WebhookWorker
-from stream.event_bus import Bus
-from stream.event_sink import DirectOutlet
+from stream.event_bus import EventBus
+from stream.event_sink import DirectEventSink
 from stream.stream_service import StreamService
 
 log = structlog.get_logger(__name__)
@@ -58,7 +58,7 @@ class IncidentService:
 
 
 @asynccontextmanager
-async def running_incidents(config: IncidentConfig, bus: Bus) -> AsyncIterator[IncidentService]:
+async def running_incidents(config: IncidentConfig, bus: EventBus) -> AsyncIterator[IncidentService]:
     """Runs the incident components for the block. Raises SettingsRefused if the database is unusable."""
     async with AsyncExitStack() as stack:
         executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="incidents")
@@ -81,20 +81,20 @@ async def running_incidents(config: IncidentConfig, bus: Bus) -> AsyncIterator[I
 
 
 @asynccontextmanager
-async def recorded_alarms(service: StreamService, publisher: IncidentPublisher, bus: Bus) -> AsyncIterator[None]:
+async def recorded_alarms(service: StreamService, publisher: IncidentPublisher, bus: EventBus) -> AsyncIterator[None]:
     """Routes the events and alarms of a stream service through the publisher for the block."""
     service.outlet = publisher
     try:
         yield
     finally:
         await publisher.settle()
-        service.outlet = DirectOutlet(bus)
+        service.outlet = DirectEventSink(bus)
 
 
 class _Maintenance:
     """Periodic maintenance: renews leases, closes incidents of dead processes, deletes old incidents."""
 
-    def __init__(self, config: IncidentConfig, store: IncidentStore, incidents: IncidentService, bus: Bus) -> None:
+    def __init__(self, config: IncidentConfig, store: IncidentStore, incidents: IncidentService, bus: EventBus) -> None:
         self._retention_s = config.days * _DAY_S
         self._store = store
         self._incidents = incidents

@@ -19,7 +19,7 @@ from detector.fusion import UNCALIBRATED, log_likelihood_ratio
 from detector.model_artifact import Manifest as Weights
 from detector.model_artifact import read_manifest
 from detector.types import CROP_SIZE_PX, FaceBox, FaceCrop
-from stream.incident_case import Case, incident_id
+from stream.incident_case import IncidentCase, incident_id
 from stream.incident_replay import differences
 from stream.types import FaceObservation
 
@@ -81,7 +81,7 @@ def _skipped(why: str) -> ReplayCheck:
     return ReplayCheck("scores", "skipped", (why,))
 
 
-def _rules(bundle: IncidentBundle, case: Case) -> tuple[str, ...]:
+def _rules(bundle: IncidentBundle, case: IncidentCase) -> tuple[str, ...]:
     manifest = bundle.manifest
     expected = (
         ("rules", manifest.rules_sha256, case.rules.sha256),
@@ -93,7 +93,7 @@ def _rules(bundle: IncidentBundle, case: Case) -> tuple[str, ...]:
 
 
 def _scores(
-    bundle: IncidentBundle, case: Case, frames: tuple[PicturedFrame, ...], weights_dir: Path | None
+    bundle: IncidentBundle, case: IncidentCase, frames: tuple[PicturedFrame, ...], weights_dir: Path | None
 ) -> ReplayCheck:
     config = DetectorConfig() if weights_dir is None else DetectorConfig(weights_dir=weights_dir)
     try:
@@ -110,7 +110,7 @@ def _scores(
     return _check("scores", tuple(told))
 
 
-def _calibration(case: Case, weights: Weights) -> list[str]:
+def _calibration(case: IncidentCase, weights: Weights) -> list[str]:
     """Lists samples whose log-likelihood ratio does not follow from the stored logit."""
     told = []
     for sample in case.samples:
@@ -124,7 +124,7 @@ def _calibration(case: Case, weights: Weights) -> list[str]:
 
 
 def _rescore(
-    bundle: IncidentBundle, case: Case, frames: tuple[PicturedFrame, ...], config: DetectorConfig
+    bundle: IncidentBundle, case: IncidentCase, frames: tuple[PicturedFrame, ...], config: DetectorConfig
 ) -> list[str]:
     """Scores each stored face picture again and lists differences."""
     seen = {(sample.sequence, face.track): face for sample in case.samples for face in sample.faces}

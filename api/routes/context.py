@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from api.uploads.job_table import JobTable
     from api.uploads.spool import Spool
     from consumers.gateway import Gateway
-    from stream.event_bus import Bus
+    from stream.event_bus import EventBus
     from stream.stream_service import StreamService
 
 
@@ -31,7 +31,7 @@ class AppContext:
 
     settings: Settings
     service: StreamService
-    bus: Bus
+    bus: EventBus
     sources: SourceRegistry
     whip_sessions: WhipSessions
     rtp_receivers: RtpReceivers

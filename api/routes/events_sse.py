@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from api.routes.context import AppContext
-    from stream.event_bus import Bus, Envelope, Subscription
+    from stream.event_bus import Envelope, EventBus, Subscription
 
 _COME_BACK_MS = 2000
 _HEARTBEAT = b": nothing new\n\n"
@@ -71,7 +71,7 @@ async def _stream(context: AppContext, chosen: Selection, last_event_id: str) ->
         bus.unsubscribe(subscription)
 
 
-def _opening(bus: Bus, subscription: Subscription) -> bytes:
+def _opening(bus: EventBus, subscription: Subscription) -> bytes:
     """How things stand, unless the reader knows."""
     if subscription.recovered:
         return bytes(format_sse_event(retry=_COME_BACK_MS))
@@ -81,7 +81,7 @@ def _opening(bus: Bus, subscription: Subscription) -> bytes:
     return bytes(format_sse_event(data_str=data, event="snapshot", id=place, retry=_COME_BACK_MS))
 
 
-async def _next(bus: Bus, subscription: Subscription) -> bytes:
+async def _next(bus: EventBus, subscription: Subscription) -> bytes:
     try:
         async with asyncio.timeout(HEARTBEAT_S):
             return _message(bus, await subscription.next())
@@ -89,7 +89,7 @@ async def _next(bus: Bus, subscription: Subscription) -> bytes:
         return _HEARTBEAT
 
 
-def _message(bus: Bus, envelope: Envelope) -> bytes:
+def _message(bus: EventBus, envelope: Envelope) -> bytes:
     data = event_encoding.encode(envelope.event).decode()
     return bytes(format_sse_event(data_str=data, id=f"{bus.feed}:{envelope.offset}"))
 

@@ -28,7 +28,7 @@ from stream.event_bus import QUEUE_EVENTS, Envelope, Selection, Subscription
 from stream.events import Label
 
 if TYPE_CHECKING:
-    from stream.event_bus import Bus
+    from stream.event_bus import EventBus
 
 log = structlog.get_logger(__name__)
 
@@ -102,7 +102,7 @@ async def live(websocket: WebSocket) -> None:
 class WebSocketWatcher:
     """One connection."""
 
-    def __init__(self, websocket: WebSocket, bus: Bus) -> None:
+    def __init__(self, websocket: WebSocket, bus: EventBus) -> None:
         self._websocket = websocket
         self._bus = bus
         self._sending = asyncio.Lock()

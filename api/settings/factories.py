@@ -15,8 +15,8 @@ from consumers.errors import ContractBroken
 from consumers.kafka.config import KafkaConfig
 from consumers.url_allowlist import AllowList, ClaimConfig
 from stream.config import DecisionConfig, StreamConfig, WindowConfig
-from stream.event_bus import Bus
-from stream.load_controller import LadderConfig
+from stream.event_bus import EventBus
+from stream.load_controller import LoadControllerConfig
 from stream.media_limits import MediaLimits
 from stream.stream_service import StreamService
 from stream.worker_pool import WorkerPool
@@ -28,7 +28,7 @@ FLUSH_S = 60.0          # for what keeps to be examined to its end
 
 
 @asynccontextmanager
-async def running_service(settings: Settings, bus: Bus) -> AsyncIterator[StreamService]:
+async def running_service(settings: Settings, bus: EventBus) -> AsyncIterator[StreamService]:
     """The stream service with its workers. Raises WorkerLost if none can be started."""
     pool = WorkerPool(pool_config(settings))
     async with running_edge(settings) as edge:
@@ -75,7 +75,7 @@ def stream_config(settings: Settings) -> StreamConfig:
     )
     decision = DecisionConfig(false_alarms_per_hour=settings.false_alarms_per_hour, miss=settings.miss_rate)
     return StreamConfig(
-        windows=windows, decision=decision, ladder=LadderConfig(adaptive=settings.adaptive),
+        windows=windows, decision=decision, ladder=LoadControllerConfig(adaptive=settings.adaptive),
         max_streams=settings.max_streams, max_jobs=files_at_once(settings),
     )
 

@@ -18,7 +18,7 @@ from consumers.kafka.shutdown import stop
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from consumers.broker import Listener, Place
+    from consumers.broker import Listener, PartitionId
     from consumers.kafka.config import KafkaConfig
 
 _HEARTBEATS_PER_SESSION = 6
@@ -57,24 +57,24 @@ class KafkaMember:
         is_stale = generation != self._relay.generation
         return Batch(self._relay.generation, () if is_stale else records_of(fetched))
 
-    async def commit(self, offsets: Mapping[Place, int], generation: int) -> None:
+    async def commit(self, offsets: Mapping[PartitionId, int], generation: int) -> None:
         if generation != self._relay.generation:
             raise GenerationLost(f"taken in generation {generation}, now it is {self._relay.generation}")
         with translated():
             async with asyncio.timeout(self._config.request_timeout_s):     # aiokafka tries for ever
                 await self._consumer.commit({TopicPartition(*place): offset for place, offset in offsets.items()})
 
-    async def pause(self, places: Collection[Place], paused: bool) -> None:
+    async def pause(self, places: Collection[PartitionId], paused: bool) -> None:
         ours = self._consumer.assignment() & {TopicPartition(*place) for place in places}
         (self._consumer.pause if paused else self._consumer.resume)(*ours)
 
-    async def rewind(self, offsets: Mapping[Place, int]) -> None:
+    async def rewind(self, offsets: Mapping[PartitionId, int]) -> None:
         ours = self._consumer.assignment()
         for place, offset in offsets.items():
             if TopicPartition(*place) in ours:
                 self._consumer.seek(TopicPartition(*place), offset)
 
-    async def lag(self) -> dict[Place, int]:
+    async def lag(self) -> dict[PartitionId, int]:
         with translated():
             async with asyncio.timeout(self._config.request_timeout_s):
                 ours = self._consumer.assignment()

@@ -15,7 +15,7 @@ from consumers.kafka.shutdown import stop
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from consumers.broker import Place, Record
+    from consumers.broker import PartitionId, Record
     from consumers.kafka.config import KafkaConfig
 
 
@@ -43,18 +43,18 @@ class KafkaReader:
         consumer.unsubscribe()      # a subscription starts anew whenever the partitions change
         return cls(consumer, partitions, config)
 
-    async def ends(self) -> dict[Place, int]:
+    async def ends(self) -> dict[PartitionId, int]:
         with translated():
             async with asyncio.timeout(self._limit_s):
                 found = await self._consumer.end_offsets(self._partitions)
         return {place: found[place] for place in places_of(self._partitions)}
 
-    async def seek(self, offsets: Mapping[Place, int]) -> None:
+    async def seek(self, offsets: Mapping[PartitionId, int]) -> None:
         self._consumer.assign([TopicPartition(*place) for place in offsets])
         for place, offset in offsets.items():
             self._consumer.seek(TopicPartition(*place), offset)
 
-    async def seek_to_time(self, unix_s: float) -> dict[Place, int]:
+    async def seek_to_time(self, unix_s: float) -> dict[PartitionId, int]:
         ends = await self.ends()
         with translated():
             async with asyncio.timeout(self._limit_s):

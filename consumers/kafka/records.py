@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from consumers.broker import Place, Record
+from consumers.broker import PartitionId, Record
 from consumers.kafka.aiokafka_patches import UnreadableBatch
 from consumers.kafka.errors import translated
 
@@ -33,7 +33,7 @@ def records_of(fetched: Mapping[TopicPartition, Sequence[Any]]) -> tuple[Record,
     """In order of offset per partition."""
     return tuple(
         Record(
-            Place(place.topic, place.partition), found.offset, found.timestamp, found.key, found.value,
+            PartitionId(place.topic, place.partition), found.offset, found.timestamp, found.key, found.value,
             tuple(found.headers), found.unreadable if isinstance(found, UnreadableBatch) else None,
         )
         for place, records in fetched.items()
@@ -41,5 +41,5 @@ def records_of(fetched: Mapping[TopicPartition, Sequence[Any]]) -> tuple[Record,
     )
 
 
-def places_of(partitions: Collection[TopicPartition]) -> tuple[Place, ...]:
-    return tuple(sorted(Place(p.topic, p.partition) for p in partitions))
+def places_of(partitions: Collection[TopicPartition]) -> tuple[PartitionId, ...]:
+    return tuple(sorted(PartitionId(p.topic, p.partition) for p in partitions))

@@ -74,7 +74,7 @@ class PacketIndex:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class SampleTarget:
     """A frame to be scored: `at` is its pts (timed index) or its number in display order."""
 
     at: int
@@ -86,10 +86,10 @@ class SamplingPlan:
     """`targets` ascend; `keyframes` are (pts, position in file order) ascending, empty for a counted file."""
 
     is_timed: bool
-    targets: tuple[Target, ...]
+    targets: tuple[SampleTarget, ...]
     keyframes: tuple[tuple[int, int], ...] = field(repr=False)
 
-    def resume_at(self, target: Target) -> int:
+    def resume_at(self, target: SampleTarget) -> int:
         """The position of the last key frame that does not come after this frame; 0 if there is none."""
         found = bisect_right(self.keyframes, target.at, key=itemgetter(0))
         return self.keyframes[found - 1][1] if found else 0
@@ -103,10 +103,10 @@ def plan_samples(index: PacketIndex, max_samples: int, rate_hz: float) -> Sampli
     times = index.times
     if not (index.is_timed and times):
         numbers = sorted({int(middle * total) for middle in middles})
-        return SamplingPlan(False, tuple(Target(number, number) for number in numbers), ())
+        return SamplingPlan(False, tuple(SampleTarget(number, number) for number in numbers), ())
     length = index.duration_s / index.tick_s
     shown = {times[max(0, bisect_right(times, times[0] + middle * length) - 1)] for middle in middles}
-    targets = tuple(Target(at, bisect_left(times, at)) for at in sorted(shown))
+    targets = tuple(SampleTarget(at, bisect_left(times, at)) for at in sorted(shown))
     return SamplingPlan(True, targets, _keyframes(index.entries))
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stream.media_limits import MediaLimits
-    from stream.sources.sampling_plan import SamplingPlan, Target
+    from stream.sources.sampling_plan import SampleTarget, SamplingPlan
 
     VideoStream = Any       # av.VideoStream; av's stubs do not know all that is used here
 
@@ -277,7 +277,7 @@ class _Extraction:
         return self._next >= len(self._plan.targets)
 
     @property
-    def _target(self) -> Target:
+    def _target(self) -> SampleTarget:
         return self._plan.targets[self._next]
 
     def _start_of_next(self) -> int:

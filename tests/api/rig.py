@@ -17,7 +17,7 @@ from api.http.h11_protocol import DeadlineProtocol
 from api.http.listener import listening_socket, url_of
 from api.settings.base import Settings
 from api.settings.factories import running_service
-from stream.event_bus import Bus
+from stream.event_bus import EventBus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -85,7 +85,7 @@ def _running(protocol: type[DeadlineProtocol], settings: dict[str, Any]) -> Iter
 
     async def serve() -> None:
         with listening_socket(values["host"], values["port"]) as listener:
-            settings, bus = Settings(**values), Bus()
+            settings, bus = Settings(**values), EventBus()
             async with (
                 running_service(settings, bus) as service,
                 running_context(settings, bus, service) as context,

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from consumers.broker import Message, Place
+from consumers.broker import Message, PartitionId
 from consumers.config import ConsumeConfig, Topics
 from consumers.consumer import Consumer
 from consumers.verdict_records import RepeatFilter, state_of
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from consumers.broker import Headers, Record
-    from consumers.consumer_context import Alarms
+    from consumers.consumer_context import AlarmKeeper
     from consumers.media_contract import Item
     from consumers.verdict_records import State
     from stream.protocols import Workers
@@ -78,13 +78,13 @@ class Ground:
 
     def is_read(self) -> bool:
         """Whether everything is committed."""
-        ends = {p: len(self.broker.log.records(Place(TOPICS.media, p))) for p in range(PARTITIONS)}
+        ends = {p: len(self.broker.log.records(PartitionId(TOPICS.media, p))) for p in range(PARTITIONS)}
         return all(self.committed().get(partition, 0) == end for partition, end in ends.items())
 
 
 @asynccontextmanager
 async def consuming(
-    ground: Ground, pool: Workers, config: ConsumeConfig = CONFIG, alarms: Alarms | None = None
+    ground: Ground, pool: Workers, config: ConsumeConfig = CONFIG, alarms: AlarmKeeper | None = None
 ) -> AsyncIterator[Consumer]:
     """One consumer, which is told to stop at the end."""
     consumer, stop = Consumer(ground.broker, pool, config, alarms), asyncio.Event()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stream.incident_case import AlarmOver, Case
+from stream.incident_case import AlarmOver, IncidentCase
 from stream.incident_replay import differences
 from stream.types import CloseReason
 from tests.consumers.rig import Ground, consuming, finished, once
@@ -42,7 +42,7 @@ async def test_an_alarm_is_kept_before_its_verdict_is_written() -> None:
     ground = Ground()
     kept = await judged(ground)
     opened, over = kept.changes
-    assert isinstance(opened, Case)
+    assert isinstance(opened, IncidentCase)
     assert isinstance(over, AlarmOver)
     assert opened.verdict.id not in kept.verdicts_before[0]
     assert opened.verdict.id in [verdict.id for verdict in ground.verdicts()]
@@ -53,6 +53,6 @@ async def test_an_alarm_is_kept_before_its_verdict_is_written() -> None:
 
 async def test_the_same_media_give_the_same_incident() -> None:
     (first, _), (second, _) = (await judged(Ground())).changes, (await judged(Ground())).changes
-    assert isinstance(first, Case)
-    assert isinstance(second, Case)
+    assert isinstance(first, IncidentCase)
+    assert isinstance(second, IncidentCase)
     assert first.id == second.id

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from api.settings.base import Settings
-from consumers.broker import Place, Record
+from consumers.broker import PartitionId, Record
 from consumers.dead_letters import Cause, dead_letter
 from consumers.media_contract import (
     KIND_OF,
@@ -111,7 +111,7 @@ def test_every_kind_and_content_is_told_and_no_other() -> None:
 def test_what_goes_out_has_the_headers_that_are_told() -> None:
     assert fits(verdict_message("verdicts", 0, verdict("a", 1)).headers, told("verdict"))
     assert fits(state_message("stream-state", 0, ended("a")).headers, told("state"))
-    letter = dead_letter("media.dlq", "g", Record(Place("media", 0), 1, 2, b"k", b"v", ()), Cause("a", "b", "c"))
+    letter = dead_letter("media.dlq", "g", Record(PartitionId("media", 0), 1, 2, b"k", b"v", ()), Cause("a", "b", "c"))
     assert {name for name, _ in letter.headers} == set(told("deadLetter")["required"])
 
 

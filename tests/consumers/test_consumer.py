@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.record_form import Form
+from consumers.record_form import RecordForm
 from consumers.segmenter import Cut
 from stream.worker_pool import WorkerPool
 from tests.consumers.media import EPOCH, call, clip
@@ -94,8 +94,8 @@ async def test_poison_is_put_aside_and_leaves_its_neighbours_alone(pool: WorkerP
 
 @pytest.mark.timeout(120)
 async def test_one_clip_says_the_same_as_frames_as_units_and_as_segments(pool: WorkerPool) -> None:
-    rows: dict[Form, list[Verdict]] = {}
-    for form in Form:
+    rows: dict[RecordForm, list[Verdict]] = {}
+    for form in RecordForm:
         ground = Ground()
         await ground.write(clip("clip", Cut(form), CLIP_S))
         async with consuming(ground, pool):
@@ -106,7 +106,7 @@ async def test_one_clip_says_the_same_as_frames_as_units_and_as_segments(pool: W
         assert [v.sequence for v in verdicts] == list(range(verdicts[-1].sequence + 1))
         assert verdicts[-1].end_s >= CLIP_S - 1
         assert {v.coverage for v in verdicts[1:-1]} == {1.0}
-    assert figures(rows[Form.UNITS]) == figures(rows[Form.SEGMENTS]), "the same frames"
-    pairs = list(zip(rows[Form.UNITS], rows[Form.FRAMES], strict=True))
+    assert figures(rows[RecordForm.UNITS]) == figures(rows[RecordForm.SEGMENTS]), "the same frames"
+    pairs = list(zip(rows[RecordForm.UNITS], rows[RecordForm.FRAMES], strict=True))
     assert all(len(unit.faces) == len(frame.faces) > 0 for unit, frame in pairs)
     assert max(abs((unit.llr or 0) - (frame.llr or 0)) for unit, frame in pairs) < JPEG_COSTS

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from consumers.broker import Place, Record
-from consumers.dead_letters import MAX_VALUE_BYTES, Cause, Limit, dead_letter
+from consumers.broker import PartitionId, Record
+from consumers.dead_letters import MAX_VALUE_BYTES, Cause, DeadLetterLimit, dead_letter
 
-PLACE = Place("media", 3)
+PLACE = PartitionId("media", 3)
 CAUSE = Cause("contract", "wrong_key", "m" * 1000, attempts=2)
 
 
@@ -36,7 +36,7 @@ def test_a_record_of_nothing_can_be_kept_too() -> None:
 
 
 def test_a_flood_is_cut_to_its_share_and_counted() -> None:
-    limit = Limit(share=0.1, always=5, window=100)
+    limit = DeadLetterLimit(share=0.1, always=5, window=100)
     assert sum(limit.allows() for _ in range(50)) == 5
     assert limit.left_out == 45
     for _ in range(100):
@@ -45,7 +45,7 @@ def test_a_flood_is_cut_to_its_share_and_counted() -> None:
 
 
 def test_now_and_then_a_bad_one_is_always_kept() -> None:
-    limit = Limit(share=0.1, always=5, window=100)
+    limit = DeadLetterLimit(share=0.1, always=5, window=100)
     for _ in range(50):
         for _ in range(19):
             limit.good()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from consumers.broker import Place
+from consumers.broker import PartitionId
 from consumers.edge import QUEUE_UNITS, Edge
 from consumers.kafka.broker import KafkaBroker
 from consumers.kafka.config import KafkaConfig, Security
@@ -43,7 +43,7 @@ async def edge(broker: MemoryBroker) -> AsyncIterator[Edge]:
 
 async def items(broker: MemoryBroker) -> list[Item]:
     reader = await broker.reader(["media"])
-    await reader.seek({Place("media", p): 0 for p in range(2)})
+    await reader.seek({PartitionId("media", p): 0 for p in range(2)})
     return [parse(r.key, r.value, r.headers) for r in await reader.take(10_000, 0.0)]
 
 
@@ -69,14 +69,16 @@ async def test_while_the_broker_is_away_memory_is_bounded_and_what_follows_begin
     async with edge(broker) as way:
         feed = way.open(OPENED, sink)
         feed.feed(unit(0))
-        await until(lambda: bool(broker.log.records(Place("media", 0)) or broker.log.records(Place("media", 1))))
+        await until(
+            lambda: bool(broker.log.records(PartitionId("media", 0)) or broker.log.records(PartitionId("media", 1)))
+        )
         broker.log.is_up = False
         for sequence in range(1, QUEUE_UNITS + 101):
             feed.feed(unit(sequence))
             await asyncio.sleep(0)
         assert feed.counts.dropped == {"queue_full": 100}
         broker.log.is_up = True
-        await until(lambda: sum(len(broker.log.records(Place("media", p))) for p in range(2)) == QUEUE_UNITS + 1)
+        await until(lambda: sum(len(broker.log.records(PartitionId("media", p))) for p in range(2)) == QUEUE_UNITS + 1)
         feed.feed(unit(QUEUE_UNITS + 101))
         feed.feed(unit(QUEUE_UNITS + 102, keyframe=True))
         await feed.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.offset_tracker import Starts, committable, needed_from_s
+from consumers.offset_tracker import OffsetTracker, committable, needed_from_s
 from stream.config import WindowConfig
 
 WINDOWS = WindowConfig(window_s=4.0, hop_s=0.5)
@@ -23,7 +23,7 @@ def test_a_partition_waits_for_its_slowest_stream() -> None:
 
 
 def test_a_stream_that_has_said_nothing_yet_holds_its_first_record() -> None:
-    starts = Starts()
+    starts = OffsetTracker()
     assert starts.oldest is None
     starts.took(7, 3.0, can_start=False)
     starts.took(8, 3.1, can_start=True)
@@ -35,7 +35,7 @@ def test_a_stream_that_has_said_nothing_yet_holds_its_first_record() -> None:
 
 
 def test_units_are_held_from_the_key_frame_on() -> None:
-    starts = Starts()
+    starts = OffsetTracker()
     for number in range(90):
         starts.took(number, number / 30, can_start=number % 30 == 0)
     starts.needs(1.9)
@@ -49,7 +49,7 @@ records = st.lists(st.tuples(st.floats(0, 0.5), st.booleans()), min_size=1, max_
 def test_reading_from_the_oldest_shows_everything_that_is_needed(
     steps: list[tuple[float, bool]], wishes: list[float]
 ) -> None:
-    starts, pts_s, rows = Starts(), 0.0, []
+    starts, pts_s, rows = OffsetTracker(), 0.0, []
     for offset, (step_s, can_start) in enumerate(steps):
         pts_s += step_s
         rows.append((offset, pts_s, can_start or offset == 0))

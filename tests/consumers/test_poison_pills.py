@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from consumers.broker import Place
-from consumers.poison_pills import TRIES, Suspects
+from consumers.broker import PartitionId
+from consumers.poison_pills import TRIES, PoisonPills
 
-HERE, THERE = Place("media", 0), Place("media", 1)
+HERE, THERE = PartitionId("media", 0), PartitionId("media", 1)
 
 
 def test_only_the_record_that_was_there_each_time_is_condemned() -> None:
-    suspects = Suspects()
+    suspects = PoisonPills()
     suspects.crashed(HERE, [4, 5, 6])
     suspects.clear(HERE, 4)
     for _ in range(TRIES - 1):
@@ -21,7 +21,7 @@ def test_only_the_record_that_was_there_each_time_is_condemned() -> None:
 
 
 def test_old_suspicions_are_forgotten() -> None:
-    suspects = Suspects()
+    suspects = PoisonPills()
     suspects.crashed(HERE, [1])
     suspects.crashed(THERE, range(5000))
     assert not suspects.is_suspect(HERE, 1)

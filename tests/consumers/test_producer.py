@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.broker import Place
+from consumers.broker import PartitionId
 from consumers.errors import RecordTooLarge, SourceUnreadable
 from consumers.media_contract import EndOfStream, Item, Media, parse
 from consumers.producer import Progress, Publication, produce
-from consumers.record_form import Form
+from consumers.record_form import RecordForm
 from consumers.segmenter import Cut
 from tests.memory_broker.broker import MemoryBroker
 from tests.synthetic import Clip, video
@@ -32,7 +32,7 @@ def ignore(_: Progress) -> None:
 
 async def items(broker: MemoryBroker) -> list[Item]:
     reader = await broker.reader(["media"])
-    await reader.seek({Place("media", p): 0 for p in range(3)})
+    await reader.seek({PartitionId("media", p): 0 for p in range(3)})
     records = await reader.take(10_000, 0.0)
     assert len({record.place for record in records}) <= 1       # one key, one partition
     assert {record.key for record in records} <= {b"call-1"}
@@ -43,8 +43,10 @@ def broker(record_bytes: int = 8 * 2**20) -> MemoryBroker:
     return MemoryBroker({"media": 3}, record_bytes)
 
 
-@pytest.mark.parametrize(("form", "records"), [(Form.FRAMES, 30), (Form.UNITS, 30), (Form.SEGMENTS, 1)])
-async def test_a_file_is_published_whole_in_the_contract(clip: str, form: Form, records: int) -> None:
+@pytest.mark.parametrize(
+    ("form", "records"), [(RecordForm.FRAMES, 30), (RecordForm.UNITS, 30), (RecordForm.SEGMENTS, 1)]
+)
+async def test_a_file_is_published_whole_in_the_contract(clip: str, form: RecordForm, records: int) -> None:
     target, told = broker(), []
     before_s = time.time()
     done = await produce(await target.writer(), Publication(clip, "media", "call-1", Cut(form)), told.append)
@@ -63,7 +65,7 @@ async def test_a_file_is_published_whole_in_the_contract(clip: str, form: Form, 
 async def test_a_second_run_is_a_later_epoch(clip: str) -> None:
     target = broker()
     for _ in range(2):
-        await produce(await target.writer(), Publication(clip, "media", "call-1", Cut(Form.SEGMENTS)), ignore)
+        await produce(await target.writer(), Publication(clip, "media", "call-1", Cut(RecordForm.SEGMENTS)), ignore)
     first, _, second, _ = await items(target)
     assert second.stamp.epoch > first.stamp.epoch
     assert second.stamp.sequence == 0
@@ -71,7 +73,7 @@ async def test_a_second_run_is_a_later_epoch(clip: str) -> None:
 
 async def test_pace_is_that_of_the_media(clip: str) -> None:
     target, start_s = broker(), time.monotonic()
-    publication = Publication(clip, "media", "call-1", Cut(Form.UNITS), is_paced=True)
+    publication = Publication(clip, "media", "call-1", Cut(RecordForm.UNITS), is_paced=True)
     await produce(await target.writer(), publication, ignore)
     assert time.monotonic() - start_s >= 29 / 30
     captured = [item.stamp.capture_s for item in await items(target)]
@@ -80,7 +82,7 @@ async def test_pace_is_that_of_the_media(clip: str) -> None:
 
 async def test_a_loop_goes_on_in_one_stream_until_it_is_stopped(clip: str) -> None:
     target = broker()
-    publication = Publication(clip, "media", "call-1", Cut(Form.UNITS), is_looped=True)
+    publication = Publication(clip, "media", "call-1", Cut(RecordForm.UNITS), is_looped=True)
 
     def stop_at_70(progress: Progress) -> None:
         if progress.records == 70:
@@ -106,7 +108,7 @@ async def test_a_broker_that_is_away_is_waited_for_and_nothing_is_lost(clip: str
         elif progress.records == 10:
             target.log.is_up = False
 
-    await produce(writer, Publication(clip, "media", "call-1", Cut(Form.UNITS)), follow)
+    await produce(writer, Publication(clip, "media", "call-1", Cut(RecordForm.UNITS)), follow)
     assert any(progress.away for progress in told)
     assert [item.stamp.sequence for item in await items(target)] == list(range(31))
 
@@ -114,7 +116,7 @@ async def test_a_broker_that_is_away_is_waited_for_and_nothing_is_lost(clip: str
 async def test_a_record_that_is_too_large_ends_the_stream_as_failed(clip: str) -> None:
     target = broker(record_bytes=600)
     with pytest.raises(RecordTooLarge):
-        await produce(await target.writer(), Publication(clip, "media", "call-1", Cut(Form.SEGMENTS)), ignore)
+        await produce(await target.writer(), Publication(clip, "media", "call-1", Cut(RecordForm.SEGMENTS)), ignore)
     (end,) = await items(target)
     assert isinstance(end, EndOfStream)
     assert end.reason == "failed"
@@ -122,14 +124,14 @@ async def test_a_record_that_is_too_large_ends_the_stream_as_failed(clip: str) -
 
 async def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     target = broker()
-    publication = Publication(str(tmp_path / "absent.mp4"), "media", "call-1", Cut(Form.UNITS))
+    publication = Publication(str(tmp_path / "absent.mp4"), "media", "call-1", Cut(RecordForm.UNITS))
     with pytest.raises(SourceUnreadable):
         await produce(await target.writer(), publication, ignore)
 
 
 async def test_it_can_be_stopped_while_it_waits(clip: str) -> None:
     target = broker()
-    publication = Publication(clip, "media", "call-1", Cut(Form.SEGMENTS), is_paced=True, is_looped=True)
+    publication = Publication(clip, "media", "call-1", Cut(RecordForm.SEGMENTS), is_paced=True, is_looped=True)
     task = asyncio.create_task(produce(await target.writer(), publication, lambda _: publication.stop.set()))
     done = await asyncio.wait_for(task, 20)
     assert done.records == 1

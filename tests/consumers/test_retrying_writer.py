@@ -6,16 +6,16 @@ import asyncio
 
 import pytest
 
-from consumers.broker import Message, Place
+from consumers.broker import Message, PartitionId
 from consumers.errors import RecordTooLarge
-from consumers.retrying_writer import Outgoing
+from consumers.retrying_writer import RetryingWriter
 from tests.memory_broker.broker import MemoryBroker
 from tests.stream.sinks import until
 
 
 async def test_a_write_waits_for_the_broker_and_tells_for_how_long_it_does() -> None:
     broker = MemoryBroker({"t": 1})
-    out = Outgoing(await broker.writer(), 0.2)
+    out = RetryingWriter(await broker.writer(), 0.2)
     await out.write(Message("t", b"k", b"1"))
     assert out.unreachable_s == 0
     broker.log.is_up = False
@@ -26,10 +26,10 @@ async def test_a_write_waits_for_the_broker_and_tells_for_how_long_it_does() -> 
     async with asyncio.timeout(10):
         await writing
     assert out.unreachable_s == 0
-    assert [record.value for record in broker.log.records(Place("t", 0))] == [b"1", b"2"]
+    assert [record.value for record in broker.log.records(PartitionId("t", 0))] == [b"1", b"2"]
 
 
 async def test_what_no_waiting_mends_is_told() -> None:
-    out = Outgoing(await MemoryBroker({"t": 1}, record_bytes=10).writer(), 0.2)
+    out = RetryingWriter(await MemoryBroker({"t": 1}, record_bytes=10).writer(), 0.2)
     with pytest.raises(RecordTooLarge):
         await out.write(Message("t", b"k", b"x" * 11))

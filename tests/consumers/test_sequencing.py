@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.media_contract import Stamp
-from consumers.sequencing import Order, Step, Turn
+from consumers.sequencing import Step, StreamSequence, Turn
 
 
 def turns(*records: tuple[int, int], ended: int | None = None) -> list[Step]:
-    order = Order(ended)
+    order = StreamSequence(ended)
     return [order.take(Stamp("call", epoch, sequence, 0.0)) for epoch, sequence in records]
 
 
@@ -33,7 +33,7 @@ def test_an_older_epoch_is_stale() -> None:
 
 def test_what_ended_stays_ended() -> None:
     assert [step.turn for step in turns((5, 9), (6, 0), ended=5)] == [Turn.STALE, Turn.NEW_EPOCH]
-    order = Order()
+    order = StreamSequence()
     order.take(Stamp("call", 5, 0, 0.0))
     order.end()
     order.end()

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.broker import Place, Record
+from consumers.broker import PartitionId, Record
 from consumers.claim_check import Claims
-from consumers.consumer_context import Desk, NoAlarms
+from consumers.consumer_context import ConsumerContext, NoAlarmKeeper
 from consumers.media_contract import EndOfStream, Stamp, encode
-from consumers.retrying_writer import Outgoing
-from consumers.stream_consumer import Arrival, StreamRun
+from consumers.retrying_writer import RetryingWriter
+from consumers.stream_consumer import Arrival, StreamConsumer
 from stream.events import StreamEnded
 from stream.types import EndReason
 from tests.consumers.media import EPOCH, frame
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from consumers.media_contract import Media
 
-HERE = Place(TOPICS.media, 0)
+HERE = PartitionId(TOPICS.media, 0)
 
 
 def arrival(item: Media | EndOfStream) -> Arrival:
@@ -38,9 +38,10 @@ async def ground() -> Ground:
 
 
 @pytest.fixture
-async def desk(ground: Ground) -> AsyncIterator[Desk]:
+async def desk(ground: Ground) -> AsyncIterator[ConsumerContext]:
     claims = Claims(CONFIG.claims)
-    yield Desk(CONFIG, PayloadWorkers(), Outgoing(await ground.broker.writer(), 1.0), claims, NoAlarms())
+    yield ConsumerContext(CONFIG, PayloadWorkers(), RetryingWriter(await ground.broker.writer(), 1.0), claims,
+    NoAlarmKeeper())
     await claims.close()
 
 
@@ -52,15 +53,17 @@ def end(number: int, epoch: int = EPOCH) -> Arrival:
     return arrival(EndOfStream(Stamp("a", epoch, number, epoch + 1.0)))
 
 
-async def run_through(run: StreamRun, arrivals: list[Arrival]) -> None:
+async def run_through(run: StreamConsumer, arrivals: list[Arrival]) -> None:
     for each in arrivals:
         run.put(each)
     async with asyncio.timeout(10):
         await run.run()
 
 
-async def test_a_record_that_comes_as_the_stream_times_out_is_not_forgotten(ground: Ground, desk: Desk) -> None:
-    run = StreamRun(HERE, "a", desk, None)
+async def test_a_record_that_comes_as_the_stream_times_out_is_not_forgotten(
+    ground: Ground, desk: ConsumerContext
+) -> None:
+    run = StreamConsumer(HERE, "a", desk, None)
     run.put(media([0])[0])
     task = asyncio.create_task(run.run())
     try:
@@ -80,12 +83,12 @@ async def test_a_record_that_comes_as_the_stream_times_out_is_not_forgotten(grou
     assert run.hold is None
 
 
-async def test_an_epoch_before_the_one_that_is_known_says_nothing_again(ground: Ground, desk: Desk) -> None:
+async def test_an_epoch_before_the_one_that_is_known_says_nothing_again(ground: Ground, desk: ConsumerContext) -> None:
     """Another stream may have held the partition back, so that much is read again."""
-    await run_through(StreamRun(HERE, "a", desk, None), [*media(range(9), EPOCH + 1), end(9, EPOCH + 1)])
+    await run_through(StreamConsumer(HERE, "a", desk, None), [*media(range(9), EPOCH + 1), end(9, EPOCH + 1)])
     told, state = len(ground.verdicts()), ground.verdicts()[3]
-    await run_through(StreamRun(HERE, "a", desk, state), [*media(range(9)), end(9)])
+    await run_through(StreamConsumer(HERE, "a", desk, state), [*media(range(9)), end(9)])
     assert len(ground.verdicts()) == told
     later = [*media(range(9)), *media(range(9), EPOCH + 1), end(9, EPOCH + 1)]
-    await run_through(StreamRun(HERE, "a", desk, state), later)
+    await run_through(StreamConsumer(HERE, "a", desk, state), later)
     assert [v.sequence for v in ground.verdicts()[told:]] == list(range(4, 8))

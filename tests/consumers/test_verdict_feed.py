@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.verdict_feed import Following
+from consumers.verdict_feed import VerdictFeed
 from stream.events import StreamEnded, StreamStarted, Verdict
 from stream.types import EndReason
 from tests.consumers.verdicts_support import ended, verdict
@@ -22,7 +22,7 @@ def told(events: list[Event]) -> list[str]:
             for event in events]
 
 
-def follow(following: Following, *events: Verdict | StreamEnded, now_s: float = NOW_S) -> list[str]:
+def follow(following: VerdictFeed, *events: Verdict | StreamEnded, now_s: float = NOW_S) -> list[str]:
     found: list[Event] = []
     for event in events:
         found += following.ended(event) if isinstance(event, StreamEnded) else following.verdict(event, now_s, now_s)
@@ -30,19 +30,19 @@ def follow(following: Following, *events: Verdict | StreamEnded, now_s: float = 
 
 
 def test_a_stream_starts_with_its_first_verdict_and_ends_once() -> None:
-    assert follow(Following(), verdict("a", 8), verdict("a", 9), ended("a"), ended("a")) == [
+    assert follow(VerdictFeed(), verdict("a", 8), verdict("a", 9), ended("a"), ended("a")) == [
         "StreamStarted", "1/8", "1/9", "StreamEnded"
     ]
 
 
 def test_its_start_is_told_as_when_its_media_began() -> None:
-    (start, _) = Following().verdict(verdict("a", 8), NOW_S, NOW_S)
+    (start, _) = VerdictFeed().verdict(verdict("a", 8), NOW_S, NOW_S)
     assert isinstance(start, StreamStarted)
     assert (start.source, start.started_s) == ("kafka", NOW_S - 4.0)
 
 
 def test_repeats_are_left_out_after_the_end_too() -> None:
-    following = Following()
+    following = VerdictFeed()
     assert follow(following, verdict("a", 8), verdict("a", 9), verdict("a", 8), verdict("a", 9)) == [
         "StreamStarted", "1/8", "1/9"
     ]
@@ -50,7 +50,7 @@ def test_repeats_are_left_out_after_the_end_too() -> None:
 
 
 def test_a_new_epoch_ends_the_one_before() -> None:
-    following = Following()
+    following = VerdictFeed()
     assert follow(following, verdict("a", 8), verdict("a", 3, epoch=2), verdict("a", 9), ended("a")) == [
         "StreamStarted", "1/8", "StreamEnded", "StreamStarted", "2/3"
     ]
@@ -59,23 +59,23 @@ def test_a_new_epoch_ends_the_one_before() -> None:
 
 def test_a_stream_that_fell_silent_may_go_on_where_it_was() -> None:
     silent = ended("a", reason=EndReason.SILENT)
-    assert follow(Following(), verdict("a", 8), silent, verdict("a", 8), verdict("a", 9)) == [
+    assert follow(VerdictFeed(), verdict("a", 8), silent, verdict("a", 8), verdict("a", 9)) == [
         "StreamStarted", "1/8", "StreamEnded", "StreamStarted", "1/9"
     ]
 
 
 def test_an_end_of_what_was_never_seen_is_not_told() -> None:
-    assert follow(Following(), ended("a")) == []
+    assert follow(VerdictFeed(), ended("a")) == []
 
 
 def test_streams_do_not_mix() -> None:
-    assert follow(Following(), verdict("a", 8), verdict("b", 3), ended("a"), verdict("b", 4)) == [
+    assert follow(VerdictFeed(), verdict("a", 8), verdict("b", 3), ended("a"), verdict("b", 4)) == [
         "StreamStarted", "1/8", "StreamStarted", "1/3", "StreamEnded", "1/4"
     ]
 
 
 def test_what_nobody_speaks_of_any_more_ends() -> None:
-    following = Following(silent_s=60.0)
+    following = VerdictFeed(silent_s=60.0)
     follow(following, verdict("a", 8))
     follow(following, verdict("b", 8), now_s=NOW_S + 30)
     assert following.expire(NOW_S + 59) == []
@@ -89,7 +89,7 @@ def test_what_nobody_speaks_of_any_more_ends() -> None:
 def test_however_often_windows_are_written_again_every_one_is_told_once_in_order(seed: int, windows: int) -> None:
     """What a killed worker leaves behind: runs of verdicts that begin again a little earlier."""
     chance = random.Random(seed)
-    following, found, at = Following(), [], 0
+    following, found, at = VerdictFeed(), [], 0
     while at < windows:
         begin = max(0, at - chance.randrange(5))
         end = min(windows, begin + 1 + chance.randrange(8))

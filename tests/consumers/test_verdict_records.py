@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.broker import Place, Record
+from consumers.broker import PartitionId, Record
 from consumers.verdict_records import RepeatFilter, State, latest_states, state_message, tombstone, verdict_message
 from stream import event_encoding
 from stream.config import StreamConfig
 from stream.events import StreamEnded, Verdict
-from stream.rolling_verdicts import Monitor
+from stream.rolling_verdicts import RollingVerdicts
 from stream.types import EndReason, FrameCounts
 from tests.stream.observations import face, moment, observation
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def some(epoch: int = 1, count: int = 6) -> list[Verdict]:
-    monitor = Monitor("call", epoch, 0.3, StreamConfig())
+    monitor = RollingVerdicts("call", epoch, 0.3, StreamConfig())
     return [v for n in range(count) for v in monitor.observe(observation(n, (face(llr=1.0),)), moment())]
 
 
@@ -32,7 +32,7 @@ def ended(epoch: int) -> StreamEnded:
 
 
 def stored(*messages: Message) -> list[Record]:
-    return [Record(Place("t", 0), n, 0, m.key, m.value, m.headers) for n, m in enumerate(messages)]
+    return [Record(PartitionId("t", 0), n, 0, m.key, m.value, m.headers) for n, m in enumerate(messages)]
 
 
 def states(*found: State | None) -> list[Record]:
@@ -59,7 +59,7 @@ def test_a_tombstone_forgets_and_rubbish_is_passed_over() -> None:
     verdict = some()[1]
     assert latest_states(states(verdict, None)) == {}
     assert latest_states(states(verdict, None, some(2)[0])) == {"call": some(2)[0]}
-    rubbish = Record(Place("t", 0), 9, 0, b"other", b"\xff{", ())
+    rubbish = Record(PartitionId("t", 0), 9, 0, b"other", b"\xff{", ())
     assert latest_states([*states(verdict), rubbish]) == {"call": verdict}
 
 

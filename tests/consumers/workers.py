@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from stream.frame_sampler import Grid, Sampler
+from stream.frame_sampler import Sampler, SamplingGrid
 from stream.types import DropCause, FrameCounts, ModelRef, Observation
 from stream.worker_pool_config import PoolStatus
 from tests.stream.observations import EVIDENCE, face
@@ -27,7 +27,7 @@ class PayloadFeed:
         self.opened = opened
         self.sink = sink
         self._workers = workers
-        self._sampler = Sampler(Grid(opened.rate_hz, opened.phase))
+        self._sampler = Sampler(SamplingGrid(opened.rate_hz, opened.phase))
         self._units: list[MediaUnit] = []
         self._seen: Counter[str] = Counter()
         self._turn: asyncio.Handle | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from consumers.broker import Member, Place, Record
+    from consumers.broker import Member, PartitionId, Record
 
 PATIENCE_S = 40
 
@@ -17,17 +17,17 @@ class Told:
     """What a member was told: `places` are its own now, `history` every word in order."""
 
     def __init__(self) -> None:
-        self.places: set[Place] = set()
-        self.history: list[tuple[str, frozenset[Place]]] = []
+        self.places: set[PartitionId] = set()
+        self.history: list[tuple[str, frozenset[PartitionId]]] = []
         self.before_revoked: Callable[[], Awaitable[None]] | None = None
 
-    async def revoked(self, places: Collection[Place]) -> None:
+    async def revoked(self, places: Collection[PartitionId]) -> None:
         if self.before_revoked is not None:
             await self.before_revoked()
         self.history.append(("revoked", frozenset(places)))
         self.places.clear()
 
-    async def assigned(self, places: Collection[Place]) -> None:
+    async def assigned(self, places: Collection[PartitionId]) -> None:
         self.history.append(("assigned", frozenset(places)))
         self.places = set(places)
 

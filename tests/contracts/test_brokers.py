@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.broker import Message, Place
+from consumers.broker import Message, PartitionId
 from consumers.errors import GenerationLost, RecordTooLarge, TopicMissing
 from tests.contracts.conftest import RECORD_BYTES
 from tests.contracts.groups import PATIENCE_S, Told, settled, taken
@@ -77,11 +77,11 @@ async def test_a_record_comes_out_as_it_went_in(ground: Ground, clients: Clients
     before_ms = int(time.time() * 1000)
     assert await writer.write(Message(ground.topic, b"k\x00", b"\x00\x01", headers, partition=2)) == 0
     assert await writer.write(Message(ground.topic, b"k\x00", None, partition=2)) == 1
-    await reader.seek({Place(ground.topic, 2): 0})
+    await reader.seek({PartitionId(ground.topic, 2): 0})
     first, tombstone = await read_all(reader, 2)
-    assert first[:2] == (Place(ground.topic, 2), 0)
+    assert first[:2] == (PartitionId(ground.topic, 2), 0)
     assert before_ms - 1 <= first.timestamp_ms <= time.time() * 1000 + 1
-    assert first[3:] == (b"k\x00", b"\x00\x01", headers)
+    assert (first.key, first.value, first.headers) == (b"k\x00", b"\x00\x01", headers)
     assert tombstone.value is None
 
 
@@ -89,7 +89,7 @@ async def test_the_key_chooses_the_partition_as_javas_client_does(ground: Ground
     writer, reader = await clients.writer(), await clients.reader()
     for key in PLACES_OF_THREE:
         await writer.write(Message(ground.topic, key, b"x"))
-    await reader.seek({Place(ground.topic, p): 0 for p in range(3)})
+    await reader.seek({PartitionId(ground.topic, p): 0 for p in range(3)})
     found = await read_all(reader, len(PLACES_OF_THREE))
     assert {record.key: record.place.partition for record in found} == PLACES_OF_THREE
 
@@ -111,7 +111,7 @@ async def test_writes_may_run_side_by_side(ground: Ground, clients: Clients) -> 
         *(writer.write(Message(ground.topic, b"k", b"%d" % n, partition=0)) for n in range(300))
     )
     assert sorted(offsets) == list(range(300))
-    await reader.seek({Place(ground.topic, 0): 0})
+    await reader.seek({PartitionId(ground.topic, 0): 0})
     assert {r.offset: int(r.value or b"") for r in await read_all(reader, 300)} == {o: n for n, o in enumerate(offsets)}
 
 
@@ -126,7 +126,7 @@ async def test_a_member_alone_gets_everything_from_the_beginning(ground: Ground,
         await write(writer, ground.topic, 4, partition)
     member, told = await clients.member()
     records = await taken(member, 12)
-    assert told.places == {Place(ground.topic, p) for p in range(3)}
+    assert told.places == {PartitionId(ground.topic, p) for p in range(3)}
     for partition in range(3):
         assert values([r for r in records if r.place.partition == partition]) == [0, 1, 2, 3]
     assert not (await member.take(10, 0.1)).records
@@ -146,7 +146,7 @@ async def test_what_was_committed_is_not_read_again_and_the_rest_is(ground: Grou
     member, _ = await clients.member()
     batch = await member.take(1, PATIENCE_S)
     await taken(member, 5)
-    await member.commit({Place(ground.topic, 0): 2}, batch.generation)
+    await member.commit({PartitionId(ground.topic, 0): 2}, batch.generation)
     await member.close()
     await member.close()
     again, _ = await clients.member()
@@ -160,8 +160,8 @@ async def test_members_share_the_partitions(ground: Ground, clients: Clients) ->
     await settled(first, second, places=3)
     assert {len(told.places) for _, told in (first, second)} == {1, 2}
     assert first[1].history[:2] == [
-        ("assigned", frozenset(Place(ground.topic, p) for p in range(3))),
-        ("revoked", frozenset(Place(ground.topic, p) for p in range(3))),
+        ("assigned", frozenset(PartitionId(ground.topic, p) for p in range(3))),
+        ("revoked", frozenset(PartitionId(ground.topic, p) for p in range(3))),
     ]
     await second[0].close()
     await settled(first, places=3)
@@ -186,7 +186,8 @@ async def test_offsets_of_an_older_generation_cannot_be_committed(ground: Ground
     assert batch.records
     second = await clients.member()
     async with asyncio.timeout(PATIENCE_S):
-        while ("revoked", frozenset(Place(ground.topic, p) for p in range(3))) not in told.history or not told.places:
+        everything = frozenset(PartitionId(ground.topic, p) for p in range(3))
+        while ("revoked", everything) not in told.history or not told.places:
             await asyncio.gather(first.take(1, 0.1), second[0].take(1, 0.1))
     for place in told.places:       # ours, as it was before
         with pytest.raises(GenerationLost):
@@ -234,7 +235,7 @@ async def test_a_member_may_commit_while_it_is_told_of_a_revocation(ground: Grou
 
     async def finish() -> None:
         try:
-            await first.commit({Place(ground.topic, 0): 3}, batch.generation)
+            await first.commit({PartitionId(ground.topic, 0): 3}, batch.generation)
         except GenerationLost as error:
             failed.append(error)
 
@@ -251,7 +252,7 @@ async def test_what_is_not_ours_cannot_be_committed(ground: Ground, clients: Cli
     await write(writer, ground.topic, 1)
     batch = await member.take(1, PATIENCE_S)
     with pytest.raises(GenerationLost):
-        await member.commit({Place(ground.other, 0): 1}, batch.generation)
+        await member.commit({PartitionId(ground.other, 0): 1}, batch.generation)
 
 
 async def test_a_paused_partition_rests_and_goes_on_where_it_was(ground: Ground, clients: Clients) -> None:
@@ -259,9 +260,9 @@ async def test_a_paused_partition_rests_and_goes_on_where_it_was(ground: Ground,
     await write(writer, ground.topic, 5, partition=0)
     await write(writer, ground.topic, 5, partition=1)
     member, _ = await clients.member()
-    resting = Place(ground.topic, 0)
+    resting = PartitionId(ground.topic, 0)
     before = [r for r in await taken(member, 2) if r.place == resting]
-    await member.pause([resting, Place(ground.other, 0)], True)
+    await member.pause([resting, PartitionId(ground.other, 0)], True)
     others = await taken(member, 10 - 2 - (5 - len(before)))
     assert all(record.place != resting for record in others)
     assert not (await member.take(10, 0.3)).records
@@ -274,12 +275,12 @@ async def test_a_member_may_go_back_and_stays_paused_where_it_was(ground: Ground
     await write(writer, ground.topic, 5)
     member, _ = await clients.member()
     await taken(member, 5)
-    await member.rewind({Place(ground.topic, 0): 2, Place(ground.other, 0): 0})
+    await member.rewind({PartitionId(ground.topic, 0): 2, PartitionId(ground.other, 0): 0})
     assert values(await taken(member, 3)) == [2, 3, 4]
-    await member.pause([Place(ground.topic, 0)], True)
-    await member.rewind({Place(ground.topic, 0): 1})
+    await member.pause([PartitionId(ground.topic, 0)], True)
+    await member.rewind({PartitionId(ground.topic, 0): 1})
     assert not (await member.take(10, 0.3)).records
-    await member.pause([Place(ground.topic, 0)], False)
+    await member.pause([PartitionId(ground.topic, 0)], False)
     assert values(await taken(member, 4)) == [1, 2, 3, 4]
 
 
@@ -301,7 +302,8 @@ async def test_lag_is_what_is_still_to_come(ground: Ground, clients: Clients) ->
     await write(writer, ground.topic, 5)
     member, _ = await clients.member()
     await taken(member, 2)
-    assert await member.lag() == {Place(ground.topic, 0): 3, Place(ground.topic, 1): 0, Place(ground.topic, 2): 0}
+    lags = {0: 3, 1: 0, 2: 0}
+    assert await member.lag() == {PartitionId(ground.topic, partition): lag for partition, lag in lags.items()}
 
 
 async def test_a_reader_reads_only_what_it_named_from_where_it_said(ground: Ground, clients: Clients) -> None:
@@ -310,12 +312,13 @@ async def test_a_reader_reads_only_what_it_named_from_where_it_said(ground: Grou
     for partition in range(3):
         await write(writer, ground.topic, 5, partition)
     await write(writer, ground.other, 2)
-    assert await reader.ends() == {**{Place(ground.topic, p): 5 for p in range(3)}, Place(ground.other, 0): 2}
-    await reader.seek({Place(ground.topic, 1): 3, Place(ground.other, 0): 2})
+    ends = {PartitionId(ground.topic, partition): 5 for partition in range(3)}
+    assert await reader.ends() == {**ends, PartitionId(ground.other, 0): 2}
+    await reader.seek({PartitionId(ground.topic, 1): 3, PartitionId(ground.other, 0): 2})
     assert [(r.place.partition, r.offset) for r in await read_all(reader, 2)] == [(1, 3), (1, 4)]
     await write(writer, ground.other, 1, start=7)
     assert values(await read_all(reader, 1)) == [7]
-    await reader.seek({Place(ground.topic, 1): 0})
+    await reader.seek({PartitionId(ground.topic, 1): 0})
     assert values(await read_all(reader, 5)) == [0, 1, 2, 3, 4]
 
 
@@ -328,7 +331,7 @@ async def test_a_reader_finds_a_time(ground: Ground, clients: Clients) -> None:
     await write(writer, ground.topic, 2, partition=0, start=10)
     await write(writer, ground.topic, 1, partition=1, start=20)
     assert await reader.seek_to_time(since_s) == {
-        Place(ground.topic, 0): 2, Place(ground.topic, 1): 0, Place(ground.topic, 2): 0
+        PartitionId(ground.topic, 0): 2, PartitionId(ground.topic, 1): 0, PartitionId(ground.topic, 2): 0
     }
     assert sorted(values(await read_all(reader, 3))) == [10, 11, 20]
     await reader.seek_to_time(time.time() + 60)

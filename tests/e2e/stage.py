@@ -104,7 +104,13 @@ def _face(line: Line) -> FaceVerdict:
 
 def _decision(line: Line, pts_s: float) -> Decision:
     sums = TrackSums(
-        track=1, pts_s=pts_s, rise=line.level * LIMIT, log_ratio=0.0, looks=8, alarm=line.alarm, cleared=False
+        track=1,
+        pts_s=pts_s,
+        statistic=line.level * LIMIT,
+        log_ratio=0.0,
+        effective_samples=8,
+        alarm=line.alarm,
+        cleared=False,
     )
     return Decision(limit=LIMIT, clear_bound=CLEAR_BOUND, tracks=(sums,))
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-    from stream.incident_case import Case
+    from stream.incident_case import IncidentCase
     from stream.types import Observation
 
 
@@ -43,7 +43,7 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-def alarmed(rig: Rig, stream: str) -> Case:
+def alarmed(rig: Rig, stream: str) -> IncidentCase:
     case = msgspec.structs.replace(opened_case(stream), opened_s=time.time(), pictured=pictured(stream))
     rig.call(rig.context.service.outlet.alarm, case)
     return case

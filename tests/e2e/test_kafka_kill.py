@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.retrying_writer import Outgoing
+from consumers.retrying_writer import RetryingWriter
 from consumers.verdict_records import RepeatFilter
 from tests.consumers.media import call, record
 from tests.e2e.kafka_support import SESSION_S, Course, Member
@@ -48,7 +48,7 @@ def names() -> list[str]:
 async def publish(course: Course, over_s: float = 0.0) -> None:
     """All streams side by side, spread over this time. What is not acknowledged is written again."""
     writer = await course.broker.writer()
-    out = Outgoing(writer, 1.0)
+    out = RetryingWriter(writer, 1.0)
     calls = [call(name, FRAMES, person=("obama", "biden")[n % 2]) for n, name in enumerate(names())]
     began_s = time.monotonic()
     try:

@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from consumers.retrying_writer import Outgoing
+from consumers.retrying_writer import RetryingWriter
 from tests.consumers.media import call, record
 from tests.e2e.kafka_support import Course, Member
 from tests.kafka.cluster import free_ports
@@ -67,7 +67,7 @@ async def test_while_the_broker_is_away_everything_waits(own_kafka: LocalCluster
 
 async def publish(course: Course, rows: list[tuple[Item, ...]]) -> None:
     writer = await course.broker.writer()
-    out = Outgoing(writer, 1.0)
+    out = RetryingWriter(writer, 1.0)
     try:
         for row in rows:
             for n, item in enumerate(row):

@@ -13,7 +13,7 @@ from tests.memory_broker.log import MemoryLog, Positions
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from consumers.broker import Listener, Message, Place, Record
+    from consumers.broker import Listener, Message, PartitionId, Record
 
 
 class MemoryWriter:
@@ -35,19 +35,19 @@ class MemoryWriter:
 class MemoryReader:
     """A `consumers.broker.Reader`."""
 
-    def __init__(self, log: MemoryLog, places: tuple[Place, ...]) -> None:
+    def __init__(self, log: MemoryLog, places: tuple[PartitionId, ...]) -> None:
         self._log = log
         self._places = places
         self._positions = Positions(log)
 
-    async def ends(self) -> dict[Place, int]:
+    async def ends(self) -> dict[PartitionId, int]:
         self._log.require_up()
         return {place: len(self._log.records(place)) for place in self._places}
 
-    async def seek(self, offsets: Mapping[Place, int]) -> None:
+    async def seek(self, offsets: Mapping[PartitionId, int]) -> None:
         self._positions.next = dict(offsets)
 
-    async def seek_to_time(self, unix_s: float) -> dict[Place, int]:
+    async def seek_to_time(self, unix_s: float) -> dict[PartitionId, int]:
         self._log.require_up()
         starts = {place: self._first_at(place, unix_s * 1000) for place in self._places}
         await self.seek(starts)
@@ -59,7 +59,7 @@ class MemoryReader:
     async def close(self) -> None:
         await asyncio.sleep(0)
 
-    def _first_at(self, place: Place, unix_ms: float) -> int:
+    def _first_at(self, place: PartitionId, unix_ms: float) -> int:
         records = self._log.records(place)
         return next((r.offset for r in records if r.timestamp_ms >= unix_ms), len(records))
 
@@ -73,7 +73,7 @@ class MemoryBroker:
         self.log = MemoryLog(topics, record_bytes, now_s)
         self._groups: defaultdict[str, MemoryGroup] = defaultdict(MemoryGroup)
 
-    def committed(self, group: str) -> dict[Place, int]:
+    def committed(self, group: str) -> dict[PartitionId, int]:
         """Where the members of a group would start."""
         return dict(self._groups[group].committed)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from consumers.broker import Batch, Place
+from consumers.broker import Batch, PartitionId
 from consumers.errors import GenerationLost
 from tests.memory_broker.log import Positions
 
@@ -21,7 +21,7 @@ class MemoryGroup:
 
     def __init__(self) -> None:
         self.generation = 0
-        self.committed: dict[Place, int] = {}
+        self.committed: dict[PartitionId, int] = {}
         self._members: list[MemoryMember] = []
         self._changing = asyncio.Lock()
 
@@ -50,7 +50,7 @@ class MemoryGroup:
     async def _assign(self) -> None:
         """Round robin over all partitions, in order."""
         places = sorted({place for member in self._members for place in member.wanted})
-        shares: dict[MemoryMember, list[Place]] = {member: [] for member in self._members}
+        shares: dict[MemoryMember, list[PartitionId]] = {member: [] for member in self._members}
         for turn, place in enumerate(places):
             takers = [member for member in self._members if place in member.wanted]
             shares[takers[turn % len(takers)]].append(place)
@@ -61,7 +61,7 @@ class MemoryGroup:
 class MemoryMember:
     """A `consumers.broker.Member`."""
 
-    def __init__(self, log: MemoryLog, group: MemoryGroup, wanted: tuple[Place, ...], listener: Listener) -> None:
+    def __init__(self, log: MemoryLog, group: MemoryGroup, wanted: tuple[PartitionId, ...], listener: Listener) -> None:
         self.wanted = frozenset(wanted)
         self._log = log
         self._group = group
@@ -75,7 +75,7 @@ class MemoryMember:
         records = await self._positions.take(limit, timeout_s)
         return Batch(self._group.generation, records)
 
-    async def commit(self, offsets: Mapping[Place, int], generation: int) -> None:
+    async def commit(self, offsets: Mapping[PartitionId, int], generation: int) -> None:
         self._log.require_up()
         if generation != self._group.generation or not self._group.has(self):
             raise GenerationLost(f"taken in generation {generation}, now it is {self._group.generation}")
@@ -83,15 +83,15 @@ class MemoryMember:
             raise GenerationLost(f"not assigned: {foreign}")
         self._group.committed.update(offsets)
 
-    async def pause(self, places: Collection[Place], paused: bool) -> None:
+    async def pause(self, places: Collection[PartitionId], paused: bool) -> None:
         ours = {place for place in places if place in self._positions.next}
         self._positions.paused = self._positions.paused | ours if paused else self._positions.paused - ours
         self._log.tell()
 
-    async def rewind(self, offsets: Mapping[Place, int]) -> None:
+    async def rewind(self, offsets: Mapping[PartitionId, int]) -> None:
         self._positions.next |= {place: at for place, at in offsets.items() if place in self._positions.next}
 
-    async def lag(self) -> dict[Place, int]:
+    async def lag(self) -> dict[PartitionId, int]:
         self._log.require_up()
         return {place: len(self._log.records(place)) - at for place, at in sorted(self._positions.next.items())}
 
@@ -113,7 +113,7 @@ class MemoryMember:
             await self._listener.revoked(tuple(sorted(self._positions.next)))
         self._positions.next, self._positions.paused = {}, set()
 
-    async def gain(self, places: Collection[Place]) -> None:
+    async def gain(self, places: Collection[PartitionId]) -> None:
         """Read on where the group committed; from the beginning where it never did. A rebalance resumes all."""
         self._positions.next = {place: self._group.committed.get(place, 0) for place in places}
         await self._listener.assigned(tuple(places))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiokafka.partitioner import DefaultPartitioner
 
-from consumers.broker import Place, Record
+from consumers.broker import PartitionId, Record
 from consumers.errors import BrokerUnreachable, RecordTooLarge, TopicMissing
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class MemoryLog:
     def __init__(self, topics: Mapping[str, int], record_bytes: int, now_s: Callable[[], float]) -> None:
         self.is_up = True
         self.news = asyncio.Event()
-        self._records: dict[Place, list[Record]] = {
-            Place(topic, partition): [] for topic, count in topics.items() for partition in range(count)
+        self._records: dict[PartitionId, list[Record]] = {
+            PartitionId(topic, partition): [] for topic, count in topics.items() for partition in range(count)
         }
         self._record_bytes = record_bytes
         self._now_s = now_s
@@ -43,14 +43,14 @@ class MemoryLog:
         if not self.is_up:
             raise BrokerUnreachable("the broker is away")
 
-    def places(self, topics: Sequence[str]) -> tuple[Place, ...]:
+    def places(self, topics: Sequence[str]) -> tuple[PartitionId, ...]:
         """Raises TopicMissing."""
         for topic in topics:
-            if Place(topic, 0) not in self._records:
+            if PartitionId(topic, 0) not in self._records:
                 raise TopicMissing(topic)
         return tuple(sorted(place for place in self._records if place.topic in topics))
 
-    def records(self, place: Place) -> list[Record]:
+    def records(self, place: PartitionId) -> list[Record]:
         return self._records[place]
 
     def append(self, message: Message) -> int:
@@ -66,14 +66,14 @@ class MemoryLog:
         self.tell()
         return len(records) - 1
 
-    def _place_for(self, message: Message) -> Place:
+    def _place_for(self, message: Message) -> PartitionId:
         partitions = [place.partition for place in self.places((message.topic,))]
         partition = message.partition
         if partition is None:
             partition = _choose(message.key, partitions, partitions)
         if partition not in partitions:
             raise TopicMissing(f"{message.topic} has no partition {partition}")
-        return Place(message.topic, partition)
+        return PartitionId(message.topic, partition)
 
 
 class Positions:
@@ -81,8 +81,8 @@ class Positions:
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
-        self.next: dict[Place, int] = {}
-        self.paused: set[Place] = set()
+        self.next: dict[PartitionId, int] = {}
+        self.paused: set[PartitionId] = set()
         self.is_open = True
 
     async def take(self, limit: int, timeout_s: float) -> tuple[Record, ...]:

@@ -11,8 +11,8 @@ import numpy as np
 from stream.config import StreamConfig
 from stream.evidence_buffer import AlarmWatch
 from stream.frame_sampler import phase_of
-from stream.incident_case import AlarmOver, Case, Origin
-from stream.rolling_verdicts import Monitor
+from stream.incident_case import AlarmOver, IncidentCase, Origin
+from stream.rolling_verdicts import RollingVerdicts
 from stream.types import FacePicture, Pictures
 from tests.stream.observations import EVIDENCE, MODEL, face, moment, observation
 
@@ -33,10 +33,10 @@ class Watched:
         origin = Origin(stream=stream, epoch=epoch, source="test", call_id="a-call", participant_id="somebody")
         self.stream, self.epoch = stream, epoch
         self.moment = moment()._replace(model=model)
-        self.monitor = Monitor(stream, epoch, phase_of(stream, epoch), config)
+        self.monitor = RollingVerdicts(stream, epoch, phase_of(stream, epoch), config)
         self.watch = AlarmWatch(origin, config)
         self.verdicts: list[Verdict] = []
-        self.changes: list[Case | AlarmOver] = []
+        self.changes: list[IncidentCase | AlarmOver] = []
 
     def see(self, number: int, *faces: FaceObservation, pictured: bool = False) -> None:
         """Base sample `number` shows these faces."""
@@ -73,7 +73,7 @@ def suspect(llr: float = 3.0, track: int = 1) -> FaceObservation:
     return msgspec.structs.replace(face(track, llr), heat_map=bytes(range(49)))
 
 
-def opened_case(stream: str = "call", epoch: int = EPOCH, calm: int = 4) -> Case:
+def opened_case(stream: str = "call", epoch: int = EPOCH, calm: int = 4) -> IncidentCase:
     """An alarm after `calm` samples that say nothing; every fourth sample has a picture."""
     watched = Watched(stream, epoch)
     for number in range(-1, calm):
@@ -83,11 +83,11 @@ def opened_case(stream: str = "call", epoch: int = EPOCH, calm: int = 4) -> Case
         if watched.changes:
             break
     (case,) = watched.changes
-    assert isinstance(case, Case)
+    assert isinstance(case, IncidentCase)
     return case
 
 
-def over(case: Case) -> AlarmOver:
+def over(case: IncidentCase) -> AlarmOver:
     """What closes it."""
     return AlarmOver(
         stream=case.origin.stream, epoch=case.origin.epoch, reason=_REASON, closed_s=case.opened_s + 9, end_s=99.0

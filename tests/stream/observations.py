@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from stream.cusum import EvidenceModel
-from stream.frame_sampler import Grid, Pace
-from stream.rolling_verdicts import Moment
+from stream.frame_sampler import Pace, SamplingGrid
+from stream.rolling_verdicts import ObservationContext
 from stream.types import FaceObservation, FrameCounts, ModelRef, Observation, Quality
 
 MODEL = ModelRef(name="test", version="1", sha256="0" * 64)
@@ -24,12 +24,12 @@ def face(track: int = 1, llr: float | None = 0.0, quality: Quality = CLEAR) -> F
 def observation(sample: int, faces: tuple[FaceObservation, ...] = (), unscored: str = "") -> Observation:
     """The observation of base sample number `sample` (-1 is the first frame) at 2 samples/s and phase 0.3."""
     cell = sample * Pace.BASE
-    pts_s = Grid(2.0, 0.3).start_s(cell)
+    pts_s = SamplingGrid(2.0, 0.3).start_s(cell)
     return Observation(
         stream="call", epoch=7, sequence=max(0, sample) * 15, cell=cell, frame_number=max(0, sample) * 15, pts_s=pts_s,
         capture_s=1000.0 + pts_s, width_px=640, height_px=360, faces=faces, unscored=unscored,
     )
 
 
-def moment(now_s: float = 1000.0) -> Moment:
-    return Moment(now_s, FrameCounts(received=10, decoded=10, sampled=2, scored=2), MODEL, EVIDENCE)
+def moment(now_s: float = 1000.0) -> ObservationContext:
+    return ObservationContext(now_s, FrameCounts(received=10, decoded=10, sampled=2, scored=2), MODEL, EVIDENCE)

@@ -7,8 +7,8 @@ import math
 import pytest
 from scipy.stats import norm
 
-from stream.alarm_simulation import World, simulate
-from stream.cusum import Budget, EvidenceModel
+from stream.alarm_simulation import SimulatedStreams, simulate
+from stream.cusum import AlarmBudget, EvidenceModel
 
 RATE_HZ = 2.0
 TARGET_PER_HOUR = 1.0
@@ -24,7 +24,9 @@ def model_of(auc: float, rho: float) -> EvidenceModel:
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize("auc", [0.75, 0.85, 0.95])
 def test_the_budget_is_kept_and_the_delay_is_the_formulas(auc: float, rho: float) -> None:
-    outcome = simulate(Budget(TARGET_PER_HOUR, RATE_HZ), model_of(auc, rho), World(RATE_HZ), streams=512)
+    outcome = simulate(
+        AlarmBudget(TARGET_PER_HOUR, RATE_HZ), model_of(auc, rho), SimulatedStreams(RATE_HZ), streams=512
+    )
     assert outcome.rate_high <= TARGET_PER_HOUR
     assert outcome.detected_share == 1.0
     assert outcome.delay_mean_s == pytest.approx(outcome.delay_formula_s, rel=0.1)
@@ -33,19 +35,19 @@ def test_the_budget_is_kept_and_the_delay_is_the_formulas(auc: float, rho: float
 @pytest.mark.parametrize(
     "world",
     [
-        World(RATE_HZ, offset_sd=0.3),
-        World(RATE_HZ, offset_sd=0.5),
-        World(RATE_HZ, tail_df=4),
-        World(RATE_HZ, gap_share=0.3),
-        World(RATE_HZ, gap_share=0.7),
-        World(RATE_HZ, tracks=2),
+        SimulatedStreams(RATE_HZ, offset_sd=0.3),
+        SimulatedStreams(RATE_HZ, offset_sd=0.5),
+        SimulatedStreams(RATE_HZ, tail_df=4),
+        SimulatedStreams(RATE_HZ, gap_share=0.3),
+        SimulatedStreams(RATE_HZ, gap_share=0.7),
+        SimulatedStreams(RATE_HZ, tracks=2),
     ],
     ids=["offset .3", "offset .5", "heavy tails", "30 % lost", "70 % lost", "two faces"],
 )
 @pytest.mark.parametrize("rho", [0.5, 0.9])
-def test_the_budget_is_kept_in_worlds_that_differ_from_the_model(world: World, rho: float) -> None:
+def test_the_budget_is_kept_in_worlds_that_differ_from_the_model(world: SimulatedStreams, rho: float) -> None:
     """With an offset per stream, `mean_real` is the 95th percentile of the streams' means, as the model defines it."""
-    budget = Budget(TARGET_PER_HOUR, RATE_HZ, tracks=world.tracks)
+    budget = AlarmBudget(TARGET_PER_HOUR, RATE_HZ, tracks=world.tracks)
     outcome = simulate(budget, model_of(0.85, rho), world, streams=512)
     assert outcome.rate_high <= TARGET_PER_HOUR
 
@@ -54,13 +56,16 @@ def test_without_the_discount_the_budget_is_broken() -> None:
     """The control: correlated evidence, taken for independent, gives many times the allowed alarms."""
     naive = model_of(0.85, 0.0)
     outcome = simulate(
-        Budget(TARGET_PER_HOUR, RATE_HZ), naive, World(RATE_HZ, correlation_s=CORRELATIONS_S[0.9]), streams=64
+        AlarmBudget(TARGET_PER_HOUR, RATE_HZ),
+        naive,
+        SimulatedStreams(RATE_HZ, correlation_s=CORRELATIONS_S[0.9]),
+        streams=64,
     )
     assert outcome.rate_low > 10 * TARGET_PER_HOUR
 
 
 def test_a_blind_model_never_alarms_a_fake_and_the_simulation_says_so() -> None:
     blind = EvidenceModel(mean_real=0.5, mean_fake=0.4, sd=1.0, correlation_s=0.5)
-    outcome = simulate(Budget(), blind, World(RATE_HZ), streams=8, hours=0.1)
+    outcome = simulate(AlarmBudget(), blind, SimulatedStreams(RATE_HZ), streams=8, hours=0.1)
     assert outcome.detected_share == 0.0
     assert math.isinf(outcome.delay_formula_s)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from stream.call_history import ENDED_KEPT, KEPT_S, MARKS_KEPT, CallRecords
+from stream.call_history import ENDED_KEPT, KEPT_S, MARKS_KEPT, CallHistory
 from stream.errors import StreamUnknown
 from stream.events import IncidentClosed, IncidentOpened, StreamEnded, StreamGap, StreamStalled
 from stream.types import CloseReason, EndReason, FrameCounts
@@ -23,8 +23,8 @@ def opened(incident: str, at_s: float) -> IncidentOpened:
     )
 
 
-def begun(stream: str = "call", epoch: int = 7) -> CallRecords:
-    records = CallRecords(0.5)
+def begun(stream: str = "call", epoch: int = 7) -> CallHistory:
+    records = CallHistory(0.5)
     records.follow(msgspec.structs.replace(started(stream), epoch=epoch), 0.0)
     return records
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from stream.cusum import (
     CEILING,
-    Budget,
+    AlarmBudget,
+    CusumState,
     EvidenceModel,
-    Sample,
-    Sums,
+    EvidenceSample,
     advance,
     expected_delay_s,
     independence,
@@ -20,16 +20,18 @@ from stream.cusum import (
 )
 
 MODEL = EvidenceModel(mean_real=-1.0, mean_fake=1.0, sd=1.4, correlation_s=0.72)
-LIMIT = threshold(Budget(0.01, 2.0), MODEL)
+LIMIT = threshold(AlarmBudget(0.01, 2.0), MODEL)
 llrs = st.lists(st.floats(-10, 10), min_size=1, max_size=80)
 
 
-def run(values: list[float], interval_s: float = 0.5, weight: float = 1.0, start: Sums | None = None) -> list[Sums]:
-    sums = start or Sums()
+def run(
+    values: list[float], interval_s: float = 0.5, weight: float = 1.0, start: CusumState | None = None
+) -> list[CusumState]:
+    sums = start or CusumState()
     seen = []
     origin_s = 0.0 if start is None else start.pts_s + interval_s
     for k, llr in enumerate(values):
-        sums = advance(sums, Sample(origin_s + k * interval_s, llr, weight), MODEL, LIMIT)
+        sums = advance(sums, EvidenceSample(origin_s + k * interval_s, llr, weight), MODEL, LIMIT)
         seen.append(sums)
     return seen
 
@@ -37,12 +39,12 @@ def run(values: list[float], interval_s: float = 0.5, weight: float = 1.0, start
 def test_the_thresholds_of_the_published_table() -> None:
     """Five samples a second, neighbours correlated by 0.9: 1 and 0.1 false alarms an hour, and one a week."""
     model = EvidenceModel(-1.0, 1.0, 1.4, correlation_s=-0.2 / math.log(0.9))
-    limits = [threshold(Budget(rate, 5.0), model) for rate in (1.0, 0.1, 1 / 168)]
+    limits = [threshold(AlarmBudget(rate, 5.0), model) for rate in (1.0, 0.1, 1 / 168)]
     assert limits == pytest.approx([6.85, 9.16, 11.98], abs=0.01)
 
 
 def test_two_faces_need_a_higher_threshold_for_the_same_budget() -> None:
-    assert threshold(Budget(0.01, 2.0, tracks=2), MODEL) == pytest.approx(LIMIT + math.log(2))
+    assert threshold(AlarmBudget(0.01, 2.0, tracks=2), MODEL) == pytest.approx(LIMIT + math.log(2))
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
@@ -58,19 +60,19 @@ def test_the_sum_against_the_plain_recursion() -> None:
     for k, (value, sums) in enumerate(zip(values, run(values), strict=True)):
         new = 1.0 if k == 0 else math.tanh(0.5 / 1.44)
         rise = min(max(0.0, rise + new * MODEL.gain * (min(max(value, -4.0), 4.0) - 0.0)), CEILING * LIMIT)
-        assert sums.rise == pytest.approx(rise)
+        assert sums.statistic == pytest.approx(rise)
 
 
 @given(st.lists(st.floats(-10, MODEL.reference), min_size=1, max_size=80))
 def test_no_alarm_without_evidence_above_the_reference(values: list[float]) -> None:
-    assert all(s.rise == 0.0 and not s.alarm for s in run(values))
+    assert all(s.statistic == 0.0 and not s.alarm for s in run(values))
 
 
 @given(llrs, st.integers(0, 79), st.floats(0, 5))
 def test_more_suspicion_never_lowers_the_sum(values: list[float], at: int, bump: float) -> None:
     raised = list(values)
     raised[at % len(values)] += bump
-    assert run(raised)[-1].rise >= run(values)[-1].rise - 1e-9
+    assert run(raised)[-1].statistic >= run(values)[-1].statistic - 1e-9
 
 
 @given(llrs, st.integers(1, 79))
@@ -79,16 +81,22 @@ def test_a_replacement_goes_on_where_the_sums_were_left(values: list[float], cut
     first = run(values[:cut])[-1]
     resumed = run(values[cut:], start=first)[-1] if values[cut:] else first
     whole = run(values)[-1]
-    assert resumed.rise == pytest.approx(whole.rise)
+    assert resumed.statistic == pytest.approx(whole.statistic)
     assert resumed.log_ratio == pytest.approx(whole.log_ratio)
     assert resumed.alarm == whole.alarm
 
 
 @pytest.mark.parametrize(
-    "useless", [Sample(9.0, math.nan, 1.0), Sample(9.0, 3.0, 0.0), Sample(1.0, 3.0, 1.0), Sample(math.nan, 3.0, 1.0)]
+    "useless",
+    [
+        EvidenceSample(9.0, math.nan, 1.0),
+        EvidenceSample(9.0, 3.0, 0.0),
+        EvidenceSample(1.0, 3.0, 1.0),
+        EvidenceSample(math.nan, 3.0, 1.0),
+    ],
 )
-def test_samples_that_cannot_count_change_nothing(useless: Sample) -> None:
-    before = Sums(pts_s=1.0, rise=2.0, log_ratio=1.0, looks=3.0)
+def test_samples_that_cannot_count_change_nothing(useless: EvidenceSample) -> None:
+    before = CusumState(pts_s=1.0, statistic=2.0, log_ratio=1.0, effective_samples=3.0)
     assert advance(before, useless, MODEL, LIMIT) == before
 
 
@@ -99,16 +107,16 @@ def test_an_alarm_latches_and_closes_once() -> None:
     assert len(changes) == 2
     assert alarms[changes[0]]
     assert not alarms[-1]
-    assert max(s.rise for s in states) <= CEILING * LIMIT
+    assert max(s.statistic for s in states) <= CEILING * LIMIT
 
 
 def test_low_quality_moves_the_sum_less() -> None:
-    assert run([2.0] * 5, weight=0.25)[-1].rise < run([2.0] * 5)[-1].rise
+    assert run([2.0] * 5, weight=0.25)[-1].statistic < run([2.0] * 5)[-1].statistic
 
 
 def test_what_cleared_a_face_is_forgotten() -> None:
     cleared = run([-3.0] * 40)[-1]
-    later = advance(cleared, Sample(cleared.pts_s + 600.0, MODEL.reference, 1.0), MODEL, LIMIT)
+    later = advance(cleared, EvidenceSample(cleared.pts_s + 600.0, MODEL.reference, 1.0), MODEL, LIMIT)
     assert cleared.log_ratio < -4
     assert -0.1 < later.log_ratio <= 0
 
@@ -128,27 +136,27 @@ def test_an_evidence_model_that_makes_no_sense_is_refused(bad: dict[str, float])
 
 def test_a_budget_of_no_alarms_at_all_is_refused() -> None:
     with pytest.raises(ValueError, match="expected"):
-        Budget(false_alarms_per_hour=0.0)
+        AlarmBudget(false_alarms_per_hour=0.0)
 
 
 def test_a_face_is_cleared_by_a_test_of_its_own() -> None:
     """Evidence below the alarm's reference, but where many fakes lie, clears nobody."""
     weak = EvidenceModel(0.8, 1.5, 0.4, 0.65, real_middle=-0.4, fake_low=0.12)
-    sums = Sums()
+    sums = CusumState()
     for k in range(200):
-        sums = advance(sums, Sample(k * 0.5, -0.14, 1.0), weak, LIMIT)
-    assert sums.rise == 0.0
+        sums = advance(sums, EvidenceSample(k * 0.5, -0.14, 1.0), weak, LIMIT)
+    assert sums.statistic == 0.0
     assert -1.0 < sums.log_ratio < 1.0
     for k in range(200, 400):
-        sums = advance(sums, Sample(k * 0.5, -1.5, 1.0), weak, LIMIT)
+        sums = advance(sums, EvidenceSample(k * 0.5, -1.5, 1.0), weak, LIMIT)
     assert sums.log_ratio < -2.3
 
 
 @pytest.mark.parametrize("fake_low", [-0.1, 0.1, 0.45])
 def test_where_fakes_start_too_near_to_real_streams_nobody_is_cleared(fake_low: float) -> None:
     blind = EvidenceModel(0.8, 1.5, 0.4, 0.65, real_middle=0.1, fake_low=fake_low)
-    sums = Sums()
+    sums = CusumState()
     for k in range(400):
-        sums = advance(sums, Sample(k * 0.5, -4.0, 1.0), blind, LIMIT)
+        sums = advance(sums, EvidenceSample(k * 0.5, -4.0, 1.0), blind, LIMIT)
     assert blind.clear_gain == 0.0
     assert sums.log_ratio == 0.0

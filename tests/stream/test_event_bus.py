@@ -7,9 +7,9 @@ import pytest
 
 from stream.config import StreamConfig
 from stream.errors import BusClosed, SubscriberTooSlow
-from stream.event_bus import QUEUE_EVENTS, Bus, Selection, Subscription
+from stream.event_bus import QUEUE_EVENTS, EventBus, Selection, Subscription
 from stream.events import Event, Label, StreamEnded, StreamGap, StreamStarted, Verdict
-from stream.rolling_verdicts import Monitor
+from stream.rolling_verdicts import RollingVerdicts
 from stream.types import EndReason, FrameCounts
 from tests.stream.observations import face, moment, observation
 
@@ -33,7 +33,7 @@ def gap(n: int, stream: str = "a") -> StreamGap:
 
 
 def verdicts(count: int, llr: float = 0.0) -> list[Verdict]:
-    monitor = Monitor("a", 1, 0.3, StreamConfig())      # its verdicts are of stream "a"
+    monitor = RollingVerdicts("a", 1, 0.3, StreamConfig())      # its verdicts are of stream "a"
     return [v for c in range(count) for v in monitor.observe(observation(c, (face(llr=llr),)), moment())]
 
 
@@ -47,7 +47,7 @@ async def read_to_end(reader: Subscription) -> list[Event]:
 
 
 async def test_events_arrive_in_order_with_growing_offsets() -> None:
-    bus = Bus()
+    bus = EventBus()
     reader = bus.subscribe(ALL)
     for n in range(3):
         bus.publish(gap(n))
@@ -57,7 +57,7 @@ async def test_events_arrive_in_order_with_growing_offsets() -> None:
 
 
 async def test_a_selection_hears_only_its_call() -> None:
-    bus = Bus()
+    bus = EventBus()
     reader = bus.subscribe(Selection(calls=frozenset({"room"})))
     bus.publish(started("other"))
     bus.publish(gap(1, "other"))
@@ -71,7 +71,7 @@ async def test_a_selection_hears_only_its_call() -> None:
 
 
 async def test_who_watches_for_a_label_hears_when_it_is_over_and_all_that_is_no_verdict() -> None:
-    bus = Bus()
+    bus = EventBus()
     reader = bus.subscribe(Selection(labels=frozenset({Label.FAKE})))
     fake, real = (with_label(label) for label in (Label.FAKE, Label.REAL))
     for event in (started(), real, gap(1), fake, fake, real, real, fake):
@@ -85,7 +85,7 @@ async def test_who_watches_for_a_label_hears_when_it_is_over_and_all_that_is_no_
 
 
 async def test_a_selection_hears_only_its_streams() -> None:
-    bus = Bus()
+    bus = EventBus()
     reader = bus.subscribe(Selection(frozenset({"b"})))
     bus.publish(gap(1, "a"))
     bus.publish(gap(2, "b"))
@@ -93,7 +93,7 @@ async def test_a_selection_hears_only_its_streams() -> None:
 
 
 async def test_a_waiting_reader_is_woken() -> None:
-    bus = Bus()
+    bus = EventBus()
     reader = bus.subscribe(ALL)
     waiting = asyncio.create_task(reader.next())
     await asyncio.sleep(0)
@@ -102,7 +102,7 @@ async def test_a_waiting_reader_is_woken() -> None:
 
 
 async def test_resuming_gives_what_was_missed_or_says_that_it_cannot() -> None:
-    bus = Bus()
+    bus = EventBus()
     for n in range(5):
         bus.publish(gap(n))
     resumed = bus.subscribe(ALL, resume_after=2)
@@ -117,7 +117,7 @@ async def test_resuming_gives_what_was_missed_or_says_that_it_cannot() -> None:
 
 
 async def test_a_slow_reader_loses_no_state_change_while_ticks_are_conflated() -> None:
-    bus = Bus()
+    bus = EventBus()
     reader = bus.subscribe(ALL)
     quiet, loud = verdicts(400, 0.0), verdicts(60, 9.0)
     bus.publish(started())
@@ -141,7 +141,7 @@ async def test_a_slow_reader_loses_no_state_change_while_ticks_are_conflated() -
 
 
 async def test_a_reader_that_overflows_is_told_once_and_never_blocks_the_rest() -> None:
-    bus = Bus()
+    bus = EventBus()
     slow, quick = bus.subscribe(ALL), bus.subscribe(ALL)
     for n in range(QUEUE_EVENTS + 5):
         bus.publish(gap(n))
@@ -151,7 +151,7 @@ async def test_a_reader_that_overflows_is_told_once_and_never_blocks_the_rest() 
 
 
 async def test_the_snapshot_has_starts_and_latest_verdicts_of_running_streams() -> None:
-    bus = Bus()
+    bus = EventBus()
     bus.publish(started("a"))
     for verdict in verdicts(5):
         bus.publish(verdict)
@@ -163,7 +163,7 @@ async def test_the_snapshot_has_starts_and_latest_verdicts_of_running_streams() 
 
 
 async def test_closing_wakes_every_reader() -> None:
-    bus = Bus()
+    bus = EventBus()
     waiting = asyncio.create_task(bus.subscribe(ALL).next())
     await asyncio.sleep(0)
     bus.close()

@@ -8,13 +8,13 @@ import pytest
 from stream import event_encoding
 from stream.config import StreamConfig
 from stream.events import Event, IncidentClosed, IncidentOpened, StreamEnded, StreamGap, StreamStalled, StreamStarted
-from stream.rolling_verdicts import Monitor
+from stream.rolling_verdicts import RollingVerdicts
 from stream.types import CloseReason, EndReason, FrameCounts
 from tests.stream.observations import face, moment, observation
 
 
 def events() -> list[Event]:
-    (verdict,) = Monitor("call", 7, 0.3, StreamConfig()).observe(observation(0, (face(llr=1.0),)), moment())
+    (verdict,) = RollingVerdicts("call", 7, 0.3, StreamConfig()).observe(observation(0, (face(llr=1.0),)), moment())
     return [
         StreamStarted(stream="call", epoch=7, source="whip", started_s=1.5),
         verdict,

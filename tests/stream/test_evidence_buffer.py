@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from stream.evidence_buffer import KEEP_S, PER_TRACK, PICTURED, EvidenceBuffer
-from stream.incident_case import AlarmOver, Case, incident_id
+from stream.incident_case import AlarmOver, IncidentCase, incident_id
 from stream.types import CloseReason
 from tests.stream.cases import Watched, opened_case, suspect
 from tests.stream.observations import face
@@ -16,7 +16,7 @@ def test_an_alarm_opens_once_with_what_led_to_it() -> None:
     for number in range(-1, 30):
         watched.see(number, suspect(), pictured=True)
     (case,) = watched.changes
-    assert isinstance(case, Case)
+    assert isinstance(case, IncidentCase)
     first = next(verdict for verdict in watched.verdicts if verdict.alarm)
     assert case.verdict == first
     assert case.id == incident_id(first)
@@ -35,11 +35,11 @@ def test_it_is_over_when_the_evidence_falls_and_can_open_again() -> None:
     for number, llr in enumerate(llrs, -1):
         watched.see(number, face(llr=llr))
     kinds = [type(change) for change in watched.changes]
-    assert kinds == [Case, AlarmOver, Case]
+    assert kinds == [IncidentCase, AlarmOver, IncidentCase]
     first, over, second = watched.changes
-    assert isinstance(first, Case)
+    assert isinstance(first, IncidentCase)
     assert isinstance(over, AlarmOver)
-    assert isinstance(second, Case)
+    assert isinstance(second, IncidentCase)
     assert over.reason is CloseReason.ALARM_OVER
     assert first.id != second.id
 

@@ -9,8 +9,8 @@ import pytest
 
 from stream.config import StreamConfig
 from stream.face_id_handover import Returning
-from stream.frame_sampler import Grid
-from stream.rolling_verdicts import Monitor
+from stream.frame_sampler import SamplingGrid
+from stream.rolling_verdicts import RollingVerdicts
 from tests.stream.observations import face, moment, observation
 
 if TYPE_CHECKING:
@@ -37,20 +37,20 @@ def party(numbers: dict[float, int]) -> list[Observation]:
     return rows
 
 
-def verdicts(monitor: Monitor, observations: list[Observation]) -> list[Verdict]:
+def verdicts(monitor: RollingVerdicts, observations: list[Observation]) -> list[Verdict]:
     return [verdict for seen in observations for verdict in monitor.observe(seen, moment())]
 
 
 def verdicts_behind(last: Verdict, observations: list[Observation]) -> list[Verdict]:
     """Of a process that goes on behind the last verdict of another, to the end."""
-    monitor, returning = new_monitor(), Returning(last, Grid(StreamConfig().windows.sample_rate_hz, PHASE))
+    monitor, returning = new_monitor(), Returning(last, SamplingGrid(StreamConfig().windows.sample_rate_hz, PHASE))
     monitor.restore(last)
     known = [k for seen in observations for k in returning.take(seen)]
     return verdicts(monitor, [*known, *returning.release()])
 
 
-def new_monitor() -> Monitor:
-    return Monitor("call", 7, PHASE, StreamConfig())
+def new_monitor() -> RollingVerdicts:
+    return RollingVerdicts("call", 7, PHASE, StreamConfig())
 
 
 @pytest.mark.parametrize("taken_over_at", [3, 10, 19, 21, 30])
@@ -72,7 +72,7 @@ def test_a_face_that_is_new_gets_a_number_that_nobody_has() -> None:
 
 def test_what_was_said_is_not_said_again_even_at_the_end() -> None:
     whole = verdicts(new_monitor(), party({MIDDLE: 0, LEFT: 1, RIGHT: 2}))
-    monitor, returning = new_monitor(), Returning(whole[9], Grid(StreamConfig().windows.sample_rate_hz, PHASE))
+    monitor, returning = new_monitor(), Returning(whole[9], SamplingGrid(StreamConfig().windows.sample_rate_hz, PHASE))
     monitor.restore(whole[9])
     for seen in party({LEFT: 5, RIGHT: 6, MIDDLE: 7})[2:10]:
         assert returning.take(seen) == ()

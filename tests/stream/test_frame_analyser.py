@@ -11,7 +11,7 @@ import pytest
 from detector.errors import FinderFailed, ScorerFailed
 from detector.face_follower import FaceFollower
 from detector.types import DetectedFace, FaceBox, FaceScore, ModelInfo
-from stream.frame_analyser import Analyser, Sample
+from stream.frame_analyser import FrameAnalyser, FrameSample
 from stream.heat_map_picture import heat_picture_png
 from tests.synthetic import pattern
 
@@ -68,15 +68,15 @@ def _score(crop: FaceCrop) -> FaceScore:
     )
 
 
-def sample(level: int | None = None, width: int = 320) -> Sample:
+def sample(level: int | None = None, width: int = 320) -> FrameSample:
     height = width * 3 // 4
     rgb = pattern(1, width, height) if level is None else np.full((height, width, 3), level, np.uint8)
-    return Sample(rgb, 0.0, FaceFollower())
+    return FrameSample(rgb, 0.0, FaceFollower())
 
 
 def test_all_faces_of_all_samples_are_one_batch() -> None:
     scorer = Scorer()
-    results = Analyser(OneFace(), scorer, 16).examine([sample(), sample(0), sample(100)])
+    results = FrameAnalyser(OneFace(), scorer, 16).examine([sample(), sample(0), sample(100)])
     assert scorer.batches == [2]
     assert [len(result.faces) for result in results] == [1, 0, 1]
     assert all(result.unscored == "" for result in results)
@@ -90,7 +90,7 @@ def test_all_faces_of_all_samples_are_one_batch() -> None:
 
 @pytest.mark.parametrize("error", [ScorerFailed, ValueError, MemoryError])
 def test_only_the_sample_that_the_scorer_fails_on_goes_unscored(error: type[Exception]) -> None:
-    results = Analyser(OneFace(), Scorer(error), 16).examine([sample(), sample(77), sample(100)])
+    results = FrameAnalyser(OneFace(), Scorer(error), 16).examine([sample(), sample(77), sample(100)])
     assert [result.unscored for result in results] == ["", "scorer_failed", ""]
     (face,) = results[1].faces
     assert face.prob_fake is None
@@ -99,36 +99,36 @@ def test_only_the_sample_that_the_scorer_fails_on_goes_unscored(error: type[Exce
 
 
 def test_a_frame_that_the_finder_fails_on_is_not_a_frame_without_faces() -> None:
-    results = Analyser(OneFace(), Scorer(), 16).examine([sample(255), sample()])
+    results = FrameAnalyser(OneFace(), Scorer(), 16).examine([sample(255), sample()])
     assert results[0].unscored == "scorer_failed"
     assert results[1].unscored == ""
 
 
 def test_without_a_scorer_faces_are_still_found() -> None:
-    (result,) = Analyser(OneFace(), None, 16).examine([sample()])
+    (result,) = FrameAnalyser(OneFace(), None, 16).examine([sample()])
     assert result.unscored == "no_model"
     assert result.faces[0].prob_fake is None
     assert result.faces[0].quality.weight == 1.0
 
 
 def test_without_a_finder_nothing_is_claimed() -> None:
-    (result,) = Analyser(None, Scorer(), 16).examine([sample()])
+    (result,) = FrameAnalyser(None, Scorer(), 16).examine([sample()])
     assert (result.faces, result.unscored) == ((), "no_model")
 
 
 def test_each_frame_is_announced_before_it_is_looked_at() -> None:
-    analyser = Analyser(OneFace(), Scorer(), 16)
+    analyser = FrameAnalyser(OneFace(), Scorer(), 16)
     names: list[str] = []
     analyser.on_frame = names.append
-    analyser.examine([Sample(sample().rgb, 0.0, FaceFollower(), name) for name in ("a", "b")])
+    analyser.examine([FrameSample(sample().rgb, 0.0, FaceFollower(), name) for name in ("a", "b")])
     assert names == ["a", "b", ""]
 
 
 def test_tracks_go_on_when_the_size_changes() -> None:
     tracks = FaceFollower(first_track=7)
-    analyser = Analyser(OneFace(), None, 16)
+    analyser = FrameAnalyser(OneFace(), None, 16)
     found = [
-        analyser.examine([Sample(sample(width=width).rgb, number * 0.5, tracks)])[0].faces[0].track
+        analyser.examine([FrameSample(sample(width=width).rgb, number * 0.5, tracks)])[0].faces[0].track
         for number, width in enumerate((320, 160, 640, 320))
     ]
     assert found == [7, 7, 7, 7]
@@ -137,7 +137,7 @@ def test_tracks_go_on_when_the_size_changes() -> None:
 @pytest.mark.parametrize("width", [320, 3200])
 def test_heat_lies_on_the_face_and_nowhere_else(width: int) -> None:
     given = sample(100, width)
-    (result,) = Analyser(OneFace(), Scorer(), 16).examine([given])
+    (result,) = FrameAnalyser(OneFace(), Scorer(), 16).examine([given])
     png = heat_picture_png(given.rgb, result.faces)
     assert png is not None
     bgr = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
@@ -153,5 +153,5 @@ def test_heat_lies_on_the_face_and_nowhere_else(width: int) -> None:
 
 def test_there_is_no_heat_without_a_score() -> None:
     given = sample()
-    (result,) = Analyser(OneFace(), None, 16).examine([given])
+    (result,) = FrameAnalyser(OneFace(), None, 16).examine([given])
     assert heat_picture_png(given.rgb, result.faces) is None

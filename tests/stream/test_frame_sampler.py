@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.frame_sampler import Grid, Pace, Sampler, phase_of, rate_hz_of, wanted_after, wanted_at_or_before
+from stream.frame_sampler import Pace, Sampler, SamplingGrid, phase_of, rate_hz_of, wanted_after, wanted_at_or_before
 
 rates = st.floats(0.2, 30)
 phases = st.floats(0, 1, exclude_max=True)
@@ -23,11 +23,11 @@ def frames(seconds: float, fps: int = 30) -> list[float]:
 
 @pytest.mark.parametrize("phase", [0.0, 0.3, 0.999])
 def test_the_first_frame_is_always_taken(phase: float) -> None:
-    assert Sampler(Grid(2.0, phase)).take(0.0) is not None
+    assert Sampler(SamplingGrid(2.0, phase)).take(0.0) is not None
 
 
 def test_thirty_frames_a_second_at_two_samples_a_second() -> None:
-    assert taken(Sampler(Grid(2.0, 0.5)), frames(5)) == pytest.approx(
+    assert taken(Sampler(SamplingGrid(2.0, 0.5)), frames(5)) == pytest.approx(
         [0.0, *(0.25 + k / 2 for k in range(10))], abs=1 / 30
     )
 
@@ -35,11 +35,11 @@ def test_thirty_frames_a_second_at_two_samples_a_second() -> None:
 @pytest.mark.parametrize(("pace", "rate_hz"), [(Pace.FAST, 5), (Pace.BASE, 2), (Pace.HALF, 1), (Pace.QUARTER, 0.5)])
 def test_the_paces_of_the_ladder(pace: Pace, rate_hz: float) -> None:
     assert rate_hz_of(pace, 2.0) == pytest.approx(rate_hz)
-    assert len(taken(Sampler(Grid(2.0, 0.0), pace), frames(20))) == pytest.approx(20 * rate_hz, abs=1)
+    assert len(taken(Sampler(SamplingGrid(2.0, 0.0), pace), frames(20))) == pytest.approx(20 * rate_hz, abs=1)
 
 
 def test_changing_the_pace_neither_repeats_nor_skips_a_wanted_frame() -> None:
-    sampler = Sampler(Grid(2.0, 0.0))
+    sampler = Sampler(SamplingGrid(2.0, 0.0))
     before = taken(sampler, frames(2))
     sampler.pace = Pace.FAST
     during = taken(sampler, [t for t in frames(4) if t >= 2])
@@ -54,7 +54,7 @@ def test_changing_the_pace_neither_repeats_nor_skips_a_wanted_frame() -> None:
 def test_no_cell_is_filled_twice_and_the_rate_is_kept(
     rate_hz: float, phase: float, pace: Pace, times: list[float]
 ) -> None:
-    sampler = Sampler(Grid(rate_hz, phase), pace)
+    sampler = Sampler(SamplingGrid(rate_hz, phase), pace)
     cells = [c for t in times if (c := sampler.take(t)) is not None]
     assert cells == sorted(set(cells))
     assert len(cells) <= max(times) * rate_hz_of(pace, rate_hz) + 2
@@ -62,7 +62,7 @@ def test_no_cell_is_filled_twice_and_the_rate_is_kept(
 
 @given(rates, phases, st.integers(5, 10_000))
 def test_a_cell_starts_where_cell_at_says(rate_hz: float, phase: float, cell: int) -> None:
-    grid = Grid(rate_hz, phase)
+    grid = SamplingGrid(rate_hz, phase)
     start_s = grid.start_s(cell)
     assert grid.cell_at(start_s + 1e-6) in (cell, cell + 1)
     assert grid.cell_at(start_s - 1e-6) in (cell - 1, cell)
@@ -76,16 +76,16 @@ def test_wanted_cells_are_neighbours(cell: int, pace: Pace) -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_time_that_is_no_number_is_never_taken(bad: float) -> None:
-    assert Sampler(Grid(2.0, 0.0)).take(bad) is None
+    assert Sampler(SamplingGrid(2.0, 0.0)).take(bad) is None
 
 
 def test_a_late_frame_is_not_taken() -> None:
-    assert taken(Sampler(Grid(2.0, 0.0)), [0.0, 2.1, 1.1, 2.2, 2.5]) == [0.0, 2.1, 2.5]
+    assert taken(Sampler(SamplingGrid(2.0, 0.0)), [0.0, 2.1, 1.1, 2.2, 2.5]) == [0.0, 2.1, 2.5]
 
 
 def test_a_rate_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="base_rate_hz"):
-        Grid(0.0, 0.0)
+        SamplingGrid(0.0, 0.0)
 
 
 def test_the_phase_is_fixed_per_epoch() -> None:

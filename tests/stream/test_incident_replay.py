@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.incident_case import Case
+from stream.incident_case import IncidentCase
 from stream.incident_replay import derive, differences
 from tests.stream.cases import Watched, opened_case, suspect
 from tests.stream.observations import TINY, face
 
 
-def stored(case: Case) -> Case:
+def stored(case: IncidentCase) -> IncidentCase:
     """As it comes back from where it was kept."""
-    return msgspec.json.decode(msgspec.json.encode(case), type=Case)
+    return msgspec.json.decode(msgspec.json.encode(case), type=IncidentCase)
 
 
 def test_the_same_samples_come_to_the_same_verdict() -> None:
@@ -38,7 +38,7 @@ def test_so_they_do_whatever_came_before(seed: int) -> None:
         watched.see(number, face(track, llr, TINY) if tiny else face(track, llr))
     for number in range(len(seen), len(seen) + 60):
         watched.see(number, suspect(track=9))
-    cases = [change for change in watched.changes if isinstance(change, Case)]
+    cases = [change for change in watched.changes if isinstance(change, IncidentCase)]
     assert cases
     for case in cases:
         assert differences(stored(case)) == ()

@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from stream.config import DecisionConfig
 from stream.cusum import EvidenceModel
 from stream.events import Label, Reason
-from stream.label_decision import FORGET_S, UNKNOWN, Decider, policy_of
+from stream.label_decision import FORGET_S, UNKNOWN, LabelDecider, alarm_policy_of
 from tests.stream.observations import TINY, face, observation
 
 MODEL = EvidenceModel(mean_real=-1.0, mean_fake=1.0, sd=1.4, correlation_s=0.72)
 BLIND = EvidenceModel(mean_real=0.5, mean_fake=0.4, sd=1.0, correlation_s=0.5)
 
 
-def watch(llrs: list[float], model: EvidenceModel = MODEL) -> Decider:
-    decider = Decider(DecisionConfig(), fastest_hz=5.0)
+def watch(llrs: list[float], model: EvidenceModel = MODEL) -> LabelDecider:
+    decider = LabelDecider(DecisionConfig(), fastest_hz=5.0)
     for sample, llr in enumerate(llrs):
         decider.observe(observation(sample, (face(1, llr),)), model)
     return decider
@@ -38,20 +38,20 @@ def test_a_clear_face_is_real_until_that_is_forgotten() -> None:
 
 
 def test_a_face_that_was_never_scored_is_unknown() -> None:
-    decider = Decider(DecisionConfig(), 5.0)
+    decider = LabelDecider(DecisionConfig(), 5.0)
     decider.observe(observation(0, (face(1, None),)), MODEL)
     assert decider.state(1, MODEL) == UNKNOWN
 
 
 def test_faces_too_small_to_tell_never_decide_anything() -> None:
-    decider = Decider(DecisionConfig(), 5.0)
+    decider = LabelDecider(DecisionConfig(), 5.0)
     for sample in range(200):
         decider.observe(observation(sample, (face(1, 9.0, TINY),)), MODEL)
     assert decider.state(1, MODEL).label is Label.UNCERTAIN
 
 
 def test_two_people_never_share_a_sum() -> None:
-    decider = Decider(DecisionConfig(), 5.0)
+    decider = LabelDecider(DecisionConfig(), 5.0)
     for sample in range(80):
         decider.observe(observation(sample, (face(1, 2.0), face(2, -2.0))), MODEL)
     assert decider.state(1, MODEL).label is Label.FAKE
@@ -67,12 +67,13 @@ def test_a_face_that_is_gone_closes_its_alarm() -> None:
 
 def test_a_model_that_cannot_tell_never_decides_and_the_policy_says_so() -> None:
     assert watch([4.0] * 500, BLIND).state(1, BLIND).label is Label.UNCERTAIN
-    assert policy_of(DecisionConfig(), (5.0, 2.0), BLIND).delay_s is None
+    assert alarm_policy_of(DecisionConfig(), (5.0, 2.0), BLIND).delay_s is None
 
 
 def test_a_smaller_budget_waits_longer() -> None:
     delays = [
-        policy_of(DecisionConfig(false_alarms_per_hour=rate), (5.0, 2.0), MODEL).delay_s for rate in (1.0, 0.1, 0.01)
+        alarm_policy_of(DecisionConfig(false_alarms_per_hour=rate), (5.0, 2.0), MODEL).delay_s
+        for rate in (1.0, 0.1, 0.01)
     ]
     assert delays == sorted(delays, key=lambda d: d or 0.0)
     assert delays[0] != delays[2]
@@ -81,7 +82,7 @@ def test_a_smaller_budget_waits_longer() -> None:
 @given(st.lists(st.floats(-4, 4), min_size=2, max_size=60), st.integers(1, 59))
 def test_another_process_goes_on_from_the_published_state(llrs: list[float], cut: int) -> None:
     cut = min(cut, len(llrs) - 1)
-    replacement = Decider(DecisionConfig(), 5.0)
+    replacement = LabelDecider(DecisionConfig(), 5.0)
     replacement.restore(watch(llrs[:cut]).snapshot(MODEL))
     for sample in range(cut, len(llrs)):
         replacement.observe(observation(sample, (face(1, llrs[sample]),)), MODEL)
@@ -90,7 +91,7 @@ def test_another_process_goes_on_from_the_published_state(llrs: list[float], cut
 
 @pytest.mark.parametrize("faces", [65, 200])
 def test_a_crowd_costs_bounded_memory(faces: int) -> None:
-    decider = Decider(DecisionConfig(), 5.0)
+    decider = LabelDecider(DecisionConfig(), 5.0)
     for sample in range(3):
         crowd = tuple(face(n, 1.0) for n in range(faces))
         decider.observe(observation(sample, crowd), MODEL)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from stream.live_lane import CATCH_UP_S, CREDITS_AT_ONCE, CREDITS_EVERY_S, HOLD_S, LATE_S, Lane, LaneSample
+from stream.live_lane import CATCH_UP_S, CREDITS_AT_ONCE, CREDITS_EVERY_S, HOLD_S, LATE_S, LaneSample, LiveLane
 from stream.media_limits import MediaLimits
 from stream.types import Codec, MediaUnit
 from stream.worker_messages import OpenStream
@@ -17,16 +17,16 @@ class Clock:
         return self.now_s
 
 
-def lane(clock: Clock, **changes: int) -> Lane:
+def lane(clock: Clock, **changes: int) -> LiveLane:
     opened = OpenStream(stream="s", epoch=1, codec=Codec.H264, rate_hz=10.0, phase=0.0, **changes)
-    return Lane(opened, MediaLimits(), clock)
+    return LiveLane(opened, MediaLimits(), clock)
 
 
 def media(frames: int = 30, gop: int = 30) -> list[MediaUnit]:
     return units("s", Codec.H264, Clip(64, 64, frames=frames, gop=gop))
 
 
-def taken(subject: Lane) -> list[LaneSample]:
+def taken(subject: LiveLane) -> list[LaneSample]:
     samples = []
     while subject.has_units:
         sample = subject.advance(budget_s=1.0)

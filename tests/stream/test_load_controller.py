@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.frame_sampler import Pace
-from stream.load_controller import Ladder, LadderConfig, StreamLoad
+from stream.load_controller import LoadController, LoadControllerConfig, StreamLoad
 
 
 def load(n: int, suspicion: float = 0.0, age_ms: float | None = 100.0, clear: bool = False) -> StreamLoad:
     return StreamLoad(f"call-{n}", suspicion, clear, age_ms)
 
 
-def settle(ladder: Ladder, loads: list[StreamLoad], start_s: float = 0.0, ticks: int = 40) -> dict[str, Pace]:
+def settle(ladder: LoadController, loads: list[StreamLoad], start_s: float = 0.0, ticks: int = 40) -> dict[str, Pace]:
     paces: dict[str, Pace] = {}
     for tick in range(ticks):
         paces = dict(ladder.plan(loads, start_s + tick))
@@ -20,21 +20,21 @@ def settle(ladder: Ladder, loads: list[StreamLoad], start_s: float = 0.0, ticks:
 
 
 def test_calm_streams_keep_the_base_pace() -> None:
-    assert set(settle(Ladder(), [load(n) for n in range(4)]).values()) == {Pace.BASE}
+    assert set(settle(LoadController(), [load(n) for n in range(4)]).values()) == {Pace.BASE}
 
 
 def test_suspicion_hurries_and_a_clear_face_slows_down() -> None:
-    paces = settle(Ladder(), [load(0), load(1, suspicion=0.6), load(2, clear=True)])
+    paces = settle(LoadController(), [load(0), load(1, suspicion=0.6), load(2, clear=True)])
     assert paces == {"call-0": Pace.BASE, "call-1": Pace.FAST, "call-2": Pace.HALF}
 
 
 def test_without_adaption_only_overload_moves_a_pace() -> None:
-    ladder = Ladder(LadderConfig(adaptive=False))
+    ladder = LoadController(LoadControllerConfig(adaptive=False))
     assert set(settle(ladder, [load(0, suspicion=0.9), load(1, clear=True)]).values()) == {Pace.BASE}
 
 
 def test_overload_is_said_of_streams_below_their_due_alone() -> None:
-    ladder = Ladder()
+    ladder = LoadController()
     settle(ladder, [load(0, suspicion=0.6), load(1, clear=True), load(2)])
     assert not ladder.reduced, "the clear stream is slow because nobody needs more of it"
     ladder.plan([load(n, age_ms=900.0) for n in range(8)], 50.0)
@@ -43,18 +43,18 @@ def test_overload_is_said_of_streams_below_their_due_alone() -> None:
 
 def test_under_load_the_least_suspicious_give_up_samples_first() -> None:
     loads = [load(n, suspicion=n / 100, age_ms=900.0) for n in range(8)]
-    paces = dict(Ladder().plan(loads, 0.0))
+    paces = dict(LoadController().plan(loads, 0.0))
     assert [paces[f"call-{n}"] for n in range(8)] == [Pace.HALF] * 2 + [Pace.BASE] * 6
 
 
 def test_the_later_verdicts_are_the_more_streams_give_up_samples_at_once() -> None:
     for age_ms, moved in ((900.0, 2), (1100.0, 4), (2100.0, 8)):
-        paces = Ladder().plan([load(n, age_ms=age_ms) for n in range(8)], 0.0)
+        paces = LoadController().plan([load(n, age_ms=age_ms) for n in range(8)], 0.0)
         assert sum(pace is Pace.HALF for pace in paces.values()) == moved
 
 
 def test_a_stream_is_refused_only_when_nobody_has_samples_left_to_give_up() -> None:
-    ladder = Ladder()
+    ladder = LoadController()
     loads = [load(n, age_ms=900.0) for n in range(4)]
     refused_at = next(tick for tick in range(40) if (ladder.plan(loads, float(tick)), ladder.full)[1])
     assert refused_at >= 8, "two steps down for each of four streams, one stream a second"
@@ -67,7 +67,7 @@ def test_a_stream_is_refused_only_when_nobody_has_samples_left_to_give_up() -> N
 
 def test_who_comes_while_verdicts_are_not_early_starts_as_slow_as_the_slowest() -> None:
     for age_ms, first in ((900.0, Pace.QUARTER), (400.0, Pace.QUARTER), (100.0, Pace.BASE)):
-        ladder = Ladder(LadderConfig(settle_s=100.0))
+        ladder = LoadController(LoadControllerConfig(settle_s=100.0))
         settle(ladder, [load(n, age_ms=900.0) for n in range(4)], ticks=801)
         assert ladder.pressed
         paces = ladder.plan([load(n, age_ms=age_ms) for n in range(5)], 801.0)
@@ -76,7 +76,7 @@ def test_who_comes_while_verdicts_are_not_early_starts_as_slow_as_the_slowest() 
 
 
 def test_samples_come_back_when_there_is_room_most_suspicious_first() -> None:
-    ladder = Ladder()
+    ladder = LoadController()
     settle(ladder, [load(n, suspicion=n / 100, age_ms=900.0) for n in range(4)])
     between = settle(ladder, [load(n, suspicion=n / 100, age_ms=400.0) for n in range(4)], 100.0)
     assert set(between.values()) == {Pace.QUARTER}, "in between nothing moves, so that paces do not flap"
@@ -87,13 +87,13 @@ def test_samples_come_back_when_there_is_room_most_suspicious_first() -> None:
 
 def test_one_slow_stream_among_many_is_not_overload() -> None:
     loads = [load(n) for n in range(19)] + [load(19, age_ms=5000.0)]
-    ladder = Ladder()
+    ladder = LoadController()
     assert set(settle(ladder, loads).values()) == {Pace.BASE}
     assert not ladder.full
 
 
 def test_nobody_there_is_no_overload() -> None:
-    ladder = Ladder()
+    ladder = LoadController()
     assert ladder.plan([], 0.0) == {}
     assert not ladder.full
 
@@ -105,7 +105,7 @@ def test_nobody_there_is_no_overload() -> None:
     )
 )
 def test_every_stream_always_has_a_pace(ticks: list[list[tuple[float, bool, float | None]]]) -> None:
-    ladder = Ladder()
+    ladder = LoadController()
     for at, tick in enumerate(ticks):
         loads = [load(n, suspicion, age_ms, clear) for n, (suspicion, clear, age_ms) in enumerate(tick)]
         paces = ladder.plan(loads, float(at))
@@ -115,6 +115,6 @@ def test_every_stream_always_has_a_pace(ticks: list[list[tuple[float, bool, floa
 
 @pytest.mark.parametrize("age_ms", [0.0, 100.0, 400.0])
 def test_a_suspicious_stream_that_calms_down_gives_its_samples_back_at_once(age_ms: float) -> None:
-    ladder = Ladder()
+    ladder = LoadController()
     settle(ladder, [load(0, suspicion=0.9)])
     assert ladder.plan([load(0, age_ms=age_ms)], 100.0) == {"call-0": Pace.BASE}

@@ -6,22 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.media_clock import Timeline
+from stream.media_clock import MediaClock
 
 
 def test_time_starts_at_zero_and_keeps_its_distances() -> None:
-    timeline = Timeline()
+    timeline = MediaClock()
     assert [timeline.place(t) for t in (100.0, 100.04, 100.12)] == pytest.approx([0.0, 0.04, 0.12])
 
 
 def test_reordering_is_left_alone() -> None:
-    timeline = Timeline()
+    timeline = MediaClock()
     assert [timeline.place(t) for t in (5.0, 5.3, 5.1)] == pytest.approx([0.0, 0.3, 0.1])
 
 
 @pytest.mark.parametrize("jump_s", [-13.3 * 3600, 13.3 * 3600, 1e6, math.nan, math.inf])
 def test_a_jump_is_closed(jump_s: float) -> None:
-    timeline = Timeline()
+    timeline = MediaClock()
     timeline.place(10.0)
     placed = timeline.place(10.0 + jump_s)
     assert placed == pytest.approx(1 / 30)
@@ -31,7 +31,7 @@ def test_a_jump_is_closed(jump_s: float) -> None:
 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=100))
 def test_media_time_is_never_negative_and_never_leaps(times: list[float]) -> None:
-    timeline, newest = Timeline(), 0.0
+    timeline, newest = MediaClock(), 0.0
     for time in times:
         placed = timeline.place(time)
         assert 0.0 <= placed <= newest + 60.0

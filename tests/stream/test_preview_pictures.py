@@ -8,8 +8,8 @@ import pytest
 
 from detector.preprocess import crop_face
 from detector.types import DetectedFace, FaceBox
-from stream.frame_analyser import Examined
-from stream.preview_pictures import EVIDENCE_WIDTH_PX, Darkroom, blurred
+from stream.frame_analyser import ExaminedFrame
+from stream.preview_pictures import EVIDENCE_WIDTH_PX, PictureRenderer, blurred
 from tests.stream.observations import face
 
 if TYPE_CHECKING:
@@ -28,23 +28,23 @@ def picture(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1], dtype=np.uint8)
 
 
-def examined(*faces: FaceObservation) -> Examined:
+def examined(*faces: FaceObservation) -> ExaminedFrame:
     rgb = frame()
     box = FaceBox(BOX[0] * WIDTH, BOX[1] * HEIGHT, (BOX[0] + BOX[2]) * WIDTH, (BOX[1] + BOX[3]) * HEIGHT)
     crop = crop_face(rgb, DetectedFace(box, 0.99, np.zeros((5, 2), np.float32)))
-    return Examined(faces, crops={seen.track: crop for seen in faces})
+    return ExaminedFrame(faces, crops={seen.track: crop for seen in faces})
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 360), (320, 240), (100, 50), (1, 1), (5000, 2)])
 @pytest.mark.parametrize("blur", [False, True])
 def test_previews_are_small_jpegs(width: int, height: int, blur: bool) -> None:
-    seen = picture(Darkroom(0.0, 320, blur).preview(frame(width, height), examined(face(llr=3.0))))
+    seen = picture(PictureRenderer(0.0, 320, blur).preview(frame(width, height), examined(face(llr=3.0))))
     assert seen.shape[1] == min(width, 320)
     assert seen.shape[0] == max(1, round(height * min(1.0, 320 / width)))
 
 
 def test_evidence_is_made_of_suspicious_faces_alone() -> None:
-    darkroom = Darkroom(1.0, 320, blur_faces=False)
+    darkroom = PictureRenderer(1.0, 320, blur_faces=False)
     assert darkroom.evidence(frame(), examined(face(1, llr=1.0), face(2, llr=None))) is None
     found = darkroom.evidence(frame(), examined(face(1, llr=0.5), face(2, llr=1.5)))
     assert found is not None
@@ -55,17 +55,17 @@ def test_evidence_is_made_of_suspicious_faces_alone() -> None:
 
 def test_the_networks_input_is_kept_without_loss() -> None:
     given = examined(face(llr=3.0))
-    found = Darkroom(1.0, 320, blur_faces=False).evidence(frame(), given)
+    found = PictureRenderer(1.0, 320, blur_faces=False).evidence(frame(), given)
     assert found is not None
     assert found.faces[0].png is not None
     assert (picture(found.faces[0].png) == given.crops[1].rgb).all()
 
 
 def test_blurred_faces_leave_no_picture_of_themselves() -> None:
-    found = Darkroom(1.0, 320, blur_faces=True).evidence(frame(), examined(face(llr=3.0)))
+    found = PictureRenderer(1.0, 320, blur_faces=True).evidence(frame(), examined(face(llr=3.0)))
     assert found is not None
     assert found.faces[0].png is None
-    plain = Darkroom(1.0, 320, blur_faces=False).evidence(frame(), examined(face(llr=3.0)))
+    plain = PictureRenderer(1.0, 320, blur_faces=False).evidence(frame(), examined(face(llr=3.0)))
     assert plain is not None
     hidden, shown = picture(found.jpeg), picture(plain.jpeg)
     inside = (slice(120, 240), slice(260, 380))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stream.config import StreamConfig
 from stream.events import Label, Reason, Verdict
 from stream.file_verdict import FileRule, judge_file
-from stream.rolling_verdicts import Monitor
+from stream.rolling_verdicts import RollingVerdicts
 from stream.worker_messages import FileFrame, JobDone
 from tests.stream.observations import MODEL, TINY, face, moment, observation
 
@@ -21,7 +21,7 @@ UNCALIBRATED = msgspec.structs.replace(MODEL, calibrated=False)
 
 
 def watch(faces_by_cell: dict[int, tuple[FaceObservation, ...]], unscored: str = "") -> list[Verdict]:
-    monitor = Monitor("call", 7, 0.3, StreamConfig())
+    monitor = RollingVerdicts("call", 7, 0.3, StreamConfig())
     verdicts: list[Verdict] = []
     for cell, faces in faces_by_cell.items():
         verdicts += monitor.observe(observation(cell, faces, unscored), moment())
@@ -61,7 +61,7 @@ def test_no_model_is_never_a_label() -> None:
 
 
 def test_an_uncalibrated_model_never_earns_a_label() -> None:
-    monitor = Monitor("call", 7, 0.3, StreamConfig())
+    monitor = RollingVerdicts("call", 7, 0.3, StreamConfig())
     uncalibrated = moment()._replace(model=UNCALIBRATED)
     seen = [observation(cell, faces) for cell, faces in steady(4.0).items()]
     verdicts = [verdict for one in seen for verdict in monitor.observe(one, uncalibrated)]
@@ -117,14 +117,14 @@ def test_a_face_that_left_is_forgotten_after_one_window() -> None:
 
 
 def test_the_same_observation_twice_changes_nothing() -> None:
-    monitor = Monitor("call", 7, 0.3, StreamConfig())
+    monitor = RollingVerdicts("call", 7, 0.3, StreamConfig())
     first = observation(0, (face(llr=1.0),))
     assert len(monitor.observe(first, moment())) == 1
     assert monitor.observe(first, moment()) == ()
 
 
 def test_the_age_runs_from_the_capture_of_the_newest_sample() -> None:
-    monitor = Monitor("call", 7, 0.3, StreamConfig())
+    monitor = RollingVerdicts("call", 7, 0.3, StreamConfig())
     seen = observation(0, (face(llr=1.0),))
     (verdict,) = monitor.observe(seen, moment(now_s=seen.capture_s + 0.25))
     assert verdict.age_ms == pytest.approx(250)
@@ -138,7 +138,7 @@ def test_ids_name_stream_epoch_and_window() -> None:
 
 def test_the_end_of_a_stream_gives_what_is_left() -> None:
     config = StreamConfig()
-    monitor = Monitor("call", 7, 0.3, config)
+    monitor = RollingVerdicts("call", 7, 0.3, config)
     assert monitor.finish(moment()) == ()
     monitor.observe(observation(-1, (face(llr=1.0),)), moment())
     (rest,) = monitor.finish(moment())
@@ -148,7 +148,7 @@ def test_the_end_of_a_stream_gives_what_is_left() -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.floats(-9, 9)), min_size=1, max_size=60))
 def test_whatever_comes_in_a_verdict_is_within_its_bounds(steps: list[tuple[int, float]]) -> None:
-    monitor = Monitor("call", 7, 0.3, StreamConfig())
+    monitor = RollingVerdicts("call", 7, 0.3, StreamConfig())
     sample, seen = -2, set[str]()
     for step, llr in steps:
         sample += step

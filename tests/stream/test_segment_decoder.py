@@ -15,7 +15,7 @@ from tests.synthetic import Clip, audio_only, number_on, picture, video
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stream.unit_decoder import Picture
+    from stream.unit_decoder import DecodedPicture
 
 CLIPS = {"mp4": Clip(frames=12), "mpegts": Clip(frames=12), "webm": Clip(frames=12, encoder="libvpx")}
 LIMITS = MediaLimits()
@@ -32,7 +32,7 @@ def made(folder: Path, container: str) -> bytes:
     return video(folder / container, CLIPS[container], container).read_bytes()
 
 
-def decoded(payload: bytes, limits: MediaLimits = LIMITS) -> list[Picture]:
+def decoded(payload: bytes, limits: MediaLimits = LIMITS) -> list[DecodedPicture]:
     return list(SegmentDecoder(limits).decode(unit(payload)).pictures)
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from stream.config import StreamConfig
 from stream.errors import MediaRefused, ServiceDraining, ServiceFull, StreamExists, StreamUnknown
-from stream.event_bus import Bus, Selection
+from stream.event_bus import EventBus, Selection
 from stream.events import Label, StreamEnded, StreamGap, StreamStalled, StreamStarted, Verdict
 from stream.file_verdict import JudgeOptions
 from stream.identity import StreamIdentity
-from stream.load_controller import LadderConfig
+from stream.load_controller import LoadControllerConfig
 from stream.stream_service import StreamService
 from stream.stream_session import Session, StreamSpec
 from stream.types import Codec, DropCause, EndReason
@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 AHEAD_S = 0.55      # of the newest judged frame: as far as the next sample, and a frame more
 # What a slow machine does to the density of samples is shown elsewhere: here every call keeps its own.
-CONFIG = StreamConfig(max_streams=3, max_jobs=1, ladder=LadderConfig(late_ms=60_000))
+CONFIG = StreamConfig(max_streams=3, max_jobs=1, ladder=LoadControllerConfig(late_ms=60_000))
 
 
 def call(stream: str) -> StreamSpec:
@@ -58,7 +58,7 @@ class Peer:
 class Recorder:
     """Collects everything that the bus says."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: EventBus) -> None:
         self.events: list[Event] = []
         self._subscription = bus.subscribe(Selection())
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -78,7 +78,7 @@ class Recorder:
 
 class Running:
     def __init__(self) -> None:
-        self.bus = Bus()
+        self.bus = EventBus()
         self.pool = WorkerPool(PoolConfig(workers=2))
         self.service = StreamService(CONFIG, self.pool, self.bus)
         self.recorder = Recorder(self.bus)
@@ -171,7 +171,7 @@ async def test_streams_beyond_the_limit_are_refused_with_retry_after(running: Ru
 
 
 async def test_few_streams_may_start_at_once() -> None:
-    service = StreamService(StreamConfig(max_streams=100), WorkerPool(PoolConfig(workers=1)), Bus())
+    service = StreamService(StreamConfig(max_streams=100), WorkerPool(PoolConfig(workers=1)), EventBus())
     let_in: list[Session] = []
     for n in range(8):
         service.check_admission(f"call-{n}")

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from stream.config import StreamConfig
-from stream.event_bus import Bus
+from stream.event_bus import EventBus
 from stream.frame_sampler import Pace
 from stream.identity import StreamIdentity
 from stream.stream_service import StreamService
@@ -42,7 +42,7 @@ async def play(session: Session, frames: int) -> None:
 
 @pytest.mark.slow
 async def test_unneeded_temporal_layers_are_skipped_without_loss_of_coverage() -> None:
-    service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1)), Bus())
+    service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1)), EventBus())
     await service.start()
     peer = Peer()
     session = service.open(StreamSpec(identity=StreamIdentity("call"), source="test", codec=Codec.VP8), peer)
@@ -61,7 +61,7 @@ async def test_unneeded_temporal_layers_are_skipped_without_loss_of_coverage() -
 
 
 async def test_a_denser_pace_needs_more_layers() -> None:
-    service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1)), Bus())
+    service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1)), EventBus())
     session = service.open(StreamSpec(identity=StreamIdentity("call"), source="test", codec=Codec.VP8), Peer())
     skipped = []
     for unit, layer in layered_units("call", 150):
@@ -77,7 +77,7 @@ async def test_a_denser_pace_needs_more_layers() -> None:
 
 
 async def test_a_stream_that_waits_for_a_worker_counts_as_late() -> None:
-    service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1, unit_queue=8)), Bus())
+    service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1, unit_queue=8)), EventBus())
     session = service.open(StreamSpec(identity=StreamIdentity("call"), source="test", codec=Codec.VP8), Peer())
     units = [unit for unit, _ in layered_units("call", 60)]
     for unit in units[:30]:
@@ -97,7 +97,7 @@ async def test_a_stream_that_waits_for_a_worker_counts_as_late() -> None:
 
 
 async def test_a_stream_counts_as_starting_for_ten_seconds() -> None:
-    service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1)), Bus())
+    service = StreamService(StreamConfig(), WorkerPool(PoolConfig(workers=1)), EventBus())
     session = service.open(StreamSpec(identity=StreamIdentity("call"), source="test", codec=Codec.VP8), Peer())
     now_s = time.monotonic()
     assert session.is_starting(now_s + 9)

@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.suspicious_frames import KEPT, Gallery
+from stream.suspicious_frames import KEPT, SuspiciousFrames
 from tests.stream.cases import pictures_of, suspect
 from tests.stream.observations import observation
 
@@ -23,7 +23,7 @@ def seen(number: int, llr: float) -> Observation:
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.floats(-3, 3)), min_size=1, max_size=120))
 def test_few_are_kept_and_the_worst_is_among_them(told: list[tuple[int, float]]) -> None:
-    gallery, number = Gallery(), 0
+    gallery, number = SuspiciousFrames(), 0
     for step, llr in told:
         number += step
         gallery.add(seen(number, llr))
@@ -35,7 +35,7 @@ def test_few_are_kept_and_the_worst_is_among_them(told: list[tuple[int, float]])
 
 
 def test_they_stay_spread_over_the_call() -> None:
-    gallery = Gallery()
+    gallery = SuspiciousFrames()
     for number in range(1000):
         gallery.add(seen(number, 1.0))
     times = [one.pts_s for one in gallery.pictured]
@@ -45,7 +45,7 @@ def test_they_stay_spread_over_the_call() -> None:
 
 
 def test_what_was_not_pictured_is_not_kept_nor_is_the_crop() -> None:
-    gallery = Gallery()
+    gallery = SuspiciousFrames()
     gallery.add(observation(0, (suspect(),)))
     assert gallery.pictured == ()
     gallery.add(seen(3, 1.0))
@@ -59,7 +59,7 @@ def test_what_was_not_pictured_is_not_kept_nor_is_the_crop() -> None:
 
 
 def test_what_left_lately_is_still_found() -> None:
-    gallery = Gallery()
+    gallery = SuspiciousFrames()
     for number in range(KEPT + 1):
         gallery.add(seen(number, 1.0))
     (left,) = set(range(KEPT + 1)) - {one.sequence for one in gallery.pictured}

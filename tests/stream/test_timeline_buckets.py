@@ -8,20 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.events import Label
-from stream.timeline_buckets import FACTOR, PER_TIER, Rollup, Spread, joined
+from stream.timeline_buckets import FACTOR, PER_TIER, Spread, TimelineBuckets, joined
 from stream.types import FrameCounts
 from tests.stream.verdicts import judged
 
 
-def filled(count: int) -> Rollup:
-    rollup = Rollup(0.5)
+def filled(count: int) -> TimelineBuckets:
+    rollup = TimelineBuckets(0.5)
     for number in range(1, count + 1):
         rollup.add(judged(number))
     return rollup
 
 
 def test_the_newest_verdicts_have_a_bucket_each() -> None:
-    rollup = Rollup(0.5)
+    rollup = TimelineBuckets(0.5)
     rollup.add(judged(1, prob_fake=0.25, coverage=0.5))
     rollup.add(judged(2, prob_fake=None, label=Label.NO_FACE))
     first, second = rollup.buckets
@@ -40,7 +40,7 @@ def test_repeats_change_nothing() -> None:
 
 
 def test_drops_are_told_where_they_happened() -> None:
-    rollup, late, both = Rollup(0.5), {"queue_full": 3}, {"queue_full": 4, "packet_loss": 2}
+    rollup, late, both = TimelineBuckets(0.5), {"queue_full": 3}, {"queue_full": 4, "packet_loss": 2}
     for number, dropped in enumerate(({}, late, late, both), 1):
         rollup.add(judged(number, frames=FrameCounts(dropped=dropped)))
     assert [bucket.dropped for bucket in rollup.buckets] == [{}, late, {}, {"queue_full": 1, "packet_loss": 2}]
@@ -69,7 +69,7 @@ def made_up(seed: int, count: int) -> list[tuple[int, float | None, Label, bool,
 @given(st.integers(0, 10**6), st.integers(1, 3 * PER_TIER * FACTOR))
 def test_nothing_is_lost_but_when_exactly_it_was(seed: int, count: int) -> None:
     told = made_up(seed, count)
-    rollup, sequence, drops = Rollup(0.5), 0, 0
+    rollup, sequence, drops = TimelineBuckets(0.5), 0, 0
     for step, prob, label, alarm, dropped in told:
         sequence, drops = sequence + step, drops + dropped
         counts = FrameCounts(dropped={"late": drops})
@@ -89,7 +89,7 @@ def test_nothing_is_lost_but_when_exactly_it_was(seed: int, count: int) -> None:
 
 
 def test_the_gravest_word_stays() -> None:
-    rollup = Rollup(0.5)
+    rollup = TimelineBuckets(0.5)
     for number in range(1, PER_TIER * FACTOR):
         label = Label.FAKE if number == 5 else Label.REAL
         rollup.add(judged(number, label=label, alarm=number == 5, suspicion=1.2 if number == 5 else 0.1))
@@ -99,7 +99,7 @@ def test_the_gravest_word_stays() -> None:
 
 def test_values_that_are_not_known_do_not_count() -> None:
     assert joined(Spread(1, 1, 1, 1), Spread(3, 4, 5, 2)) == Spread(1, 3, 5, 3)
-    rollup = Rollup(10.0)
+    rollup = TimelineBuckets(10.0)
     rollup.add(judged(1, prob_fake=None))
     rollup.add(judged(2, prob_fake=0.5))
     assert rollup.buckets[0].prob_fake == Spread(0.5, 0.5, 0.5, 1)
@@ -107,4 +107,4 @@ def test_values_that_are_not_known_do_not_count() -> None:
 
 def test_a_width_is_positive() -> None:
     with pytest.raises(ValueError, match="positive"):
-        Rollup(0.0)
+        TimelineBuckets(0.0)

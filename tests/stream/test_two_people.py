@@ -14,9 +14,9 @@ from detector.factory import build_finder, build_scorer
 from detector.preprocess import measure_quality
 from detector.types import FaceScore, ModelInfo
 from stream.config import StreamConfig
-from stream.frame_analyser import Analyser, Sample
-from stream.frame_sampler import Grid, Pace
-from stream.rolling_verdicts import Monitor
+from stream.frame_analyser import FrameAnalyser, FrameSample
+from stream.frame_sampler import Pace, SamplingGrid
+from stream.rolling_verdicts import RollingVerdicts
 from stream.types import FaceObservation, Observation
 from tests.stream.observations import moment
 from tests.stream.two_people import FAR, LASTS_S, NEAR, WIDTH_PX, apart_px, centre_px, scene
@@ -70,15 +70,15 @@ def finder() -> FaceFinder:
 
 def watch(finder: FaceFinder, scorer: FaceScorer, people: Collection[str] = (NEAR, FAR)) -> Iterator[Seen]:
     """The scene as a stream of two samples a second, with its verdicts."""
-    analyser, tracks = Analyser(finder, scorer, 16), FaceFollower()
-    monitor, grid = Monitor("call", 7, 0.0, StreamConfig()), Grid(2.0, 0.0)
+    analyser, tracks = FrameAnalyser(finder, scorer, 16), FaceFollower()
+    monitor, grid = RollingVerdicts("call", 7, 0.0, StreamConfig()), SamplingGrid(2.0, 0.0)
     for number in range(int(LASTS_S * 2)):
         cell = number * Pace.BASE
         at_s = grid.start_s(cell)
         if isinstance(scorer, ByPosition):
             scorer.now_s = at_s
         rgb = scene(at_s, people)
-        (examined,) = analyser.examine([Sample(rgb, at_s, tracks)])
+        (examined,) = analyser.examine([FrameSample(rgb, at_s, tracks)])
         observation = Observation(
             stream="call", epoch=7, sequence=number, cell=cell, frame_number=number, pts_s=at_s, capture_s=1000 + at_s,
             width_px=rgb.shape[1], height_px=rgb.shape[0], faces=examined.faces,

@@ -8,14 +8,14 @@ import pytest
 
 from stream.media_limits import MediaLimits
 from stream.types import Codec, DropCause, MediaUnit
-from stream.unit_decoder import Decoded, StillDecoder, UnitDecoder, VideoDecoder, build_decoder, check_libraries
+from stream.unit_decoder import DecodedUnit, StillDecoder, UnitDecoder, VideoDecoder, build_decoder, check_libraries
 from tests.synthetic import ENCODERS, Clip, number_on, picture, units
 
 LIMITS = MediaLimits()
 VIDEO = [Codec.H264, Codec.VP8]
 
 
-def feed(decoder: UnitDecoder, media: list[MediaUnit]) -> list[Decoded]:
+def feed(decoder: UnitDecoder, media: list[MediaUnit]) -> list[DecodedUnit]:
     return [decoder.decode(unit) for unit in media]
 
 
@@ -62,7 +62,7 @@ def test_nothing_is_decoded_before_a_key_frame(codec: Codec) -> None:
     media = units("s", codec, Clip(encoder=ENCODERS[codec], frames=20, gop=8))
     got = feed(build_decoder(codec, LIMITS), media[3:])
     start = next(at for at, unit in enumerate(media[3:]) if unit.keyframe)
-    assert all(d == Decoded(dropped=DropCause.NO_KEYFRAME, keyframe_needed=True) for d in got[:start])
+    assert all(d == DecodedUnit(dropped=DropCause.NO_KEYFRAME, keyframe_needed=True) for d in got[:start])
     assert all(len(d.pictures) == 1 for d in got[start:])
 
 
@@ -86,7 +86,7 @@ def test_bad_units_are_counted_and_never_end_the_stream(codec: Codec) -> None:
     junk = [with_payload(unit, rng.randbytes(200)) for unit in keys[:1] * 20]
     junk = [msgspec.structs.replace(unit, sequence=n) for n, unit in enumerate(junk)]
     for decoded in feed(decoder, junk):
-        assert decoded == Decoded(dropped=DropCause.DECODE_ERROR, keyframe_needed=True) or not decoded.pictures
+        assert decoded == DecodedUnit(dropped=DropCause.DECODE_ERROR, keyframe_needed=True) or not decoded.pictures
     good = [msgspec.structs.replace(unit, sequence=20 + n) for n, unit in enumerate(media)]
     assert all(len(decoded.pictures) == 1 for decoded in feed(decoder, good))
 
@@ -108,7 +108,7 @@ def test_too_many_pixels_are_refused_and_a_smaller_size_goes_on(codec: Codec) ->
     small = units("s", codec, Clip(320, 240, frames=3, encoder=ENCODERS[codec]), first=3)
     decoder = build_decoder(codec, MediaLimits(video_pixels=320 * 240))
     got = feed(decoder, large + small)
-    assert got[0] == Decoded(dropped=DropCause.TOO_LARGE, keyframe_needed=True)
+    assert got[0] == DecodedUnit(dropped=DropCause.TOO_LARGE, keyframe_needed=True)
     assert [len(d.pictures) for d in got[3:]] == [1, 1, 1]
 
 
@@ -151,4 +151,4 @@ def test_stills_stand_alone(codec: Codec, extension: str) -> None:
 )
 def test_bad_stills_are_dropped_for_a_reason(payload: bytes, cause: DropCause) -> None:
     decoder = StillDecoder(MediaLimits(picture_pixels=10_000))
-    assert decoder.decode(still(payload)) == Decoded(dropped=cause)
+    assert decoder.decode(still(payload)) == DecodedUnit(dropped=cause)

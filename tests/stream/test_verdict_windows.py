@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.config import WindowConfig
-from stream.frame_sampler import Grid, Pace, wanted_after
-from stream.verdict_windows import Window, WindowCutter
+from stream.frame_sampler import Pace, SamplingGrid, wanted_after
+from stream.verdict_windows import VerdictWindow, VerdictWindowCutter
 
 configs = st.builds(
     WindowConfig,
@@ -19,7 +19,7 @@ phases = st.floats(0, 1, exclude_max=True)
 steps = st.lists(st.tuples(st.integers(1, 30), st.sampled_from(list(Pace))), min_size=1, max_size=60)
 
 
-def cells_of(grid: Grid, jumps: list[tuple[int, Pace]]) -> list[tuple[int, Pace]]:
+def cells_of(grid: SamplingGrid, jumps: list[tuple[int, Pace]]) -> list[tuple[int, Pace]]:
     """Observed cells: each jump is that many wanted cells ahead at its pace."""
     pace = Pace.BASE
     cells = [(grid.cell_at(0.0) // pace * pace, pace)]
@@ -28,9 +28,9 @@ def cells_of(grid: Grid, jumps: list[tuple[int, Pace]]) -> list[tuple[int, Pace]
     return cells
 
 
-def cut_all(config: WindowConfig, phase: float, jumps: list[tuple[int, Pace]]) -> list[Window]:
-    grid = Grid(config.sample_rate_hz, phase)
-    cutter = WindowCutter(config, grid)
+def cut_all(config: WindowConfig, phase: float, jumps: list[tuple[int, Pace]]) -> list[VerdictWindow]:
+    grid = SamplingGrid(config.sample_rate_hz, phase)
+    cutter = VerdictWindowCutter(config, grid)
     return [window for cell, pace in cells_of(grid, jumps) for window in cutter.completed_by(cell, pace)]
 
 
@@ -77,8 +77,8 @@ def test_sequences_only_grow_and_every_window_wanted_something(
 def test_without_gaps_every_sample_is_in_a_window_and_no_time_is_lost(
     config: WindowConfig, phase: float, count: int, pace: Pace
 ) -> None:
-    grid = Grid(config.sample_rate_hz, phase)
-    cutter = WindowCutter(config, grid)
+    grid = SamplingGrid(config.sample_rate_hz, phase)
+    cutter = VerdictWindowCutter(config, grid)
     cells = cells_of(grid, steady(count, pace))
     windows = [window for cell, at in cells for window in cutter.completed_by(cell, at)]
     last = cutter.remainder()
@@ -92,8 +92,8 @@ def test_without_gaps_every_sample_is_in_a_window_and_no_time_is_lost(
 def test_a_window_is_cut_only_when_nothing_is_wanted_in_it_any_more(
     config: WindowConfig, phase: float, jumps: list[tuple[int, Pace]]
 ) -> None:
-    grid = Grid(config.sample_rate_hz, phase)
-    cutter = WindowCutter(config, grid)
+    grid = SamplingGrid(config.sample_rate_hz, phase)
+    cutter = VerdictWindowCutter(config, grid)
     for cell, pace in cells_of(grid, jumps):
         for window in cutter.completed_by(cell, pace):
             assert window.end_s <= grid.start_s(wanted_after(cell, pace)) + 1e-6

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from stream.errors import StreamExists
-from stream.frame_sampler import Grid, Pace, wanted_at_or_before
+from stream.frame_sampler import Pace, SamplingGrid, wanted_at_or_before
 from stream.media_limits import MediaLimits
 from stream.types import Codec, DropCause, MediaUnit
 from stream.worker_messages import FileFrame
@@ -44,7 +44,7 @@ def still(number: int, payload: bytes) -> MediaUnit:
 
 
 async def test_streams_of_both_codecs_are_sampled_on_their_grid(pool: WorkerPool) -> None:
-    grid = Grid(5.0, spec("s").phase)
+    grid = SamplingGrid(5.0, spec("s").phase)
     recorders = {codec: Recorder() for codec in CODECS}
     streams = {codec: pool.open(spec(codec.value, codec, rate_hz=5.0), recorders[codec]) for codec in CODECS}
     for codec, stream in streams.items():

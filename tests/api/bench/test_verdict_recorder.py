@@ -11,8 +11,8 @@ from api.bench.verdict_recorder import VerdictRecorder, newest_frame
 from stream import event_encoding
 from stream.config import StreamConfig
 from stream.events import StreamEnded, Verdict
-from stream.frame_sampler import Grid, Pace, Sampler, phase_of
-from stream.rolling_verdicts import Monitor
+from stream.frame_sampler import Pace, Sampler, SamplingGrid, phase_of
+from stream.rolling_verdicts import RollingVerdicts
 from stream.types import EndReason, FrameCounts, Observation
 from tests.stream.observations import moment
 
@@ -20,7 +20,7 @@ from tests.stream.observations import moment
 def verdicts(stream: str, epoch: int, frames: int, pace: Pace = Pace.BASE) -> list[tuple[Verdict, int]]:
     """The verdicts of a stream of 30 frames/s, each with the number of the newest frame that was sampled for it."""
     phase = phase_of(stream, epoch)
-    sampler, monitor = Sampler(Grid(2.0, phase), pace), Monitor(stream, epoch, phase, StreamConfig())
+    sampler, monitor = Sampler(SamplingGrid(2.0, phase), pace), RollingVerdicts(stream, epoch, phase, StreamConfig())
     found = []
     for number in range(frames):
         cell = sampler.take(number / 30)

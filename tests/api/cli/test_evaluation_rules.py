@@ -15,7 +15,7 @@ from detector.types import EvidenceStats
 from stream.config import DecisionConfig, StreamConfig
 from stream.cusum import evidence_model
 from stream.face_verdicts import judge_faces
-from stream.rolling_verdicts import Monitor
+from stream.rolling_verdicts import RollingVerdicts
 from tests.stream.observations import CLEAR, EVIDENCE, TINY, face, moment, observation
 
 STATS = EvidenceStats(
@@ -37,7 +37,7 @@ def times(count: int) -> np.ndarray:
 
 def live(llrs: list[float]) -> str:
     """What a stream says of the same face: FAKE if a verdict ever alarms, else the last label."""
-    monitor, verdicts = Monitor("call", 7, 0.3, StreamConfig()), []
+    monitor, verdicts = RollingVerdicts("call", 7, 0.3, StreamConfig()), []
     for sample, llr in enumerate(llrs):
         verdicts += monitor.observe(observation(sample, (face(1, llr),)), moment())
     verdicts += monitor.finish(moment())

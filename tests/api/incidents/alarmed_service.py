@@ -17,7 +17,7 @@ from api.asgi_server import make_server
 from api.http.listener import listening_socket
 from api.settings.base import Settings, load_settings
 from api.settings.factories import running_service
-from stream.event_bus import Bus, Selection
+from stream.event_bus import EventBus, Selection
 from stream.events import Verdict
 from stream.identity import StreamIdentity
 from stream.stream_session import StreamSpec
@@ -34,7 +34,7 @@ SAMPLES = 200
 
 
 async def main(settings: Settings) -> None:
-    bus = Bus()
+    bus = EventBus()
     with listening_socket(settings.host, settings.port) as listener:
         async with running_service(settings, bus) as service, running_context(settings, bus, service) as context:
             server = make_server(context)
@@ -45,7 +45,7 @@ async def main(settings: Settings) -> None:
                 await alarm(service)
 
 
-async def watch(bus: Bus) -> None:
+async def watch(bus: EventBus) -> None:
     subscription = bus.subscribe(Selection())
     while True:
         event = (await subscription.next()).event

@@ -12,7 +12,7 @@ from api.incidents.database import Database
 from api.incidents.incident_publisher import WAITING, IncidentPublisher, PublisherTimeouts
 from api.incidents.incident_queries import IncidentQueries, IncidentQuery
 from api.incidents.incident_store import IncidentStore
-from stream.event_bus import Bus, Selection
+from stream.event_bus import EventBus, Selection
 from stream.events import IncidentClosed, IncidentOpened, StreamEnded, Verdict
 from stream.types import EndReason, FrameCounts
 from tests.api.calls import said, started
@@ -33,7 +33,7 @@ class Bench:
     """A publisher at work, and what its bus says."""
 
     def __init__(self, database: Database, timeouts: PublisherTimeouts) -> None:
-        self.bus = Bus()
+        self.bus = EventBus()
         self.queries = IncidentQueries(database)
         self.events: Subscription = self.bus.subscribe(Selection())
         self.threads = ThreadPoolExecutor(2)

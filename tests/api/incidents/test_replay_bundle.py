@@ -28,9 +28,9 @@ from detector.face_follower import FaceFollower
 from detector.factory import build_finder, build_scorer
 from detector.fusion import log_likelihood_ratio
 from detector.model_artifact import read_manifest
-from stream.frame_analyser import Analyser, Sample
-from stream.incident_case import Case
-from stream.preview_pictures import Darkroom
+from stream.frame_analyser import FrameAnalyser, FrameSample
+from stream.incident_case import IncidentCase
+from stream.preview_pictures import PictureRenderer
 from stream.types import FaceObservation, ModelRef
 from tests.stream.cases import Watched
 from tests.stream.observations import face, observation
@@ -49,16 +49,16 @@ def made_up(logit: float) -> FaceObservation:
 
 
 @pytest.fixture(scope="module")
-def case() -> Case:
+def case() -> IncidentCase:
     """An alarm on one face, beside another that the shipped model has really looked at."""
     info = read_manifest(CONFIG.weights_dir).info
     watched = Watched(model=ModelRef(name=info.name, version=info.version, sha256=info.sha256))
-    analyser = Analyser(build_finder(CONFIG), build_scorer(CONFIG), 16)
+    analyser = FrameAnalyser(build_finder(CONFIG), build_scorer(CONFIG), 16)
     rgb = np.ascontiguousarray(cv2.imread(str(PORTRAIT))[:, :, ::-1], dtype=np.uint8)
     tracks = FaceFollower(2)
     for number in range(-1, 40):
-        (examined,) = analyser.examine([Sample(rgb, number / 2 + 1, tracks)])
-        pictures = Darkroom(-100.0, 320, blur_faces=False).evidence(rgb, examined)
+        (examined,) = analyser.examine([FrameSample(rgb, number / 2 + 1, tracks)])
+        pictures = PictureRenderer(-100.0, 320, blur_faces=False).evidence(rgb, examined)
         faces = (made_up(8.0), *(msgspec.structs.replace(seen, track=2) for seen in examined.faces[:1]))
         assert pictures is not None
         shown = msgspec.structs.replace(
@@ -72,12 +72,12 @@ def case() -> Case:
         if watched.changes:
             break
     (opened,) = watched.changes
-    assert isinstance(opened, Case)
+    assert isinstance(opened, IncidentCase)
     return opened
 
 
 @pytest.fixture(scope="module")
-def contents(case: Case, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def contents(case: IncidentCase, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of its zip."""
     database = Database(f"sqlite:///{tmp_path_factory.mktemp('replay')}/x.sqlite")
     IncidentStore(database).save(case)

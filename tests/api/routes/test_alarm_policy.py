@@ -12,7 +12,7 @@ from api.cli.main import app
 from api.cli.simulate import evidence_of, simulate_policy
 from api.errors import SettingsRefused
 from api.settings.base import load_settings
-from stream.alarm_simulation import World
+from stream.alarm_simulation import SimulatedStreams
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ def test_the_policy_has_the_budget_and_the_derived_limits(client: httpx.Client) 
 
 def test_a_simulation_of_the_shipped_model_keeps_the_budget() -> None:
     settings = load_settings(false_alarms_per_hour=1.0)
-    outcome = simulate_policy(settings, World(settings.sample_rate_hz), streams=64, hours=1.0)
+    outcome = simulate_policy(settings, SimulatedStreams(settings.sample_rate_hz), streams=64, hours=1.0)
     assert outcome["rate_high"] <= 1.0
     assert outcome["stream_hours"] == 64.0
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from stream.incident_case import Case
+    from stream.incident_case import IncidentCase
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def client(told_rig: Rig) -> Iterator[httpx.Client]:
         yield keyed
 
 
-def alarmed(rig: Rig, stream: str) -> Case:
+def alarmed(rig: Rig, stream: str) -> IncidentCase:
     """The service has had an alarm of this stream."""
     case = msgspec.structs.replace(opened_case(stream), opened_s=time.time())
     rig.call(rig.context.service.outlet.alarm, case)

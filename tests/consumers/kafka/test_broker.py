@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from consumers.broker import Message, Place
+from consumers.broker import Message, PartitionId
 from consumers.errors import BrokerRefused, BrokerUnreachable
 from consumers.kafka.broker import KafkaBroker
 from consumers.kafka.config import KafkaConfig, SaslMechanism, Security
@@ -40,7 +40,7 @@ async def test_records_go_through_tls_and_a_login(own_kafka: LocalCluster, mecha
     broker = KafkaBroker(own_kafka.secure_config(mechanism))
     async with aclosing_all(await broker.writer(), await broker.reader([topic])) as (writer, reader):
         await writer.write(Message(topic, b"k", b"v"))
-        await reader.seek({Place(topic, 0): 0})
+        await reader.seek({PartitionId(topic, 0): 0})
         assert [r.value for r in await reader.take(1, PATIENCE_S)] == [b"v"]
 
 
@@ -75,7 +75,7 @@ async def test_a_killed_broker_loses_nothing_and_its_clients_find_it_again(own_k
         await asyncio.gather(*(writer.write(Message(topic, b"k", b"%d" % n)) for n in range(20)))
         first = await taken(member, 20)
         batch = await member.take(1, 0.1)
-        await member.commit({Place(topic, 0): 5}, batch.generation)
+        await member.commit({PartitionId(topic, 0): 5}, batch.generation)
         own_kafka.nodes[0].kill()
         with pytest.raises(BrokerUnreachable):
             await writer.write(Message(topic, b"k", b"lost?"))
@@ -119,7 +119,7 @@ async def test_three_nodes_go_on_without_one(tmp_path: Path) -> None:
             cluster.nodes[1].kill()
             for partition in range(3):      # one of them was led by the node that is gone
                 await write_until_taken(writer, Message(topic, b"k", b"after", partition=partition))
-            await reader.seek({Place(topic, partition): 0 for partition in range(3)})
+            await reader.seek({PartitionId(topic, partition): 0 for partition in range(3)})
             found = {partition: set() for partition in range(3)}
             async with asyncio.timeout(PATIENCE_S):
                 while any(values != {b"before", b"after"} for values in found.values()):

@@ -11,7 +11,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.errors import KafkaError
 from aiokafka.record import default_records
 
-from consumers.broker import Message, Place
+from consumers.broker import Message, PartitionId
 from consumers.dead_letters import Cause, dead_letter
 from consumers.kafka.aiokafka_patches import AiokafkaRecords, TolerantRecords
 from consumers.kafka.broker import KafkaBroker
@@ -69,9 +69,9 @@ async def test_the_partition_goes_on_behind_it_and_the_others_lose_nothing(
     topic = await damaged_topic(own_kafka, compression)
     found = await read_all(own_kafka, topic)
     for partition in HEALTHY:
-        values = [record.value for record in found if record.place == Place(topic, partition)]
+        values = [record.value for record in found if record.place == PartitionId(topic, partition)]
         assert values == [b"%04d" % number * 50 for number in range(RECORDS)]
-    faulty = [record for record in found if record.place == Place(topic, 0)]
+    faulty = [record for record in found if record.place == PartitionId(topic, 0)]
     assert [record.offset for record in faulty] == list(range(RECORDS))
     (bad,) = [record for record in faulty if record.unreadable is not None]
     assert (bad.offset, bad.next_offset, bad.key, bad.value) == (2, 3, None, None)
