@@ -182,7 +182,9 @@ class WorkerLoop:
         name = stream_name((lane.opened.stream, lane.opened.epoch))
         return FrameSample(item.picture.rgb(), item.picture.pts_s, lane.tracks, name)
 
-    def _observation(self, lane: LiveLane, item: LaneSample, sample: FrameSample, examined: ExaminedFrame) -> Observation:
+    def _observation(
+        self, lane: LiveLane, item: LaneSample, sample: FrameSample, examined: ExaminedFrame
+    ) -> Observation:
         height_px, width_px = sample.rgb.shape[:2]
         return Observation(
             stream=lane.opened.stream,
