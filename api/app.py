@@ -22,8 +22,7 @@ from api.http.error_responses import install_error_handlers
 from api.http.loop_lag import LoopLagMonitor
 from api.http.middleware import BodyLimit, HostAndOriginCheck, RequestLog
 from api.http.rate_limit import RateLimiter
-from api.incidents.config import incident_config
-from api.incidents.lifecycle import recorded_alarms, running_incidents
+from api.incidents.lifecycle import incident_config, recorded_alarms, running_incidents
 from api.ingest.aiortc_patches import Network
 from api.ingest.pull.dialer import Dialer
 from api.ingest.pull.pulled_sources import PullConfig, PulledSources

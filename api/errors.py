@@ -14,6 +14,7 @@ BenchFailed               a benchmark did not run to its end
 PublishFailed             a file could not be published to a WHIP endpoint
 LiveKitRefused            the service refuses the calls of a LiveKit room
 WatchRefused              the service refuses this subscription to events
+InvalidBundle             a file is not a readable incident export
 SettingsRefused           a setting is invalid; start-up ends with the message
 """
 
@@ -48,6 +49,10 @@ class LiveKitRefused(Exception):
 
 class WatchRefused(Exception):
     """The service refuses the subscription. Permanent: a wrong key, an invalid request, or no DeepGuard at this URL."""
+
+
+class InvalidBundle(Exception):
+    """The file is not a readable incident export. The message names the invalid part."""
 
 
 class SettingsRefused(Exception):

@@ -40,8 +40,7 @@ async def run_consumer(settings: Settings) -> None:
     """
     import structlog
 
-    from api.incidents.config import incident_config
-    from api.incidents.lifecycle import running_incidents
+    from api.incidents.lifecycle import incident_config, running_incidents
     from api.routes.consumer_probes import probes_served
     from api.settings.factories import consume_config, consume_pool_config, kafka_config
     from consumers.consumer import Consumer

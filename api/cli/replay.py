@@ -21,7 +21,7 @@ def replay(
 
     Exit status: 0 if everything matches, 1 if something differs, 2 if the file cannot be read.
     """
-    from api.incidents.errors import InvalidBundle
+    from api.errors import InvalidBundle
     from api.incidents.replay_bundle import replay_incident
 
     def work() -> None:

@@ -10,7 +10,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from api.incidents.errors import InvalidBundle
+from api.errors import InvalidBundle
 from detector.gradcam import overlay
 from stream.events import Verdict
 from stream.heat_map_picture import heat_cells

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from api.incidents.errors import InvalidBundle
+from api.errors import InvalidBundle
 from api.incidents.incident_queries import Details, FileInfo
 from stream.types import ModelRef
 

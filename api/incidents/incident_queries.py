@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import math
 import time
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
 
+from api.errors import Unprocessable
 from api.incidents.database import Database
 from api.incidents.tables import files, incidents, notes
 from stream.types import CloseReason, ModelRef
@@ -141,6 +145,24 @@ class IncidentQueries:
         """Deletes an incident with its evidence and notes. Returns False for an unknown incident."""
         with self._database.writing() as connection:
             return connection.execute(delete(incidents).where(incidents.c.id == incident)).rowcount > 0
+
+
+def encode_cursor(position: PagePosition) -> str:
+    """Returns the opaque text that stands for a position in `GET /v1/incidents`."""
+    return base64.urlsafe_b64encode(f"{position.opened_s!r} {position.id}".encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> PagePosition:
+    """Decodes a cursor. Raises Unprocessable for an invalid one."""
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        opened, _, incident = text.partition(" ")
+        opened_s = float(opened)
+    except (binascii.Error, ValueError):
+        raise Unprocessable("bad_cursor", "cursor: expected the `next` value of an earlier page") from None
+    if not math.isfinite(opened_s) or not incident:
+        raise Unprocessable("bad_cursor", "cursor: expected the `next` value of an earlier page")
+    return PagePosition(opened_s, incident)
 
 
 def note_of(by: str, decision: Decision, text: str) -> ReviewNote:

@@ -7,20 +7,21 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.incidents.config import IncidentConfig
 from api.incidents.database import Database
 from api.incidents.incident_publisher import IncidentPublisher
 from api.incidents.incident_queries import IncidentQueries
 from api.incidents.incident_store import IncidentStore
 from api.incidents.signed_urls import UrlSigner
 from api.incidents.webhook_outbox import WebhookOutbox
-from api.incidents.webhook_sender import WebhookSender
+from api.incidents.webhook_sender import WebhookSender, WebhookTarget
 from api.incidents.webhook_worker import WebhookWorker
+from api.settings.base import Settings
 from stream.event_bus import EventBus
 from stream.event_sink import DirectEventSink
 from stream.stream_service import StreamService
@@ -33,6 +34,29 @@ _THREADS = 4
 _DAY_S = 86400.0
 
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentConfig:
+    """Incident configuration. `database_url` may hold a password and is not in the repr.
+
+    Closed incidents are deleted after `days`. `private_targets` allows webhooks to non-public addresses.
+    """
+
+    database_url: str = field(repr=False)
+    days: int = 30
+    targets: tuple[WebhookTarget, ...] = ()
+    private_targets: bool = False
+
+
+def incident_config(settings: Settings) -> IncidentConfig:
+    """Returns the incident configuration of these settings."""
+    return IncidentConfig(
+        database_url=settings.database_url.get_secret_value(),
+        days=settings.incident_days,
+        targets=tuple(WebhookTarget(url, secret) for url, secret in settings.signed_webhooks),
+        private_targets=settings.webhook_private,
+    )
 
 
 class IncidentService:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from api.incidents.errors import InvalidBundle
+from api.errors import InvalidBundle
 from api.incidents.evidence_files import PicturedFrame, case_of, frames_of, rgb_of
 from api.incidents.export_bundle import IncidentBundle, unpack
 from detector.config import DetectorConfig

@@ -13,9 +13,8 @@ from api.errors import NotFound
 from api.http.auth import Caller
 from api.incidents import incident_queries
 from api.incidents.export_bundle import pack
-from api.incidents.incident_queries import Details, PagePosition
+from api.incidents.incident_queries import Details, PagePosition, decode_cursor, encode_cursor
 from api.incidents.lifecycle import IncidentService
-from api.incidents.page_cursors import decode_cursor, encode_cursor
 from api.incidents.signed_urls import evidence_path
 from api.routes.context import context_of
 from api.routes.dependencies import require_key

@@ -8,9 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.errors import Unprocessable
-from api.incidents.incident_queries import IncidentQueries, IncidentQuery, PagePosition, note_of
+from api.incidents.incident_queries import (
+    IncidentQueries,
+    IncidentQuery,
+    PagePosition,
+    decode_cursor,
+    encode_cursor,
+    note_of,
+)
 from api.incidents.incident_store import IncidentStore
-from api.incidents.page_cursors import decode_cursor, encode_cursor
 from tests.stream.cases import opened_case, over
 
 if TYPE_CHECKING:

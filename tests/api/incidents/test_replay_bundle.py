@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.errors import InvalidBundle
 from api.incidents.database import Database
-from api.incidents.errors import InvalidBundle
 from api.incidents.evidence_files import rgb_of
 from api.incidents.export_bundle import INCIDENT, MANIFEST, pack, unpack, zipped
 from api.incidents.incident_queries import IncidentQueries
