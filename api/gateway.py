@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from api.settings.base import Settings, VerdictSource
+from api.settings.base import Settings
 from api.settings.factories import consume_config, kafka_config
+from api.settings.kafka import VerdictSource
 from consumers.gateway import Gateway
 from stream.event_bus import EventBus
 

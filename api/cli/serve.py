@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from api.cli.terminal import run
-from api.settings.base import DetectionMode, VerdictSource, load_settings, settings_table
+from api.settings.base import load_settings
+from api.settings.kafka import DetectionMode, VerdictSource
+from api.settings.reference import settings_table
 
 
 def serve(

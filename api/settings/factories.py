@@ -1,4 +1,7 @@
-"""The stream service and its workers, made as the settings say. Knows nothing of HTTP, and is quick to import."""
+"""Factories: configurations, the stream service and its workers from the settings.
+
+Independent of HTTP; fast to import.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from api.errors import SettingsRefused
-from api.settings.base import DetectionMode, Settings, VerdictSource
+from api.settings.base import Settings
+from api.settings.kafka import DetectionMode, VerdictSource
 from consumers.config import ConsumeConfig, Topics
 from consumers.edge import Edge
 from consumers.errors import ContractBroken
@@ -22,14 +26,14 @@ from stream.stream_service import StreamService
 from stream.worker_pool import WorkerPool
 from stream.worker_pool_config import PoolConfig
 
-LIVE_WAIT_S = 0.5       # together with what a worker has in hand, about as late as a verdict may be under load
-LIVE_CREDITS = 12       # 0.4 s of media in a worker's hands
-FLUSH_S = 60.0          # for what keeps to be examined to its end
+LIVE_WAIT_S = 0.5       # with the units in a worker's hands, about the verdict age allowed under load
+LIVE_CREDITS = 12       # units sent ahead to a worker: 0.4 s of media
+FLUSH_S = 60.0          # for recorded media to be analyzed to its end
 
 
 @asynccontextmanager
 async def running_service(settings: Settings, bus: EventBus) -> AsyncIterator[StreamService]:
-    """The stream service with its workers. Raises WorkerLost if none can be started."""
+    """Runs the stream service with its workers for the block. Raises WorkerLost if no worker starts."""
     pool = WorkerPool(pool_config(settings))
     async with running_edge(settings) as edge:
         service = StreamService(stream_config(settings), pool, bus, edge)
@@ -42,7 +46,7 @@ async def running_service(settings: Settings, bus: EventBus) -> AsyncIterator[St
 
 @asynccontextmanager
 async def running_edge(settings: Settings) -> AsyncIterator[Edge | None]:
-    """None unless live calls are examined elsewhere. Raises SettingsRefused."""
+    """Runs the Kafka producer of live media if DEEPGUARD_DETECT is kafka, else yields None. Raises SettingsRefused."""
     if settings.detect is not DetectionMode.KAFKA:
         yield None
         return
@@ -57,7 +61,7 @@ async def running_edge(settings: Settings) -> AsyncIterator[Edge | None]:
 
 
 def pool_config(settings: Settings) -> PoolConfig:
-    """The part of the settings that concerns workers."""
+    """Returns the worker pool configuration of these settings."""
     return PoolConfig(
         workers=settings.workers,
         weights_dir=settings.model_path,
@@ -69,7 +73,7 @@ def pool_config(settings: Settings) -> PoolConfig:
 
 
 def stream_config(settings: Settings) -> StreamConfig:
-    """The part of the settings that concerns streams."""
+    """Returns the stream configuration of these settings."""
     windows = WindowConfig(
         window_s=settings.window_s, hop_s=settings.hop_s, sample_rate_hz=settings.sample_rate_hz
     )
@@ -81,11 +85,12 @@ def stream_config(settings: Settings) -> StreamConfig:
 
 
 def kafka_config(settings: Settings) -> KafkaConfig:
-    """The part of the settings that concerns Kafka. Raises SettingsRefused if they name no cluster, or no login."""
+    """Returns the Kafka configuration. Raises SettingsRefused without bootstrap servers, or with SASL but no user."""
     if not settings.kafka_bootstrap:
-        raise SettingsRefused("KAFKA_BOOTSTRAP_SERVERS: expected host:port, comma separated, got nothing")
+        raise SettingsRefused("KAFKA_BOOTSTRAP_SERVERS: empty; write host:port, for example 127.0.0.1:9092")
     if settings.kafka_security.has_login and not settings.kafka_username:
-        raise SettingsRefused(f"DEEPGUARD_KAFKA_USERNAME: needed for {settings.kafka_security}")
+        protocol = settings.kafka_security
+        raise SettingsRefused(f"DEEPGUARD_KAFKA_USERNAME: empty; DEEPGUARD_KAFKA_SECURITY={protocol} needs a user")
     return KafkaConfig(
         bootstrap=",".join(settings.kafka_bootstrap),
         client_id=settings.kafka_client_id,
@@ -103,7 +108,7 @@ def kafka_config(settings: Settings) -> KafkaConfig:
 
 
 def claim_config(settings: Settings) -> ClaimConfig:
-    """The part of the settings that concerns references to payloads. Raises SettingsRefused."""
+    """Returns the claim-check configuration (payloads by reference). Raises SettingsRefused."""
     try:
         allowed = AllowList.of(settings.kafka_claim_urls, settings.kafka_claim_private)
     except ContractBroken as broken:
@@ -112,7 +117,7 @@ def claim_config(settings: Settings) -> ClaimConfig:
 
 
 def consume_config(settings: Settings) -> ConsumeConfig:
-    """The part of the settings that concerns media from a broker."""
+    """Returns the consumer configuration of these settings. Raises SettingsRefused."""
     topics = Topics(
         media=settings.kafka_media_topic, verdicts=settings.kafka_verdicts_topic, states=settings.kafka_state_topic,
         dead_letters=settings.kafka_dlq_topic,
@@ -124,7 +129,7 @@ def consume_config(settings: Settings) -> ConsumeConfig:
 
 
 def consume_pool_config(settings: Settings) -> PoolConfig:
-    """Workers for media that keeps: its reading rests while they are busy, so that nothing is ever dropped."""
+    """Returns the worker pool of lossless consumers: partitions pause while workers are busy; no frame is dropped."""
     consume = consume_config(settings)
     return replace(
         pool_config(settings), unit_wait_s=None, unit_queue=consume.in_hand,
@@ -134,6 +139,6 @@ def consume_pool_config(settings: Settings) -> PoolConfig:
 
 
 def files_at_once(settings: Settings) -> int:
-    """How many uploads the workers take at a time."""
+    """Returns how many uploads the workers analyze at a time."""
     workers = settings.workers or len(os.sched_getaffinity(0))
     return workers * pool_config(settings).jobs_per_worker

@@ -1,13 +1,21 @@
-"""How one setting is declared: its variable, its default, and what the tables of settings say of it."""
+"""Declaration of one setting: its environment variable, default, meaning and allowed values."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import AliasChoices, Field
 
+if TYPE_CHECKING:
+    from enum import StrEnum
+
+    from pydantic.fields import FieldInfo
+
+BOOLEAN = "true or false"
+
 
 def setting(default: Any, name: str, meaning: str, allowed: str, **bounds: Any) -> Any:
+    """Declares a field that is read from the variable `name`. `allowed` completes "expected …" in error messages."""
     return Field(
         default, validation_alias=AliasChoices(name), description=meaning, json_schema_extra={"allowed": allowed},
         **bounds,
@@ -15,5 +23,22 @@ def setting(default: Any, name: str, meaning: str, allowed: str, **bounds: Any) 
 
 
 def split(value: Any) -> Any:
-    """A list as the environment has it, separated by commas."""
+    """Splits a comma-separated list; returns any other value unchanged."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def one_of(values: type[StrEnum]) -> str:
+    """Returns the allowed-values text of an enumeration."""
+    return ", ".join(values)
+
+
+def variable_of(field: FieldInfo) -> str:
+    """Returns the name of a setting's environment variable."""
+    alias = field.validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else ""
+
+
+def allowed_of(field: FieldInfo) -> str:
+    """Returns the allowed-values text of a setting."""
+    extra = field.json_schema_extra
+    return str(extra["allowed"]) if isinstance(extra, dict) else ""

@@ -1,4 +1,4 @@
-"""Settings of incidents: where they are kept, for how long, who is told. Part of `api.settings.base`."""
+"""Settings of incidents and webhooks. Part of `api.settings.base`."""
 
 from __future__ import annotations
 
@@ -11,42 +11,43 @@ from pydantic import SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from api.errors import SettingsRefused
-from api.settings.field import setting, split
+from api.settings.field import BOOLEAN, setting, split
 
 DEFAULT_DATABASE = "sqlite:///data/incidents.sqlite"
-_SECRET_BYTES = (24, 64)        # what Standard Webhooks allows
+_SECRET_BYTES = (24, 64)        # as Standard Webhooks requires
 
 
 class IncidentSettings(BaseSettings):
-    """What `Settings` adds for incidents."""
+    """Incident storage."""
 
     database_url: SecretStr = setting(
         SecretStr(DEFAULT_DATABASE), "DEEPGUARD_DATABASE_URL",
-        f"database of incidents and their evidence; empty: `{DEFAULT_DATABASE}`",
+        f"Database of incidents and their evidence; empty: `{DEFAULT_DATABASE}`",
         "sqlite:///path or postgresql://user:password@host/name",
     )
     incident_days: int = setting(
-        30, "DEEPGUARD_INCIDENT_DAYS", "days after which incidents are deleted, with their evidence", "1 to 3650",
-        ge=1, le=3650,
+        30, "DEEPGUARD_INCIDENT_DAYS", "Days after which closed incidents are deleted with their evidence",
+        "1 to 3650 days", ge=1, le=3650,
     )
-    blur_previews: bool = setting(
-        False, "DEEPGUARD_BLUR_PREVIEWS", "blur faces in previews and evidence; no picture of a face is kept then",
-        "true or false",
-    )
+
+
+class WebhookSettings(BaseSettings):
+    """Webhooks that report incidents."""
+
     webhook_urls: Annotated[tuple[str, ...], NoDecode] = setting(
-        (), "DEEPGUARD_WEBHOOK_URLS", "who is told of incidents", "http(s) URLs, comma separated"
+        (), "DEEPGUARD_WEBHOOK_URLS", "URLs that receive incident events", "http(s) URLs, comma separated"
     )
     webhook_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = setting(
-        (), "DEEPGUARD_WEBHOOK_SECRETS", "what webhooks are signed with: one for all, or one for each URL",
+        (), "DEEPGUARD_WEBHOOK_SECRETS", "Signing secrets: one for all URLs, or one for each",
         f"whsec_ and base64 of {_SECRET_BYTES[0]} to {_SECRET_BYTES[1]} bytes, comma separated",
     )
     webhook_private: bool = setting(
-        False, "DEEPGUARD_WEBHOOK_PRIVATE", "allow webhooks to private addresses, and without TLS", "true or false"
+        False, "DEEPGUARD_WEBHOOK_PRIVATE", "Allow webhooks to private addresses and without TLS", BOOLEAN
     )
 
     @property
     def signed_webhooks(self) -> tuple[tuple[str, str], ...]:
-        """Every URL with its secret."""
+        """Returns each URL with its secret."""
         secrets = [secret.get_secret_value() for secret in self.webhook_secrets]
         if len(secrets) == 1:
             secrets *= len(self.webhook_urls)
@@ -60,7 +61,7 @@ class IncidentSettings(BaseSettings):
                 f"DEEPGUARD_WEBHOOK_SECRETS: expected one secret, or one for each of {urls} URLs, got {secrets}"
             )
         if not self.webhook_private and any(urlsplit(url).scheme != "https" for url in self.webhook_urls):
-            raise SettingsRefused("DEEPGUARD_WEBHOOK_URLS: expected https, or DEEPGUARD_WEBHOOK_PRIVATE=1")
+            raise SettingsRefused("DEEPGUARD_WEBHOOK_URLS: expected https; DEEPGUARD_WEBHOOK_PRIVATE=1 allows http")
         return self
 
     @field_validator("webhook_urls", "webhook_secrets", mode="before")

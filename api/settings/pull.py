@@ -1,4 +1,4 @@
-"""Settings of pulled sources: what may be fetched, and for how long it is tried. Part of `api.settings.base`."""
+"""Settings of pulled streams: allowed sources and retries. Part of `api.settings.base`."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ _HOST = re.compile(r"(\*\.)?[A-Za-z0-9._:-]+", re.ASCII)
 
 
 class PullSettings(BaseSettings):
-    """What `Settings` adds for streams that are fetched."""
+    """Streams that the service fetches (`POST /v1/streams`)."""
 
     pull_schemes: Annotated[tuple[str, ...], NoDecode] = setting(
-        tuple(PORTS), "DEEPGUARD_PULL_SCHEMES", "what may be pulled (`POST /v1/streams`); `none`: nothing",
+        tuple(PORTS), "DEEPGUARD_PULL_SCHEMES", "URL schemes that may be pulled; `none`: none",
         f"{', '.join(PORTS)}, or none",
     )
     pull_hosts: Annotated[tuple[str, ...], NoDecode] = setting(
-        (), "DEEPGUARD_PULL_HOSTS", "hosts that may be pulled from; empty: any", "names, addresses or *.example.com"
+        (), "DEEPGUARD_PULL_HOSTS", "Hosts that may be pulled from; empty: any public host",
+        "names, addresses or *.example.com, comma separated",
     )
     pull_networks: Annotated[tuple[str, ...], NoDecode] = setting(
-        (), "DEEPGUARD_PULL_NETWORKS", "networks that may be pulled from although they are not of the public internet",
+        (), "DEEPGUARD_PULL_NETWORKS", "Non-public networks that may be pulled from",
         "such as 10.1.0.0/16, comma separated",
     )
     pull_retry_s: float = setting(
-        300.0, "DEEPGUARD_PULL_RETRY_S", "seconds after its last media that a source is tried for", "0 to 86400",
-        ge=0, le=86400,
+        300.0, "DEEPGUARD_PULL_RETRY_S", "Seconds after the last media for which an interrupted source is retried",
+        "0 to 86400 seconds", ge=0, le=86400,
     )
 
     @field_validator("pull_schemes", "pull_hosts", "pull_networks", mode="before")

@@ -1,5 +1,4 @@
-"""Settings of WebRTC: addresses, ports, STUN and TURN, and how many calls one key may have. Part of
-`api.settings.base`."""
+"""Settings of WebRTC and LiveKit: addresses, ports, STUN and TURN. Part of `api.settings.base`."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
-from api.settings.field import setting, split
+from api.settings.field import BOOLEAN, setting, split
 
 _STUN = re.compile(r"stun:[A-Za-z0-9._\[\]:-]+")
 _TURN = re.compile(r"turns?:[A-Za-z0-9._\[\]:-]+(\?transport=(udp|tcp))?")
@@ -19,43 +18,38 @@ _LEAST_PORT = 1024
 
 
 class RtcSettings(BaseSettings):
-    """What `Settings` adds for publishers over WebRTC."""
+    """WebRTC publishers."""
 
-    max_streams_per_key: int = setting(
-        0, "DEEPGUARD_MAX_STREAMS_PER_KEY", "WHIP sessions per key (or address) at a time; 0: as many as there may be",
-        "0 to 1000", ge=0, le=1000,
-    )
     public_addresses: Annotated[tuple[str, ...], NoDecode] = setting(
-        (), "DEEPGUARD_PUBLIC_ADDRESSES", "where publishers reach this machine, if not at its own addresses (NAT)",
+        (), "DEEPGUARD_PUBLIC_ADDRESSES", "Public addresses of this machine, where it is behind NAT",
         "IP addresses, comma separated",
     )
     udp_ports: Annotated[tuple[int, int] | None, NoDecode] = setting(
-        None, "DEEPGUARD_UDP_PORTS", "UDP ports of WebRTC media, one per address and call; empty: any",
-        "such as 40000-40999",
+        None, "DEEPGUARD_UDP_PORTS", "UDP port range of WebRTC media, one port per address and call; empty: any",
+        "low-high within 1024 to 65535, such as 40000-40999",
     )
     stun: Annotated[tuple[str, ...], NoDecode] = setting(
-        (), "DEEPGUARD_STUN", "STUN servers that publishers are told of", "stun:host[:port], comma separated"
+        (), "DEEPGUARD_STUN", "STUN servers announced to publishers", "stun:host[:port], comma separated"
     )
     turn: Annotated[tuple[str, ...], NoDecode] = setting(
-        (), "DEEPGUARD_TURN", "TURN servers that publishers are told of",
+        (), "DEEPGUARD_TURN", "TURN servers announced to publishers",
         "turn(s):host[:port][?transport=udp or tcp], comma separated",
     )
     turn_secret: SecretStr | None = setting(
-        None, "DEEPGUARD_TURN_SECRET", "shared secret of the TURN servers (coturn: static-auth-secret)", "text"
+        None, "DEEPGUARD_TURN_SECRET", "Shared secret of the TURN servers (coturn: static-auth-secret)", "text"
     )
-    turn_user: str = setting("", "DEEPGUARD_TURN_USER", "user of the TURN servers, where there is no secret", "text")
-    turn_password: SecretStr | None = setting(None, "DEEPGUARD_TURN_PASSWORD", "password of that user", "text")
+    turn_user: str = setting("", "DEEPGUARD_TURN_USER", "User of the TURN servers, without a shared secret", "text")
+    turn_password: SecretStr | None = setting(
+        None, "DEEPGUARD_TURN_PASSWORD", "Password of DEEPGUARD_TURN_USER", "text"
+    )
     remote_candidates: bool = setting(
-        False, "DEEPGUARD_REMOTE_CANDIDATES", "send checks to addresses that publishers name, not only answer theirs",
-        "true or false",
+        False, "DEEPGUARD_REMOTE_CANDIDATES", "Send ICE checks to the candidates of publishers, not only answer theirs",
+        BOOLEAN,
     )
     overflow_url: str = setting(
-        "", "DEEPGUARD_OVERFLOW_URL", "another DeepGuard to send publishers to (307) while this one is full",
+        "", "DEEPGUARD_OVERFLOW_URL", "Service that publishers are redirected to (307) while this one is full",
         "http(s)://host[:port]",
     )
-
-    livekit_api_key: str = setting("", "LIVEKIT_API_KEY", "key of the LiveKit server, for `deepguard livekit`", "text")
-    livekit_api_secret: SecretStr = setting(SecretStr(""), "LIVEKIT_API_SECRET", "its secret", "text")
 
     @field_validator("public_addresses", "stun", "turn", mode="before")
     @classmethod
@@ -93,3 +87,12 @@ class RtcSettings(BaseSettings):
         if value and (scheme not in ("http", "https") or not rest or "/" in rest.rstrip("/")):
             raise ValueError(value)
         return value.rstrip("/")
+
+
+class LiveKitSettings(BaseSettings):
+    """Credentials of `deepguard livekit`."""
+
+    livekit_api_key: str = setting("", "LIVEKIT_API_KEY", "API key of the LiveKit server", "text")
+    livekit_api_secret: SecretStr = setting(
+        SecretStr(""), "LIVEKIT_API_SECRET", "API secret of the LiveKit server", "text"
+    )

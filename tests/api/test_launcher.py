@@ -86,7 +86,7 @@ def test_requests_in_progress_are_answered_before_shutdown() -> None:
     call = (ROOT / "api" / "demo_media" / "sample_call.mp4").read_bytes()
     with serving("--workers", "1") as (process, url, _), ThreadPoolExecutor(1) as threads:
         asked = threads.submit(httpx.post, f"{url}/predict", files={"file": ("a.mp4", call)}, timeout=30)
-        time.sleep(0.4)
+        time.sleep(1.0)
         assert not asked.done()
         process.terminate()
         assert asked.result().status_code == 200

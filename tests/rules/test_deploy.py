@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from api.settings.base import settings_table
+from api.settings.reference import settings_table
 from tests.rules.source_tree import ROOT
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from api.cli.main import app
-from api.settings.base import settings_table
+from api.settings.reference import settings_table
 from api.version import VERSION
 from tests.synthetic import Clip, video
 

@@ -1,18 +1,15 @@
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from api.errors import SettingsRefused
-from api.settings.base import Settings, load_settings, require_safe_exposure, settings_markdown, settings_table
+from api.settings.base import Settings, load_settings, require_safe_exposure
 from api.settings.factories import claim_config, kafka_config
+from api.settings.reference import settings_table
 from consumers.kafka.config import SaslMechanism, Security
 
-ROOT = Path(__file__).resolve().parents[3]
 KEY = "a-key-that-is-long-enough"
 
 
@@ -164,20 +161,6 @@ def test_other_hosts_need_a_key_or_a_word(host: str) -> None:
         require_safe_exposure(Settings(host=host))
     require_safe_exposure(Settings(host=host, insecure=True))
     require_safe_exposure(Settings(host=host, api_keys=KEY))
-
-
-def test_the_readme_has_the_same_table() -> None:
-    text = (ROOT / "README.md").read_text()
-    found = re.search(r"<!-- settings:begin -->\s*(.*?)\s*<!-- settings:end -->", text, re.S)
-    assert found
-    assert found[1] == settings_markdown()
-
-
-def test_the_module_prints_the_table() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "api.settings.base"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == settings_markdown() + "\n"
 
 
 WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
