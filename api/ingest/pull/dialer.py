@@ -1,5 +1,6 @@
-"""The one place where pulled sources are connected to. A name is looked up once, every address that it leads to has
-to be allowed, and the connection goes to the very address that was checked.
+"""Outbound connections of pulled sources.
+
+Each host name is resolved once. All its addresses must be allowed, and the connection goes to the checked address.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ _STREAM_BYTES = 2**20
 
 
 class Fetched(NamedTuple):
-    """An answer whose body is still to come; `place` is where it came from in the end."""
+    """A response whose body is not read yet; `place` is its URL after redirects."""
 
     response: httpx.Response
     place: Place
 
 
 class Request(NamedTuple):
-    """An HTTP request. `headers` go to the first host alone where they are secret (Authorization)."""
+    """An HTTP request. A redirect to another host drops its `Authorization` header."""
 
     method: str
     url: str
@@ -44,7 +45,7 @@ class Request(NamedTuple):
 
 
 def basic_login(place: Place) -> str:
-    """What `Authorization` is for the login of this place."""
+    """Returns the `Authorization` value for the login of this URL."""
     return "Basic " + b64encode(f"{place.user}:{place.password}".encode()).decode()
 
 
@@ -57,25 +58,25 @@ def _client(timeout_s: float) -> httpx.AsyncClient:
 
 @dataclass(frozen=True)
 class Dialer:
-    """Connects as the policy allows. `timeout_s` is for a connection, and for each read of an HTTP body."""
+    """Connects as the policy allows. `timeout_s` limits each connection and each read of an HTTP body."""
 
     policy: PullPolicy = field(default_factory=PullPolicy)
     timeout_s: float = 10.0
     resolve: Resolve = resolve
 
     async def address_of(self, place: Place) -> str:
-        """The address that connections may go to. Raises PullRefused (host_unknown, address_not_allowed)."""
+        """Returns the IP address to connect to. Raises PullRefused (host_unknown, address_not_allowed)."""
         try:
             async with asyncio.timeout(self.timeout_s):
                 addresses = await self.resolve(place.host, place.port)
         except (OSError, UnicodeError, TimeoutError):
-            raise PullRefused("host_unknown", f"{place.host} leads to no address") from None
+            raise PullRefused("host_unknown", f"{place.host} cannot be resolved") from None
         for address in addresses:
             self.policy.check_address(address)
         return addresses[0]
 
     async def connect(self, place: Place) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A TCP connection, with TLS where the scheme has it. Raises PullFailed."""
+        """Opens a TCP connection, with TLS if the scheme requires it. Raises PullFailed."""
         address = await self.address_of(place)
         secure = place.scheme in SECURE
         try:
@@ -91,8 +92,7 @@ class Dialer:
 
     @asynccontextmanager
     async def fetch(self, request: Request) -> AsyncIterator[Fetched]:
-        """The answer to an HTTP request, behind at most three redirects. Raises PullFailed; for a status of 400 and
-        above, too."""
+        """Sends an HTTP request and follows at most three redirects. Raises PullFailed, also for a status from 400."""
         async with _client(self.timeout_s) as client:
             place, headers = self.policy.check(request.url, _HTTP), dict(request.headers)
             if place.user:
@@ -116,7 +116,7 @@ class Dialer:
         try:
             url = str(httpx.URL(place.url).join(response.headers["location"]))
         except (httpx.InvalidURL, UnicodeError):
-            raise PullRefused("bad_url", "the source redirects to what is no URL") from None
+            raise PullRefused("bad_url", "the source redirects to a malformed URL") from None
         return self.policy.check(url, _HTTP)
 
     async def _send(

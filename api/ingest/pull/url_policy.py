@@ -1,4 +1,4 @@
-"""What may be fetched: by scheme, by host, and by the address that a host leads to. No I/O."""
+"""URL policy of pulled sources: allowed schemes, hosts and IP addresses. No I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ANY_BELOW = "*."
 
 
 class Place(NamedTuple):
-    """A URL in parts. `target` is path and query as they were written; `user` and `password` are decoded."""
+    """A parsed URL. `target` is path and query, still encoded; `user` and `password` are decoded."""
 
     scheme: str
     host: str
@@ -28,48 +28,49 @@ class Place(NamedTuple):
 
     @property
     def authority(self) -> str:
-        """Host and port, as people and `Host` headers have them."""
+        """Host and, unless it is the default, port: as in a `Host` header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """Without the login."""
+        """The URL without its login."""
         return f"{self.scheme}://{self.authority}{self.target}"
 
 
 def place_of(url: str) -> Place:
-    """Raises PullRefused (bad_url, scheme_not_allowed)."""
+    """Parses a URL. Raises PullRefused (bad_url, scheme_not_allowed)."""
     if len(url) > MAX_URL or not url.isascii() or any(ord(letter) <= 32 or letter in '\\"<>\x7f' for letter in url):
-        raise PullRefused("bad_url", f"not a URL of at most {MAX_URL} printable ASCII characters")
+        raise PullRefused("bad_url", f"expected a URL of at most {MAX_URL} printable ASCII characters")
     try:
         parts = urlsplit(url)
         scheme, host, port = parts.scheme, parts.hostname, parts.port
     except ValueError:
-        raise PullRefused("bad_url", "not a URL") from None
+        raise PullRefused("bad_url", "the URL cannot be parsed") from None
     if scheme not in PORTS:
-        raise PullRefused("scheme_not_allowed", f"sources are fetched by {', '.join(PORTS)}, not by {scheme[:16]!r}")
+        raise PullRefused("scheme_not_allowed", f"expected one of {', '.join(PORTS)}, got {scheme[:16]!r}")
     if not host or host.startswith(".") or "%" in host or parts.fragment or port == 0:
-        raise PullRefused("bad_url", "not a plain URL with a host")
+        raise PullRefused("bad_url", "expected a URL with a host, and without a fragment")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     if any(ord(letter) < 32 for letter in user + password):
-        raise PullRefused("bad_url", "control characters in the login")
+        raise PullRefused("bad_url", "the login has control characters")
     return Place(scheme, host.rstrip("."), port or PORTS[scheme], target, user, password)
 
 
 @dataclass(frozen=True, slots=True)
 class PullPolicy:
-    """`hosts` are names, addresses, or `*.example.com`; none means any. `networks` are allowed although they are not
-    of the public internet."""
+    """`hosts` are names, addresses, or `*.example.com`; empty allows any. `networks` are allowed private networks."""
 
     schemes: frozenset[str] = frozenset(PORTS)
     hosts: tuple[str, ...] = ()
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
     def check(self, url: str, schemes: tuple[str, ...] = ()) -> Place:
-        """`schemes` are those that make sense, if not all do. Raises PullRefused (bad_url, scheme_not_allowed,
-        host_not_allowed)."""
+        """Parses and checks a URL; `schemes`, if given, limits them further.
+
+        Raises PullRefused (bad_url, scheme_not_allowed, host_not_allowed).
+        """
         place = place_of(url)
         if schemes and place.scheme not in schemes:
             raise PullRefused("scheme_not_allowed", f"expected {' or '.join(schemes)}, got {place.scheme}")
@@ -80,7 +81,7 @@ class PullPolicy:
         return place
 
     def allows(self, address: str) -> bool:
-        """Whether connections and packets may go to this address."""
+        """Whether connections and packets may go to this IP address."""
         try:
             plain = ip_address(address.partition("%")[0])
         except ValueError:
@@ -92,7 +93,7 @@ class PullPolicy:
         """Raises PullRefused (address_not_allowed)."""
         if not self.allows(address):
             raise PullRefused(
-                "address_not_allowed", "the source is not on the public internet, nor in DEEPGUARD_PULL_NETWORKS"
+                "address_not_allowed", "the source is neither on the public internet nor in DEEPGUARD_PULL_NETWORKS"
             )
 
 
