@@ -32,7 +32,7 @@ class Wire:
         self.session = session
         self.call = call
         self.source = rig.session("call")
-        self.dtls: Any = self.source._receiver.transport      # type: ignore[union-attr]
+        self.dtls: Any = self.source._receiver.transport
 
     async def rtp(self, data: bytes) -> None:
         await self.dtls._handle_rtp_data(data, arrival_time_ms=0)

@@ -59,7 +59,6 @@ class WhipSession(LiveSource):
         self._prepared = prepared
         self._config = config
         self._connection = new_connection()
-        self._receiver: RTCRtpReceiver | None = None
         self._track = VideoTrack(prepared.codec, self)
         self._connected_s: float | None = None
         self._asked_s = float("-inf")
@@ -91,7 +90,6 @@ class WhipSession(LiveSource):
             raise OfferRefused(400, "sdp_malformed", "the offer could not be negotiated") from error
         for receiver in connection.getReceivers():
             if receiver.track.kind == "video":
-                self._receiver = receiver
                 tap_video(receiver, self, self._prepared.codec)
             else:
                 ignore_audio(receiver)
@@ -136,7 +134,7 @@ class WhipSession(LiveSource):
 
     def ask_keyframe(self, ssrc: int) -> None:
         now_s = self.now_s()
-        if self._receiver is not None and not self.is_over and now_s - self._asked_s >= _ASK_EVERY_S:
+        if not self.is_over and now_s - self._asked_s >= _ASK_EVERY_S:
             self._asked_s = now_s
             self._owner.spawn(ask_keyframe(self._receiver, ssrc))
 
@@ -149,6 +147,11 @@ class WhipSession(LiveSource):
         return StreamSpec(
             identity=self.identity, source=self.protocol, codec=self._prepared.codec, sample=self.offer.sample
         )
+
+    @property
+    def _receiver(self) -> RTCRtpReceiver:
+        """The receiver of the one video, which is there once the offer is negotiated."""
+        return next(receiver for receiver in self._connection.getReceivers() if receiver.track.kind == "video")
 
     def _state_changed(self) -> None:
         state = self._connection.connectionState
