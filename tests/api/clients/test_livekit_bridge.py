@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from api.cli.main import app
 from api.clients.livekit_bridge import RoomVideoTrack, label_of, pictures_per_s, stream_id_of
-from api.routes.whip import ID_PATTERN, LABEL_PATTERN
 from consumers.livekit import Picture, RoomTrack
+from stream.identity import LABEL, STREAM_ID
 from stream.still_encoder import Planes
 
 GREY = Planes(bytes([128]) * (32 * 32 * 3 // 2), 32, 32)
@@ -28,8 +28,8 @@ def test_a_stream_is_named_by_room_and_participant() -> None:
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_every_room_name_becomes_a_valid_stream_id(name: str) -> None:
     for stream in (stream_id_of(name, name, 3), stream_id_of("room", name, 1)):
-        assert re.fullmatch(ID_PATTERN, stream)
-    assert re.fullmatch(LABEL_PATTERN, label_of(name))
+        assert re.fullmatch(STREAM_ID, stream)
+    assert re.fullmatch(LABEL, label_of(name))
 
 
 def test_names_stay_different() -> None:
