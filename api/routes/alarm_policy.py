@@ -1,4 +1,4 @@
-"""What the operator's false-alarm budget comes to."""
+"""`GET /v1/policy`: the alarm rule that follows from the operator's false-alarm rate."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ router = APIRouter(prefix="/v1", tags=["policy"], dependencies=[Depends(require_
 
 @router.get("/policy", responses={200: described(PolicyAnswer)})
 async def get_policy(request: Request) -> Response:
-    """The alarm rule in force: the budget, the limit that keeps it, and the delay to expect.
+    """Returns the alarm rule: the false-alarm rate, the alarm limit that keeps it, and the expected delay.
 
-    `expected_delay_s` is null where this model cannot raise an alarm within the budget, and so is everything that
-    follows from a model where none is loaded or its evidence was not measured.
+    `expected_delay_s` is null if the model cannot raise alarms at this rate. All fields that depend on the model are
+    null if none is loaded or its evidence was not measured.
     """
     context = context_of(request)
     service, settings = context.service, context.settings

@@ -1,4 +1,4 @@
-"""Whether a consumer answers and whether it can work, over HTTP."""
+"""Health probes and metrics of `deepguard consume`, over HTTP."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 async def probes_served(
     settings: Settings, consumer: Consumer, pool: WorkerPool, publisher: IncidentPublisher
 ) -> AsyncIterator[None]:
-    """`probes_app` on the health port while the block runs; nothing if that is 0. Raises SettingsRefused."""
+    """Serves `probes_app` on DEEPGUARD_HEALTH_PORT for the block; nothing if that is 0. Raises SettingsRefused."""
     if not settings.health_port:
         yield
         return
@@ -42,7 +42,7 @@ async def probes_served(
         )
         server = _ProbeServer(config)
         task = asyncio.create_task(server.serve(sockets=[listener]), name="health")
-        log.info("health", url=url_of(listener))
+        log.info("health probes ready", url=url_of(listener))
         try:
             yield
         finally:
@@ -51,7 +51,7 @@ async def probes_served(
 
 
 def probes_app(consumer: Consumer, pool: WorkerPool, publisher: IncidentPublisher) -> Starlette:
-    """Answers at `/livez`, `/readyz` and `/metrics`."""
+    """Returns an app with `/livez`, `/readyz` and `/metrics`."""
 
     async def livez(request: Request) -> JSONResponse:
         return JSONResponse({"status": "alive"})
@@ -79,7 +79,7 @@ def probes_app(consumer: Consumer, pool: WorkerPool, publisher: IncidentPublishe
 
 
 class _ProbeServer(uvicorn.Server):
-    """Leaves signals to the consumer."""
+    """uvicorn without signal handlers; the consumer handles signals."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

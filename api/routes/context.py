@@ -1,4 +1,4 @@
-"""What the routes share. Made once, by `api.app`."""
+"""Application context: the components that routes use. Built once, by `api.app`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AppContext:
-    """`request.app.state.context`; lives as long as the app does."""
+    """The value of `request.app.state.context`. Lives as long as the app."""
 
     settings: Settings
     service: StreamService
@@ -48,16 +48,16 @@ class AppContext:
 
     @property
     def is_local_only(self) -> bool:
-        """Nobody needs a key, and only this machine may call."""
+        """Whether the service has no API keys and accepts requests from this machine only."""
         return self.settings.is_local_only
 
     @property
     def allowed_origins(self) -> frozenset[str]:
-        """Origins besides our own whose pages may call."""
+        """Other origins whose pages may call the service."""
         return frozenset(self.settings.cors_origins) | frozenset(self.settings.origins)
 
 
 def context_of(connection: HTTPConnection) -> AppContext:
-    """The context of the app that serves this request or WebSocket."""
+    """Returns the context of the app that serves this request or WebSocket."""
     context: AppContext = connection.app.state.context
     return context

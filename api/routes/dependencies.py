@@ -15,23 +15,23 @@ from api.routes.context import context_of
 
 
 def caller_of(connection: HTTPConnection, token: str | None) -> Caller:
-    """Raises Unauthorized if keys are set and this token is none of them."""
+    """Authenticates a token. Raises Unauthorized if API keys are set and the token is none of them."""
     ring = context_of(connection).auth
     if not ring.required:
         return Caller(address_of(connection), "")
     name = ring.identify(token) if token else None
     if name is None:
-        raise Unauthorized("unauthorized", "a valid key is needed: `Authorization: Bearer <key>`")
+        raise Unauthorized("unauthorized", "a valid API key is needed; send the header `Authorization: Bearer KEY`")
     return Caller(name, name)
 
 
 async def require_key(connection: HTTPConnection) -> Caller:
-    """Dependency of every route that is not public. Raises Unauthorized."""
+    """Authenticates the request; a dependency of every protected route. Raises Unauthorized."""
     return caller_of(connection, bearer_of(connection.headers.get("authorization")))
 
 
 def limit(kind: RequestKind) -> Callable[..., Awaitable[Caller]]:
-    """A dependency that checks the key and then counts the request. Raises Unauthorized, RateLimited."""
+    """Returns a dependency that authenticates and rate-limits. It raises Unauthorized, RateLimited."""
 
     async def counted(connection: HTTPConnection, caller: Annotated[Caller, Depends(require_key)]) -> Caller:
         context_of(connection).limiter.check(kind, caller)

@@ -1,8 +1,7 @@
-"""`GET /v1/events`: what `/ws` says, as Server-Sent Events, for those whom no WebSocket reaches. Told in
-`docs/contracts/websocket.md`.
+"""`GET /v1/events`: the events of `/ws` as Server-Sent Events, for clients that cannot use WebSockets.
 
-Whoever does not read is dropped by TCP (see `api.http.listener.listening_socket`); nothing waits for them but a bounded
-queue.
+Contract: `docs/contracts/websocket.md`. A client that stops reading is disconnected by TCP (see
+`api.http.listener.listening_socket`); until then its events wait in a bounded queue.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
     from api.routes.context import AppContext
     from stream.event_bus import Envelope, EventBus, Subscription
 
-_COME_BACK_MS = 2000
-_HEARTBEAT = b": nothing new\n\n"
+_RECONNECT_MS = 2000
+_HEARTBEAT = b": heartbeat\n\n"
 
 router = APIRouter(prefix="/v1/events", tags=["streams"], dependencies=[Depends(require_key)])
 _encoder = msgspec.json.Encoder()
@@ -44,7 +43,7 @@ async def events(
     label: Annotated[list[Label] | None, Query()] = None,
     last_event_id: Annotated[str, Header(max_length=100)] = "",
 ) -> StreamingResponse:
-    """Events as they happen, for EventSource: first a `snapshot`, then one message per event, each with its JSON."""
+    """Streams events for EventSource: first a `snapshot`, then one JSON message per event."""
     context = context_of(request)
     require_watcher_capacity(context)
     chosen = Selection(_only(stream), _only(call), frozenset(label) if label else None)
@@ -59,26 +58,26 @@ async def _stream(context: AppContext, chosen: Selection, last_event_id: str) ->
     subscription = bus.subscribe(chosen, _offset_of(last_event_id, bus.feed))
     context.watchers.add(subscription)
     try:
-        yield _opening(bus, subscription)
+        yield _first_message(bus, subscription)
         for envelope in subscription.backlog:
             yield _message(bus, envelope)
         while True:
             yield await _next(bus, subscription)
     except (SubscriberTooSlow, BusClosed):
-        return      # EventSource comes back by itself, with the last id that it saw
+        return      # EventSource reconnects by itself with its last event id
     finally:
         context.watchers.discard(subscription)
         bus.unsubscribe(subscription)
 
 
-def _opening(bus: EventBus, subscription: Subscription) -> bytes:
-    """How things stand, unless the reader knows."""
+def _first_message(bus: EventBus, subscription: Subscription) -> bytes:
+    """Returns the snapshot message, or only the reconnect time if the missed events follow."""
     if subscription.recovered:
-        return bytes(format_sse_event(retry=_COME_BACK_MS))
+        return bytes(format_sse_event(retry=_RECONNECT_MS))
     known = [event_encoding.to_builtins(envelope.event) for envelope in bus.snapshot(subscription.selection)]
     data = _encoder.encode({"events": known}).decode()
-    place = f"{bus.feed}:{bus.offset}"
-    return bytes(format_sse_event(data_str=data, event="snapshot", id=place, retry=_COME_BACK_MS))
+    position = f"{bus.feed}:{bus.offset}"
+    return bytes(format_sse_event(data_str=data, event="snapshot", id=position, retry=_RECONNECT_MS))
 
 
 async def _next(bus: EventBus, subscription: Subscription) -> bytes:
@@ -95,7 +94,7 @@ def _message(bus: EventBus, envelope: Envelope) -> bytes:
 
 
 def _offset_of(last_event_id: str, feed: str) -> int | None:
-    """The offset in this feed; None of another feed, or of what is no id of ours."""
+    """Returns the offset in this feed; None for another feed or an invalid id."""
     known_feed, _, offset = last_event_id.partition(":")
     return int(offset) if known_feed == feed and offset.isascii() and offset.isdecimal() and len(offset) < 19 else None
 

@@ -1,8 +1,8 @@
-"""The WebSocket `/ws`, subprotocol deepguard.v1: verdicts as they are made. Told in `docs/contracts/websocket.md`.
+"""The WebSocket `/ws`, subprotocol deepguard.v1: live events. Contract: `docs/contracts/websocket.md`.
 
-A connection is three tasks: one reads, one beats, one pumps events of the current subscription. None of them is ever
-waited for by whoever publishes: events wait in the subscription's bounded queue, and a reader who is too slow for that,
-or who does not take a message in time, is hung up on.
+A connection has three tasks: one reads requests, one sends pings, one sends the events of the current subscription.
+Publishing never waits for them: events wait in the subscription's bounded queue. A client that lets the queue overflow,
+or does not take a message in time, is closed with code 4008.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SEND_WITHIN_S = 5.0
 MAX_WATCHERS = 1024
 EVERYTHING = "*"
 
-_WISH_EVERY_S = 0.1         # a snapshot costs us more than a wish costs the client
+_RESUBSCRIBE_INTERVAL_S = 0.1      # a snapshot costs the service more than a request costs the client
 
 GOING_AWAY, BAD_MESSAGE, UNAUTHORIZED, TOO_SLOW = 1012, 4400, 4401, 4008
 
@@ -48,8 +48,10 @@ router = APIRouter()
 
 
 class Subscribe(msgspec.Struct, frozen=True, tag_field="type", tag="subscribe"):
-    """Wish for one stream, or "*" for all, and of these for those of one call and for verdicts with certain labels;
-    `feed` and `offset` are those of the last event that was seen."""
+    """Request for the events of one stream, or "*" for all. `call` and `labels` narrow them further.
+
+    `feed` and `offset` are those of the last event that the client received.
+    """
 
     stream: str
     call: str | None = None
@@ -64,11 +66,11 @@ class Subscribe(msgspec.Struct, frozen=True, tag_field="type", tag="subscribe"):
 
 
 class Pong(msgspec.Struct, frozen=True, tag_field="type", tag="pong"):
-    """Answer to a ping; not needed."""
+    """Optional reply to a ping."""
 
 
 class CloseConnection(Exception):
-    """Ends a connection with this close code; `code` and `message`, if any, go into an error message before."""
+    """Closes the connection with a close code, after an error message if `code` is set."""
 
     def __init__(self, close_code: int, code: str = "", message: str = "") -> None:
         super().__init__(message)
@@ -83,10 +85,10 @@ _encoder = msgspec.json.Encoder()
 
 @router.websocket("/ws")
 async def live(websocket: WebSocket) -> None:
-    """Greets, then serves one watcher until it leaves, breaks the rules, is too slow, or the service ends."""
+    """Serves one client until it disconnects, violates the protocol, is too slow, or the service shuts down."""
     context = context_of(websocket)
     try:
-        _require_welcome(websocket, context)
+        _check_handshake(websocket, context)
     except ApiError as error:
         await websocket.send_denial_response(error_response(problem_of(error)))
         return
@@ -94,13 +96,13 @@ async def live(websocket: WebSocket) -> None:
     watcher = WebSocketWatcher(websocket, context.bus)
     context.watchers.add(watcher)
     try:
-        await watcher.serve(_refusal(websocket))
+        await watcher.serve(_authentication_error(websocket))
     finally:
         context.watchers.discard(watcher)
 
 
 class WebSocketWatcher:
-    """One connection."""
+    """One connection: its subscription and its tasks."""
 
     def __init__(self, websocket: WebSocket, bus: EventBus) -> None:
         self._websocket = websocket
@@ -110,39 +112,39 @@ class WebSocketWatcher:
         self._pump: asyncio.Task[None] | None = None
 
     async def serve(self, refusal: Unauthorized | None) -> None:
-        hang_up: CloseConnection | None = None
+        closing: CloseConnection | None = None
         try:
             if refusal is not None:
                 raise CloseConnection(UNAUTHORIZED, refusal.code, refusal.message)
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._beat())
+                group.create_task(self._send_pings())
                 group.create_task(self._read(group))
         except* CloseConnection as reasons:
-            hang_up = _first(reasons)
+            closing = _first(reasons)
         except* WebSocketDisconnect:
-            log.debug("watcher left")
+            log.debug("client disconnected")
         finally:
             self._unsubscribe()
-        if hang_up is not None:
-            await self._part(hang_up)
+        if closing is not None:
+            await self._close(closing)
 
     async def _read(self, group: asyncio.TaskGroup) -> None:
         await self._send(_hello(self._bus.feed))
-        await self._follow(await self._first_wish(), group)
+        await self._subscribe(await self._first_request(), group)
         while True:
-            wish = await self._receive()
-            if isinstance(wish, Subscribe):
-                await self._follow(wish, group)
-                await asyncio.sleep(_WISH_EVERY_S)
+            request = await self._receive()
+            if isinstance(request, Subscribe):
+                await self._subscribe(request, group)
+                await asyncio.sleep(_RESUBSCRIBE_INTERVAL_S)
 
-    async def _first_wish(self) -> Subscribe:
+    async def _first_request(self) -> Subscribe:
         try:
             async with asyncio.timeout(SUBSCRIBE_WITHIN_S):
-                while not isinstance(wish := await self._receive(), Subscribe):
+                while not isinstance(request := await self._receive(), Subscribe):
                     pass
         except TimeoutError:
-            raise CloseConnection(BAD_MESSAGE, "subscribe_timeout", "no subscription came in time") from None
-        return wish
+            raise CloseConnection(BAD_MESSAGE, "subscribe_timeout", "no subscribe message in time") from None
+        return request
 
     async def _receive(self) -> Subscribe | Pong:
         message = await self._websocket.receive()
@@ -150,21 +152,21 @@ class WebSocketWatcher:
             raise WebSocketDisconnect(message.get("code", 1005))
         data = message.get("text") or message.get("bytes") or b""
         if len(data) > MAX_MESSAGE_BYTES:
-            raise CloseConnection(BAD_MESSAGE, "too_large", f"a message has at most {MAX_MESSAGE_BYTES} bytes")
+            raise CloseConnection(BAD_MESSAGE, "too_large", f"the message is larger than {MAX_MESSAGE_BYTES} bytes")
         try:
-            wish: Subscribe | Pong = _decoder.decode(data)
+            request: Subscribe | Pong = _decoder.decode(data)
         except (msgspec.DecodeError, UnicodeError) as error:
             raise CloseConnection(BAD_MESSAGE, "bad_message", str(error)[:200]) from None
-        return wish
+        return request
 
-    async def _follow(self, wish: Subscribe, group: asyncio.TaskGroup) -> None:
-        """Replaces the subscription by this one."""
+    async def _subscribe(self, request: Subscribe, group: asyncio.TaskGroup) -> None:
+        """Replaces the current subscription."""
         if self._pump is not None:
             self._pump.cancel()
             await asyncio.wait([self._pump])
         self._unsubscribe()
-        known = wish.offset if wish.feed == self._bus.feed else None
-        self._subscription = subscription = self._bus.subscribe(wish.selection, known)
+        known = request.offset if request.feed == self._bus.feed else None
+        self._subscription = subscription = self._bus.subscribe(request.selection, known)
         offset = self._bus.offset
         snapshot = () if subscription.recovered else self._bus.snapshot(subscription.selection)
         await self._send(
@@ -173,9 +175,9 @@ class WebSocketWatcher:
         if not subscription.recovered:
             events = [event_encoding.to_builtins(envelope.event) for envelope in snapshot]
             await self._send({"type": "snapshot", "offset": offset, "events": events})
-        self._pump = group.create_task(self._carry(subscription))
+        self._pump = group.create_task(self._send_events(subscription))
 
-    async def _carry(self, subscription: Subscription) -> None:
+    async def _send_events(self, subscription: Subscription) -> None:
         for envelope in subscription.backlog:
             await self._send_event(envelope)
         try:
@@ -187,12 +189,12 @@ class WebSocketWatcher:
             raise CloseConnection(GOING_AWAY, "going_away", "the service is shutting down") from None
 
     async def _send_event(self, envelope: Envelope) -> None:
-        # The event is encoded by stream.event_encoding alone; only the envelope is written here.
+        # stream.event_encoding is the only encoder of events; this adds the envelope.
         await self._send_text(
             f'{{"type":"event","offset":{envelope.offset},"event":{event_encoding.encode(envelope.event).decode()}}}'
         )
 
-    async def _beat(self) -> NoReturn:
+    async def _send_pings(self) -> NoReturn:
         while True:
             await asyncio.sleep(HEARTBEAT_S)
             await self._send({"type": "ping", "t": time.time()})
@@ -205,17 +207,17 @@ class WebSocketWatcher:
             async with self._sending, asyncio.timeout(SEND_WITHIN_S):
                 await self._websocket.send_text(text)
         except TimeoutError:
-            raise CloseConnection(TOO_SLOW, "too_slow", "messages are not read in time") from None
+            raise CloseConnection(TOO_SLOW, "too_slow", f"a message was not read within {SEND_WITHIN_S:g} s") from None
 
-    async def _part(self, hang_up: CloseConnection) -> None:
-        """Says why and closes; a peer that does not read is not waited for."""
+    async def _close(self, closing: CloseConnection) -> None:
+        """Sends the error and closes, within one second."""
         try:
             async with asyncio.timeout(1):
-                if hang_up.code:
-                    await self._send({"type": "error", "code": hang_up.code, "message": hang_up.message})
-                await self._websocket.close(hang_up.close_code, hang_up.code)
+                if closing.code:
+                    await self._send({"type": "error", "code": closing.code, "message": closing.message})
+                await self._websocket.close(closing.close_code, closing.code)
         except (TimeoutError, CloseConnection, WebSocketDisconnect, RuntimeError):
-            log.debug("watcher is gone")
+            log.debug("client disconnected before the close")
 
     def _unsubscribe(self) -> None:
         if self._subscription is not None:
@@ -223,7 +225,7 @@ class WebSocketWatcher:
             self._subscription = None
 
 
-def _require_welcome(websocket: WebSocket, context: AppContext) -> None:
+def _check_handshake(websocket: WebSocket, context: AppContext) -> None:
     if context.is_local_only:
         require_local_host(websocket.headers.get("host"))
     require_origin(websocket.headers, websocket.scope["scheme"], context.allowed_origins)
@@ -231,13 +233,13 @@ def _require_welcome(websocket: WebSocket, context: AppContext) -> None:
 
 
 def require_watcher_capacity(context: AppContext) -> None:
-    """Raises Busy where there are as many watchers as there may be."""
+    """Raises Busy if the limit of event clients is reached."""
     if len(context.watchers) >= MAX_WATCHERS:
-        raise Busy("service_full", f"{MAX_WATCHERS} watchers are connected, which is the limit", 5)
+        raise Busy("service_full", f"{MAX_WATCHERS} event clients are connected, which is the limit; try again", 5)
 
 
-def _refusal(websocket: WebSocket) -> Unauthorized | None:
-    """Told after the handshake, because a browser cannot see why a handshake failed."""
+def _authentication_error(websocket: WebSocket) -> Unauthorized | None:
+    """Returns the authentication error. It is sent after the handshake, because browsers hide handshake errors."""
     token = bearer_of_subprotocols(websocket.scope["subprotocols"]) or bearer_of(
         websocket.headers.get("authorization")
     )
@@ -260,6 +262,6 @@ def _hello(feed: str) -> dict[str, object]:
 
 
 def _first(reasons: BaseExceptionGroup[CloseConnection]) -> CloseConnection:
-    """The first hang-up of a group, however deep."""
+    """Returns the first close reason of a nested exception group."""
     first = reasons.exceptions[0]
     return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,4 +1,4 @@
-"""The older API: health, and one file in, one verdict out. Shapes are those of `api.routes.legacy_answers`."""
+"""File endpoints: `/predict`, `/gradcam`, `/health` and `/v1/limits`. `api.routes.legacy_answers` builds the bodies."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 
 @router.get("/health", responses={200: described(HealthAnswer)})
 async def health(request: Request) -> Response:
-    """Whether the service runs and has a model."""
+    """Returns whether a model is loaded. For clients of the older API; probes use `/readyz`."""
     status = context_of(request).service.status
     loaded = status.model is not None
     problem = "" if loaded else without_folders(status.problem) or "no detection model is loaded"
@@ -69,7 +69,7 @@ async def health(request: Request) -> Response:
 
 @router.get("/v1/limits", responses={200: described(LimitsAnswer)})
 async def limits(request: Request) -> Response:
-    """What a client should know before it sends something."""
+    """Returns the limits and options that clients need before they send media."""
     context = context_of(request)
     return json_response(LimitsAnswer(
         version=VERSION,
@@ -89,35 +89,35 @@ async def limits(request: Request) -> Response:
 async def predict(
     request: Request,
     caller: Annotated[Caller, Depends(limit("upload"))],
-    as_job: Annotated[bool, Query(alias="async", description="answer at once with a job to ask for")] = False,
+    as_job: Annotated[bool, Query(alias="async", description="answer 202 with a job; poll `status_url`")] = False,
 ) -> Response:
-    """Judges a picture or a video."""
+    """Returns the verdict on a picture or video."""
     context = context_of(request)
     upload = await context.spool.receive(request)
     if as_job:
         return _start_job(context, caller, upload)
     started_s = time.monotonic()
-    judged = await _unless_gone(request, context.file_jobs.analyze(upload, _options(context)))
-    return _answer(predict_answer(judged.verdict, time.monotonic() - started_s), judged.cached)
+    result = await _until_disconnect(request, context.file_jobs.analyze(upload, _options(context)))
+    return _answer(predict_answer(result.verdict, time.monotonic() - started_s), result.cached)
 
 
 @router.post("/gradcam", openapi_extra=_FORM, responses={200: described(GradcamAnswer), **_REFUSALS})
 async def gradcam(request: Request, _: Annotated[Caller, Depends(limit("upload"))]) -> Response:
-    """Shows on a picture where the evidence lies."""
+    """Returns the verdict on a picture with a heat map (Grad-CAM) of the evidence."""
     context = context_of(request)
     upload = await context.spool.receive(request)
     if upload.file_type != "image":
         upload.discard()
-        raise UploadRefused(415, "not_a_picture", "heat maps are made of pictures; this is a video")
-    judged = await _unless_gone(request, context.file_jobs.analyze(upload, _options(context, heat_map=True)))
-    return _answer(gradcam_answer(judged.verdict, _heat_map(judged.verdict)), judged.cached)
+        raise UploadRefused(415, "not_a_picture", "the file is a video; heat maps are available for pictures only")
+    result = await _until_disconnect(request, context.file_jobs.analyze(upload, _options(context, heat_map=True)))
+    return _answer(gradcam_answer(result.verdict, _heat_map(result.verdict)), result.cached)
 
 
 def _start_job(context: AppContext, caller: Caller, upload: Upload) -> Response:
     async def work(progress: Progress) -> ImageAnswer | VideoAnswer:
         started_s = time.monotonic()
-        judged = await context.file_jobs.analyze(upload, _options(context), progress)
-        return predict_answer(judged.verdict, time.monotonic() - started_s)
+        result = await context.file_jobs.analyze(upload, _options(context), progress)
+        return predict_answer(result.verdict, time.monotonic() - started_s)
 
     try:
         job = context.jobs.start(caller.tenant, work)
@@ -128,22 +128,22 @@ def _start_job(context: AppContext, caller: Caller, upload: Upload) -> Response:
     return json_response(answer, 202, {"Location": answer.status_url, **NO_STORE})
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, FileResult]) -> FileResult:
-    """The result of `work`; it is cancelled when the client hangs up, so that no worker works for nobody."""
+async def _until_disconnect(request: Request, work: Coroutine[Any, Any, FileResult]) -> FileResult:
+    """Returns the result of `work`; cancels it when the client disconnects, to free the worker."""
     verdict = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(request))
+    disconnect = asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait({verdict, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({verdict, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if not verdict.done():
             raise UploadRefused(400, "client_gone", "the connection was closed before the verdict")
         return verdict.result()
     finally:
-        for task in (verdict, gone):
+        for task in (verdict, disconnect):
             task.cancel()
-        await asyncio.wait({verdict, gone})
+        await asyncio.wait({verdict, disconnect})
 
 
-async def _gone(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
@@ -153,7 +153,7 @@ def _heat_map(verdict: FileVerdict) -> bytes:
         return verdict.heat_map_png
     if verdict.reason in (Reason.NO_MODEL, Reason.SCORER_FAILED):
         raise NoModel(verdict.reason.value, REASON_TEXT[verdict.reason])
-    raise Unprocessable(verdict.reason.value, f"there is nothing to explain: {REASON_TEXT[verdict.reason]}")
+    raise Unprocessable(verdict.reason.value, f"no heat map for this picture: {REASON_TEXT[verdict.reason]}")
 
 
 def _options(context: AppContext, heat_map: bool = False) -> JudgeOptions:

@@ -31,7 +31,7 @@ keyed = [Depends(require_key)]
 
 
 class Filters(BaseModel):
-    """Which incidents a list shows; `since` and `until` are Unix seconds."""
+    """Filters of the incident list. `since` and `until` are Unix seconds."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,7 +45,7 @@ class Filters(BaseModel):
     cursor: str | None = Field(None, max_length=200)
 
     def query(self) -> incident_queries.IncidentQuery:
-        """One more than a page holds, to know whether it goes on. Raises Unprocessable for a cursor that is none."""
+        """Returns the query, with one extra row to detect a next page. Raises Unprocessable for an invalid cursor."""
         return incident_queries.IncidentQuery(
             limit=self.limit + 1, after=decode_cursor(self.cursor) if self.cursor is not None else None,
             is_open=None if self.state is None else self.state == "open", review=self.review, stream=self.stream,
@@ -55,17 +55,17 @@ class Filters(BaseModel):
 
 @router.get("", responses={200: described(IncidentList), 422: described(ErrorAnswer)}, dependencies=keyed)
 async def list_incidents(request: Request, filters: Annotated[Filters, Query()]) -> Response:
-    """Newest first. Pass `next` as `cursor` for what follows."""
+    """Lists incidents, newest first. Pass `next` as `cursor` for the next page."""
     incidents = context_of(request).incidents
     found = await incidents.run_in_thread(incidents.queries.list, filters.query())
     page = found[:filters.limit]
-    goes_on = encode_cursor(PagePosition(page[-1].opened_s, page[-1].id)) if len(found) > len(page) else None
-    return json_response(IncidentList(incidents=page, next=goes_on), headers=NO_STORE)
+    next_cursor = encode_cursor(PagePosition(page[-1].opened_s, page[-1].id)) if len(found) > len(page) else None
+    return json_response(IncidentList(incidents=page, next=next_cursor), headers=NO_STORE)
 
 
 @router.get("/{incident_id}", responses={**_UNKNOWN, 200: described(IncidentDetails)}, dependencies=keyed)
 async def get_incident(request: Request, incident_id: IncidentId) -> Response:
-    """One incident with its notes and the list of its evidence."""
+    """Returns one incident with its notes and the list of its evidence files."""
     incidents = context_of(request).incidents
     return json_response(_told(await _details(incidents, incident_id), incidents), headers=NO_STORE)
 
@@ -74,7 +74,7 @@ async def get_incident(request: Request, incident_id: IncidentId) -> Response:
 async def review_incident(
     request: Request, incident_id: IncidentId, body: ReviewRequest, caller: Annotated[Caller, Depends(require_key)]
 ) -> Response:
-    """Confirms or dismisses it, opens the question again, or adds a note. Every step is kept."""
+    """Confirms, dismisses or reopens an incident, or adds a note. Every step is stored."""
     incidents = context_of(request).incidents
     by = f"{body.by} ({caller.identity})" if body.by else caller.identity
     note = incident_queries.note_of(by, body.decision, body.note)
@@ -92,7 +92,7 @@ async def get_evidence(
     request: Request, incident_id: IncidentId, name: Annotated[str, Path(max_length=200)],
     expires: Annotated[str, Query(max_length=20)] = "", signature: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
-    """One file of the evidence, by a key or by an address that `GET /v1/incidents/{id}` gave."""
+    """Returns one evidence file. Needs an API key or a signed URL from `GET /v1/incidents/{id}`."""
     incidents = context_of(request).incidents
     if not incidents.urls.is_valid(
         evidence_path(incident_id, name), expires=expires, signature=signature, now_s=time.time()
@@ -100,7 +100,7 @@ async def get_evidence(
         await require_key(request)
     found = await incidents.run_in_thread(incidents.queries.content, incident_id, name)
     if found is None:
-        raise NotFound("file_unknown", "there is no such file, or no such incident")
+        raise NotFound("file_unknown", "no such evidence file or incident")
     info, content = found
     headers = {
         "ETag": f'"{info.sha256}"', "Cache-Control": "private, max-age=300", "X-Content-Type-Options": "nosniff"
@@ -115,7 +115,7 @@ async def get_evidence(
     response_class=Response, dependencies=keyed,
 )
 async def export_incident(request: Request, incident_id: IncidentId) -> Response:
-    """Everything as one zip, for `deepguard replay`."""
+    """Returns the incident with its evidence as a zip for `deepguard replay`."""
     incidents = context_of(request).incidents
     details = await _details(incidents, incident_id)
     contents = await incidents.run_in_thread(incidents.queries.contents, incident_id)
@@ -126,7 +126,7 @@ async def export_incident(request: Request, incident_id: IncidentId) -> Response
 
 @router.delete("/{incident_id}", status_code=204, responses=_UNKNOWN, dependencies=keyed)
 async def delete_incident(request: Request, incident_id: IncidentId) -> Response:
-    """Deletes it for good, with its evidence."""
+    """Deletes an incident with its evidence permanently."""
     incidents = context_of(request).incidents
     if not await incidents.run_in_thread(incidents.queries.delete, incident_id):
         raise _unknown()
@@ -153,4 +153,4 @@ def _told(details: Details, incidents: IncidentService) -> IncidentDetails:
 
 
 def _unknown() -> NotFound:
-    return NotFound("incident_unknown", "there is no such incident")
+    return NotFound("incident_unknown", "no such incident; it may have been deleted")

@@ -1,4 +1,4 @@
-"""`/v1/jobs/{job_id}`: progress and result of an upload that is judged in the background."""
+"""`/v1/jobs/{job_id}`: progress and result of an upload that is analyzed in the background."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ router = APIRouter(tags=["jobs"])
 
 @router.get("/v1/jobs/{job_id}", responses={200: described(JobAnswer), 404: described(ErrorAnswer)})
 async def get_job(request: Request, job_id: str, caller: Annotated[Caller, Depends(require_key)]) -> Response:
-    """How far a job is, and its result or error once there is one."""
+    """Returns the progress of a job, and its result or error once it has ended."""
     job = context_of(request).jobs.get(job_id, caller.tenant)
     return json_response(job_answer(job), headers=NO_STORE)
 
 
 @router.delete("/v1/jobs/{job_id}", status_code=204, responses={404: described(ErrorAnswer)})
 async def delete_job(request: Request, job_id: str, caller: Annotated[Caller, Depends(require_key)]) -> Response:
-    """Cancels a job that is not finished, and forgets it."""
+    """Cancels a job if it is unfinished, and deletes it."""
     await context_of(request).jobs.remove(job_id, caller.tenant)
     return Response(status_code=204)
 

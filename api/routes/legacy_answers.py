@@ -40,12 +40,12 @@ def gradcam_answer(verdict: FileVerdict, heat_map_png: bytes) -> GradcamAnswer:
     """Returns the answer of POST /gradcam."""
     return GradcamAnswer(
         gradcam_image="data:image/png;base64," + base64.b64encode(heat_map_png).decode(),
-        prediction=Prediction(**_label(verdict), **_why(verdict)),
+        prediction=Prediction(**_label(verdict), **_reason(verdict)),
     )
 
 
 def percent(share: float | None) -> float | None:
-    """0..1 as 0..100, two decimals."""
+    """Converts 0..1 to 0..100 with two decimals."""
     return None if share is None else round(share * 100, 2)
 
 
@@ -53,7 +53,7 @@ def _image(verdict: FileVerdict, took_s: float) -> ImageAnswer:
     label = _label(verdict)
     return ImageAnswer(
         **label,
-        **_why(verdict),
+        **_reason(verdict),
         **_evidence(verdict),
         adjusted_confidence=label["confidence"],
         processing_time=round(took_s, 3),
@@ -63,7 +63,7 @@ def _image(verdict: FileVerdict, took_s: float) -> ImageAnswer:
 def _video(verdict: FileVerdict, took_s: float) -> VideoAnswer:
     return VideoAnswer(
         **_label(verdict),
-        **_why(verdict),
+        **_reason(verdict),
         **_evidence(verdict),
         frames_analyzed=verdict.frames_analyzed,
         consistency_score=percent(verdict.consistency),
@@ -86,7 +86,7 @@ def _label(verdict: FileVerdict) -> dict[str, Any]:
     }
 
 
-def _why(verdict: FileVerdict) -> dict[str, Any]:
+def _reason(verdict: FileVerdict) -> dict[str, Any]:
     return {"reason": verdict.reason, "reason_text": REASON_TEXT[verdict.reason]}
 
 

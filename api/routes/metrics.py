@@ -1,4 +1,7 @@
-"""Figures for Prometheus. Nothing that names a stream: what is told here is no secret, and stays small."""
+"""Prometheus metrics of `serve` and `consume`.
+
+No metric names a stream: the endpoint is public and its size bounded.
+"""
 
 from __future__ import annotations
 
@@ -24,76 +27,77 @@ router = APIRouter(tags=["health"])
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request) -> Response:
-    """What Prometheus scrapes."""
+    """Returns metrics in the Prometheus text format."""
     return exposition(service_metrics(context_of(request)))
 
 
-def exposition(figures: Sequence[Metric]) -> Response:
-    """These and those of the process, in Prometheus' text format."""
+def exposition(collected: Sequence[Metric]) -> Response:
+    """Returns these metrics and those of the process in the Prometheus text format."""
     registry = CollectorRegistry()
-    registry.register(_FixedMetrics(figures))
+    registry.register(_FixedMetrics(collected))
     ProcessCollector(registry=registry)
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
 
 
 def service_metrics(context: AppContext) -> list[Metric]:
-    """Of `serve`. Those of frames and ages are of the streams that run now."""
+    """Returns the metrics of `serve`. Frame counts and verdict ages cover the running streams."""
     status = context.service.status
     live = [info for info in context.service.list() if info.state == "live"]
-    figures: list[Metric] = [
-        _gauge("streams", "streams that run now", status.streams),
-        _gauge("workers_ready", "worker processes that are warm", status.workers_ready),
-        _gauge("workers_wanted", "worker processes that there should be", status.workers_wanted),
-        _gauge("watchers", "open connections that follow events", len(context.watchers)),
-        _gauge("loop_lag_seconds", "how late the event loop was, at worst in five seconds",
+    collected: list[Metric] = [
+        _gauge("streams", "running streams", status.streams),
+        _gauge("workers_ready", "worker processes that are ready", status.workers_ready),
+        _gauge("workers_wanted", "worker processes that are configured", status.workers_wanted),
+        _gauge("watchers", "open WebSocket and SSE connections", len(context.watchers)),
+        _gauge("loop_lag_seconds", "largest event-loop lag of the last five seconds",
                context.loop_lag.worst_lag_s),
-        _gauge("verdict_age_seconds", "age of the latest verdict when it was made, of the stream that is latest",
+        _gauge("verdict_age_seconds", "largest age of a running stream's latest verdict when it was published",
                max((info.verdict.age_ms / 1000 for info in live if info.verdict is not None), default=0.0)),
-        CounterMetricFamily("deepguard_events", "events on the bus since the start", context.bus.offset),
+        CounterMetricFamily("deepguard_events", "events published since start", context.bus.offset),
         incidents_lost(context.incidents.publisher.lost),
         *_frames([info.frames for info in live]),
     ]
     if context.gateway is not None:
         silent_s = context.gateway.unreachable_s
-        figures.append(_gauge("broker_unreachable_seconds", "since when the broker has not answered", silent_s))
-    return figures
+        collected.append(_gauge("broker_unreachable_seconds", "seconds since the Kafka broker last answered", silent_s))
+    return collected
 
 
 def incidents_lost(count: int) -> Metric:
-    """0 for good where the database keeps up: an alarm that is counted here was told, but is not kept."""
-    return CounterMetricFamily("deepguard_incidents_lost", "alarms (and ends of alarms) that were not kept", count)
+    """Returns the counter of alarms that were published but not stored; 0 if the database keeps up."""
+    meaning = "alarm openings and closings that were published but not stored"
+    return CounterMetricFamily("deepguard_incidents_lost", meaning, count)
 
 
 def consumer_metrics(status: ConsumerStatus, workers: PoolStatus) -> list[Metric]:
-    """Of `consume`."""
-    lag = GaugeMetricFamily("deepguard_lag_records", "records from what was read to the end", labels=["partition"])
-    held = GaugeMetricFamily("deepguard_held_records", "records that were read and wait", labels=["partition"])
+    """Returns the metrics of `consume`."""
+    lag = GaugeMetricFamily("deepguard_lag_records", "records not yet read", labels=["partition"])
+    held = GaugeMetricFamily("deepguard_held_records", "records read but not yet processed", labels=["partition"])
     for partition in status.partitions:
         labels = [str(partition.partition)]
         held.add_metric(labels, partition.held)
         if partition.lag is not None:
             lag.add_metric(labels, partition.lag)
     return [
-        _gauge("ready", "1 if the consumer can work", float(not status.reasons and workers.ready > 0)),
-        _gauge("workers_ready", "worker processes that are warm", workers.ready),
-        _gauge("workers_wanted", "worker processes that there should be", workers.wanted),
-        _gauge("partitions", "partitions that are ours", len(status.partitions)),
-        CounterMetricFamily("deepguard_worker_restarts", "workers that died or hung", workers.restarts),
-        CounterMetricFamily("deepguard_dead_letters", "records that were refused", status.dead_letters),
-        CounterMetricFamily("deepguard_dead_letters_left_out", "of them, not kept", status.left_out),
+        _gauge("ready", "1 if the consumer is ready", float(not status.reasons and workers.ready > 0)),
+        _gauge("workers_ready", "worker processes that are ready", workers.ready),
+        _gauge("workers_wanted", "worker processes that are configured", workers.wanted),
+        _gauge("partitions", "partitions assigned to this consumer", len(status.partitions)),
+        CounterMetricFamily("deepguard_worker_restarts", "restarts of dead or hung workers", workers.restarts),
+        CounterMetricFamily("deepguard_dead_letters", "records sent to the dead-letter queue", status.dead_letters),
+        CounterMetricFamily("deepguard_dead_letters_left_out", "dead letters dropped above the limit", status.left_out),
         lag,
         held,
     ]
 
 
 class _FixedMetrics(Collector):
-    """Figures that are known already."""
+    """A collector of metrics that are already computed."""
 
-    def __init__(self, figures: Sequence[Metric]) -> None:
-        self._figures = figures
+    def __init__(self, collected: Sequence[Metric]) -> None:
+        self._metrics = collected
 
     def collect(self) -> Iterable[Metric]:
-        return self._figures
+        return self._metrics
 
 
 def _gauge(name: str, meaning: str, value: float) -> Metric:
@@ -101,10 +105,10 @@ def _gauge(name: str, meaning: str, value: float) -> Metric:
 
 
 def _frames(counts: Sequence[FrameCounts]) -> list[Metric]:
-    frames = GaugeMetricFamily("deepguard_frames", "frames of the streams that run now", labels=["state"])
+    frames = GaugeMetricFamily("deepguard_frames", "frames, by state", labels=["state"])
     for state in ("received", "skipped", "decoded", "sampled", "scored"):
         frames.add_metric([state], sum(getattr(each, state) for each in counts))
-    dropped = GaugeMetricFamily("deepguard_frames_dropped", "frames of them that were dropped", labels=["cause"])
+    dropped = GaugeMetricFamily("deepguard_frames_dropped", "dropped frames, by cause", labels=["cause"])
     causes: Counter[str] = Counter()
     for each in counts:
         causes.update(each.dropped)

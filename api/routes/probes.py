@@ -1,4 +1,4 @@
-"""Whether the process answers and whether it can judge."""
+"""Liveness and readiness probes of `serve`."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ router = APIRouter(tags=["health"])
 
 @router.get("/livez", responses={200: described(LiveAnswer), 503: described(LiveAnswer)})
 async def livez(request: Request) -> Response:
-    """200 while the event loop keeps time; 503 after it was late by a second."""
-    watch = context_of(request).loop_lag
-    stalled = watch.latest_lag_s >= STALLED_S
+    """Returns 200 while the event loop responds; 503 if its latest lag is one second or more."""
+    loop_lag = context_of(request).loop_lag
+    stalled = loop_lag.latest_lag_s >= STALLED_S
     answer = LiveAnswer(
-        status="stalled" if stalled else "alive", loop_lag_ms=round(watch.worst_lag_s * 1000, 1)
+        status="stalled" if stalled else "alive", loop_lag_ms=round(loop_lag.worst_lag_s * 1000, 1)
     )
     return json_response(answer, 503 if stalled else 200, NO_STORE)
 
 
 @router.get("/readyz", responses={200: described(ReadyAnswer), 503: described(ReadyAnswer)})
 async def readyz(request: Request) -> Response:
-    """200 while the service can judge; else 503 with the reasons."""
+    """Returns 200 while the service can analyze media; otherwise 503 with the reasons."""
     context = context_of(request)
     status = context.service.status
     reasons = _reasons(context)
@@ -49,7 +49,7 @@ async def readyz(request: Request) -> Response:
 
 
 def without_folders(problem: str) -> str:
-    """Without the folders of this machine, which are nobody's business: only the last part of a path is left."""
+    """Removes folder names from a message for clients; only the last part of each path is left."""
     return _FOLDERS.sub("", problem)
 
 

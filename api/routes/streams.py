@@ -66,7 +66,7 @@ async def list_streams(request: Request, call_id: Annotated[str | None, Query(ma
 
 @router.get("/{stream_id}", responses={**_UNKNOWN, 200: described(StreamInfo)})
 async def get_stream(request: Request, stream_id: StreamId) -> Response:
-    """One stream with its latest verdict."""
+    """Returns one stream with its latest verdict."""
     return json_response(context_of(request).service.get(stream_id), headers=NO_STORE)
 
 

@@ -1,4 +1,4 @@
-"""What is remembered of a call: its timeline, and its suspicious frames."""
+"""Call history: the timeline of a stream, its suspicious frames, and the reference spectrum."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ keyed = [Depends(require_key)]
 
 
 class SignedQuery(BaseModel):
-    """The query of an address that needs no key."""
+    """The query of a signed URL."""
 
     expires: str = Field("", max_length=20)
     signature: str = Field("", max_length=64)
@@ -41,17 +41,17 @@ class SignedQuery(BaseModel):
     "/streams/{stream_id}/timeline", responses={**_UNKNOWN, 200: described(TimelineAnswer)}, dependencies=keyed
 )
 async def get_timeline(request: Request, stream_id: StreamId, epoch: Epoch = None) -> Response:
-    """The whole call so far, coarser with age; the newest epoch unless one is named. Stays a while after the end."""
+    """Returns the timeline of a call, coarser with age, of the latest epoch by default. Kept a while after the end."""
     records, now_s = context_of(request).service.records, time.monotonic()
     record = records.get(stream_id, epoch, now_s)
-    return json_response(_told(record, records.epochs(stream_id, now_s)), headers=NO_STORE)
+    return json_response(_timeline(record, records.epochs(stream_id, now_s)), headers=NO_STORE)
 
 
 @router.get(
     "/streams/{stream_id}/evidence", responses={**_UNKNOWN, 200: described(EvidenceFrames)}, dependencies=keyed
 )
 async def list_evidence(request: Request, stream_id: StreamId, epoch: Epoch = None) -> Response:
-    """Suspicious samples of the call as pictures, in the order of time."""
+    """Lists the pictures of suspicious samples of a call, by time."""
     context = context_of(request)
     record = context.service.records.get(stream_id, epoch, time.monotonic())
     frames = tuple(_frame(context, record, seen) for seen in record.gallery.pictured)
@@ -66,25 +66,25 @@ async def list_evidence(request: Request, stream_id: StreamId, epoch: Epoch = No
 async def get_evidence_frame(
     request: Request, stream_id: StreamId, epoch: Number, sequence: Number, ticket: Annotated[SignedQuery, Query()]
 ) -> Response:
-    """One of them, by a key or by an address that the list gave."""
+    """Returns one picture. Needs an API key or a signed URL from the list."""
     context = context_of(request)
     path = frame_path(stream_id, epoch, sequence)
     if not context.incidents.urls.is_valid(path, expires=ticket.expires, signature=ticket.signature, now_s=time.time()):
         await require_key(request)
     seen = context.service.records.get(stream_id, epoch, time.monotonic()).gallery.find(sequence)
     if seen is None or seen.pictures is None:
-        raise NotFound("no_frame", "this frame is not kept, or not any more")
+        raise NotFound("no_frame", "this frame is not stored, or has been deleted")
     headers = {"Cache-Control": "private, max-age=300", "X-Content-Type-Options": "nosniff"}
     return Response(seen.pictures.jpeg, media_type="image/jpeg", headers=headers)
 
 
 @router.get("/spectrum", responses={200: described(RealSpectrum)}, dependencies=keyed)
 async def get_spectrum() -> Response:
-    """What the spectrum of real faces looks like in calls, as it was measured."""
+    """Returns the measured spectrum of real faces in calls."""
     return json_response(shipped_real_spectrum(), headers={"Cache-Control": "private, max-age=3600"})
 
 
-def _told(record: CallRecord, epochs: tuple[int, ...]) -> TimelineAnswer:
+def _timeline(record: CallRecord, epochs: tuple[int, ...]) -> TimelineAnswer:
     started, ended = record.started, record.ended
     return TimelineAnswer(
         stream=started.stream,

@@ -1,4 +1,4 @@
-"""Webhook messages that were given up: list, try again, forget."""
+"""Dead letters of webhooks: list, retry, delete."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ async def list_dead(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
 ) -> Response:
-    """Messages that could not be delivered in three days, or that the target wanted no more; oldest first."""
+    """Lists abandoned messages, oldest first: undelivered after three days, or refused by the target with 410."""
     incidents = context_of(request).incidents
     found = await incidents.run_in_thread(incidents.outbox.dead, limit + 1, after)
     page = found[:limit]
-    goes_on = page[-1].id if len(found) > limit else None
-    return json_response(DeadLetters(dead=page, next=goes_on), headers=NO_STORE)
+    next_after = page[-1].id if len(found) > limit else None
+    return json_response(DeadLetters(dead=page, next=next_after), headers=NO_STORE)
 
 
 @router.post("/dead/{letter_id}/retry", status_code=202, responses=_UNKNOWN)
 async def retry_dead(request: Request, letter_id: Number) -> Response:
-    """Tries it again, with the same id and from the first attempt."""
+    """Queues a dead letter again with the same message id, from the first attempt."""
     incidents = context_of(request).incidents
     if not await incidents.run_in_thread(incidents.outbox.retry, letter_id):
-        raise NotFound("message_unknown", "there is no such dead message")
+        raise NotFound("message_unknown", "no such dead letter; it may have been retried or deleted")
     incidents.wake_webhooks()
     return Response(status_code=202)
 
 
 @router.delete("/dead/{letter_id}", status_code=204, responses=_UNKNOWN)
 async def drop_dead(request: Request, letter_id: Number) -> Response:
-    """Forgets it."""
+    """Deletes a dead letter."""
     incidents = context_of(request).incidents
     if not await incidents.run_in_thread(incidents.outbox.drop, letter_id):
-        raise NotFound("message_unknown", "there is no such dead message")
+        raise NotFound("message_unknown", "no such dead letter; it may have been retried or deleted")
     return Response(status_code=204)

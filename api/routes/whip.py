@@ -27,13 +27,13 @@ _SDP = "application/sdp"
 _FRAGMENT = "application/trickle-ice-sdpfrag"
 _ID_PATTERN = f"^{STREAM_ID}$"
 _LABEL_PATTERN = f"^{LABEL}$"
-_PART_OF_ID = r"^[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,62}$"
+_ID_PART = r"^[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,62}$"
 _EXPOSED = {"Access-Control-Expose-Headers": "Location, ETag, Link, Accept-Patch, Accept-Post"}
 _REDIRECTED = "overflow"
 
 StreamId = Annotated[str, Path(pattern=_ID_PATTERN)]
 SessionId = Annotated[str, Path(pattern=_ID_PATTERN)]
-Name = Annotated[str, Path(pattern=_PART_OF_ID)]
+Name = Annotated[str, Path(pattern=_ID_PART)]
 Publisher = Annotated[Caller, Depends(limit("offer"))]
 Participant = Annotated[Caller, Depends(limit("session request"))]
 ALabel = Annotated[str, Query(pattern=_LABEL_PATTERN)]
@@ -48,12 +48,12 @@ async def stream_identity(
     return StreamIdentity(stream_id, call_id or deepguard_call_id, participant_id or deepguard_participant_id)
 
 
-def _takes(content_type: str) -> dict[str, object]:
+def _request_body(content_type: str) -> dict[str, object]:
     return {"requestBody": {"required": True, "content": {content_type: {"schema": {"type": "string"}}}}}
 
 
 @router.post(
-    "/whip/{stream_id}", status_code=201, response_class=Response, openapi_extra=_takes(_SDP),
+    "/whip/{stream_id}", status_code=201, response_class=Response, openapi_extra=_request_body(_SDP),
     responses={201: {"content": {_SDP: {"schema": {"type": "string"}}}}},
 )
 async def publish(
@@ -65,7 +65,7 @@ async def publish(
 
 @router.post(
     "/v1/calls/{call_id}/participants/{participant_id}/whip", status_code=201, response_class=Response,
-    openapi_extra=_takes(_SDP), responses={201: {"content": {_SDP: {"schema": {"type": "string"}}}}},
+    openapi_extra=_request_body(_SDP), responses={201: {"content": {_SDP: {"schema": {"type": "string"}}}}},
 )
 async def publish_participant(request: Request, call_id: Name, participant_id: Name, caller: Publisher) -> Response:
     """The same for clients that take only a URL; the stream is `<call_id>.<participant_id>`."""
@@ -74,10 +74,10 @@ async def publish_participant(request: Request, call_id: Name, participant_id: N
 
 
 @router.patch("/whip/{stream_id}/{session_id}", status_code=204, response_class=Response,
-              openapi_extra=_takes(_FRAGMENT))
+              openapi_extra=_request_body(_FRAGMENT))
 async def trickle(request: Request, stream_id: StreamId, session_id: SessionId, caller: Participant) -> Response:
     """Further ICE candidates. Requires `If-Match` with the `ETag` of the answer; 422 for an ICE restart."""
-    fragment = await _text_of(request, _FRAGMENT, MAX_FRAGMENT_BYTES)
+    fragment = await _read_text(request, _FRAGMENT, MAX_FRAGMENT_BYTES)
     ref = SessionRef(stream_id, session_id, caller.tenant)
     await context_of(request).whip_sessions.trickle(ref, fragment, request.headers.get("if-match"))
     return Response(status_code=204)
@@ -126,7 +126,7 @@ async def session_options() -> Response:
 
 async def _publish(request: Request, identity: StreamIdentity, caller: Caller) -> Response:
     sessions = context_of(request).whip_sessions
-    sdp = await _text_of(request, _SDP, MAX_OFFER_BYTES)
+    sdp = await _read_text(request, _SDP, MAX_OFFER_BYTES)
     try:
         answer = await sessions.offer(Offer(identity, sdp, caller, _is_sample(request)))
     except (Busy, ServiceFull, ServiceDraining):
@@ -149,11 +149,11 @@ def _overflow_url(request: Request, base_url: str) -> str | None:
     return base_url + str(request.url.include_query_params(**{_REDIRECTED: "1"})).partition(request.url.netloc)[2]
 
 
-async def _text_of(request: Request, wanted: str, max_bytes: int) -> str:
+async def _read_text(request: Request, expected: str, max_bytes: int) -> str:
     """Reads the body. Raises OfferRefused: 415 for the content type, 413 for the size, 400 if it is not UTF-8."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != wanted:
-        raise OfferRefused(415, "wrong_content_type", f"expected {wanted}, got {content_type or 'no content type'}")
+    if content_type != expected:
+        raise OfferRefused(415, "wrong_content_type", f"expected {expected}, got {content_type or 'no content type'}")
     body = bytearray()
     async for part in request.stream():
         body += part
