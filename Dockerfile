@@ -1,4 +1,4 @@
-# Two stages: the first builds an environment from the hashed lock, the second only carries it.
+# Two stages: the first installs the hashed lock, the second carries the result.
 FROM python:3.13-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/deepguard
@@ -23,5 +23,5 @@ WORKDIR /app
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/livez')"]
-# HOST is open inside the container, so DEEPGUARD_API_KEYS must be set, or DEEPGUARD_INSECURE=1 on purpose.
+# HOST is 0.0.0.0, so the service refuses to start without DEEPGUARD_API_KEYS, or DEEPGUARD_INSECURE=1.
 CMD ["deepguard", "serve"]

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from click import Command
 
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+HISTORY = {"CHANGELOG.md"}        # names what a release had
+PAGES = sorted([*(page for page in ROOT.glob("*.md") if page.name not in HISTORY), *(ROOT / "docs").rglob("*.md")])
 README_LINES = 120
 ADR_SECTIONS = ["Context", "Decision", "Consequences"]
 EVENT_TYPES = {str(event.__struct_config__.tag) for event in get_args(Event)}
