@@ -84,7 +84,8 @@ def test_it_is_ready_soon_and_ends_in_order(number: signal.Signals, tmp_path: Pa
 @pytest.mark.timeout(120)
 def test_requests_in_progress_are_answered_before_shutdown() -> None:
     call = (ROOT / "api" / "demo_media" / "sample_call.mp4").read_bytes()
-    with serving("--workers", "1") as (process, url, _), ThreadPoolExecutor(1) as threads:
+    environment = {"VIDEO_FRAME_COUNT": "32"}       # more than a second of work, and less than the drain time
+    with serving("--workers", "1", **environment) as (process, url, _), ThreadPoolExecutor(1) as threads:
         asked = threads.submit(httpx.post, f"{url}/predict", files={"file": ("a.mp4", call)}, timeout=30)
         time.sleep(1.0)
         assert not asked.done()
