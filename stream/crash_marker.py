@@ -38,6 +38,6 @@ class CrashMarker:
         os.close(self.fd)
 
 
-def stream_name(key: tuple[str, int]) -> str:
+def stream_name(stream: str, epoch: int) -> str:
     """How a stream is noted."""
-    return f"{key[1]}/{key[0]}"[: _BYTES // 4]
+    return f"{epoch}/{stream}"[: _BYTES // 4]

@@ -155,7 +155,7 @@ class WorkerLoop:
         """What one stream has to show in this round."""
         if not (lane.has_units or lane.is_closing):
             return None
-        self._in_hand.note(stream_name(key))
+        self._in_hand.note(stream_name(*key))
         try:
             return lane.advance(DECODE_BUDGET_S) if lane.has_units else lane.flush()
         except Exception as error:      # noqa: BLE001  outermost frame of a stream
@@ -179,7 +179,7 @@ class WorkerLoop:
 
     @staticmethod
     def _sample(lane: LiveLane, item: LaneSample) -> FrameSample:
-        name = stream_name((lane.opened.stream, lane.opened.epoch))
+        name = stream_name(lane.opened.stream, lane.opened.epoch)
         return FrameSample(item.picture.rgb(), item.picture.pts_s, lane.tracks, name)
 
     def _observation(

@@ -120,7 +120,7 @@ class WorkerPool:
     def on_lost(self, streams: tuple[WorkerStream, ...], culprit: str) -> None:
         """Streams move to a live worker at once, but not the one that may kill that worker too."""
         for stream in streams:
-            if stream_name(stream.key) != culprit:
+            if stream_name(*stream.key) != culprit:
                 self._place(stream)
             elif stream.may_go_on_after_crash():
                 self._homeless.append(stream)

@@ -174,7 +174,7 @@ class WorkerSlot:
         for job in self._jobs.values():
             job.put(None)
         for stream in streams:
-            stream.detach(stream_name(stream.key) == culprit)
+            stream.detach(stream_name(*stream.key) == culprit)
         self._owner.on_lost(tuple(stream for stream in streams if not stream.is_over), culprit)
 
     def _handle(self, message: FromWorker) -> None:
