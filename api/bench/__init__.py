@@ -1,1 +1,1 @@
-"""Benches that need the whole service: a real server, real publishers, and the clock."""
+"""Benchmarks of the whole service: real servers, real publishers, wall-clock time."""

@@ -1,4 +1,4 @@
-"""CPU and memory by part of the bench, and of the machine around it."""
+"""CPU and memory of the benchmark's processes, by part, and of the rest of the machine."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ _MIB = 2**20
 
 
 class CpuUsage(NamedTuple):
-    """Between two moments, in cores (1.0 is one core busy all the time), by part. `others` is what else ran on the
-    machine, `niced` what ran with lowered priority (which gives way, but still uses caches and memory), `stolen` what
-    the hypervisor took."""
+    """CPU use over `seconds`, in cores (1.0 is one fully busy core), by part.
+
+    `others`: other processes of the machine. `niced`: processes with lowered priority, which yield CPU but use caches
+    and memory. `stolen`: time taken by the hypervisor.
+    """
 
     seconds: float
     cores: dict[str, float]
@@ -25,7 +27,7 @@ class CpuUsage(NamedTuple):
 
 
 class MemoryUsage(NamedTuple):
-    """MiB of resident memory by part: at first, at last, and at most."""
+    """Resident memory by part in MiB: first sample, last sample, maximum."""
 
     first_mb: dict[str, float]
     last_mb: dict[str, float]
@@ -34,14 +36,14 @@ class MemoryUsage(NamedTuple):
 
 @dataclass(slots=True)
 class BenchProcesses:
-    """Which processes belong to which part: the service, its workers, the publishers and the bench itself."""
+    """The processes of a run by part: service, workers, publishers, and the benchmark itself."""
 
     service_pid: int
     publisher_pids: tuple[int, ...]
     memory: MemoryUsage = field(default_factory=lambda: MemoryUsage({}, {}, {}))
 
-    def look(self) -> None:
-        """Takes the memory that is in use now into account."""
+    def sample_memory(self) -> None:
+        """Records the current resident memory."""
         for part, processes in self._processes().items():
             used_mb = sum(process.memory_info().rss for process in processes) / _MIB
             self.memory.first_mb.setdefault(part, used_mb)
@@ -49,6 +51,7 @@ class BenchProcesses:
             self.memory.peak_mb[part] = max(used_mb, self.memory.peak_mb.get(part, 0.0))
 
     def cpu(self) -> CpuSnapshot:
+        """Returns the CPU time used so far."""
         used_s = {
             part: sum(sum(process.cpu_times()[:2]) for process in processes)
             for part, processes in self._processes().items()
@@ -68,7 +71,7 @@ class BenchProcesses:
 
 
 class CpuSnapshot(NamedTuple):
-    """CPU seconds so far, at a moment."""
+    """Cumulative CPU seconds at one moment."""
 
     at_s: float
     used_s: dict[str, float]
@@ -77,6 +80,7 @@ class CpuSnapshot(NamedTuple):
     stolen_s: float
 
     def until(self, later: CpuSnapshot) -> CpuUsage:
+        """Returns the CPU use between this and a later snapshot."""
         seconds = later.at_s - self.at_s
         cores = {part: (later.used_s[part] - used_s) / seconds for part, used_s in self.used_s.items()}
         others = (later.busy_s - self.busy_s) / seconds - sum(cores.values())
@@ -85,7 +89,7 @@ class CpuSnapshot(NamedTuple):
 
 
 def machine_facts() -> dict[str, str | int | float]:
-    """What a reader needs to compare figures."""
+    """Returns the machine's description for reports."""
     return {
         "cpu": _cpu_name(),
         "cores": cores(),
@@ -96,7 +100,7 @@ def machine_facts() -> dict[str, str | int | float]:
 
 
 def cores() -> int:
-    """Those that this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 

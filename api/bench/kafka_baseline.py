@@ -1,7 +1,8 @@
-"""The plain consumer, for comparison: offsets committed by a clock, every unit decoded in the loop, `mtcnn` and Keras
-`predict` on every sampled frame. Needs the extra `train`.
+"""Baseline consumer: auto-commit, decoding in the event loop, `mtcnn` and Keras `predict` on every sampled frame.
 
-    python -m api.bench.kafka_naive BOOTSTRAP TOPIC SECONDS      (JSON on standard output)
+Needs the extra `train`.
+
+    python -m api.bench.kafka_baseline BOOTSTRAP TOPIC SECONDS      (JSON on standard output)
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _WARM_UP = 2
 
 
 class BaselineConsumption(msgspec.Struct, frozen=True, kw_only=True):
-    """`cores` is how many it kept busy."""
+    """What the baseline consumed. `cores` is its CPU use in cores."""
 
     records: int
     samples: int
@@ -44,7 +45,7 @@ class BaselineConsumption(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Stream:
-    """One decoder, as everybody writes it."""
+    """The decoder of one stream, without limits or isolation."""
 
     def __init__(self) -> None:
         self._decoder: Any = None
@@ -62,9 +63,9 @@ class _Stream:
 
 
 async def consume(bootstrap: str, topic: str, seconds: float, score: Score) -> BaselineConsumption:
-    """From the beginning of the topic, for this long after the first samples."""
+    """Consumes from the start of the topic, for `seconds` after two warm-up samples."""
     consumer = AIOKafkaConsumer(
-        topic, bootstrap_servers=bootstrap, group_id=f"naive-{time.time_ns()}", auto_offset_reset="earliest"
+        topic, bootstrap_servers=bootstrap, group_id=f"baseline-{time.time_ns()}", auto_offset_reset="earliest"
     )
     await consumer.start()
     streams: dict[str, _Stream] = {}
@@ -92,12 +93,12 @@ async def consume(bootstrap: str, topic: str, seconds: float, score: Score) -> B
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="how many records the plain consumer gets through")
+    parser = argparse.ArgumentParser(description="Measure how many records the baseline consumer processes.")
     parser.add_argument("bootstrap")
     parser.add_argument("topic")
     parser.add_argument("seconds", type=float)
     args = parser.parse_args()
-    from detector.benchmark import build_naive  # needs the extra, which whoever reads the result may do without
+    from detector.benchmark import build_naive  # needs the extra `train`; the reader of the result does not
 
     score = build_naive(DetectorConfig())
     result = asyncio.run(consume(args.bootstrap, args.topic, args.seconds, score))

@@ -1,5 +1,6 @@
-"""`deepguard bench kafka`: media that lies in a topic, judged as fast as it goes by `deepguard consume`, and by the
-plain consumer in the same run. Needs a broker, and leaves four topics behind that it made.
+"""`deepguard bench kafka`: analyzes recorded media of a topic at full speed, with `deepguard consume` and the baseline.
+
+Needs a broker. Leaves its four topics behind.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class KafkaBenchOptions:
-    """`seconds` of media per stream; the plain consumer is given `naive_seconds` of time, or 0 to leave it out."""
+    """`seconds` of media per stream. The baseline runs for `naive_seconds`; 0 skips it."""
 
     streams: int = 12
     seconds: float = 30.0
@@ -55,8 +56,10 @@ class KafkaBenchOptions:
 
 
 class Consumption(msgspec.Struct, frozen=True, kw_only=True):
-    """What was judged in `seconds`, and by how many busy cores. `overhead` is the share of the consumer process, which
-    does everything but decoding and inference."""
+    """Throughput of one consumer, and its CPU use in cores.
+
+    `overhead` is the CPU share of the consumer process, which does everything but decoding and inference.
+    """
 
     records_per_s: float
     streams: float
@@ -65,12 +68,12 @@ class Consumption(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def streams_per_core(self) -> float:
-        """Live 30 frames/s streams that one core would keep up with."""
+        """Live streams of 30 frames/s that one core sustains."""
         return self.streams / self.cores
 
 
 class KafkaResult(msgspec.Struct, frozen=True, kw_only=True):
-    """`bytes_per_s` is that of one live stream, as it lies in the topic."""
+    """The result. `bytes_per_s` is the size of one live stream in the topic."""
 
     machine: dict[str, str | int | float]
     bytes_per_s: float
@@ -83,9 +86,9 @@ class KafkaResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def bench_kafka(settings: Settings, options: KafkaBenchOptions, tell: Tell) -> KafkaResult:
-    """Raises BenchFailed, SettingsRefused, BrokerUnreachable, BrokerRefused."""
+    """Runs the benchmark. Raises BenchFailed, SettingsRefused, BrokerUnreachable, BrokerRefused."""
     if options.naive_seconds and not all(importlib.util.find_spec(name) for name in ("mtcnn", "tensorflow")):
-        raise BenchFailed("the plain consumer needs the extra `train`; without it use --naive-seconds 0")
+        raise BenchFailed("the baseline needs the extra `train`; install it, or use --naive-seconds 0")
     config, machine = kafka_config(settings), machine_facts()
     mark = secrets.token_hex(4)
     topics = Topics(f"bench-{mark}.media", f"bench-{mark}.verdicts", f"bench-{mark}.state", f"bench-{mark}.dlq")
@@ -96,7 +99,7 @@ async def bench_kafka(settings: Settings, options: KafkaBenchOptions, tell: Tell
     ours = await _ours(broker, topics, len(clip), options, tell)
     naive = None
     if options.naive_seconds:
-        tell("the plain consumer", 0, 1)
+        tell("measuring the baseline", 0, 1)
         raw = await run_json(
             "api.bench.kafka_baseline", config.bootstrap, topics.media, str(options.naive_seconds),
             timeout_s=_NAIVE_START_S + options.naive_seconds,
@@ -119,7 +122,7 @@ def as_table(outcome: KafkaResult) -> Table:
     table = Table(box=None, pad_edge=False, title=f"{outcome.bytes_per_s / 1000:.0f} kB/s per stream, 30 frames/s")
     for heading in ("", "records/s", "live streams", "cores busy", "streams per core", "overhead"):
         table.add_column(heading)
-    for name, found in (("deepguard consume", outcome.ours), ("plain consumer", outcome.naive)):
+    for name, found in (("deepguard consume", outcome.ours), ("baseline", outcome.naive)):
         if found is not None:
             overhead = "" if found.overhead is None else f"{found.overhead:.1%}"
             table.add_row(
@@ -136,7 +139,7 @@ async def _clip(seconds: float) -> Any:
 
 
 async def _publish(writer: Writer, topic: str, clip: list[MediaPiece], streams: int, tell: Tell) -> None:
-    """The clip as every stream, all at the same pace."""
+    """Publishes the clip as every stream, in parallel."""
     try:
         for number, piece in enumerate(clip):
             await asyncio.gather(*(writer.write(_record(topic, s, number, piece)) for s in range(streams)))
@@ -159,7 +162,7 @@ def _record(topic: str, stream: int, number: int, piece: MediaPiece | None) -> M
 async def _ours(
     broker: KafkaBroker, topics: Topics, records: int, options: KafkaBenchOptions, tell: Tell
 ) -> Consumption:
-    """From the first verdict to the last end. How much was done by then is told by the verdicts."""
+    """Measures from the first verdict to the last stream end; the share of verdicts gives the share of records."""
     async with consuming(topics) as pid, asyncio.timeout(_LIMIT_S):
         parts = BenchProcesses(pid, ())
         reader = await broker.reader([topics.verdicts, topics.states])
@@ -175,7 +178,7 @@ async def _ours(
                         ended.add(state.stream)
                 if began is None and verdicts:
                     began, before = parts.cpu(), verdicts
-                tell("judging", len(ended), options.streams)
+                tell("analyzing", len(ended), options.streams)
         finally:
             await reader.close()
         usage = (began or parts.cpu()).until(parts.cpu())

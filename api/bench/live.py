@@ -1,4 +1,4 @@
-"""`deepguard bench live`: how many calls this machine judges in time, with a real service and real publishers."""
+"""`deepguard bench live`: how many calls this machine sustains, with a real service and real publishers."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _NAIVE_START_S, _NAIVE_PLAYS = 180.0, 16
 
 
 def bench_live(options: LiveBenchOptions, console: Console) -> dict[str, Any]:
-    """Measures, shows a table, and gives the figures as JSON values. Raises BenchFailed."""
+    """Runs the benchmark, prints a table and returns the result as JSON values. Raises BenchFailed."""
     if options.naive and not all(importlib.util.find_spec(name) for name in ("mtcnn", "tensorflow")):
-        raise BenchFailed("the plain design needs the extra `train`; without it use --no-naive")
+        raise BenchFailed("the baseline needs the extra `train`; install it, or use --no-naive")
     with _progress() as progress:
         outcome = asyncio.run(_bench(options, progress))
     console.print(as_table(outcome))
@@ -66,15 +66,15 @@ async def _bench(options: LiveBenchOptions, progress: ProgressReporter) -> LiveR
 
 
 async def _naive(clip: Path, seconds: float, progress: ProgressReporter) -> BaselineResult:
-    progress.step("measuring the plain design", 0, 1)
+    progress.step("measuring the baseline", 0, 1)
     limit_s = _NAIVE_START_S + _NAIVE_PLAYS * seconds
     out = await run_json("api.bench.live_baseline", str(clip), f"{seconds:g}", timeout_s=limit_s)
-    progress.step("measuring the plain design", 1, 1)
+    progress.step("measuring the baseline", 1, 1)
     return msgspec.json.decode(out, type=BaselineResult)
 
 
-class _Bar:
-    """One line of progress that changes with what is being done."""
+class _ProgressBar:
+    """A progress bar whose description names the current step."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -85,10 +85,10 @@ class _Bar:
 
 
 @contextmanager
-def _progress() -> Iterator[_Bar]:
-    """A bar on stderr; nothing where that is no terminal."""
+def _progress() -> Iterator[_ProgressBar]:
+    """Shows a bar on stderr if it is a terminal."""
     console = Console(stderr=True)
     percent = TextColumn("{task.percentage:>3.0f} %")
     columns = TextColumn("{task.description}"), BarColumn(), percent, TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield _Bar(progress)
+        yield _ProgressBar(progress)

@@ -1,11 +1,12 @@
-"""The plain design, for comparison: one process decodes every call with PyAV and runs the `mtcnn` package and Keras
-`predict` on each sampled frame, one after the other. Needs the extra `train`.
+"""Baseline for live calls: one process decodes every call with PyAV and runs `mtcnn` and Keras `predict` in sequence.
 
-    python -m api.bench.naive CLIP SECONDS      (JSON on standard output)
+Needs the extra `train`.
 
-Frames come from the file: the plain design is not charged for the network. First the costs are measured, then calls are
-played in real time, one more each time, for as long as the process keeps up. It is held to the same bars as ours; what
-it keeps up with when the age of its samples does not matter is told beside that.
+    python -m api.bench.live_baseline CLIP SECONDS      (JSON on standard output)
+
+Frames come from the file, so that the baseline has no network cost. It measures the cost of a sample first, then plays
+calls in real time, one more per trial, until the process falls behind. It has the same limits as DeepGuard; the number
+of calls it sustains without a limit on age is reported too.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ if TYPE_CHECKING:
 
 _EVERY = round(FRAME_RATE_HZ / RATE_HZ)
 _WARM_UP, _COST_SAMPLES = 2, 8
-_MOST_CALLS = 64
+_MAX_CALLS = 64
 
 
 class BaselineTrial(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls played in real time: the share of the wanted samples that was done in time, and their ages when done."""
+    """One trial in real time: the share of the expected samples that was scored, and their 95th-percentile age."""
 
     calls: int
     sampling: float
@@ -53,12 +54,12 @@ class BaselineTrial(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def holds(self) -> bool:
-        """Whether the bars hold that ours is held to."""
+        """Whether the trial meets the limits of DeepGuard's benchmark."""
         return self.keeps_up and self.p95_age_ms <= AGE_BAR_MS
 
 
 class BaselineResult(msgspec.Struct, frozen=True, kw_only=True):
-    """`by_cost`: calls that the costs leave time for, if work never had to wait for other work."""
+    """The result. `by_cost`: calls that the measured costs allow if samples never wait for each other."""
 
     sample_ms: float
     decode_ms: float
@@ -67,12 +68,12 @@ class BaselineResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def calls(self) -> int:
-        """The most for which the bars were seen to hold."""
+        """The largest number of calls that met all limits."""
         return max((o.calls for o in self.observed if o.holds), default=0)
 
     @property
     def kept_up(self) -> int:
-        """The most that were seen to be kept up with, whatever the age of their samples."""
+        """The largest number of calls sustained without a limit on age."""
         return max((o.calls for o in self.observed if o.keeps_up), default=0)
 
 
@@ -80,7 +81,7 @@ def measure_baseline(clip: Path, seconds: float, score: Score) -> BaselineResult
     sample_ms, decode_ms = _costs(clip, score)
     by_cost = 1000 / (RATE_HZ * sample_ms + FRAME_RATE_HZ * decode_ms)
     observed: list[BaselineTrial] = []
-    for calls in range(1, _MOST_CALLS):
+    for calls in range(1, _MAX_CALLS):
         observed.append(_play(clip, calls, seconds, score))
         if not observed[-1].keeps_up:
             break
@@ -88,7 +89,7 @@ def measure_baseline(clip: Path, seconds: float, score: Score) -> BaselineResult
 
 
 def _costs(clip: Path, score: Score) -> tuple[float, float]:
-    """Median ms of one sample, and ms of one frame's decoding."""
+    """Returns the median ms to score a sample, and the mean ms to decode a frame."""
     decode_s, frames = 0.0, 0
     samples_ms: list[float] = []
     source = _frames(clip)
@@ -105,7 +106,7 @@ def _costs(clip: Path, score: Score) -> tuple[float, float]:
 
 
 def _play(clip: Path, calls: int, seconds: float, score: Score) -> BaselineTrial:
-    """Frames in the order in which they are due, never ahead of time; the calls are spread evenly over a frame."""
+    """Plays calls in real time, frames in order of due time, with call starts spread over one frame interval."""
     sources = [_frames(clip) for _ in range(calls)]
     began_s = time.monotonic()
     due = [(began_s + call / calls / FRAME_RATE_HZ, call, 0) for call in range(calls)]
@@ -115,7 +116,7 @@ def _play(clip: Path, calls: int, seconds: float, score: Score) -> BaselineTrial
         if due_s > now_s:
             time.sleep(due_s - now_s)
         frame = next(sources[call])
-        # Each call has its samples at another time.
+        # Sampling times are spread over the calls.
         if (number + call * _EVERY // calls) % _EVERY == 0:
             score(_rgb(frame))
             ages_ms.append((time.monotonic() - due_s) * 1000)
@@ -125,7 +126,7 @@ def _play(clip: Path, calls: int, seconds: float, score: Score) -> BaselineTrial
 
 
 def _frames(clip: Path) -> Iterator[av.VideoFrame]:
-    """The clip, over and over."""
+    """Decodes the clip in a loop."""
     for path in cycle((clip,)):
         with av.open(str(path)) as container:
             yield from container.decode(video=0)
@@ -136,7 +137,7 @@ def _rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="how many calls the plain design keeps up with")
+    parser = argparse.ArgumentParser(description="Measure how many live calls the baseline sustains.")
     parser.add_argument("clip", type=Path)
     parser.add_argument("seconds", type=float)
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""One run: calls published, their verdicts watched, the machine's use taken, for a fixed time after a ramp."""
+"""One benchmark run: publishes calls, records their verdicts and the CPU use for a fixed time after a ramp."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _STEP_S = 0.5
 
 
 class ProgressReporter(Protocol):
-    """Where a run tells how far it is."""
+    """Receives the progress of a run."""
 
     def step(self, what: str, done: float, total: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class BenchLoad:
-    """What one run publishes. `prefix` keeps its streams apart from those of the runs before it."""
+    """The load of one run. `prefix` distinguishes its streams from those of earlier runs."""
 
     clip: Path
     calls: int
@@ -41,12 +41,12 @@ class BenchLoad:
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """Dealt out over as few processes as can carry them, evenly."""
+        """Stream names, spread evenly over as few publisher processes as possible."""
         return tuple(f"{prefix}{n}" for prefix, count in self.shares for n in range(count))
 
     @property
     def shares(self) -> tuple[tuple[str, int], ...]:
-        """(prefix, calls) of each process."""
+        """(prefix, number of calls) of each publisher process."""
         processes = math.ceil(self.calls / CALLS_PER_PROCESS)
         least, more = divmod(self.calls, processes)
         return tuple((f"{self.prefix}-{p}-", least + (p < more)) for p in range(processes))
@@ -54,8 +54,10 @@ class BenchLoad:
 
 @dataclass(frozen=True, slots=True)
 class LiveRun:
-    """The outcome. The figures are those of the calls that were let in; `cut_off` says what became of the ones that
-    could not be published or did not stay, `refusals_ms` how long each answer took that there was no room."""
+    """The result of one run. `figures` covers the admitted calls.
+
+    `cut_off`: errors of calls that failed or ended early. `refusals_ms`: response times of 503 refusals.
+    """
 
     calls: int
     figures: RunStatistics
@@ -72,12 +74,12 @@ class LiveRun:
 
     @property
     def sustained(self) -> bool:
-        """All calls were there to the end and the bars hold."""
+        """Whether all calls were admitted, ran to the end, and met the limits."""
         return self.let_in == self.calls and not self.cut_off and self.figures.sustained
 
 
 async def run_calls(service: Service, load: BenchLoad, progress: ProgressReporter) -> LiveRun:
-    """Raises BenchFailed if the service or a publisher fails; refused calls are part of the outcome."""
+    """Runs the load. Raises BenchFailed if a process fails; refused calls are part of the result."""
     publishers = Publishers()
     async with watching(service.websocket_url) as watch:
         try:
@@ -87,7 +89,7 @@ async def run_calls(service: Service, load: BenchLoad, progress: ProgressReporte
             streams = tuple(s for s in load.streams if s in watch.streams)
             parts = BenchProcesses(service.pid, publishers.pids)
             began_s, before = time.monotonic(), parts.cpu()
-            await _sit_through(parts, load.seconds, progress)
+            await _measure(parts, load.seconds, progress)
             usage = before.until(parts.cpu())
             interval = Interval(began_s, time.monotonic())
         finally:
@@ -108,8 +110,10 @@ async def run_calls(service: Service, load: BenchLoad, progress: ProgressReporte
 async def _ramp(
     watch: VerdictRecorder, publishers: Publishers, streams: Sequence[str], progress: ProgressReporter
 ) -> None:
-    """Until every call has a verdict, or no more seem to be let in, and a little longer. Raises BenchFailed if none
-    gets one."""
+    """Waits until every call has a verdict or the time limit passes, then 3 s more.
+
+    Raises BenchFailed if none has one.
+    """
     end_s = time.monotonic() + _RAMP_S + len(streams) / 2
     while True:
         here = [s for s in streams if s in watch.streams]
@@ -119,14 +123,14 @@ async def _ramp(
         await asyncio.sleep(0.1)
     if not here:
         first = next(iter(publishers.lost.values()), None)
-        raise BenchFailed(f"no call got a verdict{f': {first.message}' if first else ''}")
+        raise BenchFailed(f"no call received a verdict{f': {first.message}' if first else ''}")
     await asyncio.sleep(SETTLE_S)
 
 
-async def _sit_through(parts: BenchProcesses, seconds: float, progress: ProgressReporter) -> None:
+async def _measure(parts: BenchProcesses, seconds: float, progress: ProgressReporter) -> None:
     began_s = time.monotonic()
     while (passed_s := time.monotonic() - began_s) < seconds:
-        parts.look()
+        parts.sample_memory()
         progress.step("measuring", passed_s, seconds)
         await asyncio.sleep(min(_STEP_S, seconds - passed_s))
     progress.step("measuring", seconds, seconds)

@@ -1,4 +1,4 @@
-"""What `deepguard bench live` is asked to do. No I/O."""
+"""Options and limits of `deepguard bench live`. No I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SAMPLING_BAR = 0.95
 
 
 class BenchCodec(StrEnum):
-    """What the publishers send."""
+    """Codec of the published calls."""
 
     VP8 = "vp8"
     H264 = "h264"
@@ -27,8 +27,10 @@ class BenchSize(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LiveBenchOptions:
-    """`calls` is where a search starts if `find` is set. `seconds` are measured, per count of calls; getting there
-    comes on top."""
+    """Options.
+
+    With `find`, `calls` is the start of the search. Each trial is measured for `seconds`, after its ramp.
+    """
 
     calls: int = 20
     codec: BenchCodec = BenchCodec.VP8

@@ -1,4 +1,4 @@
-"""The processes of a bench: the service under test and its publishers. All of them end with the bench."""
+"""Child processes of a benchmark: the service under test, the consumer, the publishers. They end with it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from stream.process_sandbox import die_with
 READY_S = 60.0
 _END_S = 20.0
 _CHECK_S = 0.1
-_LINE_BYTES = 16 * 2**20        # a call says in one line when each of its frames left
+_LINE_BYTES = 16 * 2**20        # one line lists the send time of every frame of a call
 _LOG_TAIL_BYTES = 2000
 
 
@@ -46,8 +46,10 @@ class Service(NamedTuple):
 
 @asynccontextmanager
 async def serving(**settings: str) -> AsyncIterator[Service]:
-    """The service, ready, on a free port of loopback or of the `HOST` that is given, with room for any number of calls.
-    Raises BenchFailed."""
+    """Runs a service for the block, on a free port of loopback or of `HOST`, without limits on calls.
+
+    Raises BenchFailed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         settings = {"DEEPGUARD_DATABASE_URL": f"sqlite:///{folder}/incidents.sqlite", **settings}
         async with _serving(settings) as service:
@@ -74,7 +76,7 @@ async def _serving(settings: dict[str, str]) -> AsyncIterator[Service]:
 
 @asynccontextmanager
 async def consuming(topics: Topics) -> AsyncIterator[int]:
-    """`deepguard consume` on these topics, in a group of its own; its pid."""
+    """Runs `deepguard consume` on these topics in its own group; yields its pid."""
     environment = child_environment(
         LOG_DIR="", LOG_LEVEL="WARNING", DEEPGUARD_KAFKA_GROUP=topics.media, DEEPGUARD_ADAPTIVE="false",
         DEEPGUARD_KAFKA_MEDIA_TOPIC=topics.media, DEEPGUARD_KAFKA_VERDICTS_TOPIC=topics.verdicts,
@@ -88,8 +90,10 @@ async def consuming(topics: Topics) -> AsyncIterator[int]:
 
 
 class Publishers:
-    """Processes that publish calls, and what they say. `lost` tells of calls that could not be published, or were cut
-    off; `refused` of each time that there was no room for one."""
+    """Publisher processes and their messages.
+
+    `lost`: calls that failed or were cut off, by stream. `refused`: every 503 refusal.
+    """
 
     def __init__(self) -> None:
         self.sending: dict[str, float] = {}
@@ -112,7 +116,7 @@ class Publishers:
         self._readers.append(asyncio.create_task(self._read(process)))
 
     async def stop(self) -> None:
-        """Hangs all calls up and takes in what was sent. Idempotent. Raises BenchFailed if a process died."""
+        """Ends all calls and collects their statistics. Idempotent. Raises BenchFailed if a process died."""
         for process in self._processes:
             if process.stdin is not None:
                 process.stdin.close()
@@ -128,7 +132,7 @@ class Publishers:
             try:
                 report = publisher_messages.decode(line)
             except msgspec.DecodeError as error:
-                raise BenchFailed(f"a publisher said {line[:100]!r}: {error}") from error
+                raise BenchFailed(f"invalid message of a publisher: {line[:100]!r} ({error})") from error
             match report:
                 case CallStarted(stream, at_s):
                     self.sending[stream] = at_s
@@ -141,7 +145,7 @@ class Publishers:
 
 
 async def run_json(module: str, *arguments: str, timeout_s: float) -> bytes:
-    """The standard output of a module that ends by itself. Raises BenchFailed."""
+    """Runs a module to its end and returns its standard output. Raises BenchFailed."""
     with tempfile.TemporaryFile() as log:
         process = await _spawn(module, *arguments, stdout=asyncio.subprocess.PIPE, stderr=log)
         try:
@@ -157,7 +161,7 @@ async def run_json(module: str, *arguments: str, timeout_s: float) -> bytes:
 
 
 async def _spawn(module: str, *arguments: str, **options: object) -> asyncio.subprocess.Process:
-    """In a session of its own, so that a Ctrl-C reaches the bench alone, which ends its children in order."""
+    """Starts a module in its own session: Ctrl-C reaches only the benchmark, which then ends its children in order."""
     before = partial(die_with, os.getpid()) if sys.platform == "linux" else None
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, *arguments, start_new_session=True, preexec_fn=before,
@@ -172,7 +176,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 async def _ended(process: asyncio.subprocess.Process, within_s: float) -> int:
-    """The status of a process that is about to end; one that does not is killed."""
+    """Waits for a process to end and returns its status; kills it after `within_s`."""
     try:
         async with asyncio.timeout(within_s):
             return await process.wait()
@@ -182,7 +186,7 @@ async def _ended(process: asyncio.subprocess.Process, within_s: float) -> int:
 
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    # asyncio's own way polls, which can take the exit status away from asyncio's watcher.
+    # Process.send_signal polls first, which can steal the exit status from asyncio's child watcher.
     with contextlib.suppress(ProcessLookupError):
         os.kill(process.pid, number)
 

@@ -1,4 +1,4 @@
-"""What a process of publishers says of its calls: one JSON object per line on its standard output."""
+"""Messages of a publisher process: one JSON object per line on its standard output."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import msgspec
 
 
 class CallStarted(msgspec.Struct, frozen=True, tag="sending"):
-    """A call is connected and its first frame is out. Times are monotonic seconds, which all processes share."""
+    """A call is connected and sent its first frame. Times are monotonic seconds, shared by all processes."""
 
     stream: str
     at_s: float
 
 
 class CallRefused(msgspec.Struct, frozen=True, tag="refused"):
-    """The endpoint has no room for a call now; it is offered again. `answered_ms`: how long it took to say so."""
+    """The endpoint refused a call with 503 after `answered_ms`; the publisher retries."""
 
     stream: str
     message: str
@@ -21,14 +21,14 @@ class CallRefused(msgspec.Struct, frozen=True, tag="refused"):
 
 
 class CallLost(msgspec.Struct, frozen=True, tag="lost"):
-    """A call could not be published, or not to the end."""
+    """A call failed or ended early."""
 
     stream: str
     message: str
 
 
 class CallSent(msgspec.Struct, frozen=True, tag="sent"):
-    """All of one call: when each frame was handed to the sender, by frame number, and how late that was at worst."""
+    """Statistics of one ended call: send time of each frame by frame number, and the 95th-percentile delay."""
 
     stream: str
     sent_s: list[float]
@@ -43,6 +43,6 @@ _decoder = msgspec.json.Decoder(PublisherMessage)
 
 
 def decode(line: bytes) -> PublisherMessage:
-    """Raises msgspec.DecodeError."""
+    """Decodes one line. Raises msgspec.DecodeError."""
     report: PublisherMessage = _decoder.decode(line)
     return report

@@ -1,10 +1,8 @@
-"""Many publishers in one process: real ICE, DTLS, SRTP and RTP, nothing encoded.
+"""Publisher process: many WHIP calls with real ICE, DTLS, SRTP and RTP, without encoding.
 
     python -m api.bench.publishers WHIP_URL CLIP --prefix NAME --calls N
 
-Says on standard output (see `api.bench.publisher_messages`) when each call sends; ends when standard input closes,
-with what was
-sent and when.
+Writes messages (`api.bench.publisher_messages`) to standard output. Ends when standard input closes.
 """
 
 from __future__ import annotations
@@ -28,46 +26,49 @@ if TYPE_CHECKING:
     import av
 
 CONNECT_AT_ONCE = 2
-RETRY_S = 2.0           # where the endpoint does not say
+RETRY_S = 2.0           # if the endpoint sends no Retry-After
 _NO_ROOM = 503
-_SETTLE_S = 0.25        # the server's end of the connection is up a little after ours
+_SETTLE_S = 0.25        # the server's side of the connection is ready slightly later
 _TICKS_PER_S = 90_000
 
 
 class TimedTrack(ClipTrack):
-    """A clip that says when it starts and remembers when each frame left. Asked for a key frame, it sends one at once,
-    as a browser does: it goes on from the clip's next one. Media time goes on as if nothing were left out."""
+    """A clip track that records the send time of each frame.
+
+    A requested key frame is sent at once, as browsers do: the track skips to the next key frame of the clip. Media time
+    continues without a gap.
+    """
 
     def __init__(self, clip: Clip) -> None:
         super().__init__(clip)
         self.sent_s: list[float] = []
         self.started = asyncio.Event()
-        self._left_out = 0
-        self._is_asked = False
+        self._skipped = 0
+        self._keyframe_due = False
 
     @property
     def late_ms(self) -> float:
-        """The 95th percentile of how long after its time a frame left."""
+        """The 95th percentile of the delay between due time and send time, in ms."""
         frame_s = self._frame_ticks / _TICKS_PER_S
         late = sorted(sent_s - self.sent_s[0] - n * frame_s for n, sent_s in enumerate(self.sent_s))
         return late[int(0.95 * (len(late) - 1))] * 1000 if late else 0.0
 
     @property
     def _frame_ticks(self) -> float:
-        """The bench's clips have steady frames."""
+        """Ticks per frame; benchmark clips have a constant frame rate."""
         return self.clip.duration_ticks / len(self.clip.packets)
 
     def next_packet(self) -> tuple[int, bytes]:
         count = len(self.clip.packets)
-        if self._is_asked:
-            at = self.frames + self._left_out
-            self._left_out += min((start - at) % count for start in self.clip.starts)
-            self._is_asked = False
-        _, data = self.clip.packets[(self.frames + self._left_out) % count]
+        if self._keyframe_due:
+            at = self.frames + self._skipped
+            self._skipped += min((start - at) % count for start in self.clip.starts)
+            self._keyframe_due = False
+        _, data = self.clip.packets[(self.frames + self._skipped) % count]
         return round(self.frames * self._frame_ticks), data
 
     def keyframe_requested(self) -> None:
-        self._is_asked = True
+        self._keyframe_due = True
 
     async def recv(self) -> av.Packet[Any]:
         if not self.sent_s:
@@ -79,7 +80,7 @@ class TimedTrack(ClipTrack):
 
 
 class CallPublisher:
-    """All calls of this process."""
+    """Publishes all calls of this process."""
 
     def __init__(self, url: str, clip: Clip, options: PublishOptions) -> None:
         self._url = url.rstrip("/")
@@ -88,13 +89,13 @@ class CallPublisher:
         self._connecting = asyncio.Semaphore(CONNECT_AT_ONCE)
 
     async def run(self, prefix: str, count: int) -> None:
-        """Publishes until `options.stop` is set. A call that fails is reported and leaves the others alone."""
+        """Publishes until `options.stop` is set. A failed call is reported; the others continue."""
         async with asyncio.TaskGroup() as group:
             for number in range(count):
                 group.create_task(self._call(f"{prefix}{number}"))
 
     async def _call(self, stream: str) -> None:
-        """Offered again and again while there is no room for it."""
+        """Publishes one call; retries while the endpoint answers 503."""
         while not self._options.stop.is_set():
             track = TimedTrack(self._clip)
             try:
@@ -102,35 +103,35 @@ class CallPublisher:
             except PublishFailed as error:
                 refusal = error.refusal
                 if refusal is None or refusal.status != _NO_ROOM:
-                    _say(CallLost(stream, str(error)))
+                    _write(CallLost(stream, str(error)))
                     return
-                _say(CallRefused(stream, str(error), refusal.answered_s * 1000))
+                _write(CallRefused(stream, str(error), refusal.answered_s * 1000))
                 await self._pause(refusal.retry_after_s or RETRY_S)
                 continue
             if stats.ended_by == "server":
-                _say(CallLost(stream, "the server hung up"))
-            _say(CallSent(stream, [round(at_s, 4) for at_s in track.sent_s], stats.payload_bytes, track.late_ms))
+                _write(CallLost(stream, "the server ended the call"))
+            _write(CallSent(stream, [round(at_s, 4) for at_s in track.sent_s], stats.payload_bytes, track.late_ms))
             return
 
     async def _publish(self, stream: str, track: TimedTrack) -> PublishStats:
-        """Only a few calls connect at the same time. Raises PublishFailed."""
+        """Publishes one call; at most two connect at a time. Raises PublishFailed."""
         async with self._connecting:
             publishing = asyncio.create_task(publish_track(f"{self._url}/{stream}", track, self._options))
             started = asyncio.create_task(track.started.wait())
             await asyncio.wait((publishing, started), return_when=asyncio.FIRST_COMPLETED)
             started.cancel()
         if track.sent_s:
-            _say(CallStarted(stream, track.sent_s[0]))
+            _write(CallStarted(stream, track.sent_s[0]))
         return await publishing
 
     async def _pause(self, seconds: float) -> None:
-        """As long as the endpoint asked for, and a little more or less each time."""
+        """Waits the requested time plus up to 50 % jitter."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds * random.uniform(1, 1.5)):
                 await self._options.stop.wait()
 
 
-def _say(report: PublisherMessage) -> None:
+def _write(report: PublisherMessage) -> None:
     sys.stdout.buffer.write(publisher_messages.encode(report) + b"\n")
     sys.stdout.buffer.flush()
 
@@ -155,12 +156,12 @@ async def _input_closed() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="publish one clip as many calls")
-    parser.add_argument("url", help="of the WHIP endpoint, without the stream")
+    parser = argparse.ArgumentParser(description="Publish one clip as many calls.")
+    parser.add_argument("url", help="URL of the WHIP endpoint, without the stream id")
     parser.add_argument("clip", type=Path)
     parser.add_argument("--prefix", required=True, help="streams are called PREFIX0, PREFIX1, ...")
     parser.add_argument("--calls", type=int, required=True)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is for the parent to deal with
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # the parent process handles Ctrl-C
     asyncio.run(_run(parser.parse_args()))
 
 

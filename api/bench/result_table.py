@@ -1,4 +1,4 @@
-"""The outcome of `deepguard bench live` for people (a table) and for programs (JSON)."""
+"""The result of `deepguard bench live` as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ PARTS = ("api", "workers", "publishers", "bench")
 
 @dataclass(frozen=True, slots=True)
 class LiveResult:
-    """`run` is the one that the figures are of: the only one, or in a search the largest that held (or, if none did,
-    the last). `machine` is from before the first run."""
+    """The result. `run` is the reported run: the only one, or the largest sustained one of a search, else the last.
+
+    `machine` describes the machine before the first run.
+    """
 
     options: LiveBenchOptions
     run: LiveRun
@@ -35,13 +37,12 @@ class LiveResult:
 
     @property
     def ratio(self) -> float | None:
-        """Calls of ours over calls of the plain design, by the same bars; None if either holds none, or was not
-        measured."""
+        """DeepGuard's calls divided by the baseline's, under the same limits; None if either sustains none."""
         return self._over(self.naive.calls if self.naive else 0)
 
     @property
     def ratio_by_cost(self) -> float | None:
-        """The same, over the calls that the plain design's costs leave time for."""
+        """DeepGuard's calls divided by those that the baseline's measured costs allow."""
         return self._over(self.naive.by_cost if self.naive else 0)
 
     def _over(self, calls: float) -> float | None:
@@ -49,7 +50,7 @@ class LiveResult:
 
 
 def as_json(outcome: LiveResult) -> dict[str, Any]:
-    """Ages in ms, CPU in cores, memory in MiB, shares in 0..1. A figure that there is none of is null."""
+    """Returns the result: ages in ms, CPU in cores, memory in MiB, shares in 0..1; missing values are null."""
     run, options, figures = outcome.run, outcome.options, outcome.run.figures
     naive = outcome.naive
     return {
@@ -90,7 +91,7 @@ def as_table(outcome: LiveResult) -> Table:
                         f"{RATE_HZ:g} samples/s each, {figures.seconds:.0f} s", title_justify="left")
     table.add_column("what", no_wrap=True)
     table.add_column("measured", overflow="fold")
-    table.add_column("bar", no_wrap=True)
+    table.add_column("limit", no_wrap=True)
     worst = min(figures.calls, key=_share)
     cpu = _cpu(run, outcome.machine["cores"])
     table.add_row("verdict age p50/p95/p99", _ms(figures.age_ms), f"p95 <= {AGE_BAR_MS:.0f} ms")
@@ -105,7 +106,7 @@ def as_table(outcome: LiveResult) -> Table:
     table.add_row("memory, MiB", ", ".join(f"{part} {run.rss.peak_mb.get(part, 0):.0f}" for part in PARTS), "")
     table.add_row("drops", ", ".join(f"{cause} {n}" for cause, n in sorted(figures.drops.items())) or "none", "")
     if run.let_in < run.calls:
-        table.add_row("let in", f"{run.let_in} of {run.calls}", "all")
+        table.add_row("admitted", f"{run.let_in} of {run.calls}", "all")
     if run.refusals_ms:
         took_ms = percentile(run.refusals_ms, 0.99)
         table.add_row("refusals", f"{len(run.refusals_ms)}, answered within {took_ms:.0f} ms at p99", "")
@@ -115,16 +116,16 @@ def as_table(outcome: LiveResult) -> Table:
         table.add_row("searched", ", ".join(_trial_text(trial) for trial in outcome.trials), "")
     if outcome.naive is not None:
         table.add_row(*_naive_row(outcome, outcome.naive))
-    table.add_row("holds", "yes" if run.sustained else "no", "")
+    table.add_row("sustained", "yes" if run.sustained else "no", "")
     return table
 
 
 def _naive_row(outcome: LiveResult, naive: BaselineResult) -> tuple[str, str, str]:
     seen = ", ".join(f"{o.calls}: {o.sampling:.0%} at {o.p95_age_ms:.0f} ms" for o in naive.observed)
-    counts = f"{naive.calls} by the same bars, {naive.by_cost:.2f} by cost ({naive.sample_ms:.0f} ms a sample; {seen})"
+    counts = f"{naive.calls} by the same limits, {naive.by_cost:.2f} by cost ({naive.sample_ms:.0f} ms each; {seen})"
     ratios = (outcome.ratio, outcome.ratio_by_cost)
     told = ", ".join("none" if ratio is None else f"{ratio:.1f}" for ratio in ratios)
-    return "plain design", f"{counts}; ratios {told}", ""
+    return "baseline", f"{counts}; ratios {told}", ""
 
 
 def _cpu(run: LiveRun, cores: int) -> dict[str, float]:

@@ -1,7 +1,7 @@
-"""From what was sent and what came back to figures. No I/O.
+"""Statistics of a run, from sent frames and received verdicts. No I/O.
 
-A call's sampling is the number of its scored samples over the number that the measured time holds at the full rate, so
-that a service which slows its sampling down under load does not look better for it.
+A call's sampling is its scored samples divided by the samples of the full rate over the measured time. A service that
+reduces its sampling rate under load therefore scores lower.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Percentiles(NamedTuple):
-    """Of ages in ms; NaN where there are none."""
+    """Percentiles of ages in ms; NaN without values."""
 
     p50: float
     p95: float
@@ -30,7 +30,7 @@ class Percentiles(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """Monotonic seconds, half-open."""
+    """A half-open interval of monotonic seconds."""
 
     from_s: float
     to_s: float
@@ -45,7 +45,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CallStatistics:
-    """One call: its share of the wanted samples, and what was counted while it was measured."""
+    """Counts of one call in the measured time. `sampling` is its share of the expected samples."""
 
     stream: str
     sampling: float
@@ -56,8 +56,10 @@ class CallStatistics:
 
 @dataclass(frozen=True, slots=True)
 class RunStatistics:
-    """All calls of one run. `age_ms` is what the verdicts say of themselves; `sent_to_read_ms` runs from the moment a
-    publisher handed the newest frame of a verdict to its sender to the moment the verdict was read."""
+    """Statistics of all calls of one run.
+
+    `age_ms`: verdict age as published. `sent_to_read_ms`: from sending the newest frame of a verdict to reading it.
+    """
 
     age_ms: Percentiles
     sent_to_read_ms: Percentiles
@@ -95,7 +97,7 @@ class RunStatistics:
 
     @property
     def sustained(self) -> bool:
-        """Whether the bars hold for every call."""
+        """Whether every call meets the limits on verdict age and sampling."""
         return self.age_ms.p95 <= AGE_BAR_MS and self.sampling_min >= SAMPLING_BAR
 
 
@@ -103,14 +105,14 @@ def run_statistics(
     streams: Sequence[str], arrivals: Mapping[str, Sequence[VerdictArrival]], sent: Mapping[str, CallSent],
     interval: Interval,
 ) -> RunStatistics:
-    """`arrivals` and `sent` by stream; a stream without any counts as one that was not sampled at all."""
+    """Computes the statistics from `arrivals` and `sent` by stream. A stream without arrivals has sampling 0."""
     inside = {s: [a for a in arrivals.get(s, ()) if interval.holds(a.at_s)] for s in streams}
     ages = {s: [a.age_ms for a in found] for s, found in inside.items()}
-    travelled = [ms for s in streams if s in sent for ms in _sent_to_read_ms(inside[s], sent[s].sent_s)]
+    latencies = [ms for s in streams if s in sent for ms in _sent_to_read_ms(inside[s], sent[s].sent_s)]
     every = [ms for found in ages.values() for ms in found]
     return RunStatistics(
         age_ms=percentiles(every),
-        sent_to_read_ms=percentiles(travelled),
+        sent_to_read_ms=percentiles(latencies),
         worst_call_p95_ms=max((percentile(found, 0.95) for found in ages.values() if found), default=math.nan),
         verdicts=len(every),
         calls=tuple(_call(s, arrivals.get(s, ()), interval) for s in streams),
@@ -123,7 +125,7 @@ def percentiles(values: Sequence[float]) -> Percentiles:
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """The smallest value that at least this share of the values does not exceed; NaN of none."""
+    """Returns the smallest value that at least this share of the values does not exceed; NaN without values."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
 

@@ -1,4 +1,4 @@
-"""The media of the publishers: the sample call in the wanted codec and size, encoded before anything is measured."""
+"""Clips for the publishers: the sample call in a codec and size, encoded before the measurement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "demo_media" / "sample_call.mp
 FRAMES = 15 * FRAME_RATE_HZ
 GROUP_FRAMES = 3 * FRAME_RATE_HZ
 
-_VERSION = 1        # of the recipe; part of the file's name
+_VERSION = 1        # of the encoding parameters; part of the file name
 _RECIPES: dict[BenchCodec, tuple[str, str, dict[str, str]]] = {
     BenchCodec.VP8: ("libvpx", "webm", {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}),
     BenchCodec.H264: ("libx264", "mp4", {"preset": "veryfast", "tune": "zerolatency", "threads": "1"}),
@@ -41,7 +41,10 @@ def clip_path(folder: Path, codec: BenchCodec, size: BenchSize) -> Path:
 
 
 def ensure_clip(folder: Path, codec: BenchCodec, size: BenchSize, tell: Callable[[int, int], None]) -> Path:
-    """The clip, from the folder or made now: the first 15 s of the sample call. `tell(done, of)` counts frames."""
+    """Returns the clip (the first 15 s of the sample call); encodes it if the folder lacks it.
+
+    `tell(done, total)` reports encoded frames.
+    """
     path = clip_path(folder, codec, size)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

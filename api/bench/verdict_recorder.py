@@ -1,4 +1,4 @@
-"""Reads verdicts as any watcher does, over the WebSocket, and remembers when each one came."""
+"""Verdict recorder: subscribes to the WebSocket like any client and records the arrival time of each verdict."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 
 class VerdictArrival(NamedTuple):
-    """A verdict as it was read. `at_s` is monotonic; `newest_frame` is the number, from 0, of the newest frame that it
-    speaks of, None if that cannot be told."""
+    """A received verdict. `at_s` is monotonic seconds.
+
+    `newest_frame` is the number (from 0) of the newest frame that the verdict covers, or None if unknown.
+    """
 
     at_s: float
     stream: str
@@ -41,9 +43,9 @@ class VerdictArrival(NamedTuple):
 
 
 def newest_frame(verdict: Verdict) -> int | None:
-    """The first frame of the window's last wanted cell: streams are sampled on a grid that follows from their names.
+    """Computes the newest frame of a verdict's window: the sampling grid of a stream follows from its name.
 
-    None if a sample is missing in the window, or the pace is not the base one.
+    Returns None if the window lacks a sample or the sampling rate is not the base rate.
     """
     if verdict.samples != verdict.wanted or verdict.rate_hz != RATE_HZ:
         return None
@@ -55,7 +57,7 @@ def newest_frame(verdict: Verdict) -> int | None:
 
 
 class _Message(msgspec.Struct):
-    """As much of a message as is needed to tell what it is."""
+    """The part of a message that identifies its type."""
 
     type: str
     event: msgspec.Raw = msgspec.Raw()
@@ -65,7 +67,7 @@ _decoder = msgspec.json.Decoder(_Message)
 
 
 class VerdictRecorder:
-    """What came so far. Grows with the bench, which is bounded."""
+    """The verdicts received so far. Grows with the length of the benchmark."""
 
     def __init__(self) -> None:
         self.arrivals: list[VerdictArrival] = []
@@ -73,7 +75,7 @@ class VerdictRecorder:
         self.ended: set[str] = set()
 
     async def read(self, connection: ClientConnection) -> None:
-        """Until it is cancelled. Raises BenchFailed when the service hangs up."""
+        """Records messages until cancelled. Raises BenchFailed when the connection closes."""
         try:
             async for text in connection:
                 self.take(text, time.monotonic())
@@ -96,7 +98,7 @@ class VerdictRecorder:
 
 @asynccontextmanager
 async def watching(url: str) -> AsyncIterator[VerdictRecorder]:
-    """Every verdict from now on. Raises BenchFailed at the end of the block if the connection was lost within it."""
+    """Records verdicts for the block. Raises BenchFailed at its end if the connection was lost."""
     async with connect(url, subprotocols=[PROTOCOL], max_size=2**22, compression=None, proxy=None) as connection:     # type: ignore[list-item]
         await connection.send('{"type":"subscribe","stream":"*"}')
         watch = VerdictRecorder()

@@ -54,14 +54,14 @@ def _settings() -> Settings:
 async def _moderate(settings: Settings, url: str, room: str, service: str, token: str | None) -> str:
     """Returns why the room is over. Raises SettingsRefused, RoomRefused, LiveKitRefused."""
     secret = settings.livekit_api_secret.get_secret_value()
-    calls, rooms = with_extra("api.clients.livekit_bridge", "livekit"), with_extra("consumers.livekit", "livekit")
-    rate_hz = calls.pictures_per_s(settings.sample_rate_hz)
+    bridge, rooms = with_extra("api.clients.livekit_bridge", "livekit"), with_extra("consumers.livekit", "livekit")
+    rate_hz = bridge.pictures_per_s(settings.sample_rate_hz)
     logging.getLogger("livekit").setLevel(logging.CRITICAL)     # the SDK logs access tokens
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     order = rooms.RoomOrder(url, room, settings.livekit_api_key, secret, rate_hz)
-    reason: str = await rooms.watch_room(order, calls.Calls(service, room, token, _tell), _tell, stop)
+    reason: str = await rooms.watch_room(order, bridge.RoomPublisher(service, room, token, _tell), _tell, stop)
     return reason
 
 

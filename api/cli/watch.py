@@ -64,8 +64,8 @@ async def _print_events(url: str, options: WatchOptions, as_json: bool) -> None:
                     say(f"{_running(events)} running", is_aside=True)
                     for event in events:
                         say(show(event))
-                case Disconnected(message, again_s):
-                    say(f"cut off ({message}); trying again in {again_s:.1f} s", is_aside=True)
+                case Disconnected(message, retry_in_s):
+                    say(f"cut off ({message}); retrying in {retry_in_s:.1f} s", is_aside=True)
 
 
 def line_of(event: Event) -> str:

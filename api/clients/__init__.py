@@ -1,1 +1,1 @@
-"""Clients of a running service: publish a file by WHIP, watch verdicts by WebSocket."""
+"""Clients of a running service: WHIP publisher, WebSocket event client, LiveKit bridge."""

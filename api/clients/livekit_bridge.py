@@ -1,7 +1,7 @@
-"""Video tracks of a LiveKit room as WHIP calls: one stream per track, for as long as it is there.
+"""LiveKit bridge: publishes each video track of a room to the service by WHIP, one stream per track.
 
-The SDK hands out decoded pictures. As many as the fastest sampling can look at are encoded again, each for itself, so
-that the service judges them like those of any other call (ADR 15).
+The SDK delivers decoded pictures. They are re-encoded as key frames, at the rate that the fastest sampling needs, so
+that the service handles them like any other call (ADR 15).
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ if TYPE_CHECKING:
 
     import av
 
-_AGAIN_S = 1.0
-_NO_USE_IN_TRYING = (401, 403)
-_MAX_PART = 48
+_RETRY_S = 1.0
+_PERMANENT_REFUSALS = (401, 403)
+_MAX_PART_CHARACTERS = 48
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9_~-]+")
 _NOT_IN_LABEL = re.compile(r"[^A-Za-z0-9._~@:-]+")
 
 
 def pictures_per_s(sample_rate_hz: float) -> float:
-    """How many the service can look at: of a suspicious stream, so that no sample comes late."""
+    """Returns the pictures per second that the fastest sampling (of a suspicious stream) needs."""
     return FRAMES_PER_SAMPLE * rate_hz_of(Pace.FAST, sample_rate_hz)
 
 
 def stream_id_of(room: str, identity: str, number: int) -> str:
-    """`<room>.<identity>`, and `.2` for a second track at the same time."""
+    """Returns `<room>.<identity>`, with `.2` for a second concurrent track."""
     parts = [_safe(room, _NOT_IN_ID), _safe(identity, _NOT_IN_ID), *([str(number)] if number > 1 else [])]
     return ".".join(parts)
 
 
 def label_of(name: str) -> str:
-    """The name of a room or participant as a call's or participant's id."""
+    """Converts the name of a room or participant to a call or participant id."""
     return _safe(name, _NOT_IN_LABEL)
 
 
 def _safe(name: str, unwanted: re.Pattern[str]) -> str:
-    """The name if it can stay; else what can stay of it with a digest, so that two names stay two."""
-    kept = unwanted.sub("-", name)[:_MAX_PART]
+    """Replaces invalid characters; a digest of the name keeps changed names distinct."""
+    kept = unwanted.sub("-", name)[:_MAX_PART_CHARACTERS]
     return kept if kept == name and kept else f"{kept}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 class RoomVideoTrack(EncodedTrack):
-    """Pictures of a room's track, encoded when the connection has taken the one before."""
+    """Pictures of a room's track, encoded on demand of the connection."""
 
     def __init__(self, source: RoomTrack) -> None:
         super().__init__("h264")
@@ -66,7 +66,7 @@ class RoomVideoTrack(EncodedTrack):
         self._first_s: float | None = None
 
     async def recv(self) -> av.Packet[Any]:
-        """Raises MediaStreamError when there are no more."""
+        """Returns the next picture as a key frame. Raises MediaStreamError when the track ends."""
         try:
             picture = await self._source.take()
         except TrackOver:
@@ -80,43 +80,45 @@ class RoomVideoTrack(EncodedTrack):
 
 @dataclass(frozen=True, slots=True)
 class RoomPublisher:
-    """Where a room's tracks go: a service and the key for it, if it wants one. `tell` gets a line for people."""
+    """Publishes the tracks of a room to a service. `report` receives one line of text per change of a stream."""
 
     service: str
     room: str
     token: str | None
-    tell: Callable[[str], None]
+    report: Callable[[str], None]
 
     async def __call__(self, track: RoomTrack) -> None:
-        """Publishes until the track is over; begins again, with the next picture, when the service hung up. Raises
-        LiveKitRefused if the service does not want calls with this key."""
+        """Publishes until the track ends; publishes again after the service ended the call.
+
+        Raises LiveKitRefused if the service refuses the key.
+        """
         stream = stream_id_of(self.room, track.identity, track.number)
         labels = urlencode({"call_id": label_of(self.room), "participant_id": label_of(track.identity)})
         url = f"{self.service.rstrip('/')}/whip/{quote(stream)}?{labels}"
-        said = ""
+        reported = ""
         while not track.over.is_set():
             try:
                 await track.wait()
-                self.tell(f"{stream} begins")
+                self.report(f"{stream} starts")
                 stats = await publish_track(
                     url, RoomVideoTrack(track), PublishOptions(token=self.token, stop=track.over)
                 )
-                self.tell(f"{stream} ended by {'the service' if stats.ended_by == 'server' else 'the participant'}")
-                pause_s = _AGAIN_S
+                self.report(f"{stream} ended by {'the service' if stats.ended_by == 'server' else 'the participant'}")
+                pause_s = _RETRY_S
             except TrackOver:
                 return
             except PublishFailed as error:
-                if error.refusal is not None and error.refusal.status in _NO_USE_IN_TRYING:
+                if error.refusal is not None and error.refusal.status in _PERMANENT_REFUSALS:
                     raise LiveKitRefused(str(error)) from None
-                pause_s = max(_AGAIN_S, error.refusal.retry_after_s or 0.0) if error.refusal else _AGAIN_S
-                if str(error) != said:
-                    said = str(error)
-                    self.tell(f"{stream}: {said}")
+                pause_s = max(_RETRY_S, error.refusal.retry_after_s or 0.0) if error.refusal else _RETRY_S
+                if str(error) != reported:
+                    reported = str(error)
+                    self.report(f"{stream}: {reported}")
             await _pause(track, pause_s)
 
 
 async def _pause(track: RoomTrack, pause_s: float) -> None:
-    """Shorter if the track ends."""
+    """Waits `pause_s`, or until the track ends."""
     try:
         async with asyncio.timeout(pause_s):
             await track.over.wait()

@@ -1,13 +1,13 @@
-"""A client of the WebSocket: every event of a running service, over as many connections as it takes.
+"""WebSocket event client: the events of a running service, with automatic reconnects.
 
-    async for news in watch("http://127.0.0.1:5000", WatchOptions(key="…")):
-        match news:
-            case Snapshot(events):  ...        # forget everything else: this is how things stand
+    async for message in watch("http://127.0.0.1:5000", WatchOptions(key="…")):
+        match message:
+            case Snapshot(events):  ...        # the current state; replaces all earlier events
             case NewEvent(event): ...
-            case Disconnected(message, again_s): ...
+            case Disconnected(message, retry_in_s): ...
 
-The protocol is told in `docs/contracts/websocket.md`. After a cut the client comes back by itself and asks for what it
-missed. If the service still has that, it goes on as if nothing had been; else it says how things stand in `Snapshot`.
+Protocol: `docs/contracts/websocket.md`. After a disconnect the client reconnects and requests the missed events.
+If the service no longer has them, it sends a `Snapshot`.
 """
 
 from __future__ import annotations
@@ -39,45 +39,47 @@ if TYPE_CHECKING:
 PROTOCOL = "deepguard.v1"
 
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 15.0
-_GREETED_WITHIN_S = 8.0
-_SPARE_S = 5.0
+_HELLO_TIMEOUT_S = 8.0
+_HEARTBEAT_MARGIN_S = 5.0
 _MAX_MESSAGE_BYTES = 64 * 2**20     # a snapshot of a thousand streams
 _FINAL_CODES = (4400, 4401)
 
 
 class FeedPosition(NamedTuple):
-    """Up to where a watcher knows everything: pass it as `WatchOptions.resume` to go on from there."""
+    """A position in the event feed. Pass it as `WatchOptions.resume` to continue after it."""
 
     feed: str
     offset: int
 
 
 class Snapshot(NamedTuple):
-    """How things stand at `place`: per running stream its start and its latest verdict. What was known before may no
-    longer hold."""
+    """The state at `place`: the start and the latest verdict of every running stream. Replaces all earlier events."""
 
     events: tuple[Event, ...]
     place: FeedPosition
 
 
 class NewEvent(NamedTuple):
-    """One event, the next one behind the last `place`."""
+    """The next event after the last `place`."""
 
     event: Event
     place: FeedPosition
 
 
 class Disconnected(NamedTuple):
-    """The connection is gone; the next try is in `again_s` seconds."""
+    """The connection was lost; the client reconnects in `retry_in_s` seconds."""
 
     message: str
-    again_s: float
+    retry_in_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
-    """What to watch: one stream or "*" for all, of these those of one call, and verdicts with these labels alone (and
-    the ones right after). `key` is an API key; `resume` goes on from a place in an earlier watch."""
+    """What to subscribe to: one stream or "*" for all, optionally one call, optionally verdicts with some labels.
+
+    A label filter also passes the verdict right after a matching one. `key` is an API key. `resume` continues from a
+    position of an earlier subscription.
+    """
 
     key: str = ""
     stream: str = "*"
@@ -119,32 +121,34 @@ _decoder = msgspec.json.Decoder(_Hello | _Subscribed | _Snapshot | _Event | _Pin
 async def watch(
     url: str, options: WatchOptions | None = None
 ) -> AsyncGenerator[Snapshot | NewEvent | Disconnected, None]:
-    """Ends only when it is closed. Raises WatchRefused where coming back would not help: a wrong key, a wish that is
-    not understood, an address that is no DeepGuard."""
-    watcher = _EventsClient(_websocket_url(url), options or WatchOptions())
+    """Yields events until closed, over any number of connections.
+
+    Raises WatchRefused for permanent errors: a wrong key, an invalid subscription, or no DeepGuard at this URL.
+    """
+    client = _EventsClient(_websocket_url(url), options or WatchOptions())
     while True:
         try:
-            async with aclosing(watcher.connected()) as received:
+            async with aclosing(client.connected()) as received:
                 async for news in received:
                     yield news
         except InvalidStatus as error:
-            watcher.refused(error)
+            client.check_status(error)
             message = str(error)
         except (OSError, InvalidHandshake, WebSocketException, TimeoutError, msgspec.DecodeError) as error:
             message = str(error) or type(error).__name__
-        again_s = watcher.wait_s()
-        yield Disconnected(message, again_s)
-        await asyncio.sleep(again_s)
+        retry_in_s = client.wait_s()
+        yield Disconnected(message, retry_in_s)
+        await asyncio.sleep(retry_in_s)
 
 
 def backoff_s(attempt: int, draw: float) -> float:
-    """Between half and all of the exponential step before try number `attempt` (from 0); `draw` in 0..1."""
+    """Returns the delay before attempt `attempt` (from 0): half to all of the exponential step, by `draw` in 0..1."""
     step_s: float = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** min(attempt, 10))
     return step_s / 2 + step_s / 2 * draw
 
 
 class _EventsClient:
-    """What outlives a connection: the place, and how often it went wrong in a row."""
+    """State that outlives a connection: the feed position and the number of consecutive failures."""
 
     def __init__(self, url: str, options: WatchOptions) -> None:
         self._url = url
@@ -152,43 +156,43 @@ class _EventsClient:
         self._place = options.resume
         self._feed = ""
         self._failed = 0
-        self._receive_timeout_s = _GREETED_WITHIN_S
+        self._receive_timeout_s = _HELLO_TIMEOUT_S
 
     async def connected(self) -> AsyncGenerator[Snapshot | NewEvent, None]:
-        """The news of one connection. Raises what ended it."""
-        self._receive_timeout_s = _GREETED_WITHIN_S
+        """Yields the messages of one connection. Raises the error that ended it."""
+        self._receive_timeout_s = _HELLO_TIMEOUT_S
         async with connect(
             self._url, subprotocols=_subprotocols(self._options.key), compression=None, max_size=_MAX_MESSAGE_BYTES,
             proxy=None,
         ) as connection:
             while True:
-                news = await self._take(connection)
-                if news is not None:
-                    yield news
+                message = await self._take(connection)
+                if message is not None:
+                    yield message
 
     def wait_s(self) -> float:
         self._failed += 1
         return backoff_s(self._failed - 1, random.random())
 
-    def refused(self, error: InvalidStatus) -> None:
-        """Raises WatchRefused unless it is only that there is no room now."""
+    def check_status(self, error: InvalidStatus) -> None:
+        """Raises WatchRefused unless the status is 5xx, which is temporary."""
         if error.response.status_code < 500:
-            raise WatchRefused(f"{self._url} answered {error.response.status_code}") from error
+            raise WatchRefused(f"{self._url} answered HTTP {error.response.status_code}") from error
 
     async def _take(self, connection: ClientConnection) -> Snapshot | NewEvent | None:
-        """One message. A service that says nothing for two heartbeats is gone, whatever TCP believes."""
+        """Receives one message. Two missed heartbeats count as a lost connection, even if TCP reports none."""
         try:
             async with asyncio.timeout(self._receive_timeout_s):
                 message = _decoder.decode(await connection.recv(decode=False))
         except TimeoutError:
-            raise TimeoutError("the service says nothing any more") from None
+            raise TimeoutError("no message or heartbeat from the service in time") from None
         except ConnectionClosed as closed:
             self._check_close(closed)
             raise
         match message:
             case _Hello(heartbeat_s):
-                self._receive_timeout_s = 2 * heartbeat_s + _SPARE_S
-                await connection.send(self._wish())
+                self._receive_timeout_s = 2 * heartbeat_s + _HEARTBEAT_MARGIN_S
+                await connection.send(self._subscribe_message())
             case _Subscribed(feed):
                 self._failed, self._feed = 0, feed
             case _Snapshot(offset, events):
@@ -201,29 +205,29 @@ class _EventsClient:
         self._place = FeedPosition(self._feed, offset)
         return self._place
 
-    def _wish(self) -> str:
+    def _subscribe_message(self) -> str:
         options, place = self._options, self._place
-        wish: dict[str, object] = {"type": "subscribe", "stream": options.stream}
+        request: dict[str, object] = {"type": "subscribe", "stream": options.stream}
         if options.call is not None:
-            wish["call"] = options.call
+            request["call"] = options.call
         if options.labels is not None:
-            wish["labels"] = sorted(options.labels)
+            request["labels"] = sorted(options.labels)
         if place is not None:
-            wish |= {"feed": place.feed, "offset": place.offset}
-        return msgspec.json.encode(wish).decode()
+            request |= {"feed": place.feed, "offset": place.offset}
+        return msgspec.json.encode(request).decode()
 
     @staticmethod
     def _check_close(closed: ConnectionClosed) -> None:
         if closed.rcvd is not None and closed.rcvd.code in _FINAL_CODES:
-            raise WatchRefused(f"the service hung up: {closed.rcvd.reason or closed.rcvd.code}") from closed
+            raise WatchRefused(f"closed by the service: {closed.rcvd.reason or closed.rcvd.code}") from closed
 
 
 def _websocket_url(url: str) -> str:
-    """That of the service's WebSocket. Raises WatchRefused."""
+    """Returns the WebSocket URL of a service. Raises WatchRefused."""
     parts = urlsplit(url)
     scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
     if scheme is None or not parts.netloc:
-        raise WatchRefused(f"{url} is no URL of a service: expected http(s)://HOST[:PORT]")
+        raise WatchRefused(f"{url} is not the URL of a service: expected http(s)://HOST[:PORT]")
     path = parts.path.rstrip("/")
     return urlunsplit((scheme, parts.netloc, path if path.endswith("/ws") else f"{path}/ws", "", ""))
 

@@ -34,8 +34,10 @@ _DELETE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class PublishOptions:
-    """`duration_s` None plays for ever. `sample` marks the demonstration call (only taken from the same machine).
-    `stop` ends the publication early when it is set."""
+    """How to publish. `duration_s` None publishes without end; setting `stop` ends it early.
+
+    `sample` marks the demonstration call; services accept the mark from the same machine only.
+    """
 
     duration_s: float | None = None
     token: str | None = None
@@ -45,7 +47,10 @@ class PublishOptions:
 
 
 class PublishStats(NamedTuple):
-    """`connected_s`: from the offer to the connection. `ended_by`: "duration", "stop" or "server"."""
+    """Statistics of a publication. `connected_s`: seconds from the offer to the connection.
+
+    `ended_by`: "duration", "stop" or "server".
+    """
 
     frames: int
     payload_bytes: int
@@ -55,8 +60,10 @@ class PublishStats(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """A file's encoded video in memory. `packets` are (ticks of 90 kHz from the first frame, data); `starts` are the
-    numbers of those that decoding can start with."""
+    """The encoded video of a file, in memory.
+
+    `packets` are (90 kHz ticks from the first frame, data). `starts` are the indices of the key frames.
+    """
 
     codec: str
     packets: tuple[tuple[int, bytes], ...]
@@ -65,12 +72,15 @@ class Clip(NamedTuple):
 
 
 async def publish(url: str, source: Path, options: PublishOptions) -> PublishStats:
-    """Publishes until the duration is over, `stop` is set or the server hangs up. Raises PublishFailed."""
+    """Publishes a file until the duration is over, `stop` is set or the server ends the session.
+
+    Raises PublishFailed.
+    """
     return await publish_track(url, ClipTrack(await asyncio.to_thread(load_clip, source)), options)
 
 
 async def publish_track(url: str, track: EncodedTrack, options: PublishOptions) -> PublishStats:
-    """As `publish`, with a track that the caller made. The track is stopped at the end."""
+    """As `publish`, for any encoded track. Stops the track at the end."""
     connection = new_connection()
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     headers = {"Authorization": f"Bearer {options.token}"} if options.token else {}
@@ -93,9 +103,9 @@ async def publish_track(url: str, track: EncodedTrack, options: PublishOptions) 
 
 
 def load_clip(source: Path) -> Clip:
-    """Raises PublishFailed if the file is too large or is no H.264 or VP8 without B-frames."""
+    """Reads a file. Raises PublishFailed if it is too large, or not H.264 or VP8 without B-frames."""
     if source.stat().st_size > _MAX_FILE_BYTES:
-        raise PublishFailed(f"{source} has more than {_MAX_FILE_BYTES} bytes")
+        raise PublishFailed(f"{source} is larger than {_MAX_FILE_BYTES} bytes")
     try:
         with av.open(str(source)) as container:
             return _read_clip(container, source)
@@ -108,7 +118,7 @@ def _read_clip(container: av.container.InputContainer, source: Path) -> Clip:
     codec = stream.codec_context.name if stream is not None else "no video"
     codec = "vp8" if codec == "libvpx" else codec
     if stream is None or codec not in _MIME_TYPES:
-        raise PublishFailed(f"{source} has {codec}; H.264 and VP8 can be published")
+        raise PublishFailed(f"{source} has codec {codec}; only H.264 and VP8 can be published")
     annex_b = av.BitStreamFilterContext("h264_mp4toannexb", stream) if codec == "h264" else None
     packets: list[tuple[int, bytes]] = []
     starts: list[int] = []
@@ -123,7 +133,7 @@ def _read_clip(container: av.container.InputContainer, source: Path) -> Clip:
     if len(packets) < 2:
         raise PublishFailed(f"{source} has fewer than two frames")
     if any(later <= earlier for (earlier, _), (later, _) in pairwise(packets)):
-        raise PublishFailed(f"{source} has B-frames; WebRTC cannot carry them")
+        raise PublishFailed(f"{source} has B-frames, which WebRTC cannot carry; encode it without (x264: -bf 0)")
     first, last = packets[0][0], packets[-1][0]
     nominal = round((last - first) / (len(packets) - 1))
     moved = tuple((ticks - first, data) for ticks, data in packets)
@@ -131,7 +141,7 @@ def _read_clip(container: av.container.InputContainer, source: Path) -> Clip:
 
 
 class EncodedTrack(MediaStreamTrack):
-    """Video that is encoded already ("h264" or "vp8"), packet by packet; what was sent of it is counted."""
+    """A track of encoded packets ("h264" or "vp8"). Counts the frames and bytes sent."""
 
     kind = "video"
 
@@ -143,14 +153,14 @@ class EncodedTrack(MediaStreamTrack):
 
     @property
     def loops(self) -> int:
-        """How often all of it was sent."""
+        """How often the whole clip was sent."""
         return 0
 
     def keyframe_requested(self) -> None:
-        """The server wants a key frame. Where there is no encoder to ask, it comes when its turn has come."""
+        """Called when the server requests a key frame. Without an encoder, the next key frame of the media follows."""
 
     def sent(self, ticks: int, data: bytes) -> av.Packet[Any]:
-        """The packet that `recv` has to return, counted; aiortc passes it on as it is."""
+        """Counts a packet and returns it for `recv`; aiortc forwards it unchanged."""
         packet = av.Packet(data)
         packet.pts, packet.time_base = ticks, TICKS
         self.frames += 1
@@ -159,7 +169,7 @@ class EncodedTrack(MediaStreamTrack):
 
 
 class ClipTrack(EncodedTrack):
-    """Encoded packets at the pace of their media time."""
+    """Sends the packets of a clip at the pace of their media time, in a loop."""
 
     def __init__(self, clip: Clip) -> None:
         super().__init__(clip.codec)
@@ -171,12 +181,12 @@ class ClipTrack(EncodedTrack):
         return self.frames // len(self.clip.packets)
 
     def next_packet(self) -> tuple[int, bytes]:
-        """What follows the `frames` that were sent, with its media time in ticks."""
+        """Returns the next packet with its media time in ticks."""
         ticks, data = self.clip.packets[self.frames % len(self.clip.packets)]
         return ticks + self.loops * self.clip.duration_ticks, data
 
     async def recv(self) -> av.Packet[Any]:
-        """The next packet when it is due. Raises MediaStreamError when stopped."""
+        """Returns the next packet when it is due. Raises MediaStreamError when stopped."""
         if self.readyState != "live":
             raise MediaStreamError
         ticks, data = self.next_packet()
@@ -192,7 +202,7 @@ class ClipTrack(EncodedTrack):
 async def _negotiate(
     client: httpx.AsyncClient, connection: RTCPeerConnection, track: EncodedTrack, url: str, options: PublishOptions
 ) -> str:
-    """Offers the track's codec alone; the URL of the session."""
+    """Offers the track with its codec only, and returns the session URL. Raises PublishFailed."""
     transceiver = connection.addTransceiver(track, direction="sendonly")
     tell_keyframe_requests(transceiver.sender, track.keyframe_requested)
     mime_type = _MIME_TYPES[track.codec]
@@ -201,7 +211,7 @@ async def _negotiate(
     with loopback_candidates(_is_this_machine(url)):
         await connection.setLocalDescription(await connection.createOffer())
     headers = {"Content-Type": "application/sdp"} | ({"DeepGuard-Sample": "1"} if options.sample else {})
-    asked_s = time.monotonic()
+    offered_s = time.monotonic()
     try:
         answer = await client.post(url, content=connection.localDescription.sdp, headers=headers)
         if answer.status_code == httpx.codes.TEMPORARY_REDIRECT:
@@ -210,24 +220,24 @@ async def _negotiate(
     except httpx.HTTPError as error:
         raise PublishFailed(f"{url} cannot be reached: {error!r}") from error
     if answer.status_code != 201 or "location" not in answer.headers:
-        refusal = Refusal(answer.status_code, time.monotonic() - asked_s, _retry_after_s(answer))
+        refusal = Refusal(answer.status_code, time.monotonic() - offered_s, _retry_after_s(answer))
         raise PublishFailed(f"{url} answered {answer.status_code}: {answer.text[:300]}", refusal)
     session = urljoin(url, answer.headers["location"])
     try:
         await connection.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
     except ValueError as error:
         await client.delete(session)
-        raise PublishFailed(f"{url} sent an answer that cannot be used: {error}") from error
+        raise PublishFailed(f"{url} sent an invalid SDP answer: {error}") from error
     return session
 
 
 def _retry_after_s(answer: httpx.Response) -> float | None:
-    named = answer.headers.get("retry-after", "")
-    return float(named) if named.isdecimal() else None
+    value = answer.headers.get("retry-after", "")
+    return float(value) if value.isdecimal() else None
 
 
 async def _connected(connection: RTCPeerConnection, ended: asyncio.Future[str], connect_s: float) -> None:
-    """Waits for the connection; from then on `ended` tells when the server closes it. Raises PublishFailed."""
+    """Waits for the connection; `ended` resolves when the server closes it. Raises PublishFailed."""
     ready = asyncio.Event()
 
     def changed() -> None:
@@ -243,13 +253,13 @@ async def _connected(connection: RTCPeerConnection, ended: asyncio.Future[str], 
         async with asyncio.timeout(connect_s):
             await ready.wait()
     except TimeoutError:
-        raise PublishFailed(f"no connection within {connect_s:g} s") from None
+        raise PublishFailed(f"no WebRTC connection within {connect_s:g} s; check the path of UDP") from None
     if ended.done():
-        raise PublishFailed("the connection failed")
+        raise PublishFailed("the WebRTC connection failed")
 
 
 async def _play(ended: asyncio.Future[str], options: PublishOptions) -> str:
-    """Why it is over."""
+    """Waits for the end and returns its cause."""
     stop = asyncio.ensure_future(options.stop.wait())
     try:
         await asyncio.wait((ended, stop), timeout=options.duration_s, return_when=asyncio.FIRST_COMPLETED)

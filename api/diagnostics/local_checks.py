@@ -1,6 +1,6 @@
-"""What would fail, as those who send calls would see it: settings, model, codecs, ports, addresses, broker.
+"""Local checks of `deepguard doctor`: exposure, model, codecs, addresses, ports, Kafka.
 
-Every check says what it found and, where something is wrong, what to do. Nothing is changed, and no secret is shown.
+Each check reports what it found and a remedy for a problem. Checks change nothing and show no secrets.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Level = Literal["ok", "warn", "fail"]
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at. `remedy` says what to do about it, and is empty where all is well."""
+    """The result of one check. `remedy` says how to fix a problem and is empty if there is none."""
 
     level: Level
     what: str
@@ -40,63 +40,63 @@ class Finding(NamedTuple):
 
 
 def check_exposure(settings: Settings) -> Finding:
-    """Who may reach the service."""
+    """Checks who can reach the service."""
     try:
         require_safe_exposure(settings)
     except SettingsRefused as refused:
         remedy = "set " + str(refused).rpartition(". Set ")[2]
-        return Finding("fail", "exposure", f"HOST={settings.host} without keys", remedy)
+        return Finding("fail", "exposure", f"HOST={settings.host} without API keys", remedy)
     if settings.is_loopback:
-        return Finding("ok", "exposure", f"HOST={settings.host}: this machine alone")
-    return Finding("ok", "exposure", f"HOST={settings.host}, {len(settings.api_keys)} keys")
+        return Finding("ok", "exposure", f"HOST={settings.host}: reachable from this machine only")
+    return Finding("ok", "exposure", f"HOST={settings.host}, {len(settings.api_keys)} API keys")
 
 
 def check_model(settings: Settings) -> Finding:
-    """Whether there is a model whose files are those of its manifest."""
+    """Checks that the model's files match its manifest."""
     folder = settings.model_path or default_weights_dir()
     try:
         manifest = read_manifest(folder)
         open_arrays(folder, manifest)
     except (DetectorError, OSError) as error:
-        remedy = "unset MODEL_PATH for the model that is shipped, or name a folder that `deepguard export` made"
+        remedy = "unset MODEL_PATH to use the shipped model, or name a folder written by `deepguard export`"
         return Finding("fail", "model", f"{folder}: {error}", remedy)
     if manifest.calibration is None:
-        said = f"{manifest.name} {manifest.version} is not calibrated: no verdict will have a label"
-        return Finding("warn", "model", said, "run `deepguard calibrate` on it")
+        said = f"{manifest.name} {manifest.version} is not calibrated; all verdicts will be UNCERTAIN"
+        return Finding("warn", "model", said, "run `deepguard calibrate` on the training run")
     return Finding("ok", "model", f"{manifest.name} {manifest.version}")
 
 
 def check_codecs() -> Finding:
-    """Whether PyAV can decode what publishers send."""
+    """Checks that PyAV has decoders for the codecs of publishers."""
     missing = [name for codec, name in _CODECS.items() if codec not in av.codecs_available]
     if missing:
-        return Finding("fail", "codecs", f"no decoder for {' and '.join(missing)}", "install PyAV from its wheel")
+        return Finding("fail", "codecs", f"no decoder for {' and '.join(missing)}", "install the wheel of PyAV")
     return Finding("ok", "codecs", " and ".join(_CODECS.values()))
 
 
 def check_addresses(settings: Settings) -> Finding:
-    """What the answer to a publisher names as the way here."""
+    """Checks the addresses that WebRTC answers announce to publishers."""
     if settings.is_loopback:
-        return Finding("ok", "addresses", "publishers on this machine alone, as HOST is loopback")
+        return Finding("ok", "addresses", "HOST is loopback: only publishers on this machine can connect")
     named = settings.public_addresses or tuple(aioice.ice.get_host_addresses(True, True))
     shown = ", ".join(named) or "none"
     if not any(ip_address(address).is_global for address in named):
-        remedy = "set DEEPGUARD_PUBLIC_ADDRESSES if publishers come from outside of this network"
-        return Finding("warn", "addresses", f"publishers are told {shown}: not of the public internet", remedy)
-    return Finding("ok", "addresses", f"publishers are told {shown}")
+        remedy = "set DEEPGUARD_PUBLIC_ADDRESSES if publishers connect from outside this network"
+        return Finding("warn", "addresses", f"publishers get {shown}: no public address", remedy)
+    return Finding("ok", "addresses", f"publishers get {shown}")
 
 
 def check_ports(settings: Settings) -> Finding:
-    """Whether the UDP ports that are allowed are free, and enough."""
+    """Checks that enough of the allowed UDP ports are free."""
     if settings.udp_ports is None:
         said = "UDP: any port"
         if settings.is_loopback:
             return Finding("ok", "ports", said)
-        return Finding("warn", "ports", said, "set DEEPGUARD_UDP_PORTS if a firewall has to let media through")
+        return Finding("warn", "ports", said, "set DEEPGUARD_UDP_PORTS if a firewall must allow the media")
     low, high = settings.udp_ports
     free = sum(_is_free(port) for port in range(low, high + 1))
     if free < settings.max_streams:
-        remedy = "widen DEEPGUARD_UDP_PORTS, or end what has them; a running service has one per address and call"
+        remedy = "widen DEEPGUARD_UDP_PORTS or free its ports; a running service uses one per address and call"
         level: Level = "warn" if free else "fail"
         said = f"UDP {low}-{high}: {free} free, for {settings.max_streams} streams"
         return Finding(level, "ports", said, remedy)
@@ -104,37 +104,38 @@ def check_ports(settings: Settings) -> Finding:
 
 
 async def check_brokers(settings: Settings) -> Finding:
-    """Whether the Kafka cluster lets us in, tells its metadata, and has our topics."""
+    """Checks login, metadata and topics of the Kafka cluster."""
     if not settings.kafka_bootstrap:
-        return Finding("ok", "broker", "none is set")
+        return Finding("ok", "broker", "KAFKA_BOOTSTRAP_SERVERS is empty: Kafka is not used")
     shown = f"{', '.join(settings.kafka_bootstrap)} ({settings.kafka_security})"
     if not any(await asyncio.gather(*(_listens(address) for address in settings.kafka_bootstrap))):
-        remedy = "start the broker, or mend KAFKA_BOOTSTRAP_SERVERS"
-        return Finding("fail", "broker", f"{shown}: nothing listens", remedy)
+        remedy = "start the broker, or correct KAFKA_BOOTSTRAP_SERVERS"
+        return Finding("fail", "broker", f"{shown}: connection refused or timed out", remedy)
     try:
         found = await look_at(kafka_config(settings), consume_config(settings).topics, BROKER_S)
     except (SettingsRefused, BrokerUnreachable, BrokerRefused) as error:
         return _no_cluster(shown, error)
     if found.missing:
-        said = f"{shown}: {found.brokers} brokers, without the topics {', '.join(found.missing)}"
-        return Finding("warn", "broker", said, "make them with `deepguard topics`")
-    return Finding("ok", "broker", f"{shown}: {found.brokers} brokers, all topics")
+        said = f"{shown}: {found.brokers} brokers; missing topics: {', '.join(found.missing)}"
+        return Finding("warn", "broker", said, "create them with `deepguard topics`")
+    return Finding("ok", "broker", f"{shown}: {found.brokers} brokers, all topics exist")
 
 
 def worst_of(findings: Iterable[Finding]) -> Level:
+    """Returns the most severe level of some findings."""
     levels = {finding.level for finding in findings}
     return "fail" if "fail" in levels else "warn" if "warn" in levels else "ok"
 
 
 def _no_cluster(shown: str, error: Exception) -> Finding:
-    """Something listens, and yet this came of it."""
+    """Explains a Kafka error after a successful TCP connection."""
     if isinstance(error, SettingsRefused):
-        return Finding("fail", "broker", f"{shown}: {error}", "mend the settings of Kafka")
+        return Finding("fail", "broker", f"{shown}: {error}", "correct the Kafka settings; see docs/settings.md")
     if isinstance(error, BrokerRefused):
-        remedy = "mend the login or the certificates, or give this user rights"
+        remedy = "correct the login or the certificates, or grant this user access"
         return Finding("fail", "broker", f"{shown}: {error}", remedy)
-    said = f"{shown}: something listens, but does not talk to us as a Kafka broker"
-    remedy = "mend DEEPGUARD_KAFKA_SECURITY, login, certificates; see that the advertised listeners can be reached"
+    said = f"{shown}: a server listens, but does not answer as a Kafka broker"
+    remedy = "check DEEPGUARD_KAFKA_SECURITY, login and certificates, and that advertised.listeners are reachable"
     return Finding("fail", "broker", said, remedy)
 
 

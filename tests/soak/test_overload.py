@@ -90,7 +90,7 @@ class Watcher:
             await self._ask_for_room()
             await self.list_calls()
             if parts is not None:
-                parts.look()
+                parts.sample_memory()
             await asyncio.sleep(LOOK_S)
 
     async def _ask_for_room(self) -> None:

@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.bench.capacity_search import MOST, find_largest
+from api.bench.capacity_search import MAX_CALLS, find_largest
 
 
 def search(limit: int, start: int, tries: int = 30) -> tuple[int, list[int]]:
@@ -21,7 +21,7 @@ def search(limit: int, start: int, tries: int = 30) -> tuple[int, list[int]]:
     return asyncio.run(find_largest(holds, start, tries)), tried
 
 
-@given(st.integers(0, MOST), st.integers(1, MOST))
+@given(st.integers(0, MAX_CALLS), st.integers(1, MAX_CALLS))
 def test_it_finds_the_limit_to_five_percent_from_wherever_it_starts(limit: int, start: int) -> None:
     found, tried = search(limit, start)
     assert found <= limit <= found + max(1, 0.05 * (limit + 1)) + 1

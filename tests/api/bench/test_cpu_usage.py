@@ -20,7 +20,7 @@ def test_cpu_and_memory_are_measured_by_part() -> None:
             assert busy.stdout is not None
             busy.stdout.readline()      # before, it is a copy of this process that has not begun
             parts = BenchProcesses(os.getpid(), (busy.pid,))
-            parts.look()
+            parts.sample_memory()
             before, own_s = parts.cpu(), time.process_time()
             time.sleep(0.5)
             own_s = time.process_time() - own_s

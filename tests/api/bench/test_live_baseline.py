@@ -1,4 +1,4 @@
-"""The plain design's bookkeeping, with a scorer of known speed in the place of mtcnn and Keras."""
+"""The live baseline, with a scorer of known speed instead of mtcnn and Keras."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ async def test_a_call_that_there_is_no_room_for_is_offered_again(clip: Path) -> 
         await rig.service.stop(first.spec.stream, EndReason.STOPPED)
         await until(lambda: len(rig.service.sessions) == 2, 40)
         await publishers.stop()
-    assert "hung up" in publishers.lost[first.spec.stream].message
+    assert "ended the call" in publishers.lost[first.spec.stream].message
     assert set(publishers.lost) == {first.spec.stream}
     assert set(publishers.sent) == {"call-0", "call-1"}
 
@@ -97,7 +97,7 @@ async def test_a_lost_call_is_reported_and_the_others_continue(clip: Path) -> No
         await publishers.start(f"{rig.url}/whip", clip, "call-", 2)
         await until(lambda: len(publishers.lost) == 2, 40)
         await publishers.stop()
-    assert all("hung up" in lost.message for lost in publishers.lost.values())
+    assert all("ended the call" in lost.message for lost in publishers.lost.values())
 
 
 async def test_publisher_crashes_are_reported(clip: Path) -> None:

@@ -87,7 +87,7 @@ def test_the_table_shows_the_result() -> None:
     for part in (
         "20 calls of 360p30 VP8", "90 / 200 / 250 ms", "each >= 95%", "publishers 0.16", "8.0% of 2 cores",
         "superseded 20", "101, answered within 40 ms", "20 yes (200 ms), 40 no (900 ms)",
-        "1 by the same bars, 1.20 by cost", "ratios 20.0, 16.7",
+        "1 by the same limits, 1.20 by cost", "ratios 20.0, 16.7",
     ):
         assert part in text, text
 

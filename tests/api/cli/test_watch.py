@@ -104,4 +104,4 @@ def test_a_refusal_ends_it(keyed_rig: Rig) -> None:
     command = [sys.executable, "-m", "api.cli", "watch", keyed_rig.url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "the service hung up" in done.stderr
+    assert "closed by the service" in done.stderr
