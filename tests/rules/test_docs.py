@@ -12,7 +12,7 @@ import typer.main
 from api.cli.main import app
 from api.settings.reference import settings_table
 from stream.events import Event
-from tests.rules.source_tree import ROOT
+from tests.rules.source_tree import PACKAGES, ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +79,14 @@ def test_the_readme_shows_commands() -> None:
 def test_files_and_folders_exist(page: Path) -> None:
     roots = "api|consumers|detector|stream|tests|tools|deploy|docs"
     named = re.findall(rf"`((?:{roots})/(?:[\w./-]*(?:\.\w+|/))?)`", page.read_text())
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_pages_that_the_code_names_exist() -> None:
+    files = [path for name in (*PACKAGES, "tests", "tools", "deploy") for path in (ROOT / name).rglob("*")]
+    texts = [path.read_text() for path in files if path.suffix in {".py", ".js", ".yml"}]
+    named = {name for text in texts for name in re.findall(r"docs/[\w/-]+\.(?:md|yml|json)\b", text)}
+    assert named
     assert not [name for name in named if not (ROOT / name).exists()]
 
 
