@@ -1,4 +1,4 @@
-"""JSON answers about files, jobs, the alarm rule and the service itself, and the form of all errors."""
+"""JSON answers about files, the alarm rule and the service itself, and the form of all errors."""
 
 from __future__ import annotations
 
