@@ -1,4 +1,4 @@
-"""The samples of `docs/integrate.md` run as they stand there, against a real service and a real call."""
+"""The samples of `docs/integrate.md` run unchanged, against a real service, a real call and Apache Kafka."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from confluent_kafka import Producer
 from playwright.sync_api import sync_playwright
 
+from consumers.verdict_records import verdict_message
+from tests.consumers.verdicts_support import verdict
 from tests.e2e.browser_support import ROOT, free_port, published, running_chromium, running_service
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.e2e.browser_support import Service
+    from tests.kafka.cluster import Cluster
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAAAAAAAAAA="
 LABELS = {"REAL", "FAKE", "UNCERTAIN", "NO_FACE"}
@@ -77,7 +81,7 @@ def running_sample(folder: Path, name: str, *arguments: str) -> Iterator[Iterato
 
 
 def test_the_page_has_the_samples() -> None:
-    assert set(samples()) == {"watch_verdicts.py", "watch_verdicts.js", "receive_webhooks.py"}
+    assert set(samples()) == {"watch_verdicts.py", "watch_verdicts.js", "receive_webhooks.py", "read_kafka.py"}
 
 
 def test_python_reads_verdicts(service: Service, folder: Path) -> None:
@@ -88,6 +92,19 @@ def test_python_reads_verdicts(service: Service, folder: Path) -> None:
     assert {line[2] for line in seen} <= LABELS
     ends = [float(line[1]) for line in seen]
     assert ends == sorted(set(ends))
+
+
+def test_python_reads_verdicts_from_kafka_without_repeats(kafka: Cluster, folder: Path) -> None:
+    topic = kafka.topic("verdicts")
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    for sequence in (1, 2, 1, 3, 3, 4):
+        message = verdict_message(topic, 0, verdict(STREAM, sequence))
+        producer.produce(topic, message.value, message.key, partition=0)
+    assert producer.flush(30) == 0
+    with running_sample(folder, "read_kafka.py", kafka.bootstrap, topic) as lines:
+        seen = [next(lines).split() for _ in range(4)]
+    assert {(line[0], line[2]) for line in seen} == {(STREAM, verdict(STREAM, 1).label.value)}
+    assert [float(line[1]) for line in seen] == [verdict(STREAM, sequence).end_s for sequence in (1, 2, 3, 4)]
 
 
 def test_javascript_reads_verdicts_in_a_browser(service: Service) -> None:
