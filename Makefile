@@ -1,4 +1,4 @@
-# Everything a person or CI needs. Nothing has to be installed first but Python >= 3.11, make and a package index.
+# Targets for people and CI. Requires Python >= 3.11, make and access to a package index; nothing else.
 
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -15,18 +15,18 @@ KAFKA := build/kafka/.fetched
 LIVEKIT_VERSION := v1.13.5
 LIVEKIT := build/livekit/livekit-server-$(LIVEKIT_VERSION)
 
-# One at a time, also where make does several things at once.
+# Locked, because apt-get runs one at a time and make may run several targets at once.
 INSTALL := flock Makefile sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$$@"' -
 
-# On CI a test that fails is tried once more, and told of as such: ADR 14.
+# On CI a failed test is tried once more and reported as RERUN: ADR 14.
 AGAIN := $(if $(CI),--reruns 1 --rerun-show-tracebacks,)
-# The fast tests wait more than they compute: two at a time.
+# The fast tests wait more than they compute, so two run at a time.
 FAST := -n 2 --dist loadfile -m "not slow and not e2e and not bench and not soak"
 
 .PHONY: run test test-fast test-peers test-tools peers screenshots lint bench soak broker lock clean browser postgres \
     kafka go livekit help
 
-help:               ## this list
+help:               ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
 run: $(VENV)/.serve ## set up, start the service, publish the sample call, open the dashboard
@@ -39,28 +39,28 @@ test:               ## set up and run every test
 
 test-tools: livekit browser peers postgres kafka
 
-test-peers:         ## calls of other people's WebRTC: Chromium, FFmpeg, GStreamer, libwebrtc, Janus, LiveKit
+test-peers:         ## run calls from Chromium, FFmpeg, GStreamer, libwebrtc, Janus and LiveKit
 	$(MAKE) -j3 $(VENV)/.test livekit browser peers
 	$(PY) -m pytest $(AGAIN) tests/e2e/test_peers.py
 
-test-fast: $(VENV)/.test ## the tests that need no more than a few seconds each
+test-fast: $(VENV)/.test ## run the tests that take no more than a few seconds each
 	$(PY) -m pytest $(FAST)
 
-screenshots: $(VENV)/.test browser ## take the dashboard's pictures in docs/ again
+screenshots: $(VENV)/.test browser ## renew the pictures of the dashboard in docs/
 	DEEPGUARD_SCREENSHOTS=1 $(PY) -m pytest tests/bench/test_pictures.py tests/e2e/test_chain.py -k "pictures or seen"
 
-lint: $(VENV)/.test ## ruff, mypy and the import contracts
+lint: $(VENV)/.test ## run ruff, mypy and the import contracts
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache --no-logo
 
-bench: $(VENV)/.test ## measure the detector against the naive path
+bench: $(VENV)/.test ## measure the detector against a plain implementation
 	$(VENV)/bin/deepguard bench detector
 
-broker: $(VENV)/.test kafka ## Apache Kafka on 127.0.0.1:9092 until Ctrl-C, to try things out
+broker: $(VENV)/.test kafka ## run Apache Kafka on 127.0.0.1:9092 until Ctrl-C
 	@$(PY) -m tests.kafka
 
-soak: $(VENV)/.test ## long runs
+soak: $(VENV)/.test ## run the long tests
 	$(PY) -m pytest -m soak
 
 lock:               ## renew the locks (hashes, no index address)
@@ -71,12 +71,12 @@ lock:               ## renew the locks (hashes, no index address)
 	    -c requirements-test.lock pyproject.toml build-requirements.tmp -o requirements.lock
 	rm -f build-requirements.tmp
 
-clean:              ## remove everything that make made
+clean:              ## remove everything that make created
 	rm -rf $(VENV) build logs .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PY):
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; install it or set PYTHON=/path/to/python3"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is required: install it, or set PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.serve: requirements.lock pyproject.toml | $(PY)
@@ -98,10 +98,10 @@ go:
 livekit: $(LIVEKIT)
 
 $(LIVEKIT): | go
-	@echo "building LiveKit's server (minutes, once)"
+	@echo "building the LiveKit server (minutes, once)"
 	@GOTOOLCHAIN=auto GOBIN=$(CURDIR)/build/livekit CGO_ENABLED=0 \
 	    go install -ldflags='-s -w' github.com/livekit/livekit-server/cmd/server@$(LIVEKIT_VERSION) || { \
-	  echo "LiveKit's server could not be built: Go 1.26, or 1.21 and its module proxy to fetch that, is needed"; exit 1; }
+	  echo "The LiveKit server could not be built: install Go 1.26, or Go 1.21 with access to the module proxy"; exit 1; }
 	@mv build/livekit/server $@
 
 browser:
@@ -116,14 +116,14 @@ peers:
 	    'import gi; [gi.require_version(name, "1.0") for name in ("GstWebRTC", "GstRtspServer")]'; } >/dev/null 2>&1 || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 	    $(INSTALL) $(PEER_PACKAGES); \
-	  else echo "The tests with other people's servers need '$(PEER_PACKAGES)' (Debian, Ubuntu); install them and run again."; \
+	  else echo "The tests with foreign servers need '$(PEER_PACKAGES)' (Debian, Ubuntu): install them and run again."; \
 	    exit 1; fi; }
 
 postgres:
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null 2>&1 || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 	    $(INSTALL) $(POSTGRES_PACKAGES); \
-	  else echo "The tests on PostgreSQL need '$(POSTGRES_PACKAGES)' (Debian, Ubuntu); install it and run again."; \
+	  else echo "The tests on PostgreSQL need '$(POSTGRES_PACKAGES)' (Debian, Ubuntu): install it and run again."; \
 	    exit 1; fi; }
 
 kafka: $(KAFKA)
