@@ -254,9 +254,9 @@ def start_webcam(watch: Watch, press: Callable[[Locator], None] = lambda button:
     deadline_s = time.monotonic() + BUSY_S
     while True:
         press(page.get_by_role("button", name="Start webcam"))
-        expect(status).to_contain_text(re.compile(r"On air as webcam-|Try again in \d+ s"), timeout=BUSY_S * 1000)
+        expect(status).to_contain_text(re.compile(r"Live as webcam-|Try again in \d+ s"), timeout=BUSY_S * 1000)
         told = status.inner_text()
-        if on_air := re.search(r"On air as (webcam-\w+)", told):
+        if on_air := re.search(r"Live as (webcam-\w+)", told):
             return on_air[1]
         if time.monotonic() > deadline_s:
             pytest.fail(f"the service was busy for {BUSY_S:g} s: {told}")

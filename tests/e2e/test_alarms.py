@@ -76,8 +76,8 @@ def test_an_alarm_is_shown_reviewed_and_stored(browser: Browser, rig: Rig, tmp_p
         panel = page.locator("#alarms")
         expect(panel).to_be_hidden()
         case = alarmed(rig, "call-in-question")
-        expect(page.locator("#alarm-status")).to_have_text("1 alarm to decide on.")
-        panel.get_by_role("button", name="Look at the alarm of somebody").click()
+        expect(page.locator("#alarm-status")).to_have_text("1 alarm to review.")
+        panel.get_by_role("button", name="Review the alarm of somebody").click()
         dialog = page.locator("#incident-dialog")
         expect(dialog).to_be_visible()
         expect(dialog.locator("figure")).to_have_count(len(case.pictured))
@@ -92,7 +92,7 @@ def test_an_alarm_is_shown_reviewed_and_stored(browser: Browser, rig: Rig, tmp_p
         assert replay_incident(tmp_path / "incident.zip", None).matches
         page.get_by_role("button", name="Confirm").click()
         expect(dialog).to_be_hidden()
-        expect(page.locator("#alarm-status")).to_have_text("Every alarm is decided on.")
+        expect(page.locator("#alarm-status")).to_have_text("No alarm needs a review.")
         watch.assert_quiet("Failed to load resource", "WebSocket connection")
     with rig.client(KEY) as client:
         answer = client.get(f"/v1/incidents/{case.id}").json()
@@ -104,7 +104,7 @@ def test_open_alarms_are_shown_to_a_page_opened_later(browser: Browser, rig: Rig
     with opened(browser, rig.url, viewport={"width": 360, "height": 740}) as watch:
         page = watch.page
         unlocked(page)
-        look = page.get_by_role("button", name="Look at the alarm of somebody").first
+        look = page.get_by_role("button", name="Review the alarm of somebody").first
         expect(look).to_be_visible()
         look.focus()
         page.keyboard.press("Enter")
@@ -134,9 +134,9 @@ def test_a_call_is_locked_without_a_key_and_its_alarms_outlive_it(browser: Brows
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         page.get_by_role("slider", name="Time in the call").press("PageUp")
         expect(page.locator("#call-count")).to_have_text(f"{kept} of {kept} evidence frames")
-        page.locator("#call-alarms").get_by_role("button", name="Look at the alarm of somebody").click()
+        page.locator("#call-alarms").get_by_role("button", name="Review the alarm of somebody").click()
         rules = case.rules.decision
-        expect(page.locator("#incident-statement")).to_contain_text(f"budget of {rules.false_alarms_per_hour:g} false")
+        expect(page.locator("#incident-statement")).to_contain_text(f"allows {rules.false_alarms_per_hour:g} false")
         page.get_by_role("button", name="Dismiss").click()
         expect(page.locator("#call-alarm-list")).to_contain_text("dismissed")
         expect(page.locator("#call-alarms")).to_be_focused()
@@ -154,7 +154,7 @@ def test_a_call_before_its_first_verdict_shows_its_other_participants(browser: B
             expect(page.locator("#call-label")).to_have_text("Waiting")
             expect(page.locator("#call-count")).to_have_text("No evidence frames")
             expect(page.locator("#call-alarm-status")).to_have_text("None so far.")
-            others = page.get_by_role("navigation", name="Others in this call")
+            others = page.get_by_role("navigation", name="Other participants")
             expect(others.get_by_role("link")).to_have_attribute("href", "#/calls/bob")
             others.get_by_role("link").click()
             expect(page.locator("#call-source")).to_contain_text("bob")

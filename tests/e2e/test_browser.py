@@ -171,7 +171,7 @@ def test_files_are_judged(browser: Browser, service: Service, folder: Path) -> N
         page.locator("#upload-input").set_input_files([str(PORTRAIT), str(SAMPLE_CALL), *names])
         jobs = page.locator(".job")
         expect(jobs).to_have_count(5)
-        for name, words in (("letter.txt", "not accepted"), ("nothing.png", "empty")):
+        for name, words in (("letter.txt", "not supported"), ("nothing.png", "empty")):
             expect(part(jobs.filter(has_text=name), "status")).to_contain_text(words)
         _expect_picture_result(page, jobs.filter(has_text=PORTRAIT.name))
         _expect_video_result(jobs.filter(has_text=SAMPLE_CALL.name))
@@ -200,7 +200,7 @@ def _expect_video_result(job: Locator) -> None:
     expect(job).to_have_attribute("data-state", "done", timeout=90_000)
     expect(part(job, "label")).to_have_text(LABELS)
     expect(job.locator(".plot-line").first).to_have_attribute("d", re.compile(r"^M.*L"))
-    expect(part(job, "facts")).to_contain_text("Frames judged")
+    expect(part(job, "facts")).to_contain_text("Frames analyzed")
     expect(part(job, "scrub-words")).to_have_text(re.compile(r"^At [\d.]+ s: .*fake"))
     expect(part(job, "heat-caption")).to_contain_text("Warmer")
     assert is_painted(job.page, ".job:has(.scrub:not([hidden])) [data-part='picture']")
@@ -244,7 +244,7 @@ def test_everything_can_be_reached_by_keyboard(browser: Browser, service: Servic
                 " document.activeElement.textContent.trim() || document.activeElement.id]"
             )
             assert outline != "none" or name == SAMPLE, f"{name} does not show its focus"    # its whole card does
-            if name != "Look":      # at the alarm that the sample call may have raised by now
+            if name != "Review":      # at the alarm that the sample call may have raised by now
                 reached.append(name)
             if len(reached) == len(wanted):
                 break
@@ -305,7 +305,7 @@ def test_the_page_survives_the_death_of_the_service(browser: Browser, folder: Pa
     ):
         page = watch.page
         expect(page.locator("#empty")).to_be_visible()
-        expect(page.get_by_role("button", name="Judge my webcam")).to_be_visible()
+        expect(page.get_by_role("button", name="Check my webcam")).to_be_visible()
         with published(service, SAMPLE):
             expect_judged(card_of(page, SAMPLE))
             service.kill()

@@ -109,22 +109,22 @@ def expect_drawn(page: Page) -> None:
 
 def test_webcam_verdict_alarm_incident_review_zip_replay(on_air: OnAir, folder: Path) -> None:
     page, stream = on_air.watch.page, on_air.stream
-    expect(page.locator("#alarm-status")).to_have_text("1 alarm to decide on.")
-    page.locator("#alarms").get_by_role("button", name=f"Look at the alarm of {stream}").click()
+    expect(page.locator("#alarm-status")).to_have_text("1 alarm to review.")
+    page.locator("#alarms").get_by_role("button", name=f"Review the alarm of {stream}").click()
     dialog = page.locator("#incident-dialog")
     expect(dialog).to_be_visible()
     expect(page.locator("#incident-statement")).to_have_text(
-        re.compile(r"^At your budget of 0\.01 false alarms per hour an alarm needs evidence of [\d.]+ nats; face \d+ ")
+        re.compile(r"^Face \d+ reached the alarm level .*0\.01 false alarms per hour\.$")
     )
     expect(dialog.locator("figure")).not_to_have_count(0)
     page.get_by_label("Note", exact=True).fill(NOTE)
     page.get_by_role("button", name="Confirm").click()
     expect(dialog).to_be_hidden()
-    expect(page.locator("#alarm-status")).to_have_text("Every alarm is decided on.")
+    expect(page.locator("#alarm-status")).to_have_text("No alarm needs a review.")
 
     go_to(page, stream)
     expect(page.locator("#call-alarm-list")).to_contain_text("confirmed")
-    page.locator("#call-alarms").get_by_role("button", name="Look at the alarm").click()
+    page.locator("#call-alarms").get_by_role("button", name="Review the alarm").click()
     expect(page.locator("#incident-notes")).to_contain_text(NOTE)
     with page.expect_download() as download:
         page.get_by_role("button", name="Download").click()
@@ -152,7 +152,7 @@ def test_the_whole_call_can_be_looked_through_by_keyboard(browser: Browser, serv
         page = watch.page
         go_to(page, on_air.stream)
         expect_drawn(page)
-        stated = re.compile(r"budget of 0\.01 .* It was reached at \d+:\d\d")
+        stated = re.compile(r"Alarm at \d+:\d\d.* 0\.01 false alarms per hour")
         expect(page.locator("#call-statement")).to_contain_text(stated)
         expect(page.locator("#call-lanes .lane-pin[data-kind='alarm_opened']").first).to_be_attached()
         expect(page.locator("#call-title")).to_have_text(on_air.stream)
@@ -192,7 +192,7 @@ def test_the_whole_call_can_be_dragged_along(browser: Browser, service: Service,
         slider = page.get_by_role("slider", name="Time in the call")
         slider.hover(position={"x": 2, "y": 20})
         page.mouse.down()
-        expect(page.locator("#call-at")).to_have_text(re.compile(r"^Looking at 0:0"))
+        expect(page.locator("#call-at")).to_have_text(re.compile(r"^Shown: 0:0"))
         first = page.evaluate(CURSOR_PX)
         slider.hover(position={"x": 30, "y": 20})
         page.mouse.up()
@@ -205,7 +205,7 @@ def test_the_whole_call_can_be_dragged_along(browser: Browser, service: Service,
 def test_an_unknown_call_is_reported_as_unknown(browser: Browser, service: Service) -> None:
     with opened(browser, service.url) as watch:
         go_to(watch.page, "nobody's call")
-        expect(watch.page.locator("#call-unknown")).to_contain_text("Nothing is remembered of this call")
+        expect(watch.page.locator("#call-unknown")).to_contain_text("No record of this call")
         expect(watch.page.locator("#call-body")).to_be_hidden()
         expect(watch.page.locator("#call-title")).to_have_text("nobody's call")
         watch.page.get_by_role("link", name="All calls").click()
@@ -274,7 +274,7 @@ def test_a_cut_network_loses_nothing(browser: Browser, service: Service) -> None
         expect(page.locator("#call-label")).to_have_text("Likely fake")
         expect(page.locator("#call-lanes .lane-pin[data-kind='alarm_opened']")).not_to_have_count(0)
         page.get_by_role("link", name="All calls").click()
-        expect(page.locator("#alarm-status")).to_contain_text("to decide on")
+        expect(page.locator("#alarm-status")).to_contain_text("to review")
         missed = known.changes(cut_at)
         assert missed
         while max((offset for offset, _ in heard.events), default=0) < missed[-1]:

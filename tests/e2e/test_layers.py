@@ -35,7 +35,7 @@ def test_of_a_browsers_three_layers_only_the_base_is_decoded(tmp_path: Path) -> 
     ):
         page = watch.page
         page.get_by_role("button", name="Start webcam").click()
-        expect(page.locator("#webcam-status")).to_contain_text(re.compile("On air as webcam-"))
+        expect(page.locator("#webcam-status")).to_contain_text(re.compile("Live as webcam-"))
         stream = str(page.locator(".card[data-stream^='webcam-']").get_attribute("data-stream"))
 
         def info() -> dict[str, Any]:

@@ -107,7 +107,7 @@ def reduced(page: Page, *actions: dict[str, Any]) -> list[dict[str, Any]]:
 
 def groups(page: Page, *actions: dict[str, Any]) -> list[dict[str, Any]]:
     run = (
-        "(await import('/static/js/order.js'))"
+        "(await import('/static/js/call_order.js'))"
         ".grouped(a.reduce((state, action) => m.reduce(state, action), m.INITIAL).streams)"
     )
     found: list[dict[str, Any]] = module(page, "store", run, [{"nowMs": 0, **action} for action in actions])
@@ -163,7 +163,7 @@ def test_calls_are_ordered_by_suspicion_then_by_start(page: Page) -> None:
         watched("calm", 0.1), watched("risen", 0.8), verdict(1, stream="fake", label="FAKE"),
         started("later", started_s=9), watched("later", 0.1), started("calm", started_s=5),
     ]
-    later_ms = module(page, "order", "m.EASE_MS")
+    later_ms = module(page, "call_order", "m.EASE_MS")
     eased = [{"type": "event", "event": verdict(n, stream="real"), "nowMs": n * later_ms} for n in (2, 3)]
     views = reduced(page, *events(*items), *eased)
     assert [view["id"] for view in views] == ["fake", "risen", "calm", "later", "new", "empty", "real"]
@@ -181,10 +181,10 @@ def test_a_call_stands_where_its_most_suspicious_participant_would(page: Page) -
 
 
 def test_cards_rise_at_once_and_fall_late(page: Page) -> None:
-    ease_ms = module(page, "order", "m.EASE_MS")
+    ease_ms = module(page, "call_order", "m.EASE_MS")
     def rank_at(*seen: tuple[int, float]) -> int:
         rank = "a.reduce((held, [nowMs, rank]) => m.eased(held, rank, nowMs), {rank: 3, lowerSinceMs: null}).rank"
-        return int(module(page, "order", rank, seen))
+        return int(module(page, "call_order", rank, seen))
     assert rank_at((0, 5)) == 5
     assert rank_at((0, 2), (ease_ms - 1, 2)) == 3
     assert rank_at((0, 2), (ease_ms, 2)) == 2
@@ -205,7 +205,7 @@ def test_streams_are_found_by_label_and_name(page: Page, label: str, text: str, 
     ]
     matching = [
         view["id"] for view in reduced(page, *events(*items))
-        if module(page, "order", "m.matches(...a)", [view, {"label": label, "text": text}])
+        if module(page, "call_order", "m.matches(...a)", [view, {"label": label, "text": text}])
     ]
     assert sorted(matching) == found
 
@@ -240,7 +240,7 @@ def test_the_alarm_level_is_that_of_the_most_suspicious_face(
     page: Page, decision: dict[str, Any] | None, suspicions: list[float], level: float | None
 ) -> None:
     faces = [{"suspicion": suspicion} for suspicion in suspicions]
-    assert module(page, "order", "m.alarmLevel(a)", verdict(1, decision=decision, faces=faces)) == level
+    assert module(page, "call_order", "m.alarmLevel(a)", verdict(1, decision=decision, faces=faces)) == level
 
 
 def test_charts_break_at_gaps(page: Page) -> None:
@@ -282,7 +282,7 @@ def judged(sequence: int, **fields: Any) -> dict[str, Any]:
 
 
 def follow(page: Page, start: dict[str, Any], *happened: dict[str, Any]) -> dict[str, Any]:
-    told: dict[str, Any] = module(page, "callmodel", "a[1].reduce(m.followed, a[0])", [start, list(happened)])
+    told: dict[str, Any] = module(page, "call_model", "a[1].reduce(m.followed, a[0])", [start, list(happened)])
     return told
 
 
@@ -303,10 +303,10 @@ def test_a_timeline_continues_with_live_events(page: Page) -> None:
 
 def test_lines_join_neighbours_and_silence_shows(page: Page) -> None:
     spans = [{"start_s": start, "end_s": end} for start, end in ((3, 4), (4, 5), (7, 8), (20, 28), (28, 28.5))]
-    runs = module(page, "callmodel", "m.stretches(a).map(run => run.map(bucket => bucket.end_s))", spans)
+    runs = module(page, "call_model", "m.stretches(a).map(run => run.map(bucket => bucket.end_s))", spans)
     assert runs == [[4, 5, 8], [28, 28.5]]
-    assert module(page, "callmodel", "m.silences(a)", spans) == [[0, 3], [8, 20]]
-    assert module(page, "callmodel", "m.stretches(a, b => b.end_s !== 5).map(run => run.length)", spans) == [1, 1, 2]
+    assert module(page, "call_model", "m.silences(a)", spans) == [[0, 3], [8, 20]]
+    assert module(page, "call_model", "m.stretches(a, b => b.end_s !== 5).map(run => run.length)", spans) == [1, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_lines_join_neighbours_and_silence_shows(page: Page) -> None:
 def test_keys_step_along_the_call(page: Page, key: str, at_s: float, there: float | str | None) -> None:
     buckets, frames = [{"end_s": end} for end in (1, 2, 3)], [{"pts_s": at} for at in (0.7, 2.2)]
     step = "(next => next === undefined ? 'stay' : next)(m.stepped(a[0], a[1], {buckets: a[2]}, a[3]))"
-    assert module(page, "callmodel", step, [key, at_s, buckets, frames]) == there
+    assert module(page, "call_model", step, [key, at_s, buckets, frames]) == there
 
 
 POLICY = {"false_alarms_per_hour": 0.01, "limit": 12.49, "expected_delay_s": 17.9}
@@ -329,37 +329,37 @@ POLICY = {"false_alarms_per_hour": 0.01, "limit": 12.49, "expected_delay_s": 17.
 @pytest.mark.parametrize(
     ("policy", "marks", "words"),
     [
-        (POLICY, [], ["budget of 0.01 false alarms per hour", "12.5 nats", "at 25 % of it", "No alarm so far", "18 s"]),
-        ({**POLICY, "expected_delay_s": None}, [], ["This model cannot reach it"]),
-        ({**POLICY, "limit": None}, [], ["no alarm can be raised"]),
-        (POLICY, [{"kind": "alarm_opened", "at_s": 72, "incident": "i", "why": ""}], ["It was reached at 1:12"]),
+        (POLICY, [], ["allows 0.01 false alarms per hour", "at 25 % of the alarm level", "No alarm so far", "18 s"]),
+        ({**POLICY, "expected_delay_s": None}, [], ["This model cannot reach the alarm level"]),
+        ({**POLICY, "limit": None}, [], ["No alarm can be raised"]),
+        (POLICY, [{"kind": "alarm_opened", "at_s": 72, "incident": "i", "why": ""}], ["Alarm at 1:12."]),
     ],
 )
 def test_a_call_says_where_it_stands(
     page: Page, policy: dict[str, Any], marks: list[dict[str, Any]], words: list[str]
 ) -> None:
-    told = module(page, "callmodel", "m.statement(...a)", [policy, timeline(verdict=judged(1), marks=marks)])
+    told = module(page, "call_model", "m.statement(...a)", [policy, timeline(verdict=judged(1), marks=marks)])
     assert all(word in told.replace("\u202f", " ") for word in words), told
 
 
 def test_only_problems_are_shown(page: Page) -> None:
     def trouble(**fields: Any) -> str:
         known = follow(page, timeline(marks=fields.pop("marks", [])), judged(2, **fields))
-        return str(module(page, "callmodel", "m.troubleOf(a)", known))
+        return str(module(page, "call_model", "m.troubleOf(a)", known))
 
     assert trouble() == ""
-    assert "Only 20" in trouble(coverage=0.2)
-    assert "sampled 0.5 times a second" in trouble(rate_hz=0.5)
+    assert "only 20" in trouble(coverage=0.2)
+    assert "samples this call 0.5 times a second" in trouble(rate_hz=0.5)
     stalled = {"kind": "stalled", "at_s": 1.0, "incident": "", "why": ""}
-    assert "Nothing has come from the sender since 0:01" in trouble(marks=[stalled])
-    assert module(page, "callmodel", "m.markWords(a)", stalled) == "Nothing came for a while at 0:01"
+    assert "No video from the sender since 0:01" in trouble(marks=[stalled])
+    assert module(page, "call_model", "m.markWords(a)", stalled) == "No video for a while at 0:01"
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0, "0:00"), (59.999, "0:59"), (60, "1:00"), (3599, "59:59"), (36_061, "10:01:01")]
 )
 def test_media_time_reads_like_a_clock(page: Page, seconds: float, words: str) -> None:
-    assert module(page, "callmodel", "m.clock(a)", seconds) == words
+    assert module(page, "call_model", "m.clock(a)", seconds) == words
 
 
 def test_a_spectrum_is_held_against_real_faces(page: Page) -> None:
@@ -367,7 +367,7 @@ def test_a_spectrum_is_held_against_real_faces(page: Page) -> None:
     coarse = [1] * 20
     spectra = {"usual": [1] * 32, "strong": [*coarse, *[3] * 12], "weak": [*coarse, *[-1] * 12], "none": []}
     told = {
-        name: module(page, "callmodel", "m.spectrumWords(...a)", [spectrum, real]).replace("\u202f", " ")
+        name: module(page, "call_model", "m.spectrumWords(...a)", [spectrum, real]).replace("\u202f", " ")
         for name, spectrum in spectra.items()
     }
     assert told["usual"].startswith("32 of 32 bands lie where 90 % of 594 real faces lie. A hint")
@@ -378,6 +378,6 @@ def test_a_spectrum_is_held_against_real_faces(page: Page) -> None:
 
 
 def test_heat_lies_on_the_square_that_the_model_saw(page: Page) -> None:
-    square = module(page, "heat", "m.squareOf([0.4, 0.2, 0.2, 0.5], {width: 640, height: 360})")
+    square = module(page, "heat_maps", "m.squareOf([0.4, 0.2, 0.2, 0.5], {width: 640, height: 360})")
     assert square == pytest.approx({"left": 320 - 117, "top": 162 - 117, "side": 234})
-    assert module(page, "heat", "[0, 0.5, 2].map(m.warmth)") == [[0, 0, 4], [188, 55, 84], [252, 255, 164]]
+    assert module(page, "heat_maps", "[0, 0.5, 2].map(m.warmth)") == [[0, 0, 4], [188, 55, 84], [252, 255, 164]]

@@ -101,7 +101,7 @@ def test_checked_files_are_accessible(browser: Browser, rig: Rig, tmp_path: Path
         expect(watch.page.locator("#upload-count")).to_have_text("3 of 3 files done", timeout=120_000)
         expect(watch.page.locator("#upload-spoken")).to_have_text(re.compile(r"^obama.jpg: \w+"))
         expect_accessible(watch.page, LOOKS, "#upload")
-        watch.page.get_by_role("button", name="Clear what is done").click()
+        watch.page.get_by_role("button", name="Clear finished").click()
         expect(watch.page.locator(".job")).to_have_count(0)
 
 

@@ -133,7 +133,7 @@ def test_a_silent_source_and_an_ended_call_say_so(browser: Browser, rig: Rig, st
         note = watch.page.locator("[data-part='note']")
         expect(watch.page.locator(".card")).to_have_attribute("data-label", "UNCERTAIN")
         stage.stall("quiet")
-        expect(note).to_have_text("Its source sends nothing")
+        expect(note).to_have_text("No video from the source")
         stage.say("quiet", Line(Label.UNCERTAIN, Reason.LOW_COVERAGE))
         expect(note).to_have_text("Waiting for the first frame")
         expect(watch.page.locator("[data-part='reason']")).to_have_text("Too little of the media could be examined")

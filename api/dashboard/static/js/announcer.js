@@ -1,4 +1,4 @@
-/** Tells screen readers what changed on the wall: soon, but never more than one sentence every few seconds. */
+/** Screen-reader announcements of label changes: at most one sentence every few seconds. */
 
 import { byId } from "./dom.js";
 import { endText, labelOf, plural, reasonText } from "./format.js";
@@ -10,7 +10,7 @@ const PAUSE_MS = 4_000;
 const NAMED = 3;
 
 /**
- * What is said of calls that changed. Likely fakes are named first; of many, the rest is only counted.
+ * Returns the announcement of changed calls. Likely fakes are named first; many others are only counted.
  * @param {readonly StreamView[]} views  the latest change of each
  * @returns {string}
  */

@@ -3,8 +3,8 @@
 import { Chart } from "./chart.js";
 import { clone, setIcon, setText } from "./dom.js";
 import { ageText, endText, labelOf, percent, plural, probability, rateText, reasonText, secondsText, sentence, sourceText } from "./format.js";
-import { FrameFeed } from "./frames.js";
-import { alarmLevel, standing } from "./order.js";
+import { FrameFeed } from "./frame_loader.js";
+import { alarmLevel, standing } from "./call_order.js";
 import { callHref } from "./router.js";
 import { HISTORY_S } from "./store.js";
 
@@ -29,7 +29,7 @@ export class Card {
 
   /**
    * @param {StreamView} view
-   * @param {{loader: import("./frames.js").FrameLoader, observer: IntersectionObserver, mine: boolean}} context
+   * @param {{loader: import("./frame_loader.js").FrameLoader, observer: IntersectionObserver, mine: boolean}} context
    */
   constructor(view, context) {
     const { root, parts } = clone("card-template");
@@ -50,7 +50,7 @@ export class Card {
     this.observer.observe(this.article);
   }
 
-  /** @param {StreamView|undefined} view @param {number} nowMs @returns {boolean} whether it has to be drawn anew now */
+  /** @param {StreamView|undefined} view @param {number} nowMs @returns {boolean} whether it must be redrawn now */
   isDue(view, nowMs) {
     if (!view || view === this.#drawn) return false;
     if (this.visible || !this.#drawn || view.ended || view.verdict?.label !== this.#drawn.verdict?.label) return true;
@@ -72,7 +72,7 @@ export class Card {
     this.tick(nowMs);
   }
 
-  /** What changes with the clock alone. @param {number} nowMs */
+  /** Updates what depends on the clock only. @param {number} nowMs */
   tick(nowMs) {
     const { verdict, verdictAtMs, ended } = this.view;
     const silentMs = verdict ? nowMs - verdictAtMs : 0;
@@ -95,8 +95,8 @@ export class Card {
   }
 
   /**
-   * Where it stands among the shown participants of its call.
-   * @param {import("./order.js").Group} group
+   * Sets the position among the shown participants of the call.
+   * @param {import("./call_order.js").Group} group
    * @param {number} place  from 0
    * @param {number} shown  how many of the call are shown
    */
@@ -126,7 +126,7 @@ export class Card {
     setText(this.parts.state, ended ? "Ended" : "Live");
     this.article.toggleAttribute("data-ended", Boolean(ended));
     if (ended) this.#note(endText(ended));
-    else if (this.view.stalled) this.#note("Its source sends nothing");
+    else if (this.view.stalled) this.#note("No video from the source");
     else this.#note(this.article.hasAttribute("data-framed") ? "" : "Waiting for the first frame");
   }
 
@@ -215,7 +215,7 @@ export class Card {
   }
 }
 
-/** @param {import("./order.js").Group} group @returns {string} how many there are, and what the most suspicious of them is */
+/** @param {import("./call_order.js").Group} group @returns {string} the number of participants and the most suspicious label */
 function membersText({ members }) {
   const worst = standing(members[0]);
   const alike = members.filter((view) => standing(view) === worst).length;

@@ -1,12 +1,12 @@
 /**
- * A line of probabilities over time or frames, as SVG that stretches with its box and takes its colours from CSS.
+ * Line chart of probabilities over time or frames: an SVG that scales with its box and takes its colours from CSS.
  *
  * @typedef {{x: number, p: number|null, label?: string, alarm?: number|null, open?: boolean}} Point
  *
  * @typedef {Object} Scale
  * @property {number} from      x at the left edge
  * @property {number} to        x at the right edge
- * @property {number} maxStep   neighbours further apart than this are not joined
+ * @property {number} maxStep   points further apart than this are not connected
  * @property {"linear"|"odds"} axis
  */
 
@@ -16,8 +16,8 @@ const HEIGHT = 100;
 const LOGIT_MAX = 6.9;
 
 /**
- * How a probability is placed on the vertical axis, 0 (bottom) to 1. `odds` gives equal evidence equal height, so that
- * the way from 90 % to 99 % can be seen; its ends are .1 % and 99.9 %.
+ * Vertical axes: map a probability to 0 (bottom) to 1. `odds` is logarithmic in the odds, which separates 90 % from 99 %;
+ * it ranges from 0.1 % to 99.9 %.
  * @type {Record<string, {place: (p: number) => number, ticks: string[]}>}
  */
 export const AXES = {
@@ -31,7 +31,7 @@ function clamp(logit) {
 }
 
 /**
- * Runs of points that a line may join, in order of x.
+ * Returns runs of points that a line may connect, by x.
  * @param {readonly Point[]} points
  * @param {number} maxStep
  * @returns {{x: number, p: number, label?: string}[][]}
@@ -53,7 +53,7 @@ export function runs(points, maxStep) {
 }
 
 /**
- * Stretches between the first and the last point that no run covers.
+ * Returns intervals between the first and the last point that no run covers.
  * @param {readonly Point[]} points
  * @param {Scale} scale
  * @returns {[number, number][]}
@@ -72,7 +72,7 @@ export function gaps(points, scale) {
 }
 
 /**
- * Where an alarm opened and where it was over.
+ * Returns where alarms opened and ended.
  * @param {readonly Point[]} points
  * @returns {{x: number, kind: "opened"|"over"}[]}
  */
@@ -93,7 +93,7 @@ function across(x, scale) {
   return ((x - scale.from) / (scale.to - scale.from || 1)) * WIDTH;
 }
 
-/** @param {number} x @param {Scale} scale @returns {number} of the plot's width, by which things are moved without a layout */
+/** @param {number} x @param {Scale} scale @returns {number} of the plot's width; moves elements without a layout pass */
 function percent(x, scale) {
   return across(x, scale) / (WIDTH / 100);
 }
@@ -110,7 +110,7 @@ function pathOf(run, scale) {
 }
 
 /**
- * Parts of the runs that carry this label, each with the point before it so that the line stays joined.
+ * Returns the parts of runs with this label, each with the point before it to keep the line connected.
  * @param {any[][]} joined
  * @param {string} label
  * @returns {any[][]}
@@ -132,7 +132,7 @@ function labelled(joined, label) {
   return found;
 }
 
-/** One chart inside `host`, drawn anew by `draw`; never scrolls, never changes its size. */
+/** A chart inside `host`. `draw` redraws it; its size is constant. */
 export class Chart {
   /** @type {Scale} */
   #scale = { from: 0, to: 1, maxStep: Infinity, axis: "linear" };
@@ -174,7 +174,7 @@ export class Chart {
     return element;
   }
 
-  /** The probabilities between which nothing is decided. @param {{low: number, high: number}|null} band */
+  /** Sets the band of probabilities that are labelled uncertain. @param {{low: number, high: number}|null} band */
   setBand(band) {
     const { place } = AXES[this.axis];
     const [low, high] = band ? [place(band.low), place(band.high)] : [0, 0];
@@ -183,12 +183,12 @@ export class Chart {
     }
   }
 
-  /** Whether the levels at which an alarm opens (top) and is over (a quarter) are shown. @param {boolean} shown */
+  /** Shows or hides the levels at which an alarm opens (top) and ends (a quarter). @param {boolean} shown */
   setLimits(shown) {
     this.limits.hidden = !shown;
   }
 
-  /** A place that something else on the page is about. Call it after `draw`. @param {number} x */
+  /** Marks a position. Call it after `draw`. @param {number} x */
   setCursor(x) {
     this.cursor.hidden = false;
     this.cursor.style.translate = `${percent(x, this.#scale).toFixed(2)}%`;
@@ -235,7 +235,7 @@ export class Chart {
   }
 }
 
-/** The alarm level as runs of its own. @param {readonly Point[]} points @param {Scale} scale @returns {{x: number, p: number}[][]} */
+/** Returns the alarm level as runs. @param {readonly Point[]} points @param {Scale} scale @returns {{x: number, p: number}[][]} */
 function levels(points, scale) {
   return runs(points.map(({ x, alarm }) => ({ x, p: alarm ?? null })), scale.maxStep);
 }
@@ -249,7 +249,7 @@ function axis(name, words) {
   return element;
 }
 
-/** @param {{p: number}[][]} joined @param {{kind: string}[]} marks @returns {string} what the chart says, in words */
+/** @param {{p: number}[][]} joined @param {{kind: string}[]} marks @returns {string} text alternative of the chart */
 function summary(joined, marks) {
   const values = joined.flat().map((point) => point.p);
   if (!values.length) return "Probability of a fake: no values";

@@ -1,7 +1,7 @@
-/** Small helpers over the document. No state. */
+/** DOM helpers. No state. */
 
 /**
- * The element of this id; a missing one is a mistake in index.html.
+ * Returns the element of this id. Throws if index.html lacks it.
  * @param {string} id
  * @returns {any}
  */
@@ -12,7 +12,7 @@ export function byId(id) {
 }
 
 /**
- * A copy of a template's first element, with its `data-part` elements by name.
+ * Clones a template's first element; returns it with its `data-part` elements by name.
  * @param {string} templateId
  * @returns {{root: HTMLElement, parts: Record<string, any>}}
  */
@@ -27,7 +27,7 @@ export function clone(templateId) {
 }
 
 /**
- * Writes text only where it differs, so that unchanged cards cost no layout.
+ * Sets text only if it differs, to avoid layout of unchanged cards.
  * @param {Element} element
  * @param {string} text
  */
@@ -36,7 +36,7 @@ export function setText(element, text) {
 }
 
 /**
- * Shows one symbol of icons.svg.
+ * Sets the symbol of icons.svg.
  * @param {SVGUseElement} use
  * @param {string} name
  */

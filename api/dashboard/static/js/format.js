@@ -1,4 +1,4 @@
-/** Numbers and codes in words. Pure. */
+/** Texts of numbers and codes. No DOM. */
 
 /** @typedef {"REAL"|"FAKE"|"UNCERTAIN"|"NO_FACE"} Label */
 
@@ -12,7 +12,7 @@ const LABELS = {
   ENDED: { words: "Ended", icon: "ended" },
 };
 
-/** Same words as `REASON_TEXT` in stream/events.py; a test holds them together. */
+/** Copy of `REASON_TEXT` in stream/events.py; a test compares them. */
 export const REASONS = Object.freeze({
   evidence_fake: "the evidence for a manipulated face passed the upper bound",
   evidence_real: "the evidence for an unmanipulated face passed the lower bound",
@@ -29,7 +29,7 @@ export const REASONS = Object.freeze({
   no_frames: "no frame could be decoded",
 });
 
-/** Keys are those of `EndReason` in stream/types.py, and `lost`: it ended while the page was not connected. */
+/** Keys: `EndReason` in stream/types.py, and `lost` (ended while the page was disconnected). */
 export const END_REASONS = Object.freeze({
   publisher_left: "the sender left",
   stopped: "stopped by an operator",
@@ -41,7 +41,7 @@ export const END_REASONS = Object.freeze({
   lost: "it ended while this page was offline",
 });
 
-/** Why an incident is over. Keys are those of `CloseReason` in stream/types.py. */
+/** Why an incident closed. Keys: `CloseReason` in stream/types.py. */
 export const CLOSE_REASONS = Object.freeze({
   alarm_over: "the evidence fell again",
   stream_ended: "the call ended",
@@ -69,7 +69,7 @@ export function endText(ended) {
   return ended.message ? `${sentence(words)}: ${ended.message}` : sentence(words);
 }
 
-/** A probability never rounds to certainty. @param {number|null|undefined} p 0..1 @returns {string} */
+/** Formats a probability; never rounds to 0 or 100 %. @param {number|null|undefined} p 0..1 @returns {string} */
 export function probability(p) {
   if (p === null || p === undefined) return "–";
   if (p > 0.99) return ">\u202f99\u202f%";

@@ -1,4 +1,4 @@
-/** Requests to the service, with the API key where one is set, and its errors in words. */
+/** HTTP requests to the service with the API key, and error texts. */
 
 import { sentence } from "./format.js";
 
@@ -9,7 +9,7 @@ export function apiKey() {
   return sessionStorage.getItem(KEY_NAME) ?? "";
 }
 
-/** @param {string} key "" forgets it */
+/** @param {string} key "" removes it */
 export function setApiKey(key) {
   if (key) sessionStorage.setItem(KEY_NAME, key);
   else sessionStorage.removeItem(KEY_NAME);
@@ -25,7 +25,7 @@ export function urlOf(path) {
   return new URL(path, document.baseURI).href;
 }
 
-/** What the service refused, in its own words. */
+/** An HTTP error response of the service. */
 export class ApiError extends Error {
   /** @param {number} status @param {string} code @param {string} message @param {number} retryAfterS */
   constructor(status, code, message, retryAfterS = 0) {
@@ -49,7 +49,7 @@ export class ApiError extends Error {
 }
 
 /**
- * Raises ApiError for 4xx and 5xx, TypeError where the service cannot be reached.
+ * Throws ApiError for 4xx and 5xx, TypeError if the service is unreachable.
  * @param {string} path
  * @param {RequestInit} [init]
  * @returns {Promise<Response>}
@@ -65,7 +65,7 @@ export async function requestJson(path, init) {
   return (await request(path, init)).json();
 }
 
-/** @param {string} key @returns {Promise<boolean>} whether the service refuses this key; false if it cannot be asked */
+/** @param {string} key @returns {Promise<boolean>} whether the service refuses this key; false if it is unreachable */
 export async function keyRefused(key) {
   try {
     const response = await fetch(urlOf("v1/streams"), { headers: authHeaders(key), cache: "no-store" });
@@ -75,11 +75,11 @@ export async function keyRefused(key) {
   }
 }
 
-/** @param {unknown} error @returns {string} a sentence for people */
+/** @param {unknown} error @returns {string} a sentence for the user */
 export function errorWords(error) {
   if (error instanceof ApiError) {
     const wait = error.retryAfterS ? ` Try again in ${error.retryAfterS} s.` : "";
-    if (error.status === 401) return "The service needs a valid API key.";
+    if (error.status === 401) return "A valid API key is needed.";
     return `${sentence(error.message.replace(/[.\s]*$/, ""))}.${wait}`;
   }
   if (error instanceof TypeError) return "The service cannot be reached.";

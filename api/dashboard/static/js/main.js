@@ -1,9 +1,9 @@
-/** Puts the page together: socket → store → wall, and the tools beside it. */
+/** Entry point: connects the WebSocket, the store, the wall and the tools. */
 
-import { CallPage } from "./call.js";
+import { CallPage } from "./call_page.js";
 import { byId, bringTo, setText } from "./dom.js";
 import { apiKey, keyRefused, requestJson } from "./http.js";
-import { AlarmPanel } from "./incidents.js";
+import { AlarmPanel } from "./alarm_list.js";
 import { Router } from "./router.js";
 import { ConnectionNotice, HealthNotice, KeyDialog, showWhipAddress } from "./status.js";
 import { SourcePanel } from "./sources.js";
@@ -79,7 +79,7 @@ byId("empty-webcam").addEventListener("click", () => {
   webcam.start();
 });
 
-/** What the service allows and wants, before the first upload or offer. */
+/** Loads the limits of the service. */
 async function readLimits() {
   const limits = await requestJson("v1/limits", { cache: "no-store" });
   uploads.setLimits({ maxBytes: limits.max_upload_bytes, extensions: limits.upload_extensions });

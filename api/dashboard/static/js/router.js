@@ -1,6 +1,6 @@
 /**
- * Which page the address asks for: the wall, or one call as `#/calls/<stream>` with, if it matters, `?epoch=<number>`.
- * Other fragments (`#webcam`) are places on the wall. Nothing here touches the document but `Router`.
+ * URL routes: the wall, or one call as `#/calls/<stream>`, optionally with `?epoch=<number>`. Other fragments (`#webcam`)
+ * are positions on the wall. Only `Router` touches the document.
  *
  * @typedef {{page: "wall"} | {page: "call", stream: string, epoch: number|null}} Route
  */
@@ -31,7 +31,7 @@ function decoded(name) {
   }
 }
 
-/** Tells where the address leads, at the start and whenever it changes. */
+/** Calls `onRoute` at start and after each change of the URL. */
 export class Router {
   /** @param {(route: Route) => void} onRoute */
   constructor(onRoute) {

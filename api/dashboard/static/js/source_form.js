@@ -1,11 +1,11 @@
-/** The dialog "Add a source": an address to fetch, a port to listen on, or the command that brings a room here. */
+/** The dialog "Add a source": a URL to pull, a port for RTP, or the command for a LiveKit room. */
 
 import { byId, setText } from "./dom.js";
 import { ApiError, errorWords, requestJson } from "./http.js";
 import { sourceText } from "./format.js";
-import { liveKitCommand, orderOf } from "./source_order.js";
+import { liveKitCommand, orderOf } from "./source_request.js";
 
-/** @typedef {import("./source_order.js").Kind} Kind */
+/** @typedef {import("./source_request.js").Kind} Kind */
 
 const FIELD_OF = /** @type {Record<string, string>} */ ({
   stream_exists: "stream", port_taken: "port", sender_missing: "from", bad_url: "", scheme_not_allowed: "", host_not_allowed: "",
@@ -17,7 +17,7 @@ export class SourceForm {
   #kind = "url";
   #keyed = false;
 
-  /** @param {{onAdded: (source: import("./source_order.js").OwnSource) => void, onRefused: () => void}} handlers */
+  /** @param {{onAdded: (source: import("./source_request.js").OwnSource) => void, onRefused: () => void}} handlers */
   constructor(handlers) {
     this.handlers = handlers;
     this.dialog = byId("source-dialog");
@@ -33,7 +33,7 @@ export class SourceForm {
     });
   }
 
-  /** @param {boolean} keyed whether the service wants an API key */
+  /** @param {boolean} keyed whether the service requires an API key */
   setKeyed(keyed) {
     this.#keyed = keyed;
   }
@@ -44,7 +44,7 @@ export class SourceForm {
     this.dialog.showModal();
   }
 
-  /** Only the fields of the chosen kind; hidden ones are disabled, so that they neither count nor hinder. */
+  /** Shows the fields of the chosen kind; hidden fields are disabled and not validated. */
   #show() {
     this.#kind = this.form.elements.kind.value;
     for (const block of this.form.querySelectorAll("[data-for]")) {
@@ -97,6 +97,6 @@ export class SourceForm {
 
   async #copy() {
     const copied = await navigator.clipboard.writeText(byId("source-command").textContent).then(() => true, () => false);
-    setText(byId("source-copied"), copied ? "Command copied." : "It cannot be copied from here: select it.");
+    setText(byId("source-copied"), copied ? "Command copied." : "Copying is not allowed here: select the text.");
   }
 }

@@ -1,14 +1,14 @@
-/** The panel "Add a source" and the list of what this page added or the service fetches, each with its state. */
+/** The panel "Add a source" and the list of sources with their states. */
 
 import { byId, clone, setText } from "./dom.js";
 import { errorWords, request, requestJson } from "./http.js";
 import { callHref } from "./router.js";
 import { SourceForm } from "./source_form.js";
-import { entryOf, standingOf } from "./source_order.js";
+import { entryOf, standingOf } from "./source_request.js";
 
 /**
- * @typedef {import("./source_order.js").OwnSource} OwnSource
- * @typedef {import("./source_order.js").FetchedSource} FetchedSource
+ * @typedef {import("./source_request.js").OwnSource} OwnSource
+ * @typedef {import("./source_request.js").FetchedSource} FetchedSource
  */
 
 const OWN_NAME = "deepguard.sources";
@@ -37,7 +37,7 @@ export class SourcePanel {
     this.#draw();
   }
 
-  /** Asks the service for its sources. WHIP publishers end their own sessions, so they are not listed here. */
+  /** Loads the sources of the service, without WHIP publishers, which end their own sessions. */
   async refresh() {
     try {
       const { sources = [] } = await requestJson("v1/streams", { cache: "no-store" });
@@ -45,7 +45,7 @@ export class SourcePanel {
       this.#fetched = new Map(added.map((/** @type {FetchedSource} */ source) => [source.stream, source]));
       this.#draw();
     } catch {
-      // the connection notice tells that the service is away
+      // the connection notice reports an unreachable service
     }
   }
 
@@ -109,7 +109,7 @@ export class SourcePanel {
     byId("source-add").focus({ preventScroll: true });
   }
 
-  /** Names only, in this tab only: addresses may hold a login. */
+  /** Stores names only, in this tab only: URLs may hold a login. */
   #keep() {
     sessionStorage.setItem(OWN_NAME, JSON.stringify([...this.#own.values()]));
   }

@@ -1,4 +1,4 @@
-/** The frequency spectrum of one face against that of real faces, as a small chart. */
+/** Chart of the frequency spectrum of a face, compared with real faces. */
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 1000;
@@ -6,7 +6,7 @@ const HEIGHT = 100;
 
 /** @typedef {{low: number[], middle: number[], high: number[], faces: number, source: string}} RealSpectrum */
 
-/** Draws into `host`, which keeps its size. */
+/** The chart inside `host`, with constant size. */
 export class SpectrumChart {
   /** @param {HTMLElement} host */
   constructor(host) {

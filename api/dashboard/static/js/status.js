@@ -1,4 +1,4 @@
-/** Connection pill, notices above the wall, and the dialog for the API key. */
+/** Connection status, service notices, and the API key dialog. */
 
 import { bringTo, byId, setText } from "./dom.js";
 import { apiKey, keyRefused, setApiKey, urlOf } from "./http.js";
@@ -10,7 +10,7 @@ const TROUBLE_EVERY_MS = 3_000;
 
 const PILL = { connecting: "Connecting", live: "Connected", reconnecting: "Reconnecting", refused: "Key needed" };
 
-/** Shows how the page is connected, and what to do when it is not. */
+/** Shows the connection state and a retry button. */
 export class ConnectionNotice {
   /** @type {Connection} */
   #connection = { state: "connecting", retryAtMs: 0 };
@@ -37,22 +37,22 @@ export class ConnectionNotice {
 }
 
 /**
- * What keeps the service from judging as it should, the worst first. Keys are the `reasons` of /readyz, and `overloaded`.
+ * Problems of the service, worst first. Keys: the `reasons` of /readyz, and `overloaded`.
  * @type {Record<string, {title: string, text: string}>}
  */
 export const TROUBLES = {
-  draining: { title: "The service is shutting down.", text: "Calls that run are judged to their end; new ones are refused." },
-  no_worker: { title: "Nothing can judge at the moment.", text: "The workers are starting, or starting again. Calls are shown; their verdicts come once a worker is ready." },
-  no_model: { title: "No detection model is loaded.", text: "Calls are shown, but none can be judged until it is there." },
-  no_broker: { title: "Kafka does not answer.", text: "Verdicts come from there: what you see may be out of date." },
-  overloaded: { title: "The service has more calls than it can judge in full.", text: "Calls are looked at less often, the least suspicious first. None is dropped." },
+  draining: { title: "The service is shutting down.", text: "Running calls are analyzed to their end; new calls are refused." },
+  no_worker: { title: "No verdicts at the moment.", text: "The worker processes are starting. Calls are shown; verdicts follow when a worker is ready." },
+  no_model: { title: "No detection model is loaded.", text: "Calls are shown, but without verdicts. Set MODEL_PATH to a model and restart the service." },
+  no_broker: { title: "Kafka does not answer.", text: "Verdicts may be out of date, because they come through Kafka." },
+  overloaded: { title: "The service is overloaded.", text: "Less suspicious calls are sampled less often. No call is dropped." },
 };
 
-/** Asks the service how it is, now and then, and says so when it cannot judge as it should. */
+/** Polls /readyz and shows a notice if the service has a problem. */
 export class HealthNotice {
   #lastMs = -Infinity;
 
-  /** Often while something is wrong, so that it is soon said to be over. */
+  /** Polls more often during a problem, to show its end soon. */
   constructor() {
     setInterval(() => {
       const isDue = performance.now() - this.#lastMs >= HEALTH_EVERY_MS || !byId("notice-health").hidden;
@@ -66,7 +66,7 @@ export class HealthNotice {
       const response = await fetch(urlOf("readyz"), { cache: "no-store" });       // its 503 has a body as well
       this.#show(await response.json());
     } catch {
-      // the connection notice already tells that the service is away
+      // the connection notice already reports an unreachable service
     }
   }
 
@@ -83,7 +83,7 @@ export class HealthNotice {
   }
 }
 
-/** The dialog that asks for the API key and tries it before it is kept. */
+/** The API key dialog: checks a key before it stores it. */
 export class KeyDialog {
   /** @param {() => void} onKey called when there is a new key */
   constructor(onKey) {
@@ -122,11 +122,11 @@ export class KeyDialog {
   }
 }
 
-/** The WHIP address to copy into an encoder. @param {boolean} protectedByKey */
+/** Shows the WHIP URL for encoders. @param {boolean} protectedByKey */
 export function showWhipAddress(protectedByKey) {
   const field = byId("whip-url");
   field.value = new URL("whip/my-call", document.baseURI).href;
-  if (protectedByKey) setText(byId("whip-hint"), "Put an API key into the encoder's bearer token field. Give each call its own last part of the address.");
+  if (protectedByKey) setText(byId("whip-hint"), "Enter an API key as the bearer token of the encoder. Use a different last part of the address for each call.");
   field.addEventListener("focus", () => field.select());
   byId("whip-copy").addEventListener("click", async () => {
     const copied = await navigator.clipboard.writeText(field.value).then(() => true, () => false);

@@ -1,5 +1,5 @@
 /**
- * What the page knows of the live streams: a pure reducer over server events, and a store that runs it.
+ * State of the live streams: a pure reducer over server events, and the store that runs it.
  *
  * @typedef {import("./types.js").ServerEvent} ServerEvent
  * @typedef {import("./types.js").Verdict} Verdict
@@ -23,7 +23,7 @@
  * @property {number} verdictAtMs  local clock
  * @property {readonly Point[]} history
  * @property {number} rank         its place on the wall (order.js)
- * @property {number|null} lowerSinceMs  since when it would stand lower, by the local clock
+ * @property {number|null} lowerSinceMs  local time since when its rank would be lower
  * @property {boolean} stalled     its source is silent
  * @property {{reason: string, message: string, atMs: number}|null} ended
  *
@@ -42,7 +42,7 @@
  *   | {type: "expire", nowMs: number}} Action
  */
 
-import { alarmLevel, eased, rankOf } from "./order.js";
+import { alarmLevel, eased, rankOf } from "./call_order.js";
 
 export const HISTORY_S = 60;
 export const ENDED_STAYS_MS = 30_000;
@@ -76,7 +76,7 @@ function withStream(state, view) {
 }
 
 /**
- * The stream's new view, or null where the event changes nothing (a repeat, or of an older epoch).
+ * Returns the stream's new view, or null if the event changes nothing (a repeat, or an older epoch).
  * @param {ReadonlyMap<string, StreamView>} streams
  * @param {ServerEvent} event
  * @param {number} nowMs
@@ -136,7 +136,7 @@ function withGap(view, fromS) {
 }
 
 /**
- * The snapshot is the whole truth: what it leaves out has ended while nobody listened.
+ * Applies a snapshot: streams that it lacks have ended while the page was disconnected.
  * @param {ReadonlyMap<string, StreamView>} before
  * @param {ServerEvent[]} events
  * @param {number} nowMs
@@ -165,7 +165,7 @@ function expire(streams, nowMs) {
   return kept.length === streams.size ? streams : new Map(kept);
 }
 
-/** Holds the state; listeners get the new and the old one after each change. */
+/** Holds the state; listeners get the new and the previous state after each change. */
 export class Store {
   /** @type {State} */
   state = INITIAL;

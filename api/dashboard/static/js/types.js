@@ -1,5 +1,5 @@
 /**
- * The shapes that the server sends (docs/contracts/events.md). Types only: nothing here runs.
+ * Types of server messages (docs/contracts/events.md). No code.
  *
  * @typedef {Object} FaceVerdict
  * @property {number} track
@@ -47,7 +47,7 @@
  * @typedef {{type: "incident.opened"|"incident.closed", id: string, stream: string, epoch: number}} IncidentEvent
  * @typedef {Verdict|StreamStarted|StreamGap|StreamStalled|StreamEnded|IncidentEvent} ServerEvent
  *
- * @typedef {Object} FileResult    what /predict answers
+ * @typedef {Object} FileResult    the body of /predict
  * @property {"image"|"video"} file_type
  * @property {string} label
  * @property {string} reason_text
@@ -60,7 +60,7 @@
  * @property {number|null} [consistency_score]  in percent
  * @property {{frame_number: number, pts_s: number, prob_fake: number|null}[]} [frame_predictions]  in percent
  *
- * @typedef {Object} Job           what /v1/jobs/{id} answers
+ * @typedef {Object} Job           the body of /v1/jobs/{id}
  * @property {string} job_id
  * @property {"queued"|"running"|"done"|"failed"} state
  * @property {number} done

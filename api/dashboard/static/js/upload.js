@@ -1,9 +1,9 @@
-/** The panel "Check a picture or video": a bounded queue of files, judged one after the other. */
+/** The panel "Check a picture or video": a bounded queue of files, analyzed one after the other. */
 
 import { byId, setText } from "./dom.js";
 import { bytesText, plural } from "./format.js";
 import { ApiError } from "./http.js";
-import { Job } from "./job.js";
+import { Job } from "./upload_job.js";
 
 const MAX_JOBS = 50;
 
@@ -37,7 +37,7 @@ export class UploadPanel {
     setText(byId("upload-limits"), `${names.join(", ")}, up to ${bytesText(limits.maxBytes)}`);
   }
 
-  /** Those that do not fit beside what still waits are left out, which is said. @param {File[]} files */
+  /** Adds files; reports those above the limit of the queue. @param {File[]} files */
   add(files) {
     const pending = this.#jobs.filter((job) => !job.isOver);
     const taken = files.slice(0, MAX_JOBS - pending.length);
@@ -63,9 +63,9 @@ export class UploadPanel {
     const { maxBytes, extensions } = this.#limits;
     const name = file.name.toLowerCase();
     if (extensions.length && !extensions.some((extension) => name.endsWith(extension))) {
-      return `This kind of file is not accepted. Use ${extensions.join(", ")}.`;
+      return `This file type is not supported. Use ${extensions.join(", ")}.`;
     }
-    if (file.size > maxBytes) return `The file is too large: ${bytesText(file.size)}, and ${bytesText(maxBytes)} is the limit.`;
+    if (file.size > maxBytes) return `The file is too large: ${bytesText(file.size)}; the limit is ${bytesText(maxBytes)}.`;
     return file.size ? "" : "The file is empty.";
   }
 
@@ -106,7 +106,7 @@ export class UploadPanel {
     setText(byId("upload-count"), `${over} of ${plural(this.#jobs.length, "file")} done`);
   }
 
-  /** A file dropped beside the field must not replace the page. @param {HTMLElement} zone */
+  /** Prevents a file dropped beside the field from replacing the page. @param {HTMLElement} zone */
   #acceptDrops(zone) {
     addEventListener("dragover", (event) => {
       event.preventDefault();

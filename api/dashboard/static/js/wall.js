@@ -1,18 +1,18 @@
-/** The wall: keeps the cards in step with the store, in order, and never spends more than part of a frame on it. */
+/** The wall: updates and orders the cards from the store, within a time budget per animation frame. */
 
 import { Announcer } from "./announcer.js";
 import { Card } from "./cards.js";
 import { bringTo, byId, setText } from "./dom.js";
 import { plural } from "./format.js";
-import { FilterBar } from "./filter.js";
-import { FrameLoader } from "./frames.js";
-import { Glider, arrange } from "./motion.js";
-import { grouped, matches, tally } from "./order.js";
+import { FilterBar } from "./wall_filter.js";
+import { FrameLoader } from "./frame_loader.js";
+import { Glider, arrange } from "./animation.js";
+import { grouped, matches, tally } from "./call_order.js";
 
 /**
  * @typedef {import("./store.js").State} State
  * @typedef {import("./store.js").StreamView} StreamView
- * @typedef {import("./order.js").Group} Group
+ * @typedef {import("./call_order.js").Group} Group
  */
 
 const ARRANGE_EVERY_MS = 500;       // what has just moved rests before it moves again
@@ -44,7 +44,7 @@ export class Wall {
     byId("unmatched-clear").addEventListener("click", () => this.filters.clear());
   }
 
-  /** Draws at the next animation frame, however many events come before it. @param {State} state */
+  /** Draws once at the next animation frame. @param {State} state */
   show(state) {
     this.#state = state;
     this.#schedule();
@@ -83,7 +83,7 @@ export class Wall {
     requestAnimationFrame((nowMs) => this.#draw(nowMs));
   }
 
-  /** @param {number} frameMs when the frame began */
+  /** @param {number} frameMs start of the animation frame */
   #draw(frameMs) {
     const state = /** @type {State} */ (this.#state);
     this.#scheduled = false;
@@ -102,7 +102,7 @@ export class Wall {
     this.#told = streams;
   }
 
-  /** Only where something has another place than before. @param {Group[]} groups */
+  /** Reorders the cards if the order changed. @param {Group[]} groups */
   #arrange(groups) {
     const shown = groups.map(({ members }) => members.filter((view) => matches(view, this.filters.filter)));
     const plan = JSON.stringify(groups.map(({ members }, n) => [members.map((view) => view.id), shown[n].map((view) => view.id)]));
@@ -144,7 +144,7 @@ export class Wall {
   }
 
   /**
-   * Cards that somebody can see first.
+   * Updates visible cards first.
    * @param {State} state
    * @param {number} untilMs
    * @returns {boolean} whether every card that is due is drawn
@@ -174,7 +174,7 @@ export class Wall {
     setText(byId("tally"), state.settled ? plural(counts.live, "live call") : "");
   }
 
-  /** Only what some chart shows. @param {State} state */
+  /** Updates the legend to the elements that charts show. @param {State} state */
   #drawLegend(state) {
     let decides = false;
     let windows = false;

@@ -1,4 +1,4 @@
-/** The panel "Judge my webcam": camera → preview → WHIP, with a stop button and every refusal in words. */
+/** The panel "Check my webcam": camera, preview and WHIP publication, with error texts. */
 
 import { byId, setText } from "./dom.js";
 import { ApiError, errorWords } from "./http.js";
@@ -10,7 +10,7 @@ import { publish } from "./whip.js";
 const CAMERA = { video: { width: { ideal: 640 }, height: { ideal: 360 }, frameRate: { ideal: 30, max: 30 } }, audio: false };
 
 const CAMERA_ERRORS = /** @type {Record<string, string>} */ ({
-  NotAllowedError: "The browser was not allowed to use the camera. Allow it in the address bar and start again.",
+  NotAllowedError: "The browser has no permission for the camera. Allow it in the address bar and start again.",
   NotFoundError: "No camera was found on this computer.",
   NotReadableError: "The camera is in use by another program.",
   AbortError: "The camera could not be started.",
@@ -29,7 +29,7 @@ export class WebcamPanel {
   #media = null;
   /** @type {import("./whip.js").Publication|null} */
   #publication = null;
-  /** Counts starts and stops: what an older start still brings back is thrown away. */
+  /** Number of the latest start or stop; results of older starts are discarded. */
   #turn = 0;
 
   /** @param {{onStart: (stream: string) => void, onShow: (stream: string) => boolean, onRefused: () => void}} handlers */
@@ -81,7 +81,7 @@ export class WebcamPanel {
   /** @returns {Promise<MediaStream>} */
   async #camera() {
     if (!navigator.mediaDevices?.getUserMedia) {
-      throw new Error("The browser gives the camera only to pages on https or on this computer.");
+      throw new Error("Browsers allow the camera only on https or on localhost.");
     }
     return navigator.mediaDevices.getUserMedia(CAMERA);
   }
@@ -96,7 +96,7 @@ export class WebcamPanel {
   /** @param {number} turn @param {"connected"|"lost"} state */
   #moved(turn, state) {
     if (turn !== this.#turn) return;
-    if (state === "connected") this.#phase("live", `On air as ${this.stream}. The verdict is on its card.`);
+    if (state === "connected") this.#phase("live", `Live as ${this.stream}. The verdict is on its card.`);
     else this.stop("The connection to the service was lost.");
   }
 

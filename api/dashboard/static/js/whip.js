@@ -1,4 +1,4 @@
-/** Publishes one video track by WHIP (RFC 9725). No page, no camera: a track goes in, a session comes out. */
+/** WHIP client (RFC 9725): publishes one video track. No DOM. */
 
 import { authHeaders, request, urlOf } from "./http.js";
 
@@ -7,12 +7,12 @@ const HANG_UP_MAX_MS = 5_000;
 const MAX_BITRATE_BPS = 1_200_000;
 
 /**
- * One published call. `stop` never raises, and does its part even if the page goes away meanwhile.
+ * A published call. `stop` never throws, and ends the session even if the page closes meanwhile.
  * @typedef {{stop: () => Promise<void>}} Publication
  */
 
 /**
- * Offers the track and waits for the service's answer. Raises ApiError where the service refuses.
+ * Offers the track and applies the service's answer. Throws ApiError if the service refuses.
  * @param {string} stream
  * @param {MediaStreamTrack} track
  * @param {(state: "connected"|"lost") => void} onState
@@ -39,7 +39,7 @@ export async function publish(stream, track, onState) {
 }
 
 /**
- * Three temporal layers let the receiver thin the stream out without asking; not every codec has them.
+ * Requests three temporal layers, which let the receiver skip frames. Not every codec supports them.
  * @param {RTCPeerConnection} peer
  * @param {MediaStreamTrack} track
  */
@@ -52,7 +52,7 @@ function addTrack(peer, track) {
   }
 }
 
-/** @param {RTCPeerConnection} peer @returns {Promise<void>} when all candidates are in the offer, or time is up */
+/** @param {RTCPeerConnection} peer @returns {Promise<void>} when all candidates are gathered, or after a timeout */
 function gathered(peer) {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, GATHERING_MAX_MS);
@@ -80,7 +80,7 @@ function publication(peer, resource, onState) {
     over = true;
     onState("lost");
   };
-  // keepalive lets the request outlive the page; the peer is closed after it, or the service would have ended it first
+  // keepalive lets the DELETE outlive the page; the peer connection closes after it, so that the DELETE comes first
   const hangUp = () => {
     over = true;
     const ended = fetch(resource, { method: "DELETE", headers: authHeaders(), keepalive: true, signal: AbortSignal.timeout(HANG_UP_MAX_MS) });

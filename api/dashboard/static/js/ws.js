@@ -1,6 +1,6 @@
 /**
  * The client of deepguard.v1 (docs/contracts/websocket.md): subscribes to all streams, reconnects with jittered
- * back-off and resumes by feed and offset. It knows nothing of the page.
+ * back-off and resumes by feed and offset. No DOM.
  *
  * @typedef {import("./types.js").ServerEvent} ServerEvent
  * @typedef {Object} Handlers

@@ -1,16 +1,16 @@
-/** Alarms that nobody has decided on yet, and one of them with its evidence. */
+/** The list of alarms that need a review, and the dialog of one. */
 
 import { bringTo, byId, clone, setText } from "./dom.js";
 import { errorWords, request, requestJson } from "./http.js";
-import { IncidentView } from "./incident.js";
+import { IncidentView } from "./alarm_dialog.js";
 import { plural, probability } from "./format.js";
 
-/** @typedef {import("./incident.js").Incident} Incident */
+/** @typedef {import("./alarm_dialog.js").Incident} Incident */
 
 const SHOWN = 20;
 const SOON_MS = 300;        // several alarms at once are one request
 
-/** Keeps the list of open questions. Hidden while there is none. */
+/** The list of alarms without a decision. Hidden while it is empty. */
 export class AlarmPanel {
   #panel = byId("alarms");
   #list = byId("alarm-list");
@@ -30,7 +30,7 @@ export class AlarmPanel {
     byId("incident-export").addEventListener("click", () => this.#export());
   }
 
-  /** Asks again soon. */
+  /** Schedules a reload. */
   refresh() {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#load(), SOON_MS);
@@ -41,15 +41,15 @@ export class AlarmPanel {
       const { incidents, next } = await requestJson(`v1/incidents?review=open&limit=${SHOWN}`, { cache: "no-store" });
       this.#show(incidents, next !== null);
     } catch (error) {
-      setText(this.#status, `The alarms cannot be read. ${errorWords(error)}`);
+      setText(this.#status, `Alarms cannot be loaded. ${errorWords(error)}`);
     }
   }
 
   /** @param {Incident[]} incidents @param {boolean} more */
   #show(incidents, more) {
     this.#panel.hidden = incidents.length === 0 && this.#panel.hidden;
-    setText(this.#status, incidents.length ? `${plural(incidents.length, "alarm")}${more ? " and more" : ""} to decide on.`
-      : "Every alarm is decided on.");
+    setText(this.#status, incidents.length ? `${plural(incidents.length, "alarm")}${more ? " and more" : ""} to review.`
+      : "No alarm needs a review.");
     this.#list.replaceChildren(...incidents.map((incident) => alarmItem(incident, (id) => this.open(id))));
   }
 
@@ -87,7 +87,7 @@ export class AlarmPanel {
     }
   }
 
-  /** With the key, which a link could not send. */
+  /** Downloads the export with the API key, which a link cannot send. */
   async #export() {
     const id = this.#dialog.dataset.incident;
     try {
@@ -104,7 +104,7 @@ export class AlarmPanel {
 }
 
 /**
- * One alarm in a list.
+ * Builds the list entry of an alarm.
  * @param {Incident} incident
  * @param {(id: string) => void} onLook
  * @returns {HTMLElement}
@@ -116,7 +116,7 @@ export function alarmItem(incident, onLook) {
   const state = incident.closed_s === null ? "still open" : "over";
   const review = incident.review === "open" ? "" : `, ${incident.review}`;
   setText(parts.facts, `${timeOf(incident.opened_s)}, ${probability(incident.prob_fake)} fake, ${state}${review}`);
-  parts.look.setAttribute("aria-label", `Look at the alarm of ${nameOf(incident)}`);
+  parts.look.setAttribute("aria-label", `Review the alarm of ${nameOf(incident)}`);
   parts.look.addEventListener("click", () => onLook(incident.id));
   return root;
 }

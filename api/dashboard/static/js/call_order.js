@@ -1,12 +1,12 @@
 /**
- * Where calls stand on the wall: most suspicious first, in steps and with a delay on the way down, so that no card moves
- * because a score trembles; streams of one call together. Pure.
+ * Order of calls on the wall: most suspicious first, streams of one call together. Ranks are coarse and fall with a delay,
+ * so that cards do not move on small score changes. No DOM.
  *
  * @typedef {import("./store.js").StreamView} StreamView
  * @typedef {import("./types.js").Verdict} Verdict
  *
  * @typedef {{key: string, callId: string, members: StreamView[]}} Group  members most suspicious first
- * @typedef {{label: string, text: string}} Filter  "" takes everything
+ * @typedef {{label: string, text: string}} Filter  "" matches everything
  */
 
 export const EASE_MS = 10_000;
@@ -18,7 +18,7 @@ const STEPS = 4;
 const ALARM = WATCHED + STEPS;
 
 /**
- * How much a stream needs somebody, 0 (cleared) to 6 (alarm). What cannot be judged stands above what is cleared.
+ * Returns the urgency of a stream, 0 (real) to 6 (alarm). Streams without a verdict rank above real ones.
  * @param {Verdict|null} verdict
  * @returns {number}
  */
@@ -32,7 +32,7 @@ export function rankOf(verdict) {
 }
 
 /**
- * How far the most suspicious face is on its way to an alarm, 0..1; null where windows decide, not the whole call.
+ * Returns the alarm level of the most suspicious face, 0..1; null if windows decide, not the whole call.
  * @param {Verdict} verdict
  * @returns {number|null}
  */
@@ -42,7 +42,7 @@ export function alarmLevel(verdict) {
 }
 
 /**
- * Up at once; down only after it has been lower for EASE_MS.
+ * Rises at once; falls only after EASE_MS at a lower rank.
  * @param {{rank: number, lowerSinceMs: number|null}} held
  * @param {number} rank
  * @param {number} nowMs
@@ -55,7 +55,7 @@ export function eased(held, rank, nowMs) {
 }
 
 /**
- * The wall from its first place to its last. A call stands where its most suspicious participant would.
+ * Returns the calls in order. A call ranks as its most suspicious participant.
  * @param {ReadonlyMap<string, StreamView>} streams
  * @returns {Group[]}
  */
@@ -89,7 +89,7 @@ export function standing(view) {
 }
 
 /**
- * How many streams there are under each label.
+ * Counts streams per label.
  * @param {ReadonlyMap<string, StreamView>} streams
  * @returns {Record<string, number>} `live` counts those that have not ended
  */

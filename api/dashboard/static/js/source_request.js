@@ -1,18 +1,18 @@
 /**
- * What the form "Add a source" asks the service for, and what a source is doing, in words. Pure.
+ * Request body of the form "Add a source", and state texts of sources. No DOM.
  *
  * @typedef {"url"|"whep"|"rtp"|"livekit"} Kind
  *
  * @typedef {{stream: string, source: string, host: string, state: "connecting"|"receiving"|"retrying"|"failed",
  *   retry_in_s: number|null, problem: {code: string, message: string}|null}} FetchedSource  as GET /v1/streams lists it
  *
- * @typedef {{stream: string, kind: string, hint: string}} OwnSource  one that this tab added; no address, no secret
+ * @typedef {{stream: string, kind: string, hint: string}} OwnSource  added by this tab; without URL or secrets
  */
 
 import { endText, sentence, sourceText } from "./format.js";
 
 /**
- * The body of POST /v1/streams. Raises TypeError with words where the address cannot be one.
+ * Returns the body of POST /v1/streams. Throws TypeError with a text if the URL is invalid.
  * @param {Kind} kind
  * @param {Record<string, string>} fields  by their name in the form, trimmed
  * @returns {Record<string, unknown>}
@@ -25,7 +25,7 @@ export function orderOf(kind, fields) {
   return { ...order, rtp: { codec: fields.codec, ...filled({ from: fields.from }), ...filled(numbers) } };
 }
 
-/** @param {Record<string, unknown>} fields @returns {Record<string, unknown>} without those that are empty */
+/** @param {Record<string, unknown>} fields @returns {Record<string, unknown>} without empty fields */
 function filled(fields) {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== "" && value !== undefined));
 }
@@ -39,17 +39,17 @@ function numberOf(text) {
 function withLogin(address, user, password) {
   if (!user && !password) return address;
   const [scheme, rest] = address.split("://", 2);
-  if (!rest) throw new TypeError("This is no address such as rtsp://camera.example.com/main.");
+  if (!rest) throw new TypeError("This is not a valid address. Example: rtsp://camera.example.com/main");
   if (rest.split(/[/?#]/, 1)[0].includes("@")) throw new TypeError("The address has a login already: empty the fields for it.");
   return `${scheme}://${encodeURIComponent(user)}:${encodeURIComponent(password)}@${rest}`;
 }
 
 /**
- * What to run where LiveKit is near.
+ * Returns the command to run near the LiveKit server.
  * @param {string} server  of LiveKit
  * @param {string} room
  * @param {string} service the address of this service
- * @param {boolean} keyed  whether it wants an API key
+ * @param {boolean} keyed  whether the service requires an API key
  * @returns {string}
  */
 export function liveKitCommand(server, room, service, keyed) {
@@ -75,7 +75,7 @@ export function standingOf(fetched, view) {
   if (view?.ended) return { state: "ended", words: `${endText(view.ended)}.` };
   if (view?.verdict || fetched?.state === "receiving") return { state: "live", words: "Live" };
   const isConnecting = fetched !== undefined && fetched.source !== "rtp";
-  return { state: "waiting", words: isConnecting ? "Connecting…" : "Waiting for its first picture…" };
+  return { state: "waiting", words: isConnecting ? "Connecting…" : "Waiting for the first frame…" };
 }
 
 /** @param {FetchedSource} fetched @returns {string} */

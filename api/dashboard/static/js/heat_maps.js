@@ -1,4 +1,4 @@
-/** Heat maps over faces on a frame: where a face speaks for a fake. */
+/** Draws heat maps over the faces of a frame: warmer areas suggest a fake. */
 
 const SIDE = 7;
 const CROP_SCALE = 1.3;     // as detector/preprocess.py cuts the square that the network sees
@@ -13,7 +13,7 @@ export function warmth(share) {
 }
 
 /**
- * The square that the network saw, in pixels of a frame of this size.
+ * Returns the square that the network analyzed, in pixels of a frame of this size.
  * @param {number[]} box  x, y, width, height in shares of the frame
  * @param {{width: number, height: number}} frame
  * @returns {{left: number, top: number, side: number}}
@@ -24,7 +24,7 @@ export function squareOf([x, y, width, height], frame) {
 }
 
 /**
- * Draws the maps; what speaks for nothing stays clear.
+ * Draws the maps; areas without evidence stay transparent.
  * @param {HTMLCanvasElement} canvas  as large as the frame
  * @param {{box: number[], heat_map: number[]}[]} faces
  */
@@ -39,7 +39,7 @@ export function drawHeat(canvas, faces) {
   }
 }
 
-/** @param {number[]} cells 0..255, by rows @returns {HTMLCanvasElement} one pixel a cell */
+/** @param {number[]} cells 0..255, by rows @returns {HTMLCanvasElement} one pixel per cell */
 function tileOf(cells) {
   const tile = document.createElement("canvas");
   tile.width = tile.height = SIDE;

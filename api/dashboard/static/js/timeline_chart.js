@@ -1,13 +1,13 @@
-/** The lanes of a timeline, one below the other on one axis of media time, and the slider over them. */
+/** Timeline of a call: charts on one axis of media time, with a slider over them. */
 
 import { AXES } from "./chart.js";
 import { setText } from "./dom.js";
 import { labelOf, percent, plural, probability, ageText } from "./format.js";
-import { bucketAt, bucketWords, clock, extentOf, markWords, silences, stretches } from "./callmodel.js";
+import { bucketAt, bucketWords, clock, extentOf, markWords, silences, stretches } from "./call_model.js";
 
-/** @typedef {import("./callmodel.js").Bucket} Bucket */
-/** @typedef {import("./callmodel.js").Timeline} Timeline */
-/** @typedef {import("./callmodel.js").EvidenceFrame} EvidenceFrame */
+/** @typedef {import("./call_model.js").Bucket} Bucket */
+/** @typedef {import("./call_model.js").Timeline} Timeline */
+/** @typedef {import("./call_model.js").EvidenceFrame} EvidenceFrame */
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 1000;
@@ -21,13 +21,13 @@ const LABEL_HEIGHTS = /** @type {Record<string, number>} */ ({ FAKE: 100, UNCERT
  * @typedef {Object} Lane
  * @property {string} name
  * @property {string} kind                           class of its line
- * @property {(bucket: Bucket) => [number, number, number]|null} spread  lowest, mean, highest as shares of the height
- * @property {(bucket: Bucket) => string} words      its value at the cursor
+ * @property {(bucket: Bucket) => [number, number, number]|null} spread  lowest, mean, highest as shares of the chart height
+ * @property {(bucket: Bucket) => string} words      text of the value at the cursor
  * @property {number[]} [rules]                      shares of the height at which a bound is drawn
  * @property {string} [scale]                        what top and bottom mean
  */
 
-/** @param {number} most highest age in ms @returns {Lane[]} */
+/** @param {number} most largest age in ms @returns {Lane[]} */
 function lanesOf(most) {
   const odds = AXES.odds.place;
   return [
@@ -51,7 +51,7 @@ function flat(share) {
   return [share, share, share];
 }
 
-/** Everything drawn over time. `onSeek` gets a media time, or null for "now". */
+/** The charts. `onSeek` gets a media time, or null to follow the live call. */
 export class Lanes {
   /** @type {Timeline|null} */
   #timeline = null;
@@ -98,7 +98,7 @@ export class Lanes {
     this.point(atS);
   }
 
-  /** Moves the cursor; null is the end. @param {number|null} atS */
+  /** Moves the cursor; null moves it to the end. @param {number|null} atS */
   point(atS) {
     const timeline = this.#timeline;
     if (!timeline) return;

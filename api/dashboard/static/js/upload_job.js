@@ -1,11 +1,11 @@
-/** One file of the queue and its block on the page. */
+/** One file of the upload queue and its block on the page. */
 
-import { ClipLook } from "./clip_look.js";
+import { ClipLook } from "./video_viewer.js";
 import { clone, setIcon, setText } from "./dom.js";
 import { bytesText, labelOf, sentence } from "./format.js";
 import { ApiError, errorWords } from "./http.js";
-import { heatMap, judge, kindOf } from "./judge.js";
-import { resultBlock, showPictures } from "./result.js";
+import { analyze, heatMap, kindOf } from "./file_analysis.js";
+import { resultBlock, showPictures } from "./file_result.js";
 
 /** @typedef {"waiting"|"running"|"done"|"failed"} JobState */
 
@@ -13,7 +13,7 @@ const PICTURE_PX = 480;
 const PASSING = new Set([408, 429, 500, 502, 503, 504]);
 
 export class Job {
-  /** What to say of it once it is over. */
+  /** Announcement after the end. */
   spoken = "";
   /** @type {JobState} */
   #state = "waiting";
@@ -50,12 +50,12 @@ export class Job {
     return this.#state === "done" || this.#state === "failed";
   }
 
-  /** Never raises. @returns {Promise<unknown>} the error it showed, if there was one */
+  /** Runs the job. Never throws. @returns {Promise<unknown>} the error that was shown, if any */
   async run() {
     const options = { signal: this.#abort.signal, onProgress: this.#progressed.bind(this) };
     this.#show("running", "Sending…", 0);
     try {
-      const result = await judge(this.file, options);
+      const result = await analyze(this.file, options);
       await this.#showResult(result);
       this.#show("done", "", 1);
       this.spoken = `${this.file.name}: ${labelOf(result.label).words}. ${sentence(result.reason_text)}.`;
@@ -97,15 +97,15 @@ export class Job {
     const picture = await createImageBitmap(this.file, { resizeWidth: PICTURE_PX, resizeQuality: "high" }).catch(() => null);
     try {
       const heat = scored ? await heatMap(this.file, this.#abort.signal) : null;
-      showPictures(parts, picture, heat, scored ? "" : "No heat map: there is no score to explain.");
+      showPictures(parts, picture, heat, scored ? "" : "No heat map: the picture has no score.");
     } catch (error) {
       showPictures(parts, picture, null, `No heat map: ${errorWords(error)}`);
     }
   }
 
-  /** @param {import("./judge.js").Progress} progress */
+  /** @param {import("./file_analysis.js").Progress} progress */
   #progressed({ phase, share }) {
-    const words = phase === "uploading" ? "Sending" : "Judging";
+    const words = phase === "uploading" ? "Sending" : "Analyzing";
     this.#show("running", share === null ? `${words}…` : `${words}, ${Math.round(share * 100)}\u202f%`, share);
   }
 

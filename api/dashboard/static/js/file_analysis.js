@@ -1,4 +1,4 @@
-/** Sends one file to the service and brings its verdict back; long videos are followed as jobs. No page here. */
+/** Uploads a file and returns its verdict; videos run as jobs with progress. No DOM. */
 
 import { ApiError, authHeaders, request, requestJson, urlOf } from "./http.js";
 
@@ -22,19 +22,19 @@ export function kindOf(name) {
  */
 
 /**
- * The verdict of a file. Raises ApiError where the service refuses it, DOMException AbortError after `signal`.
+ * Returns the verdict on a file. Throws ApiError if the service refuses it, DOMException AbortError after `signal`.
  * @param {File} file
  * @param {{onProgress: (progress: Progress) => void, signal: AbortSignal}} options
  * @returns {Promise<FileResult>}
  */
-export async function judge(file, options) {
+export async function analyze(file, options) {
   const path = kindOf(file.name) === "video" ? "predict?async=1" : "predict";
   const { status, body } = await upload(path, file, options);
   return status === 202 ? followJob(body, options) : body;
 }
 
 /**
- * The heat map of a picture as a bitmap. Raises as `judge`.
+ * Returns the heat map of a picture as a bitmap. Throws as `analyze`.
  * @param {File} file
  * @param {AbortSignal} signal
  * @returns {Promise<ImageBitmap>}
@@ -48,7 +48,7 @@ export async function heatMap(file, signal) {
 }
 
 /**
- * fetch() cannot tell how much is sent, so this is an XMLHttpRequest.
+ * Uses XMLHttpRequest, because fetch() reports no upload progress.
  * @param {string} path
  * @param {File} file
  * @param {{onProgress: (progress: Progress) => void, signal: AbortSignal}} options
@@ -92,7 +92,7 @@ async function followJob(started, { onProgress, signal }) {
       job = await requestJson(path, { signal });
     }
     if (job.result) return job.result;
-    throw new ApiError(job.error?.status ?? 500, job.error?.code ?? "job", job.error?.message ?? "The job failed");
+    throw new ApiError(job.error?.status ?? 500, job.error?.code ?? "job", job.error?.message ?? "The analysis failed.");
   } finally {
     signal.removeEventListener("abort", cancel);
   }

@@ -1,4 +1,4 @@
-/** Moves elements of the page without a jump: they glide from where they were, and keep the focus they have. */
+/** Animates position changes of elements, and keeps their focus. */
 
 const GLIDE_MS = 320;
 const EASING = "cubic-bezier(0.2, 0, 0, 1)";
@@ -9,9 +9,8 @@ export function isCalm() {
 }
 
 /**
- * Lets elements glide. In the frame of a change a plain transform holds each where it was, which is what keeps browsers
- * from counting it as a shift of the layout; something that is being animated then would be counted. So there is one
- * glide at a time.
+ * Animates one change at a time. In the frame of the change, a transform holds each element at its old position, so that
+ * browsers do not count a layout shift; an element that is already animated would be counted.
  */
 export class Glider {
   /** @type {HTMLElement[]} */
@@ -27,7 +26,7 @@ export class Glider {
   }
 
   /**
-   * Makes a change to the document and lets these elements glide to where it puts them. Not while it is busy.
+   * Applies a DOM change and animates these elements to their new positions. Not during an animation.
    * @param {Iterable<HTMLElement>} elements
    * @param {() => void} change
    */
@@ -62,7 +61,7 @@ function isMove(from, to) {
 }
 
 /**
- * Puts an element before another one (or last), with the focus inside it kept.
+ * Inserts an element before another one (or last) and keeps the focus inside it.
  * @param {HTMLElement} parent
  * @param {HTMLElement} element
  * @param {Element|null} before
@@ -75,9 +74,9 @@ export function place(parent, element, before) {
 }
 
 /**
- * Brings the children of `parent` into this order, with as few moves as a change of one place needs.
+ * Reorders the children of `parent` with a minimal number of moves.
  * @param {HTMLElement} parent
- * @param {readonly HTMLElement[]} wanted  all of its children, and perhaps new ones
+ * @param {readonly HTMLElement[]} wanted  all children, and possibly new ones
  */
 export function arrange(parent, wanted) {
   wanted.forEach((element, index) => {

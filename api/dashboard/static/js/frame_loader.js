@@ -1,6 +1,6 @@
 /**
- * Fetches the latest sampled frame of streams that are on screen: at most one request per stream at a time, at most
- * two a second per stream, at most four at once. A wish that comes too early is kept, not queued twice.
+ * Loads the latest sampled frame of visible streams: one request per stream at a time, at most two a second per stream,
+ * four requests in parallel. An early request is delayed, not queued twice.
  */
 
 import { request } from "./http.js";
@@ -19,7 +19,7 @@ export class FrameLoader {
     this.#next();
   }
 
-  /** @param {FrameFeed} feed @returns {boolean} whether it was still waiting for its turn */
+  /** @param {FrameFeed} feed @returns {boolean} whether it was still queued */
   forget(feed) {
     return this.#waiting.get(feed.stream) === feed && this.#waiting.delete(feed.stream);
   }
@@ -37,7 +37,7 @@ export class FrameLoader {
   }
 }
 
-/** The frames of one stream. `onFrame` gets a bitmap that it must close. */
+/** The frames of one stream. `onFrame` must close the bitmap that it gets. */
 export class FrameFeed {
   #visible = false;
   #wanted = false;
@@ -53,13 +53,13 @@ export class FrameFeed {
     this.onFrame = onFrame;
   }
 
-  /** There is something newer than the last frame. */
+  /** Requests the next frame. */
   want() {
     this.#wanted = true;
     this.#schedule();
   }
 
-  /** There will be nothing newer. */
+  /** Stops requesting frames. */
   unwant() {
     this.#wanted = false;
     this.#clear();
@@ -92,7 +92,7 @@ export class FrameFeed {
     }, waitMs);
   }
 
-  /** Called by the loader when it is this stream's turn. */
+  /** Loads a frame; called by the loader. */
   async fetch() {
     this.#wanted = false;
     this.#lastMs = performance.now();
@@ -102,7 +102,7 @@ export class FrameFeed {
       if (this.#closed) bitmap.close();
       else this.onFrame(bitmap);
     } catch {
-      // No frame yet, or the stream is just over: the card keeps what it shows and the next verdict asks again.
+      // No frame yet, or the stream just ended: the card keeps its frame and the next verdict retries.
     } finally {
       this.#running = false;
       this.#schedule();

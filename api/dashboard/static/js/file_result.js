@@ -1,4 +1,4 @@
-/** What the service says of a file, as a block of the queue. */
+/** Shows the verdict on a file in the upload queue. */
 
 import { Chart } from "./chart.js";
 import { clone, setIcon, setText } from "./dom.js";
@@ -40,7 +40,7 @@ function showFacts(list, result) {
   const add = (/** @type {string} */ name, /** @type {unknown} */ value, /** @type {string} */ text) => {
     if (value !== null && value !== undefined) facts.push([name, text]);
   };
-  add("Frames judged", result.frames_analyzed, `${result.frames_analyzed} of ${result.total_frames}`);
+  add("Frames analyzed", result.frames_analyzed, `${result.frames_analyzed} of ${result.total_frames}`);
   add("Faces", result.faces_detected, String(result.faces_detected));
   add("Consistency", result.consistency_score, `${Math.round(result.consistency_score ?? 0)}\u202f%`);
   add("Frequency score", result.frequency_score, (result.frequency_score ?? 0).toFixed(2));
@@ -65,7 +65,7 @@ function showChart(parts, frames) {
 }
 
 /**
- * The picture, and over it the heat map, which can be switched off.
+ * Shows the picture with its heat map, which can be switched off.
  * @param {Record<string, any>} parts
  * @param {ImageBitmap|null} picture
  * @param {ImageBitmap|null} heat
@@ -80,7 +80,7 @@ export function showPictures(parts, picture, heat, problem) {
   parts.heat.hidden = heat === null;
   parts["heat-switch"].hidden = heat === null;
   parts["heat-on"].addEventListener("change", () => { parts.heat.hidden = !parts["heat-on"].checked; });
-  setText(parts["heat-caption"], problem || "Warmer where it speaks for a fake");
+  setText(parts["heat-caption"], problem || "Warmer areas suggest a fake");
 }
 
 /** @param {HTMLCanvasElement} canvas @param {ImageBitmap|HTMLCanvasElement} picture */

@@ -1,9 +1,9 @@
-/** The bar above the wall: how many calls there are under each label, and which of them to show. */
+/** Filter bar of the wall: call counts per label, label filter and search field. */
 
 import { byId, setText } from "./dom.js";
 import { labelOf } from "./format.js";
 
-/** @typedef {import("./order.js").Filter} Filter */
+/** @typedef {import("./call_order.js").Filter} Filter */
 
 const LABELS = ["FAKE", "UNCERTAIN", "REAL", "NO_FACE", "WAITING", "ENDED"];
 
@@ -22,7 +22,7 @@ export class FilterBar {
     this.#show();
   }
 
-  /** Shows every call again. */
+  /** Clears the filter. */
   clear() {
     byId("filter-text").value = "";
     this.#set({ label: "", text: "" });

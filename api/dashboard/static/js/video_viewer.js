@@ -1,11 +1,11 @@
-/** A judged video, frame by frame: a slider along its chart, the frame, and the heat map over it. */
+/** Viewer of an analyzed video: a slider along its chart, the frame, and its heat map. */
 
-import { Clip } from "./clip.js";
+import { Clip } from "./video_frames.js";
 import { setText } from "./dom.js";
 import { probability, secondsText } from "./format.js";
 import { errorWords } from "./http.js";
-import { heatMap } from "./judge.js";
-import { paint } from "./result.js";
+import { heatMap } from "./file_analysis.js";
+import { paint } from "./file_result.js";
 
 /** @typedef {{pts_s: number, prob_fake: number|null}} Frame  in percent */
 
@@ -14,13 +14,13 @@ const SETTLE_MS = 350;      // heat maps cost the service a judgement: none whil
 export class ClipLook {
   /** @type {Clip|null} */
   #clip = null;
-  /** @type {Map<number, ImageBitmap|string>} by frame: the heat map, or why there is none */
+  /** @type {Map<number, ImageBitmap|string>} heat map per frame, or the reason why there is none */
   #heat = new Map();
   #timer = 0;
   #at = 0;
 
   /**
-   * @param {Record<string, any>} parts of the result's block
+   * @param {Record<string, any>} parts elements of the result
    * @param {import("./chart.js").Chart} chart
    * @param {readonly Frame[]} frames
    * @param {AbortSignal} signal
@@ -32,7 +32,7 @@ export class ClipLook {
     this.signal = signal;
   }
 
-  /** Never raises. Begins with the most suspicious frame. @param {File} file */
+  /** Opens a file at its most suspicious frame. Never throws. @param {File} file */
   async open(file) {
     const { parts, frames } = this;
     parts.scrub.max = String(frames.length - 1);
@@ -54,7 +54,7 @@ export class ClipLook {
   async #moved() {
     this.#at = Number(this.parts.scrub.value);
     const { pts_s, prob_fake } = this.frames[this.#at];
-    const said = prob_fake === null ? "no face to judge" : `${probability(prob_fake / 100)} fake`;
+    const said = prob_fake === null ? "no face" : `${probability(prob_fake / 100)} fake`;
     const words = `At ${secondsText(pts_s)}: ${said}`;
     this.parts.scrub.setAttribute("aria-valuetext", words);
     setText(this.parts["scrub-words"], this.#clip ? words : `${words}. This browser cannot show the frame.`);
@@ -75,7 +75,7 @@ export class ClipLook {
   /** @param {HTMLCanvasElement} canvas @param {number} at */
   async #fetchHeat(canvas, at) {
     if (this.frames[at].prob_fake === null) {
-      this.#heat.set(at, "No heat map: there is no score to explain.");
+      this.#heat.set(at, "No heat map: this frame has no score.");
     } else {
       const picture = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.95));
       const heat = await heatMap(new File([picture], "frame.jpg"), this.signal).catch((error) => `No heat map: ${errorWords(error)}`);
@@ -90,12 +90,12 @@ export class ClipLook {
     this.parts.heat.hidden = !there || !this.parts["heat-on"].checked;
     this.parts["heat-switch"].hidden = typeof heat === "string";
     if (there) paint(this.parts.heat, heat);
-    const words = heat === undefined ? "The heat map is on its way…" : "Warmer where it speaks for a fake";
+    const words = heat === undefined ? "Loading the heat map…" : "Warmer areas suggest a fake";
     setText(this.parts["heat-caption"], typeof heat === "string" ? heat : words);
   }
 }
 
-/** @param {readonly Frame[]} frames @returns {number} its place */
+/** @param {readonly Frame[]} frames @returns {number} its index */
 function mostSuspicious(frames) {
   return frames.reduce((best, frame, at) => ((frame.prob_fake ?? -1) > (frames[best].prob_fake ?? -1) ? at : best), 0);
 }

@@ -1,4 +1,4 @@
-/** Frames of a video file that the browser can play, without asking the service. */
+/** Decodes frames of a video file in the browser. */
 
 const OPEN_MAX_MS = 10_000;
 const FRAME_PX = 960;
@@ -10,7 +10,7 @@ export class Clip {
     this.url = url;
   }
 
-  /** Raises TypeError where the browser cannot play it. @param {File} file @returns {Promise<Clip>} */
+  /** Throws TypeError if the browser cannot play the file. @param {File} file @returns {Promise<Clip>} */
   static async open(file) {
     const video = document.createElement("video");
     const url = URL.createObjectURL(file);
@@ -24,7 +24,7 @@ export class Clip {
     return new Clip(video, url);
   }
 
-  /** The frame shown at this time. Raises TypeError. @param {number} pts_s @returns {Promise<HTMLCanvasElement>} */
+  /** Returns the frame at this time. Throws TypeError. @param {number} pts_s @returns {Promise<HTMLCanvasElement>} */
   async frameAt(pts_s) {
     const { video } = this;
     const sought = heard(video, "seeked");
@@ -47,7 +47,7 @@ export class Clip {
 /** @param {HTMLVideoElement} video @param {string} event @returns {Promise<void>} */
 function heard(video, event) {
   return new Promise((resolve, reject) => {
-    const fail = () => reject(new TypeError("this browser cannot play it"));
+    const fail = () => reject(new TypeError("this browser cannot play the file"));
     video.addEventListener(event, () => resolve(), { once: true });
     video.addEventListener("error", fail, { once: true });
     setTimeout(fail, OPEN_MAX_MS);

@@ -1,37 +1,37 @@
-/** The page of one call: loads what the service remembers of it, and follows what happens from there. */
+/** The page of one call: loads its history from the service and follows live events. */
 
-import { loadCall } from "./calldata.js";
-import { bucketAt, clock, followed, frameAt, restOf, spectrumWords, statement, stepped, troubleOf } from "./callmodel.js";
-import { CallScreen } from "./callframe.js";
+import { loadCall } from "./call_data.js";
+import { bucketAt, clock, followed, frameAt, restOf, spectrumWords, statement, stepped, troubleOf } from "./call_model.js";
+import { CallScreen } from "./call_frame.js";
 import { byId, setIcon, setText } from "./dom.js";
 import { endText, labelOf, percent, plural, probability, reasonText, sentence, sourceText } from "./format.js";
 import { ApiError, errorWords, requestJson } from "./http.js";
-import { alarmItem } from "./incidents.js";
-import { Lanes } from "./lanes.js";
+import { alarmItem } from "./alarm_list.js";
+import { Lanes } from "./timeline_chart.js";
 import { callHref } from "./router.js";
 import { SpectrumChart } from "./spectrum.js";
 
-/** @typedef {import("./callmodel.js").Timeline} Timeline */
-/** @typedef {import("./callmodel.js").EvidenceFrame} EvidenceFrame */
+/** @typedef {import("./call_model.js").Timeline} Timeline */
+/** @typedef {import("./call_model.js").EvidenceFrame} EvidenceFrame */
 
 const RELOAD_MS = 60_000;       // what follows live is as fine as it comes; the service makes it coarser with age
 const SOON_MS = 1_500;          // after an alarm, which brings new evidence
 const SUSPICIOUS_MS = 5_000;    // while there may be new evidence
 const RETRY_MS = 3_000;
 const FAR_S = 3;                // an evidence frame further away than this is not of this moment
-const NO_FRAME = "No frame of this call is kept: only suspicious ones are.";
+const NO_FRAME = "No stored frames: only suspicious frames are stored.";
 
 export class CallPage {
   #stream = "";
   /** @type {number|null} */
   #epoch = null;
-  /** Counts what was asked for: an answer to an older question is thrown away. */
+  /** Number of the latest request; answers to older requests are discarded. */
   #turn = 0;
   /** @type {Timeline|null} */
   #timeline = null;
   /** @type {EvidenceFrame[]} */
   #frames = [];
-  /** @type {number|null} where one looks, in media time; null is now */
+  /** @type {number|null} cursor position in media time; null follows the live call */
   #at = null;
   /** @type {any} */
   #policy = null;
@@ -54,7 +54,7 @@ export class CallPage {
     byId("call-epoch").addEventListener("change", () => { location.hash = callHref(this.#stream, Number(byId("call-epoch").value)); });
   }
 
-  /** Shows the call that the address names, or gives way to the wall. @param {import("./router.js").Route} route */
+  /** Shows the call of the current URL, or hides for the wall. @param {import("./router.js").Route} route */
   show(route) {
     const isCall = route.page === "call";
     byId("call").hidden = !isCall;
@@ -81,7 +81,7 @@ export class CallPage {
   }
 
   /**
-   * How the feed is. When it is there (again), what happened meanwhile is in the timeline.
+   * Updates the connection state. After a reconnect, the timeline is loaded again.
    * @param {"connecting"|"live"|"reconnecting"|"refused"} state
    */
   connection(state) {
@@ -90,7 +90,7 @@ export class CallPage {
     if (this.#stream && state === "refused") this.#state("refused");
   }
 
-  /** Something changed that the feed does not tell. */
+  /** Reloads after a change that is not in the event feed. */
   reload() {
     if (this.#stream) this.#load();
   }
@@ -109,7 +109,7 @@ export class CallPage {
     this.#draw();
   }
 
-  /** Others in the same call. @param {ReadonlyMap<string, import("./store.js").StreamView>} streams */
+  /** Shows the other participants of the call. @param {ReadonlyMap<string, import("./store.js").StreamView>} streams */
   others(streams) {
     const call = this.#timeline?.call_id;
     const found = call ? [...streams.values()].filter((view) => view.callId === call && view.id !== this.#stream) : [];
@@ -125,7 +125,7 @@ export class CallPage {
     }));
   }
 
-  /** Asks again then, or sooner if that was wished before. @param {number} ms */
+  /** Schedules a reload; an earlier schedule wins. @param {number} ms */
   #soon(ms) {
     const dueMs = performance.now() + ms;
     if (this.#timer && this.#dueMs <= dueMs) return;
@@ -148,13 +148,13 @@ export class CallPage {
     }
   }
 
-  /** @param {import("./calldata.js").CallData} data */
+  /** @param {import("./call_data.js").CallData} data */
   #loaded({ timeline, frames, incidents, problem }) {
     this.#timeline = timeline;
     this.#frames = frames;
     this.#state(timeline?.state ?? "unknown");
     const words = incidents.length ? `${plural(incidents.length, "alarm")}.` : "None so far.";
-    setText(byId("call-alarm-status"), problem ? `The alarms cannot be read. ${problem}` : words);
+    setText(byId("call-alarm-status"), problem ? `Alarms cannot be loaded. ${problem}` : words);
     byId("call-alarm-list").replaceChildren(...incidents.map((incident) => alarmItem(incident, this.handlers.onLook)));
     if (timeline?.state === "live") this.screen.want();
     this.#draw();
@@ -184,7 +184,7 @@ export class CallPage {
     this.#draw();
   }
 
-  /** At the next animation frame, however much happens before it. */
+  /** Draws once at the next animation frame. */
   #draw() {
     if (this.#drawing) return;
     this.#drawing = true;
@@ -205,7 +205,7 @@ export class CallPage {
     setText(byId("call-statement"), statement(this.#policy, timeline));
   }
 
-  /** One line that is always there, so that nothing moves. @param {string} trouble @param {string} rest where there is none */
+  /** Fills the status line, which is always present to keep the layout stable. @param {string} trouble @param {string} rest shown if there is no trouble */
   #trouble(trouble, rest) {
     setText(byId("call-trouble"), trouble || rest);
     byId("call-trouble").title = trouble || rest;
@@ -225,7 +225,7 @@ export class CallPage {
     select.replaceChildren(...timeline.epochs.map((epoch) => new Option(new Date(epoch * 1000).toLocaleTimeString(), String(epoch), false, epoch === timeline.epoch)));
   }
 
-  /** The verdict now, or what the bucket under the cursor says. @param {Timeline} timeline */
+  /** Draws the current verdict, or the bucket under the cursor. @param {Timeline} timeline */
   #drawVerdict(timeline) {
     const past = this.#at === null ? null : bucketAt(timeline.buckets, this.#at);
     const label = past?.label ?? timeline.verdict?.label ?? "WAITING";
@@ -236,10 +236,10 @@ export class CallPage {
     setText(byId("call-prob"), probability(past ? past.prob_fake?.[1] : timeline.verdict?.prob_fake));
     setText(byId("call-reason"), past ? `As it was at ${clock(past.end_s)}` : timeline.verdict ? reasonText(timeline.verdict.reason) : "No verdict yet");
     setText(byId("call-verdict-title"), past ? `Verdict at ${clock(past.end_s)}` : timeline.state === "kept" ? "Verdict of the alarm" : timeline.state === "ended" ? "Last verdict" : "Verdict now");
-    setText(byId("call-at"), past ? `Looking at ${clock(past.end_s)}` : timeline.state !== "live" ? "" : "Following the call");
+    setText(byId("call-at"), past ? `Shown: ${clock(past.end_s)}` : timeline.state !== "live" ? "" : "Following the call");
   }
 
-  /** The latest frame while the call is followed, else the evidence frame that is closest. @param {Timeline} timeline */
+  /** Draws the latest frame while following, otherwise the closest evidence frame. @param {Timeline} timeline */
   #drawScreen(timeline) {
     const following = this.#at === null && timeline.state === "live";
     const frame = following ? null : this.#at === null ? this.#frames.at(-1) : frameAt(this.#frames, this.#at);
@@ -248,7 +248,7 @@ export class CallPage {
       this.#drawFaces(timeline.verdict?.faces ?? [], "Alarm level");
     } else if (frame) {
       const far = this.#at !== null && Math.abs(frame.pts_s - this.#at) > FAR_S;
-      this.screen.showEvidence(frame, far ? `The kept frame that is closest to ${clock(this.#at ?? 0)}` : "");
+      this.screen.showEvidence(frame, far ? `Closest stored frame to ${clock(this.#at ?? 0)}` : "");
       this.#drawFaces(frame.faces, "Evidence");
     } else {
       this.screen.showNothing(NO_FRAME);
@@ -257,7 +257,7 @@ export class CallPage {
     this.#drawSpectrum(frame ?? this.#frames.at(-1));
   }
 
-  /** Of the most suspicious face that is large enough. @param {EvidenceFrame|undefined} frame */
+  /** Draws the spectrum of the most suspicious face that is large enough. @param {EvidenceFrame|undefined} frame */
   #drawSpectrum(frame) {
     const faces = (frame?.faces ?? []).filter((face) => face.spectrum.length).sort((a, b) => (b.llr ?? 0) - (a.llr ?? 0));
     const spectrum = faces[0]?.spectrum ?? [];
@@ -265,12 +265,12 @@ export class CallPage {
     setText(byId("call-spectrum-words"), spectrumWords(spectrum, this.#real));
   }
 
-  /** @param {any[]} faces @param {string} last what the last column has */
+  /** @param {any[]} faces @param {string} last title of the last column */
   #drawFaces(faces, last) {
     setText(byId("call-last-column"), last);
     const rows = faces.map((face) => {
       const row = document.createElement("tr");
-      const weight = face.suspicion === undefined ? natsText(face.llr) : percent(face.suspicion);
+      const weight = face.suspicion === undefined ? evidenceText(face.llr) : percent(face.suspicion);
       const cells = [String(face.track), probability(face.prob_fake), percent(face.frequency_score), weight];
       row.append(...cells.map((text, index) => Object.assign(document.createElement(index ? "td" : "th"), { textContent: text })));
       row.firstElementChild?.setAttribute("scope", "row");
@@ -303,7 +303,7 @@ export class CallPage {
   }
 }
 
-/** @param {number|null} llr @returns {string} */
-function natsText(llr) {
-  return llr === null ? "–" : `${llr > 0 ? "+" : ""}${llr.toFixed(1)} nats`;
+/** Formats a log-likelihood ratio; positive values suggest a fake. @param {number|null} llr @returns {string} */
+function evidenceText(llr) {
+  return llr === null ? "–" : `${llr > 0 ? "+" : ""}${llr.toFixed(1)}`;
 }

@@ -1,13 +1,13 @@
-/** The screen of a call's page: the latest frame, or one that was kept as evidence, with boxes and heat maps. */
+/** The frame view of a call page: the latest frame or an evidence frame, with face boxes and heat maps. */
 
 import { byId, setText } from "./dom.js";
 import { labelOf, plural, probability } from "./format.js";
-import { FrameFeed, FrameLoader } from "./frames.js";
-import { drawHeat } from "./heat.js";
-import { clock } from "./callmodel.js";
+import { FrameFeed, FrameLoader } from "./frame_loader.js";
+import { drawHeat } from "./heat_maps.js";
+import { clock } from "./call_model.js";
 import { urlOf } from "./http.js";
 
-/** @typedef {import("./callmodel.js").EvidenceFrame} EvidenceFrame */
+/** @typedef {import("./call_model.js").EvidenceFrame} EvidenceFrame */
 
 export class CallScreen {
   /** @type {FrameFeed|null} */
@@ -16,7 +16,7 @@ export class CallScreen {
   #shown = null;
   #hasLive = false;
 
-  /** @param {() => void} onStale  an address of a picture is not good any more */
+  /** @param {() => void} onStale  called when a signed picture URL has expired */
   constructor(onStale) {
     this.stage = byId("call-stage");
     this.picture = byId("call-picture");
@@ -29,7 +29,7 @@ export class CallScreen {
     document.addEventListener("visibilitychange", () => this.#feed?.setVisible(!document.hidden));
   }
 
-  /** Another call, or none. @param {string|null} stream */
+  /** Switches to another call, or none. @param {string|null} stream */
   follow(stream) {
     this.#feed?.close();
     this.#hasLive = false;
@@ -41,12 +41,12 @@ export class CallScreen {
     byId("call-boxes").replaceChildren();
   }
 
-  /** There is something newer than the last frame. */
+  /** Requests the next frame. */
   want() {
     this.#feed?.want();
   }
 
-  /** The latest frame with these faces. @param {import("./types.js").FaceVerdict[]} faces @param {string} note */
+  /** Shows the latest frame with these faces. @param {import("./types.js").FaceVerdict[]} faces @param {string} note */
   showLive(faces, note) {
     this.#shown = null;
     this.picture.hidden = true;
@@ -72,7 +72,7 @@ export class CallScreen {
     this.#showHeat();
   }
 
-  /** Nothing to look at. @param {string} note */
+  /** Shows no frame. @param {string} note */
   showNothing(note) {
     this.showLive([], note);
     this.live.hidden = !this.#hasLive;

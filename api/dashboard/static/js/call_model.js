@@ -1,7 +1,7 @@
 /**
- * What is known of one call, as values: its timeline, its evidence frames, and where one looks. Pure.
+ * Data model of one call: timeline, evidence frames and cursor. No DOM.
  *
- * @typedef {[number, number, number, number]} Spread   lowest, mean, highest, how many
+ * @typedef {[number, number, number, number]} Spread   lowest, mean, highest, count
  *
  * @typedef {Object} Bucket        verdicts of (start_s, end_s], media time (docs/contracts/rest.md)
  * @property {number} start_s
@@ -30,7 +30,7 @@
  * @property {string} call_id
  * @property {string} participant_id
  * @property {number} started_s
- * @property {"live"|"ended"|"kept"} state   kept: only what alarms kept of it is there
+ * @property {"live"|"ended"|"kept"} state   kept: only samples stored with its alarms are left
  * @property {{reason: string, message: string}|null} ended
  * @property {import("./types.js").Verdict|null} verdict
  * @property {readonly Bucket[]} buckets
@@ -43,7 +43,7 @@ const HOP_S = 0.5;
 const JOINED_S = 2.6;       // verdicts that are further apart are not joined: the slowest pace has one every 2 s
 
 /**
- * The timeline after one more event of its stream; the same object where the event changes nothing.
+ * Returns the timeline after one event of its stream; the same object if the event changes nothing.
  * @param {Timeline} timeline
  * @param {any} event
  * @returns {Timeline}
@@ -100,9 +100,9 @@ function one(value) {
 }
 
 /**
- * Neighbours that a line may join, in order of time.
+ * Returns runs of adjacent buckets that a line may connect, by time.
  * @param {readonly Bucket[]} buckets
- * @param {(bucket: Bucket) => boolean} [has]  whether the lane has a value there
+ * @param {(bucket: Bucket) => boolean} [has]  whether the bucket has a value for this chart
  * @returns {Bucket[][]}
  */
 export function stretches(buckets, has = () => true) {
@@ -121,7 +121,7 @@ export function stretches(buckets, has = () => true) {
   return found.filter((run) => run.length);
 }
 
-/** Media time without any verdict, from the beginning on. @param {readonly Bucket[]} buckets @returns {[number, number][]} */
+/** Returns intervals of media time without a verdict. @param {readonly Bucket[]} buckets @returns {[number, number][]} */
 export function silences(buckets) {
   /** @type {[number, number][]} */
   const found = [];
@@ -133,12 +133,12 @@ export function silences(buckets) {
   return found;
 }
 
-/** Where the timeline ends: at the last that is known; a running call has a minute at least. @param {Timeline} timeline @returns {number} s */
+/** Returns the end of the timeline; a running call shows at least one minute. @param {Timeline} timeline @returns {number} s */
 export function extentOf(timeline) {
   return Math.max(timeline.state === "live" ? 60 : 4, timeline.buckets.at(-1)?.end_s ?? 0, timeline.marks.at(-1)?.at_s ?? 0);
 }
 
-/** @param {readonly Bucket[]} buckets @param {number} atS @returns {Bucket|null} that holds or is closest to the time */
+/** @param {readonly Bucket[]} buckets @param {number} atS @returns {Bucket|null} that contains the time or is closest to it */
 export function bucketAt(buckets, atS) {
   return closest(buckets, (bucket) => Math.max(bucket.start_s - atS, atS - bucket.end_s, 0));
 }
@@ -159,12 +159,12 @@ function closest(items, distance) {
 }
 
 /**
- * The next time that is worth a stop, as a key asks for it; null is "now".
+ * Returns the next cursor position for a key; null follows the live call.
  * @param {string} key
  * @param {number} atS
  * @param {Timeline} timeline
  * @param {readonly EvidenceFrame[]} frames
- * @returns {number|null|undefined}  undefined: this key does nothing here
+ * @returns {number|null|undefined}  undefined: the key has no function here
  */
 export function stepped(key, atS, timeline, frames) {
   const ends = timeline.buckets.map((bucket) => bucket.end_s);
@@ -188,13 +188,13 @@ export function stepped(key, atS, timeline, frames) {
   }
 }
 
-/** All frames once, in the order of time. @param {EvidenceFrame[][]} sources @returns {EvidenceFrame[]} */
+/** Merges frames without duplicates, by time. @param {EvidenceFrame[][]} sources @returns {EvidenceFrame[]} */
 export function united(sources) {
   const bySequence = new Map(sources.flat().map((frame) => [frame.sequence, frame]));
   return [...bySequence.values()].sort((a, b) => a.pts_s - b.pts_s);
 }
 
-/** @param {number} seconds of media time @returns {string} as a clock shows it */
+/** @param {number} seconds of media time @returns {string} as h:mm:ss */
 export function clock(seconds) {
   const whole = Math.floor(seconds + 1e-6);
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
@@ -202,7 +202,7 @@ export function clock(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
-/** What a bucket says, in words. @param {Bucket} bucket @returns {string} */
+/** Returns the text of a bucket. @param {Bucket} bucket @returns {string} */
 export function bucketWords(bucket) {
   const drops = Object.values(bucket.dropped).reduce((sum, count) => sum + count, 0);
   return [
@@ -215,47 +215,42 @@ export function bucketWords(bucket) {
   ].filter(Boolean).join(", ");
 }
 
-/** What happened, in words. @param {Mark} mark @returns {string} */
+/** Returns the text of a mark. @param {Mark} mark @returns {string} */
 export function markWords(mark) {
   const names = /** @type {Record<string, string>} */ ({
-    alarm_opened: "alarm opened", alarm_closed: "alarm over", gap: `gap: ${mark.why.replaceAll("_", " ")}`, stalled: "nothing came for a while",
+    alarm_opened: "alarm opened", alarm_closed: "alarm over", gap: `gap: ${mark.why.replaceAll("_", " ")}`, stalled: "no video for a while",
   });
   return sentence(`${names[mark.kind] ?? mark.kind} at ${clock(mark.at_s)}`);
 }
 
 /**
- * What the budget comes to, and where this call stands.
+ * Returns the text on the false-alarm rate and the state of this call.
  * @param {{false_alarms_per_hour: number, limit: number|null, expected_delay_s: number|null}|null} policy
  * @param {Timeline} timeline
  * @returns {string}
  */
 export function statement(policy, timeline) {
   if (!policy) return "";
-  const budget = `At your budget of ${policy.false_alarms_per_hour} false alarms per hour`;
-  if (policy.limit === null) return `${budget} no alarm can be raised: there is no model, or its evidence was not measured.`;
+  const budget = `The alarm level allows ${policy.false_alarms_per_hour} false alarms per hour.`;
+  if (policy.limit === null) return "No alarm can be raised: there is no model, or its evidence was not measured.";
   const opened = timeline.marks.filter((mark) => mark.kind === "alarm_opened");
-  const limit = timeline.verdict?.decision?.limit ?? policy.limit;
-  const needs = `an alarm needs evidence of ${limit.toFixed(1)} nats`;
   const level = timeline.verdict?.decision ? Math.max(0, ...timeline.verdict.faces.map((face) => face.suspicion ?? 0)) : null;
-  const stands = level === null ? "" : ` The most suspicious face stands at ${percent(level)} of it.`;
-  if (opened.length) {
-    const times = opened.map((mark) => clock(mark.at_s)).join(", ");
-    return `${budget}, ${needs}. It was reached at ${times}.${stands}`;
-  }
-  const delay = policy.expected_delay_s === null ? " This model cannot reach it within the budget."
-    : ` A fake that this model can tell takes about ${Math.round(policy.expected_delay_s)} s to get there.`;
-  return `${budget}, ${needs}.${stands || " Nothing has been judged yet."} No alarm so far.${delay}`;
+  const stands = level === null ? "" : ` The most suspicious face is at ${percent(level)} of the alarm level.`;
+  if (opened.length) return `Alarm at ${opened.map((mark) => clock(mark.at_s)).join(", ")}.${stands} ${budget}`;
+  const delay = policy.expected_delay_s === null ? " This model cannot reach the alarm level."
+    : ` A detectable fake reaches it after about ${Math.round(policy.expected_delay_s)} s.`;
+  return `No alarm so far.${stands || " No verdict yet."} ${budget}${delay}`;
 }
 
 /**
- * How a face's spectrum lies to that of real faces.
+ * Returns the text that compares a face's spectrum with real faces.
  * @param {number[]} spectrum  32 bands, or empty
  * @param {{low: number[], high: number[], faces: number}|null} real
  * @returns {string}
  */
 export function spectrumWords(spectrum, real) {
-  if (!real) return "The spectrum of real faces cannot be read.";
-  if (!spectrum.length) return "Shown for evidence frames whose face is at least 96 px wide.";
+  if (!real) return "The spectrum of real faces cannot be loaded.";
+  if (!spectrum.length) return "Available for evidence frames with a face of at least 96 px.";
   const inside = spectrum.filter((power, band) => power >= real.low[band] && power <= real.high[band]).length;
   const third = Math.floor(spectrum.length * 2 / 3);
   const fine = spectrum.slice(third).reduce((sum, power, band) => sum + Math.sign(Math.max(0, power - real.high[band + third]) - Math.max(0, real.low[band + third] - power)), 0);
@@ -264,7 +259,7 @@ export function spectrumWords(spectrum, real) {
 }
 
 /**
- * What keeps the call from being judged well, in words, or "".
+ * Returns the problem that impairs the verdicts of a call, or "".
  * @param {Timeline} timeline
  * @returns {string}
  */
@@ -273,26 +268,26 @@ export function troubleOf(timeline) {
   if (timeline.state !== "live" || !last) return "";
   const words = [];
   const stalled = timeline.marks.findLast((mark) => mark.kind === "stalled");
-  if (stalled && stalled.at_s >= last.end_s - 5) words.push(`Nothing has come from the sender since ${clock(stalled.at_s)}.`);
-  if (last.coverage && last.coverage[1] < 0.5) words.push(`Only ${percent(last.coverage[1])} of the wanted frames could be examined.`);
-  if (last.rate_hz < 2) words.push(`The service is busy: this call is sampled ${last.rate_hz} times a second instead of 2.`);
+  if (stalled && stalled.at_s >= last.end_s - 5) words.push(`No video from the sender since ${clock(stalled.at_s)}.`);
+  if (last.coverage && last.coverage[1] < 0.5) words.push(`Verdicts are less reliable: only ${percent(last.coverage[1])} of the samples were analyzed.`);
+  if (last.rate_hz < 2) words.push(`The service is busy: it samples this call ${last.rate_hz} times a second instead of 2.`);
   return words.join(" ");
 }
 
 /**
- * What is said of the call where nothing keeps it from being judged.
+ * Returns the status text of a call without problems.
  * @param {Timeline} timeline
  * @returns {string}
  */
 export function restOf(timeline) {
-  if (timeline.state === "kept") return "The call itself is forgotten; this is what its alarm kept: the samples before it.";
-  if (timeline.state === "ended") return "The call is over; what is remembered of it stays for a quarter of an hour.";
-  return timeline.verdict ? "The call comes in and is judged as it should be." : "Waiting for the first verdict.";
+  if (timeline.state === "kept") return "The call history has expired. Shown are the samples stored with its alarm.";
+  if (timeline.state === "ended") return "The call has ended. Its history is available for 15 minutes.";
+  return timeline.verdict ? "Video arrives and is analyzed normally." : "Waiting for the first verdict.";
 }
 
 /**
- * A call of which only alarms kept something: their samples, each as a bucket.
- * @param {{incident: any, verdict: any, samples: any[]}[]} kept  one at least, of one epoch, newest first
+ * Builds a timeline from the samples stored with alarms, one bucket per sample.
+ * @param {{incident: any, verdict: any, samples: any[]}[]} kept  at least one, of one epoch, newest first
  * @returns {Timeline}
  */
 export function keptTimeline(kept) {

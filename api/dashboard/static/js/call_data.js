@@ -1,26 +1,26 @@
 /**
- * Fetches what there is of one call: what the service remembers, and what alarms kept of it.
+ * Loads the data of one call: its timeline from the service, and the evidence stored with its alarms.
  *
- * @typedef {import("./callmodel.js").Timeline} Timeline
- * @typedef {import("./callmodel.js").EvidenceFrame} EvidenceFrame
- * @typedef {import("./incident.js").Incident} Incident
+ * @typedef {import("./call_model.js").Timeline} Timeline
+ * @typedef {import("./call_model.js").EvidenceFrame} EvidenceFrame
+ * @typedef {import("./alarm_dialog.js").Incident} Incident
  *
  * @typedef {Object} CallData
- * @property {Timeline|null} timeline     null: nothing is remembered, and no alarm kept anything
+ * @property {Timeline|null} timeline     null: the service has no timeline, and no alarm stored samples
  * @property {EvidenceFrame[]} frames
  * @property {Incident[]} incidents       of every epoch, newest first
- * @property {string} problem             why the incidents cannot be told, or ""
+ * @property {string} problem             why the incidents cannot be loaded, or ""
  */
 
-import { keptTimeline, united } from "./callmodel.js";
+import { keptTimeline, united } from "./call_model.js";
 import { ApiError, errorWords, requestJson, urlOf } from "./http.js";
 
 const FRESH = /** @type {const} */ ({ cache: "no-store" });
 
 /**
- * Raises ApiError (401 for a missing key) and TypeError; an unknown call is no error.
+ * Throws ApiError (401 for a missing key) and TypeError; an unknown call is not an error.
  * @param {string} stream
- * @param {number|null} epoch  null: the newest
+ * @param {number|null} epoch  null: the latest
  * @returns {Promise<CallData>}
  */
 export async function loadCall(stream, epoch) {
@@ -59,7 +59,7 @@ async function alarmsOf(stream) {
 }
 
 /**
- * The frames and samples of one incident; null if it is gone meanwhile.
+ * The frames and samples of one incident; null if it was deleted meanwhile.
  * @param {Incident} incident
  */
 async function keptBy(incident) {

@@ -1,5 +1,5 @@
 /**
- * One incident: what it says, and what it stands on.
+ * The dialog of one incident: its verdict, its evidence and its review.
  *
  * @typedef {Object} Incident
  * @property {string} id
@@ -21,14 +21,14 @@
  * @typedef {{pts_s: number, frame: string, faces: PicturedFace[]}} PicturedFrame
  */
 
-import { clock } from "./callmodel.js";
+import { clock } from "./call_model.js";
 import { Chart } from "./chart.js";
 import { byId, clone, setText } from "./dom.js";
 import { CLOSE_REASONS, probability, secondsText } from "./format.js";
 import { urlOf } from "./http.js";
 import { callHref } from "./router.js";
 
-/** Fills the dialog. */
+/** Fills the dialog with an incident. */
 export class IncidentView {
   #incident;
   /** @type {Map<string, string>} */
@@ -40,7 +40,7 @@ export class IncidentView {
     this.#urls = new Map((incident.evidence ?? []).map(({ name, url }) => [name, urlOf(url.slice(1))]));
   }
 
-  /** Raises TypeError where the evidence cannot be fetched. */
+  /** Loads the evidence. Throws TypeError if it cannot be loaded. */
   async show() {
     const names = ["pictures.json", "samples.json", "rules.json", "case.json"];
     const [frames, samples, rules, kept] = await Promise.all(names.map((name) => this.#json(name)));
@@ -82,7 +82,7 @@ export class IncidentView {
     parts.frame.alt = `The frame at ${secondsText(frame.pts_s)}`;
     for (const face of frame.faces) {
       parts.fit.appendChild(boxOf(face.box));
-      for (const [name, alt] of [[face.crop, "The face as the model saw it"], [face.heat, "Where it speaks for a fake"]]) {
+      for (const [name, alt] of [[face.crop, "The face as the model saw it"], [face.heat, "Heat map: warmer areas suggest a fake"]]) {
         if (name) parts.crops.appendChild(pictureOf(this.#urls.get(name) ?? "", alt ?? ""));
       }
     }
@@ -106,16 +106,15 @@ export class IncidentView {
 }
 
 /**
- * What the alarm says, by the rules that were in force.
+ * Returns the statement of the alarm under the rules at its time.
  * @param {{false_alarms_per_hour: number}} decision
- * @param {{end_s: number, decision: {limit: number}|null, faces: {track: number, alarm: boolean}[]}} verdict
+ * @param {{end_s: number, faces: {track: number, alarm: boolean}[]}} verdict
  * @returns {string}
  */
 export function alarmStatement(decision, verdict) {
   const faces = verdict.faces.filter((face) => face.alarm).map((face) => face.track);
-  const needed = verdict.decision ? ` an alarm needs evidence of ${verdict.decision.limit.toFixed(1)} nats;` : "";
-  return `At your budget of ${decision.false_alarms_per_hour} false alarms per hour${needed} face ${faces.join(" and ")} had it ${
-    clock(verdict.end_s)} into the call.`;
+  return `Face ${faces.join(" and ")} reached the alarm level ${clock(verdict.end_s)} into the call. The level allows ${
+    decision.false_alarms_per_hour} false alarms per hour.`;
 }
 
 /** @param {number[]} box x, y, width, height in shares of the frame @returns {HTMLElement} */
