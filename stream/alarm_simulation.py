@@ -1,4 +1,7 @@
-"""False alarms per hour and detection delay of the alarm rule, on synthetic streams. Time is simulated."""
+"""Simulates the alarm rule on synthetic evidence: false alarms per hour and detection delay.
+
+Time is simulated, not waited for.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedStreams:
-    """What the simulated evidence is like.
+    """Properties of the simulated evidence.
 
-    `offset_sd` is a persistent offset per stream, `gap_share` the share of samples that are lost, `tail_df` the degrees
-    of freedom of a t distribution (None: Gaussian), `correlation_s` the true correlation time (None: the model's).
+    `offset_sd` is the standard deviation of a persistent offset per stream, in nats. `gap_share` is the share of lost
+    samples. `tail_df` is the degrees of freedom of a t distribution; None means Gaussian. `correlation_s` is the true
+    correlation time; None means the model's.
     """
 
     rate_hz: float = 2.0
@@ -34,7 +38,11 @@ class SimulatedStreams:
 
 @dataclass(frozen=True, slots=True)
 class SimulationResult:
-    """`alarms` in `stream_hours`, with the 95 % Poisson interval of the rate; delays in seconds."""
+    """False alarms and detection delays of one simulation.
+
+    `alarms` were counted in `stream_hours`. `rate_low` and `rate_high` bound the 95 % Poisson interval of
+    `rate_per_hour`. Delays are in seconds.
+    """
 
     alarms: int
     stream_hours: float
@@ -50,7 +58,7 @@ class SimulationResult:
 
 
 class _Evidence:
-    """AR(1) series for many faces at once, one step at a time."""
+    """AR(1) series of evidence for many faces, advanced one step at a time."""
 
     def __init__(self, model: EvidenceModel, world: SimulatedStreams, faces: int) -> None:
         self._random = np.random.default_rng(world.seed)
@@ -63,7 +71,8 @@ class _Evidence:
         self._offset = world.offset_sd * self._random.standard_normal(faces)
 
     def step(self, mean: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """The next llr of every face, and which of them were really seen."""
+        """Returns each face's next log-likelihood ratio, float64 (faces,), and which faces were sampled, bool
+        (faces,)."""
         self._state = self._rho * self._state + math.sqrt(1 - self._rho**2) * self._noise()
         seen = self._random.random(self._state.size) >= self._world.gap_share
         return mean + self._sd * self._state + self._offset, seen
@@ -79,7 +88,8 @@ class _Evidence:
 def simulate(
     budget: AlarmBudget, model: EvidenceModel, world: SimulatedStreams, *, streams: int = 256, hours: float = 1.0
 ) -> SimulationResult:
-    """Runs real streams for `hours` each, then as many fakes until they alarm (or for ten times the formula)."""
+    """Simulates real streams for `hours` each, then fakes until they alarm or ten times the expected delay has
+    passed."""
     limit = threshold(budget, model)
     formula_s = expected_delay_s(limit, world.rate_hz, model)
     alarms = _false_alarms(limit, model, world, streams, int(hours * 3600 * world.rate_hz))
@@ -103,7 +113,8 @@ def simulate(
 
 
 def _false_alarms(limit: float, model: EvidenceModel, world: SimulatedStreams, streams: int, steps: int) -> int:
-    """Alarms of real faces; a stream that alarms starts anew, as if an operator had dismissed it."""
+    """Counts the alarms of real faces. A stream starts again at 0 after an alarm, as if an operator had dismissed
+    it."""
     mean = model.mean_real if world.offset_sd == 0 else model.mean_real - 1.645 * world.offset_sd
     evidence = _Evidence(model, world, streams * world.tracks)
     sums, since = _fresh(streams * world.tracks)
@@ -139,7 +150,7 @@ def _fresh(faces: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def _new_share(model: EvidenceModel, world: SimulatedStreams) -> NDArray[np.float64]:
-    """Returns, by the number of steps since the last sample, the share of a sample that is independent of that one."""
+    """Returns the share of independent information in a sample, by the number of steps since the last one."""
     return np.array([independence(k / world.rate_hz, model.correlation_s) for k in range(64)])
 
 
@@ -152,7 +163,10 @@ def _advance_all(
     model: EvidenceModel,
     new_share: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """`stream.cusum.advance` for many faces at full weight; `since` counts steps since each was last seen."""
+    """Advances the sums of many faces at full weight, as `stream.cusum.advance` does for one.
+
+    `since` counts the steps since each face was last sampled.
+    """
     new = new_share[np.minimum(since, len(new_share) - 1)]
     step = new * max(0.0, model.gain) * (np.clip(llr, -model.clip, model.clip) - model.reference)
     grown = np.maximum(0.0, sums + step)

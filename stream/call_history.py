@@ -1,4 +1,4 @@
-"""What is remembered of calls, running and lately ended, for people who look at one. In memory, bounded, and pure."""
+"""History of running and recently ended calls, for the dashboard. In memory and bounded; no I/O."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from stream.events import Event
     from stream.types import Observation
 
-KEPT_S = 900.0          # of an epoch that is over
+KEPT_S = 900.0          # after the end of an epoch
 ENDED_KEPT = 64
 MARKS_KEPT = 200
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that happened at `at_s` of media time. `incident` is the id of the alarm's incident; `why` is the cause
-    of a gap, or why an alarm is over."""
+    """An event on a call's timeline, at `at_s` seconds of media time.
+
+    `incident` is the id of the alarm's incident. `why` is the cause of a gap, or the reason why an alarm closed.
+    """
 
     kind: Literal["alarm_opened", "alarm_closed", "gap", "stalled"]
     at_s: float
@@ -32,7 +34,11 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallRecord:
-    """One epoch of one stream. Overflow policy of marks: the oldest leave, gaps before alarms."""
+    """History of one epoch of a stream.
+
+    Overflow policy of marks: the oldest are dropped. Alarms and gaps are bounded separately, so gaps never displace
+    alarms.
+    """
 
     def __init__(self, started: StreamStarted, step_s: float) -> None:
         self.started = started
@@ -45,11 +51,11 @@ class CallRecord:
 
     @property
     def marks(self) -> tuple[Mark, ...]:
-        """In the order of media time."""
+        """Alarm and gap marks in order of media time."""
         return tuple(sorted((*self._alarms, *self._troubles), key=lambda mark: mark.at_s))
 
     def follow(self, event: Event) -> None:
-        """Takes in the next event of this epoch."""
+        """Records the next event of this epoch."""
         match event:
             case Verdict():
                 self.verdict = event
@@ -68,16 +74,19 @@ class CallRecord:
 
 
 class CallHistory:
-    """The records of all streams. Overflow policy: what ended first leaves first, `KEPT_S` after its end at the latest.
-    Running ones are as many as the service admits. `now_s` is monotonic."""
+    """Histories of all streams.
+
+    Overflow policy: epochs are dropped in the order in which they ended, at the latest `KEPT_S` after their end. The
+    service's admission limit bounds the running ones. `now_s` is monotonic time.
+    """
 
     def __init__(self, step_s: float) -> None:
         self._step_s = step_s
         self._records: dict[tuple[str, int], CallRecord] = {}
-        self._over_s: dict[tuple[str, int], float] = {}     # when each left the air, in that order
+        self._over_s: dict[tuple[str, int], float] = {}     # monotonic end times, ascending
 
     def follow(self, event: Event, now_s: float) -> None:
-        """Takes in the next event of any stream."""
+        """Records the next event of any stream."""
         key = event.stream, event.epoch
         if isinstance(event, StreamStarted) and key not in self._records:
             self._records[key] = CallRecord(event, self._step_s)
@@ -89,26 +98,26 @@ class CallHistory:
             self._forget(now_s)
 
     def pictured(self, observation: Observation) -> None:
-        """Takes in a sample with pictures."""
+        """Records a sample with pictures."""
         record = self._records.get((observation.stream, observation.epoch))
         if record is not None:
             record.gallery.add(observation)
 
     def epochs(self, stream: str, now_s: float) -> tuple[int, ...]:
-        """Oldest first; empty for a stream that is not known."""
+        """Returns the stream's epochs in ascending order; empty for an unknown stream."""
         self._forget(now_s)
         return tuple(sorted(epoch for known, epoch in self._records if known == stream))
 
     def get(self, stream: str, epoch: int | None, now_s: float) -> CallRecord:
-        """The newest epoch, unless one is named. Raises StreamUnknown."""
+        """Returns the history of `epoch`, by default the newest. Raises StreamUnknown."""
         epochs = self.epochs(stream, now_s)
         wanted = epoch if epoch is not None else max(epochs, default=-1)
         if wanted not in epochs:
-            raise StreamUnknown(f"nothing is remembered of stream {stream!r}{'' if epoch is None else f', {epoch}'}")
+            raise StreamUnknown(f"stream {stream!r} has no history{'' if epoch is None else f' of epoch {epoch}'}")
         return self._records[stream, wanted]
 
     def _forget(self, now_s: float) -> None:
-        """`_over_s` is in the order of ends, so what has to leave stands first."""
+        """Drops expired epochs. `_over_s` is in order of end times, so they come first."""
         while self._over_s:
             key, over_s = next(iter(self._over_s.items()))
             if over_s >= now_s - KEPT_S and len(self._over_s) <= ENDED_KEPT:

@@ -1,4 +1,4 @@
-"""How streams are sampled, windowed, decided on and bounded. Frozen values; nothing here reads the environment."""
+"""Configuration of sampling, windows, decisions and limits. Frozen values; nothing here reads the environment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stream.load_controller import LoadControllerConfig
 
 @dataclass(frozen=True, slots=True)
 class WindowConfig:
-    """Sliding windows on the grid of media time: a verdict every `hop_s` over the last `window_s`."""
+    """Sliding windows on media time: one verdict every `hop_s` seconds over the last `window_s` seconds."""
 
     window_s: float = 4.0
     hop_s: float = 0.5
@@ -26,11 +26,12 @@ class WindowConfig:
 
 @dataclass(frozen=True, slots=True)
 class DecisionConfig:
-    """Error rates and evidence rules of the labels.
+    """Error rates and evidence rules behind the labels.
 
-    `false_alarms_per_hour` is the budget of one stream's alarms. `false_alarm` and `miss` are the two error
-    probabilities of Wald's test, which judges files and clears faces; `correlation` is that of neighbouring samples of
-    a file (AR(1)), which discounts their count; `prior_fake` is the operator's prior probability.
+    `false_alarms_per_hour` is the false-alarm budget of one stream. `false_alarm` and `miss` are the error
+    probabilities of Wald's test, which judges files and clears faces. `correlation` is the AR(1) correlation of
+    neighbouring samples of a file; it discounts their number. `prior_fake` is the operator's prior probability of a
+    fake.
     """
 
     false_alarms_per_hour: float = 0.01
@@ -54,7 +55,7 @@ class DecisionConfig:
 
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
-    """Everything that the stream service needs to know besides its workers."""
+    """Configuration of the stream service, apart from its workers."""
 
     windows: WindowConfig = field(default_factory=WindowConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)

@@ -1,6 +1,6 @@
-"""What a worker has in its hands, readable by the pool after the worker's death: a few shared bytes.
+"""Crash marker: names the stream or job that a worker processes, in shared memory that outlives the worker.
 
-A worker that crashes in a decoder cannot say on what. It notes the stream or job before it starts on it.
+A worker that crashes in a decoder cannot report the cause, so it writes the name before it starts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _BYTES = 512
 
 
 class CrashMarker:
-    """A note in shared memory. The pool creates it and reads it; the worker opens it by descriptor and writes it."""
+    """A name in shared memory. The pool creates and reads it; the worker opens it by file descriptor and writes it."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -20,13 +20,13 @@ class CrashMarker:
 
     @classmethod
     def create(cls) -> CrashMarker:
-        """Raises OSError."""
+        """Creates an empty marker. Raises OSError."""
         fd = os.memfd_create("in-hand")
         os.ftruncate(fd, _BYTES)
         return cls(fd)
 
     def note(self, name: str) -> None:
-        """Names longer than the space are cut; "" is for nothing."""
+        """Writes a name, truncated to the space; "" means that nothing is being processed."""
         data = name.encode()[: _BYTES - 1]
         self._memory[: len(data) + 1] = data + b"\0"
 
@@ -39,5 +39,5 @@ class CrashMarker:
 
 
 def stream_name(stream: str, epoch: int) -> str:
-    """How a stream is noted."""
+    """Returns the marker name of a stream."""
     return f"{epoch}/{stream}"[: _BYTES // 4]

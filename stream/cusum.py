@@ -1,9 +1,9 @@
-"""Page's cumulative sum test on correlated evidence, with thresholds from a false-alarm budget.
+"""Page's cumulative sum (CUSUM) test on correlated evidence, with thresholds from a false-alarm budget.
 
-E. S. Page, "Continuous inspection schemes", Biometrika 41 (1954), for the sum; G. Lorden, "Procedures for reacting to
-a change in distribution", Ann. Math. Statist. 42 (1971), for its delay. The composite null, a reference value half-way
-between the upper end of real streams' means and the mean of fakes, keeps streams with a persistent offset silent.
-All logarithms are natural; all times are media seconds.
+E. S. Page, "Continuous inspection schemes", Biometrika 41 (1954), defines the sum. G. Lorden, "Procedures for reacting
+to a change in distribution", Ann. Math. Statist. 42 (1971), gives its delay. The reference value lies half-way between
+the upper end of real streams' means and the mean of fakes. This composite null keeps streams with a persistent offset
+from alarming. All logarithms are natural; all times are media seconds.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 class EvidenceModel(msgspec.Struct, frozen=True):
-    """How the calibrated llr of single samples behaves.
+    """Distribution of the calibrated log-likelihood ratio (llr, in nats) of single samples.
 
-    `mean_real` is the 95th percentile over real streams of a stream's mean llr (an upper end, not a mean), `mean_fake`
-    the mean over fakes, `sd` the standard deviation of samples within a stream, and `correlation_s` the time in which
-    the correlation between samples falls to 1/e. `clip` bounds what one sample may say.
+    `mean_real` is the 95th percentile over real streams of a stream's mean llr: an upper end, not a mean. `mean_fake`
+    is the mean over fakes. `sd` is the standard deviation of samples within a stream. In `correlation_s` seconds, the
+    correlation between samples falls to 1/e. `clip` bounds the llr of one sample.
 
-    A face is cleared by a test of its own, of `real_middle` (the median of real streams' means) against `fake_low` (the
-    10th percentile of fakes): clearing by the alarm's test would call every fake real that it cannot see. None stands
-    for `mean_real` and `mean_fake`.
+    A separate test clears a face: it compares `real_middle`, the median of real streams' means, with `fake_low`, the
+    10th percentile of fakes. The alarm's test cannot be used, because it would clear every fake that it misses. None
+    stands for `mean_real` and `mean_fake`.
     """
 
     mean_real: float
@@ -44,7 +44,7 @@ class EvidenceModel(msgspec.Struct, frozen=True):
 
     @property
     def separable(self) -> bool:
-        """Whether fakes lie above the upper end of real streams, so that a budget can be kept at all."""
+        """Whether fakes lie above the upper end of real streams. If not, no false-alarm budget can be kept."""
         return self.mean_fake > self.mean_real
 
     @property
@@ -65,9 +65,9 @@ class EvidenceModel(msgspec.Struct, frozen=True):
 
     @property
     def clear_gain(self) -> float:
-        """As `gain`, for clearing; 0, so that nobody is cleared, where the two lie closer than single samples spread.
+        """As `gain`, for clearing; 0 disables clearing where the two values are closer than single samples spread.
 
-        Streams keep offsets larger than that, and the few clips that the two were measured on cannot tell them apart.
+        Streams have larger persistent offsets than that, and the few clips measured cannot tell the two values apart.
         """
         apart = self._fake - self._real
         return apart / self.sd**2 if apart >= self.sd else 0.0
@@ -82,7 +82,7 @@ class EvidenceModel(msgspec.Struct, frozen=True):
 
 
 def evidence_model(stats: EvidenceStats) -> EvidenceModel:
-    """How evidence behaves, as it was measured on a model."""
+    """Returns the evidence model measured for a detector model."""
     return EvidenceModel(
         stats.mean_real, stats.mean_fake, stats.sd, stats.correlation_s, real_middle=stats.real_middle,
         fake_low=stats.fake_low,
@@ -90,8 +90,10 @@ def evidence_model(stats: EvidenceStats) -> EvidenceModel:
 
 
 def independence(interval_s: float, correlation_s: float) -> float:
-    """What share of a sample is new evidence, `interval_s` after the one before: (1 - rho) / (1 + rho) with
-    rho = exp(-interval / correlation), which is tanh(interval / (2 correlation))."""
+    """Returns the share of new information in a sample taken `interval_s` after the previous one.
+
+    This is (1 - rho) / (1 + rho) with rho = exp(-interval / correlation), or tanh(interval / (2 correlation)).
+    """
     if correlation_s <= 0:
         return 1.0
     return math.tanh(max(0.0, interval_s) / (2 * correlation_s))
@@ -99,7 +101,7 @@ def independence(interval_s: float, correlation_s: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class AlarmBudget:
-    """What the operator allows: false alarms per hour and stream, at up to `tracks` faces and `rate_hz` samples/s."""
+    """Allowed false alarms per hour and stream, at up to `tracks` faces and `rate_hz` samples/s."""
 
     false_alarms_per_hour: float = 0.01
     rate_hz: float = 5.0
@@ -111,9 +113,9 @@ class AlarmBudget:
 
 
 def threshold(budget: AlarmBudget, model: EvidenceModel) -> float:
-    """The sum at which an alarm keeps the budget: ln(effective samples between allowed alarms) + ln(tracks).
+    """Returns the sum that opens an alarm: ln(effective samples between allowed alarms) + ln(tracks), in nats.
 
-    Slower sampling looks less often, so the threshold of the fastest rate keeps the budget at every rate.
+    Slower sampling tests less often, so the threshold of the fastest rate keeps the budget at every rate.
     """
     effective_per_s = budget.rate_hz * independence(1 / budget.rate_hz, model.correlation_s)
     effective_samples = 3600 / budget.false_alarms_per_hour * effective_per_s
@@ -121,9 +123,10 @@ def threshold(budget: AlarmBudget, model: EvidenceModel) -> float:
 
 
 def expected_delay_s(limit: float, rate_hz: float, model: EvidenceModel) -> float:
-    """Mean time from the first fake sample to the alarm: limit / drift, and half an effective sample of overshoot.
+    """Returns the mean time in seconds from the first fake sample to the alarm.
 
-    Infinite where the model cannot tell fakes from the upper end of real streams.
+    This is limit / drift plus half an effective sample of overshoot. It is infinite where the model cannot separate
+    fakes from the upper end of real streams.
     """
     if not model.separable:
         return math.inf
@@ -143,10 +146,10 @@ class EvidenceSample:
 
 @dataclass(frozen=True, slots=True)
 class CusumState:
-    """Everything that the test remembers of one face. `alarm` latches until the sum has fallen to `CLOSE` of the limit.
+    """State of the test for one face. `alarm` stays true until the sum has fallen to `CLOSE` of the limit.
 
-    `statistic` is Page's sum for an alarm. `log_ratio` is the Wald sum that can clear a face; it decays with a
-    half-life, and so does `effective_samples`. `pts_s` is the media time of the newest sample.
+    `statistic` is Page's sum for an alarm, in nats. `log_ratio` is the Wald sum that can clear a face, in nats; it and
+    `effective_samples` decay with a half-life. `pts_s` is the media time of the newest sample.
     """
 
     pts_s: float = -math.inf
@@ -158,12 +161,12 @@ class CusumState:
 
 CLOSE = 0.25            # an open alarm closes when the sum has fallen to this share of the limit
 CEILING = 1.5           # the sum stops rising at this multiple, so that closing takes bounded time
-HALF_LIFE_S = 60.0      # of what cleared a face
-DEEPEST = 5.0           # nats; clearer than this a face cannot become, so that it is forgotten in bounded time
+HALF_LIFE_S = 60.0      # half-life of the evidence that clears a face
+DEEPEST = 5.0           # nats; lower bound of `log_ratio`, so that clearing evidence decays in bounded time
 
 
 def advance(sums: CusumState, sample: EvidenceSample, model: EvidenceModel, limit: float) -> CusumState:
-    """The sums after one more sample. One that is not newer, or is no number, or has no weight, changes nothing."""
+    """Returns the state after one more sample. Late, non-finite and zero-weight samples change nothing."""
     if not math.isfinite(sample.llr) or sample.weight <= 0 or not sample.pts_s > sums.pts_s:
         return sums
     interval_s = sample.pts_s - sums.pts_s

@@ -1,7 +1,7 @@
-"""What a demuxing process and its parent say to each other: MessagePack, four bytes of length before each message.
+"""Messages between a demuxer process and its parent: MessagePack, each message preceded by its length in four bytes.
 
-The process has no network and no files. It asks for what it wants to read, one request at a time, and gets an answer
-to each; in between it sends the packets of the video.
+The demuxer process has neither network nor files. It requests what it reads, one request at a time, and gets an answer
+to each. Between requests it sends the packets of the video.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_READ_BYTES = 256 * 1024
 
 
 class DemuxSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the process starts with; `socket_fd` is its end of the socket pair."""
+    """Start settings of the process; `socket_fd` is its end of the socket pair."""
 
     socket_fd: int
     parent_pid: int
@@ -30,7 +30,7 @@ class DemuxSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Open(msgspec.Struct, frozen=True, tag="open"):
-    """Opens a URL for reading from byte `offset` to before byte `end`; -1 for the end of the file."""
+    """Opens a URL for reading from byte `offset` up to, excluding, byte `end`; -1 means the end of the file."""
 
     handle: int
     url: str
@@ -39,14 +39,14 @@ class Open(msgspec.Struct, frozen=True, tag="open"):
 
 
 class Read(msgspec.Struct, frozen=True, tag="read"):
-    """Read on; at most so many bytes."""
+    """Requests the next bytes, at most as many as given."""
 
     handle: int
     size: int
 
 
 class Close(msgspec.Struct, frozen=True, tag="close"):
-    """Read no more of this. There is no answer."""
+    """Ends reading of a handle. There is no answer."""
 
     handle: int
 
@@ -62,14 +62,15 @@ class Packet(msgspec.Struct, frozen=True, tag="packet"):
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished"):
-    """Nothing follows. `code` is empty at a clean end, or no_video, unsupported_codec, bad_media."""
+    """Last message. `code` is empty after a clean end, else no_video, unsupported_codec or bad_media."""
 
     code: str = ""
     message: str = ""
 
 
 class Opened(msgspec.Struct, frozen=True, tag="opened"):
-    """`size` is the length of the whole, -1 where it is not known; `seekable` says whether offsets are honoured."""
+    """Answers Open. `size` is the total length in bytes, -1 if unknown; `seekable` says whether offsets are
+    honoured."""
 
     is_there: bool
     size: int = -1
@@ -77,7 +78,7 @@ class Opened(msgspec.Struct, frozen=True, tag="opened"):
 
 
 class Data(msgspec.Struct, frozen=True, tag="data"):
-    """Empty at the end."""
+    """Answers Read; empty at the end."""
 
     data: bytes
     is_broken: bool = False

@@ -1,7 +1,7 @@
-"""A demuxing process: `python -m stream.demuxer_process SETTINGS`, with SETTINGS the JSON of a DemuxSettings.
+"""Demuxer process: `python -m stream.demuxer_process SETTINGS`, with SETTINGS the JSON of a DemuxSettings.
 
-FFmpeg's demuxers open what media tells them to open. Here they can open nothing: every open goes, as a request, to the
-parent, and this process may neither connect nor open files once it has begun.
+FFmpeg's demuxers open whatever the media refers to. In this process every open is a request to the parent. The process
+itself may neither connect nor open files once demuxing has begun.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import av.logging
-import av.subtitles.stream  # PyAV would import these when it meets the first such stream, and could not
+import av.subtitles.stream  # PyAV imports these at the first such stream, when it can no longer open files
 import av.subtitles.subtitle
 import msgspec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -49,13 +49,13 @@ _CODECS = {"h264": Codec.H264, "vp8": Codec.VP8}
 _FILTERS = {Codec.H264: "h264_mp4toannexb"}
 _OPTIONS = {
     "format_whitelist": FORMATS,
-    "protocol_whitelist": "http,https,crypto",      # names that playlists may use; none of them is FFmpeg's to open
+    "protocol_whitelist": "http,https,crypto",      # for playlists; FFmpeg itself opens none of them
     "codec_whitelist": "h264,vp8",
     "probesize": "2000000",
     "analyzeduration": "3000000",
     "max_streams": "64",
     "http_persistent": "0",
-    "max_reload": "1000",       # of a live playlist that has nothing new; the parent knows how long that may take
+    "max_reload": "1000",       # reloads of a live playlist without news; the parent sets the time limit
 }
 _BEST_HEIGHT_PX = 720
 _MAX_ENCRYPTED_BYTES = 64 * 2**20
@@ -63,7 +63,7 @@ _CRYPTO = "crypto+"
 
 
 class Parent:
-    """The requests to the parent; each blocks until its answer is there."""
+    """Client for requests to the parent process. Each request blocks until its answer arrives."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
@@ -72,12 +72,13 @@ class Parent:
         self._handles = 0
 
     def tell(self, message: FromDemuxer) -> None:
-        """Raises OSError when the parent is gone."""
+        """Sends a message without an answer. Raises OSError when the parent is gone."""
         body = msgspec.msgpack.encode(message)
         self._socket.sendall(HEADER.pack(len(body)) + body)
 
     def open(self, url: str, offset: int = 0, end: int = -1) -> tuple[int, Opened]:
-        """A new handle on bytes `offset` to before `end` (-1: to the last). Raises FileNotFoundError."""
+        """Opens bytes `offset` up to, excluding, `end` (-1: to the last). Returns a new handle. Raises
+        FileNotFoundError."""
         self._handles += 1
         answer = self._ask(Open(self._handles, url, offset, end))
         if not isinstance(answer, Opened) or not answer.is_there:
@@ -85,7 +86,7 @@ class Parent:
         return self._handles, answer
 
     def read(self, handle: int, size: int) -> bytes:
-        """Raises OSError where the source broke off."""
+        """Reads the next bytes. Raises OSError if the source breaks off."""
         answer = self._ask(Read(handle, min(size, MAX_READ_BYTES)))
         if not isinstance(answer, Data) or answer.is_broken:
             raise OSError("the source broke off")
@@ -101,9 +102,9 @@ class Parent:
 
 
 class RemoteFile(io.RawIOBase):
-    """The bytes at a URL, or a range of them, as a file. A seek is a new request.
+    """Read-only file over the bytes at a URL, or over a range of them. A seek is a new request.
 
-    Positions count from the start of the whole file, and reading starts at `offset`.
+    Positions count from the start of the whole file; reading starts at `offset`.
     """
 
     def __init__(self, parent: Parent, url: str, offset: int = 0, end: int = -1) -> None:
@@ -146,7 +147,7 @@ class RemoteFile(io.RawIOBase):
 
 
 def open_for(parent: Parent, url: str, options: dict[str, str]) -> io.RawIOBase | io.BytesIO:
-    """What FFmpeg asks for: a URL, or one that is encrypted as HLS has it (AES-128 in CBC mode). Raises OSError.
+    """Opens a URL for FFmpeg, decrypting it if the URL says so (HLS: AES-128 in CBC mode). Raises OSError.
 
     `offset` and `end_offset` in `options` are the byte range of an HLS segment or initialisation section.
     """
@@ -171,7 +172,7 @@ def _parts(source: RemoteFile) -> Iterator[bytes]:
 
 
 def demux(parent: Parent, settings: DemuxSettings) -> None:
-    """Tells the packets of the video that is at the URL. Raises MediaRefused, and what PyAV raises."""
+    """Sends the packets of the video at the URL to the parent. Raises MediaRefused and PyAV's errors."""
     def io_open(url: str, flags: int, options: dict[str, str]) -> io.RawIOBase | io.BytesIO:
         return open_for(parent, url, options)
 
@@ -193,7 +194,10 @@ def demux(parent: Parent, settings: DemuxSettings) -> None:
 
 
 def _display_of(stream: Any, packet: Any) -> DisplayTransform | None:
-    """The container's display transform. FFmpeg attaches it to decoded frames; None if this packet gives none."""
+    """Returns the container's display transform, or None if this packet yields no frame.
+
+    FFmpeg attaches the transform to decoded frames.
+    """
     try:
         frames = stream.codec_context.decode(packet) or stream.codec_context.decode(None)
         stream.codec_context.flush_buffers()
@@ -204,7 +208,7 @@ def _display_of(stream: Any, packet: Any) -> DisplayTransform | None:
 
 
 def _chosen(container: Any) -> Any:
-    """The video stream to judge: of several, the largest up to 720 lines. The others are not even fetched."""
+    """Returns the video stream to judge: the largest of up to 720 lines. The others are not fetched."""
     videos = [stream for stream in container.streams.video if stream.codec_context is not None]
     usable = [stream for stream in videos if stream.codec_context.name in _CODECS]
     if not usable:

@@ -1,7 +1,7 @@
-"""The picture that a viewer sees: a decoded frame made upright, progressive, square-pixelled, SDR and RGB.
+"""Display picture: a decoded frame as a viewer sees it, upright, progressive, square-pixelled, SDR and RGB.
 
-Containers and RTP header extensions tell players how to show a frame; the bitstream alone does not. Every path from a
-decoder to the detector goes through `PictureConverter.rgb`, so that the detector judges what a viewer sees.
+Containers and RTP header extensions, not only the bitstream, tell players how to show a frame. Every path from a
+decoder to the detector goes through `PictureConverter.rgb`, so the detector judges what a viewer sees.
 """
 
 from __future__ import annotations
@@ -32,22 +32,23 @@ _HD_HEIGHT_PX = 720
 
 
 def transform_of_frame(frame: av.VideoFrame) -> DisplayTransform:
-    """The transform that the container attached to this frame; `AS_DECODED` where there is none."""
+    """Returns the transform that the container attached to this frame; `AS_DECODED` if there is none."""
     side_data: Any = frame.side_data
     matrix = side_data.get(SideDataType.DISPLAYMATRIX)
     return AS_DECODED if matrix is None else transform_of_matrix(np.frombuffer(matrix, np.int32).tolist())
 
 
 class PictureConverter:
-    """Converts the frames of one stream. Remembers that a stream is interlaced, since still moments do not show it."""
+    """Converts the frames of one stream. It remembers interlacing, which frames without motion do not show."""
 
     def __init__(self) -> None:
         self._is_interlaced = False
 
     def rgb(self, frame: av.VideoFrame, transform: DisplayTransform, stream_aspect: float = 0.0) -> Rgb:
-        """RGB uint8 (h, w, 3), C-contiguous.
+        """Returns RGB uint8 (h, w, 3), C-contiguous.
 
-        `stream_aspect` is the sample aspect ratio of the bitstream; `transform.sample_aspect`, the container's, wins.
+        `stream_aspect` is the sample aspect ratio of the bitstream; `transform.sample_aspect`, the container's, takes
+        precedence.
         """
         if not self._is_interlaced:
             self._is_interlaced = frame.interlaced_frame or _is_combed(frame)
@@ -55,7 +56,7 @@ class PictureConverter:
         height, width = picture.shape[:2]
         size = shown_size(width, height, transform.sample_aspect or stream_aspect)
         if self._is_interlaced:
-            # One field, interpolated: the other one shows another moment.
+            # Keep one field and interpolate: the other shows another moment.
             picture = picture[0::2]
         if picture.shape[:2] != (size[1], size[0]):
             picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC), np.uint8)
@@ -63,14 +64,14 @@ class PictureConverter:
 
 
 class ShownFrames:
-    """Converts the frames of a container's video stream, by the container's own transform and aspect ratio."""
+    """Converts the frames of a container's video stream, using its transform and aspect ratio."""
 
     def __init__(self, stream: Any) -> None:
         self._converter = PictureConverter()
         self._aspect = float(stream.sample_aspect_ratio or 0)
 
     def rgb(self, frame: av.VideoFrame) -> Rgb:
-        """RGB uint8 (h, w, 3), C-contiguous."""
+        """Returns RGB uint8 (h, w, 3), C-contiguous."""
         return self._converter.rgb(frame, transform_of_frame(frame), self._aspect)
 
 
@@ -86,7 +87,7 @@ def _is_combed(frame: av.VideoFrame) -> bool:
 
 
 def _sdr_rgb(frame: av.VideoFrame) -> Rgb:
-    """RGB uint8 (h, w, 3) as decoded: neither scaled nor turned."""
+    """Returns RGB uint8 (h, w, 3) as decoded, neither scaled nor turned."""
     transfer = _HDR_TRANSFERS.get(int(frame.color_trc))
     if transfer is not None:
         matrix = int(frame.colorspace)
@@ -100,7 +101,7 @@ def _sdr_rgb(frame: av.VideoFrame) -> Rgb:
 
 
 def oriented(picture: Rgb, transform: DisplayTransform) -> Rgb:
-    """A picture, uint8 (h, w, 3), mirrored and turned; C-contiguous. Ignores the sample aspect ratio."""
+    """Returns the picture, uint8 (h, w, 3), mirrored and turned; C-contiguous. Ignores the sample aspect ratio."""
     if transform.is_mirrored:
         picture = picture[:, ::-1]
     return np.ascontiguousarray(np.rot90(picture, -transform.quarter_turns))

@@ -1,25 +1,25 @@
-"""Everything that a stream can refuse or fail at.
+"""Exceptions of the stream package.
 
 StreamError
-├── MediaRefused          what was sent is not judged; `code` says why, `status` is its HTTP class
+├── MediaRefused          the input is refused; `code` says why, `status` is its HTTP status
 ├── DecodeFailed          media of an allowed kind that the decoder cannot read
 ├── StreamExists          the id is in use by a running stream
 ├── StreamUnknown         no running stream has this id
 ├── ServiceFull           no room for another stream or job; `retry_after_s` says when to try again
 ├── ServiceDraining       the service is shutting down
-├── SubscriberTooSlow     a reader of events fell too far behind and must come back
+├── SubscriberTooSlow     an event subscriber fell too far behind and has to resubscribe
 ├── BusClosed             no more events in this feed
-├── ChannelBroken         a worker process sent what is not a message
+├── ChannelBroken         a worker process sent bytes that are no valid message
 └── WorkerLost            the worker process died or hung and the work could not be repeated
 """
 
 
 class StreamError(Exception):
-    """Base of all errors of this package."""
+    """Base class of this package's exceptions."""
 
 
 class MediaRefused(StreamError):
-    """Input that is refused: `code` is a stable machine word, `status` one of 400, 413, 415, 422."""
+    """The input is refused. `code` is a stable machine-readable word; `status` is 400, 413, 415 or 422."""
 
     def __init__(self, code: str, message: str, status: int = 422) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class MediaRefused(StreamError):
 
 
 class DecodeFailed(StreamError):
-    """The decoder gave up on this stream or file."""
+    """The decoder cannot continue with this stream or file."""
 
 
 class StreamExists(StreamError):
@@ -41,7 +41,7 @@ class StreamUnknown(StreamError):
 
 
 class ServiceFull(StreamError):
-    """No capacity now."""
+    """No capacity for another stream or job now; `retry_after_s` says when to retry."""
 
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
@@ -49,20 +49,20 @@ class ServiceFull(StreamError):
 
 
 class ServiceDraining(StreamError):
-    """The service takes nothing new because it is shutting down."""
+    """The service is shutting down and accepts no new work."""
 
 
 class SubscriberTooSlow(StreamError):
-    """This reader's queue overflowed; it may resume from its last offset."""
+    """The subscriber's queue overflowed. It may resume from its last offset."""
 
 
 class BusClosed(StreamError):
-    """The feed ended."""
+    """The event feed has ended."""
 
 
 class ChannelBroken(StreamError):
-    """The other end of a worker's connection sent what is not a message; the connection cannot go on."""
+    """The other end of a worker connection sent bytes that are no valid message. The connection cannot continue."""
 
 
 class WorkerLost(StreamError):
-    """The worker process that held this work is gone."""
+    """The worker process that held this work has died or hung."""

@@ -1,8 +1,8 @@
-"""In-process fan-out of events with a bounded history. Belongs to one event loop.
+"""Event bus: in-process fan-out of events with a bounded history. Used from one event loop.
 
-Overflow policy of a subscriber: a verdict that says the same as the one before it (same stream, epoch, label, reason)
-replaces that one while it still waits; everything else is kept. A subscriber whose queue is full even so is told once,
-by SubscriberTooSlow, and can come back with its last offset.
+Overflow policy of a subscriber: a new verdict replaces a waiting one of equal stream, epoch, label and reason.
+Everything else is kept. A subscriber whose queue is full even so gets SubscriberTooSlow once, and can resume from its
+last offset.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ QUEUE_EVENTS = 256
 
 
 class Envelope(NamedTuple):
-    """An event and its place in this feed; offsets grow by one. `call_id` is that of its stream, `label_before` the
-    label of the stream's verdict before this one, if this is one."""
+    """An event with its offset in this feed; offsets grow by one.
+
+    `call_id` is that of the event's stream. For a verdict, `label_before` is the label of the stream's previous
+    verdict.
+    """
 
     offset: int
     event: Event
@@ -33,8 +36,11 @@ class Envelope(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Which events a subscriber wants; None means all. Labels choose among verdicts alone: those with one of them, and
-    those right after, so that nobody is left believing what no longer holds."""
+    """Event filter of a subscriber; None means all.
+
+    Labels filter verdicts alone. A verdict also passes if the previous one had a selected label, so that subscribers
+    see when that label no longer holds.
+    """
 
     streams: frozenset[str] | None = None
     calls: frozenset[str] | None = None
@@ -52,7 +58,7 @@ class Selection(NamedTuple):
 
 
 class Subscription:
-    """One reader's bounded queue. Single consumer."""
+    """One subscriber's bounded queue. Single consumer."""
 
     def __init__(self, selection: Selection, recovered: bool, backlog: tuple[Envelope, ...]) -> None:
         self.selection = selection
@@ -65,7 +71,7 @@ class Subscription:
         self._overflowed = False
 
     def offer(self, envelope: Envelope) -> None:
-        """Called by the bus; never blocks."""
+        """Queues an event. Called by the bus; never blocks."""
         if self._closed or self._overflowed or not self.selection.wants(envelope):
             return
         self._conflate(envelope.event)
@@ -79,10 +85,10 @@ class Subscription:
         self._wake.set()
 
     async def next(self) -> Envelope:
-        """The next event. Raises SubscriberTooSlow after an overflow, BusClosed at the end."""
+        """Returns the next event. Raises SubscriberTooSlow after an overflow, BusClosed at the end."""
         while not self._waiting:
             if self._overflowed:
-                raise SubscriberTooSlow("the reader fell too far behind")
+                raise SubscriberTooSlow("the subscriber fell too far behind; resume from its last offset")
             if self._closed:
                 raise BusClosed("the feed is closed")
             self._wake.clear()
@@ -91,7 +97,7 @@ class Subscription:
         return envelope
 
     def close(self) -> None:
-        """What waits can still be read; nothing new arrives."""
+        """Accepts no new events. Waiting events can still be read."""
         self._closed = True
         self._wake.set()
 
@@ -104,7 +110,7 @@ class Subscription:
 
 
 class EventBus:
-    """Publishes events to subscribers and remembers the newest ones for those who come back."""
+    """Publishes events to subscribers and keeps the newest ones for subscribers that resume."""
 
     def __init__(self) -> None:
         self.feed = secrets.token_hex(8)
@@ -117,7 +123,7 @@ class EventBus:
 
     @property
     def offset(self) -> int:
-        """That of the newest event; 0 before the first."""
+        """Offset of the newest event; 0 before the first."""
         return self._offset
 
     def publish(self, event: Event) -> None:
@@ -131,11 +137,13 @@ class EventBus:
             subscription.offer(envelope)
 
     def listen(self, listener: Callable[[Event], None]) -> None:
-        """Calls it with every event, before any subscriber has it. It must neither block nor raise."""
+        """Calls `listener` with every event, before any subscriber gets it. The listener must neither block nor
+        raise."""
         self._listeners.append(listener)
 
     def subscribe(self, selection: Selection, resume_after: int | None = None) -> Subscription:
-        """From now on; `backlog` has what was missed since `resume_after`, if all of that is still known."""
+        """Subscribes from now on. `backlog` holds the events since `resume_after`, if the history reaches back to
+        it."""
         recovered = resume_after is not None and self._remembers(resume_after)
         missed = (e for e in self._history if recovered and resume_after is not None and e.offset > resume_after)
         subscription = Subscription(selection, recovered, tuple(e for e in missed if selection.wants(e)))
@@ -147,7 +155,7 @@ class EventBus:
         self._subscriptions.discard(subscription)
 
     def snapshot(self, selection: Selection) -> tuple[Envelope, ...]:
-        """Per running stream its start and its latest verdict, as far as they are wanted."""
+        """Returns the selected start and latest verdict of each running stream."""
         known = ((started, self._verdicts.get(stream)) for stream, started in self._started.items())
         return tuple(envelope for pair in known for envelope in pair if envelope and selection.wants(envelope))
 

@@ -1,4 +1,4 @@
-"""The only encoder of events."""
+"""JSON encoding of events; the only encoder of them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _decoder = msgspec.json.Decoder(Event)
 
 
 def encode(event: Event) -> bytes:
-    """UTF-8 JSON of one event, with its kind in `type`; floats as they are, no NaN."""
+    """Returns one event as UTF-8 JSON, with its kind in `type`. Floats are not rounded; NaN is not allowed."""
     return _encoder.encode(event)
 
 
 def decode(data: bytes | str) -> Event:
-    """The event of this JSON. Raises msgspec.ValidationError or msgspec.DecodeError."""
+    """Returns the event encoded in this JSON. Raises msgspec.ValidationError or msgspec.DecodeError."""
     event: Event = _decoder.decode(data)
     return event
 
 
 def to_builtins(event: Event) -> dict[str, object]:
-    """The event as plain JSON values, for embedding in a larger message."""
+    """Returns the event as plain JSON values, for embedding in a larger message."""
     plain: dict[str, object] = msgspec.to_builtins(event)
     return plain

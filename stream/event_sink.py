@@ -1,4 +1,4 @@
-"""Where a service's events go, and what becomes of its alarms."""
+"""Event sink: receives the events and alarms of a service's sessions."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
 
 
 class EventSink(Protocol):
-    """Between the sessions and the bus. All calls happen in the event loop; none but `settle` may wait."""
+    """Sits between the sessions and the event bus. All calls happen in the event loop; only `settle` may wait."""
 
     def publish(self, event: Event) -> None:
-        """Passes an event on, in order within its stream; it may be held back for a moment."""
+        """Forwards an event, in order within its stream. It may be held back briefly."""
 
     def alarm(self, change: AlarmChange) -> None:
-        """An alarm opened or is over; the event that says so follows."""
+        """Records that an alarm opened or closed. The event that says so follows."""
 
     async def settle(self) -> None:
-        """Returns when nothing is held back any more. Idempotent."""
+        """Returns when no event is held back. Idempotent."""
 
 
 class DirectEventSink:
-    """Everything straight to the bus; of alarms nothing is kept but the verdicts."""
+    """Publishes every event at once, and stores no evidence of alarms."""
 
     def __init__(self, bus: EventBus) -> None:
         self._bus = bus
@@ -33,7 +33,7 @@ class DirectEventSink:
         self._bus.publish(event)
 
     def alarm(self, change: AlarmChange) -> None:
-        """The verdict says it."""
+        """No-op: the verdict carries the alarm."""
 
     async def settle(self) -> None:
-        """Nothing is ever held back."""
+        """No-op: no event is held back."""

@@ -1,5 +1,4 @@
-"""The one versioned family of events; `stream.event_encoding` is their only encoder, `docs/contracts/events.md`
-tells them."""
+"""Versioned family of events. `stream.event_encoding` encodes them; `docs/contracts/events.md` describes them."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ SCHEMA_VERSION = 1
 
 
 class Label(StrEnum):
-    """What a window says. Silence never reads as REAL."""
+    """Label of a window. Missing evidence is never REAL."""
 
     REAL = "REAL"
     FAKE = "FAKE"
@@ -22,7 +21,7 @@ class Label(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why the label is what it is; `REASON_TEXT` has the words for people."""
+    """Reason of a label; `REASON_TEXT` has the sentences for people."""
 
     EVIDENCE_FAKE = "evidence_fake"
     EVIDENCE_REAL = "evidence_real"
@@ -59,7 +58,7 @@ REASON_TEXT: dict[Reason, str] = {
 class TrackSums(
     msgspec.Struct, frozen=True, kw_only=True, rename={"statistic": "rise", "effective_samples": "looks"}
 ):
-    """What the sequential test remembers of one face (see `stream.cusum.Sums`); `pts_s` is media time."""
+    """State of the sequential test for one face (see `stream.cusum.CusumState`); `pts_s` is media time."""
 
     track: int
     pts_s: float
@@ -71,8 +70,11 @@ class TrackSums(
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of the decision, from which another process can go on. An alarm opens when `rise` reaches `limit`; a
-    face is cleared when `log_ratio` falls to `clear_bound`. Both in nats."""
+    """State of the decision, from which another process can continue.
+
+    An alarm opens when a face's `rise` reaches `limit`. A face is cleared when its `log_ratio` falls to `clear_bound`.
+    All are in nats.
+    """
 
     limit: float
     clear_bound: float
@@ -80,10 +82,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FaceVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """One track's part of a verdict. `box` is its latest box, (x, y, width, height) as shares of the frame.
+    """Verdict on one track. `box` is its latest box, (x, y, width, height) as shares of the frame.
 
-    `prob_fake` and `llr` are those of the window; `suspicion` is the share of the alarm limit that the face's sum since
-    the start has reached, `alarm` whether its alarm is open.
+    `prob_fake` and `llr` are those of the window. `suspicion` is the share of the alarm limit that the face's sum has
+    reached since the start. `alarm` says whether its alarm is open.
     """
 
     track: int
@@ -100,11 +102,11 @@ class FaceVerdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="verdict"):
-    """What one window says of a stream. `id` is `stream/epoch/sequence`, so a repeat is recognisable anywhere.
+    """Verdict on one window of a stream. `id` is `stream/epoch/sequence`, so that consumers recognise repeats.
 
-    `start_s`..`end_s` is media time; `coverage` in 0..1 is the share of the wanted samples that were scored;
-    `prob_fake`, `llr` and `reason` are those of the most suspicious face; `age_ms` runs from the capture of the
-    newest sample to this verdict; `rate_hz` is the sampling rate that was in force.
+    `start_s`..`end_s` is media time. `coverage` in 0..1 is the share of the wanted samples that were scored.
+    `prob_fake`, `llr` and `reason` are those of the most suspicious face. `age_ms` is the time from the capture of the
+    newest sample to this verdict. `rate_hz` is the sampling rate in force.
     """
 
     id: str
@@ -154,8 +156,10 @@ class StreamGap(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
 
 
 class StreamStalled(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="stream.stalled"):
-    """Nothing has come from the source for `silent_s`; `from_s` is the media time of the last observation. Verdicts go
-    on by themselves when media does."""
+    """The source has sent nothing for `silent_s`; `from_s` is the media time of the last observation.
+
+    Verdicts continue when media arrives again.
+    """
 
     stream: str
     epoch: int
@@ -165,11 +169,10 @@ class StreamStalled(msgspec.Struct, frozen=True, kw_only=True, tag_field="type",
 
 
 class IncidentOpened(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="incident.opened"):
-    """An alarm was kept, with its evidence, as incident `id`. `verdict` is the id of the verdict that opened it.
+    """An alarm was stored with its evidence as incident `id`. `verdict` is the id of the verdict that opened it.
 
-    `tracks` are the faces whose alarm is open, most suspicious first; `prob_fake` and `suspicion` are the first one's.
-
-    `opened_s` is Unix time, `pts_s` the media time of the window's end.
+    `tracks` are the faces whose alarm is open, most suspicious first; `prob_fake` and `suspicion` are those of the
+    first. `opened_s` is Unix time; `pts_s` is the media time of the window's end.
     """
 
     id: str
@@ -191,7 +194,7 @@ class IncidentOpened(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"
 
 
 class IncidentClosed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="incident.closed"):
-    """The alarm of incident `id` is over. `closed_s` is Unix time, `pts_s` media time."""
+    """The alarm of incident `id` has closed. `closed_s` is Unix time, `pts_s` media time."""
 
     id: str
     stream: str
@@ -204,7 +207,7 @@ class IncidentClosed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"
 
 
 class StreamEnded(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="stream.ended"):
-    """A stream is over; nothing follows in this epoch."""
+    """A stream has ended; no event of this epoch follows."""
 
     stream: str
     epoch: int

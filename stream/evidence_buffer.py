@@ -1,4 +1,7 @@
-"""The last minute of one stream, from which the evidence of an alarm is taken. Pure, and bounded by time and count."""
+"""Evidence buffer: the last minute of one stream, from which an alarm's evidence is taken.
+
+No I/O; bounded by time and count.
+"""
 
 from __future__ import annotations
 
@@ -23,25 +26,28 @@ PER_TRACK, PICTURED = 3, 8
 
 
 class EvidenceBuffer:
-    """What of a stream's past may be needed. Overflow policies: samples and verdicts leave with age; of the pictures,
-    the most suspicious `PER_TRACK` of each face stay, `PICTURED` in all."""
+    """Recent samples, verdicts and pictures of a stream.
+
+    Overflow policies: samples and verdicts expire with age. Of the pictures, the most suspicious `PER_TRACK` of each
+    face stay, `PICTURED` in all.
+    """
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
         self._samples: deque[Observation] = deque()
         self._pictured: list[Observation] = []
         self._checkpoints: deque[Verdict] = deque()
-        self._began = True      # whether `_samples` still reach back to the beginning
+        self._began = True      # whether `_samples` still hold the first sample of the epoch
 
     def add(self, observation: Observation) -> None:
-        """Takes in the next sample."""
+        """Adds the next sample."""
         self._samples.append(_bare(observation))
         if observation.pictures is not None:
             self._pictured.append(msgspec.structs.replace(observation, preview_jpeg=None))
         self._pictured = _most_suspicious([p for p in self._pictured if p.pts_s >= observation.pts_s - KEEP_S])
 
     def judged(self, verdict: Verdict) -> None:
-        """Takes in the next verdict; what is older than it takes to come to it again is dropped."""
+        """Adds the next verdict, and drops what a replay up to it does not need."""
         if not self._checkpoints or verdict.end_s - self._checkpoints[-1].end_s >= CHECKPOINT_EVERY_S:
             self._checkpoints.append(verdict)
         while len(self._checkpoints) > 1 and self._checkpoints[1].end_s <= verdict.end_s - KEEP_S:
@@ -54,13 +60,13 @@ class EvidenceBuffer:
             self._samples.popleft()
 
     def restored(self, verdict: Verdict) -> None:
-        """The stream goes on behind this verdict of another process."""
+        """Continues the stream after this verdict, which another process published."""
         self._checkpoints.append(verdict)
         self._began = False
 
     @property
     def base(self) -> Verdict | None:
-        """From where the samples lead on; None where they lead from the beginning."""
+        """The verdict that a replay of the samples starts from; None if it starts at the beginning of the epoch."""
         return None if self._began else self._checkpoints[0]
 
     @property
@@ -73,7 +79,7 @@ class EvidenceBuffer:
 
 
 class AlarmWatch:
-    """Follows the alarm of one epoch of a stream, and says when it opens and closes."""
+    """Follows one epoch of a stream and reports when its alarm opens and closes."""
 
     def __init__(self, origin: Origin, config: StreamConfig) -> None:
         self._origin = origin
@@ -83,7 +89,7 @@ class AlarmWatch:
         self._is_open = False
 
     def restore(self, verdict: Verdict) -> None:
-        """Goes on behind this verdict, which another process published."""
+        """Continues after this verdict, which another process published."""
         self._buffer.restored(verdict)
         self._is_open = is_alarming(verdict)
 
@@ -91,7 +97,7 @@ class AlarmWatch:
         self._buffer.add(observation)
 
     def follow(self, verdict: Verdict, now_s: float, model: EvidenceModel | None) -> IncidentCase | AlarmOver | None:
-        """What this verdict changes, if anything. `now_s` is Unix time."""
+        """Returns the alarm change that this verdict causes, or None. `now_s` is Unix time."""
         self._end_s = verdict.end_s
         change: IncidentCase | AlarmOver | None = None
         if verdict.alarm and not self._is_open and model is not None:
@@ -103,7 +109,7 @@ class AlarmWatch:
         return change
 
     def end(self, now_s: float) -> AlarmOver | None:
-        """The stream is over, and with it the alarm, if one is open."""
+        """Ends the stream, and returns the close of its alarm if one is open."""
         return self._over(CloseReason.STREAM_ENDED, now_s) if self._is_open else None
 
     def _case(self, verdict: Verdict, now_s: float, model: EvidenceModel) -> IncidentCase:
@@ -125,13 +131,13 @@ class AlarmWatch:
 
 
 def _bare(observation: Observation) -> Observation:
-    """Without pictures and maps, which the decision does not need."""
+    """Removes pictures and heat maps, which the decision does not use."""
     faces = tuple(msgspec.structs.replace(face, heat_map=None) for face in observation.faces)
     return msgspec.structs.replace(observation, faces=faces, preview_jpeg=None, pictures=None)
 
 
 def _most_suspicious(pictured: list[Observation]) -> list[Observation]:
-    """In the order of time."""
+    """Returns the most suspicious pictures, in order of time."""
     if len(pictured) <= PER_TRACK:
         return pictured
     kept: set[int] = set()

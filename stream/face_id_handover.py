@@ -1,6 +1,6 @@
-"""Keeps the numbers of faces when another process goes on with a stream.
+"""Face id handover: keeps the track ids of faces when another process takes a stream over.
 
-A new process counts faces anew. It sees the last window once more, so each face is known again by where it was.
+A new process numbers faces anew. It processes the last window again, so it recognises each face by its position.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _SAME_IOU = 0.3
 
 
 class Returning:
-    """What a process that goes on behind `verdict` observes, with the numbers that faces have in this stream.
+    """Renumbers the observations of a process that continues after `verdict`.
 
-    What `verdict` stands on is seen once more; it is held back until all of it is there.
+    Observations of the verdict's window are processed again and held back until all of them have arrived.
     """
 
     def __init__(self, verdict: Verdict, grid: SamplingGrid) -> None:
@@ -35,21 +35,21 @@ class Returning:
         self._window: list[Observation] | None = []
 
     def take(self, observation: Observation) -> tuple[Observation, ...]:
-        """What may be looked at now, in order."""
+        """Returns the observations that can be processed now, in order."""
         if self._window is not None and self._grid.start_s(observation.cell) < self._until_s:
             self._window.append(observation)
             return ()
         return (*self.release(), self._identities.renumbered(observation))
 
     def release(self) -> tuple[Observation, ...]:
-        """What is held back; nothing is from now on."""
+        """Returns the observations held back, and holds none back from then on."""
         window, self._window = self._window or (), None
         self._identities.recognise(window)
         return tuple(self._identities.renumbered(seen) for seen in window)
 
 
 class FaceIdHandover:
-    """The numbers that the faces of `verdict` have; faces that are new get numbers behind all of them."""
+    """Maps new track ids to those in `verdict`. New faces get ids above all of them."""
 
     def __init__(self, verdict: Verdict) -> None:
         self._boxes = {face.track: _box(face.box) for face in verdict.faces}
@@ -58,7 +58,7 @@ class FaceIdHandover:
         self._numbers: dict[int, int] = {}
 
     def recognise(self, window: Iterable[Observation]) -> None:
-        """Gives the faces of the window that the verdict was about the numbers that they have there."""
+        """Gives the faces in the verdict's window the ids that they have in the verdict."""
         seen = {face.track: _box(face.box) for observation in window for face in observation.faces}
         pairs = sorted(
             ((iou(box, known), track, number) for track, box in seen.items() for number, known in self._boxes.items()),
@@ -71,7 +71,7 @@ class FaceIdHandover:
                 taken.add(number)
 
     def renumbered(self, observation: Observation) -> Observation:
-        """The same observation, with the numbers that its faces have in this stream."""
+        """Returns the observation with the track ids of this stream."""
         faces = tuple(msgspec.structs.replace(face, track=self._number(face.track)) for face in observation.faces)
         return msgspec.structs.replace(observation, faces=faces)
 

@@ -1,4 +1,4 @@
-"""From the observations of a window to what each face on it says."""
+"""Face verdicts: combines the observations of a window into one verdict per face."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _UNSCORED = {"no_model": Reason.NO_MODEL, "scorer_failed": Reason.SCORER_FAILED}
 
 
 def unscored_reason(unscored: str) -> Reason:
-    """The reason that stands for an observation's `unscored`."""
+    """Returns the reason for an observation's `unscored` word."""
     return _UNSCORED.get(unscored, Reason.SCORER_FAILED)
 
 
 def judge_faces(
     frames: Iterable[tuple[Sequence[FaceObservation], str]], config: DecisionConfig, min_samples: int
 ) -> tuple[FaceVerdict, ...]:
-    """One verdict per track, most suspicious first.
+    """Returns one verdict per track, most suspicious first.
 
-    `frames` holds, per sampled instant in order, its faces and its `unscored` reason.
+    `frames` holds, per sampled instant in order, the faces and the `unscored` reason.
     """
     seen: dict[int, list[FaceObservation]] = defaultdict(list)
     why: dict[int, str] = {}
@@ -43,7 +43,7 @@ def judge_faces(
 
 
 def withheld(faces: tuple[FaceVerdict, ...]) -> tuple[FaceVerdict, ...]:
-    """The same faces without a judgement, since scores of an uncalibrated model give none."""
+    """Returns the faces labelled UNCERTAIN: scores of an uncalibrated model support no other label."""
     unsaid = {"label": Label.UNCERTAIN, "reason": Reason.UNCALIBRATED}
     return tuple(face if face.llr is None else msgspec.structs.replace(face, **unsaid) for face in faces)
 

@@ -1,4 +1,4 @@
-"""One file in a worker: a generator of small steps, so that live streams never wait long behind it."""
+"""File job in a worker: a generator of small steps, so that live streams never wait long for it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class JobTools:
-    """What all jobs of a worker share. `aside` runs the few calls that are long and cannot be cut into steps."""
+    """Tools shared by all jobs of a worker. `aside` runs long calls that cannot be divided into steps."""
 
     analyser: FrameAnalyser
     limits: MediaLimits
@@ -49,7 +49,7 @@ class JobTools:
 class FileJob:
     """Runs one RunJob. `step` blocks for tens of milliseconds and raises nothing.
 
-    While `is_waiting`, a step only looks whether a call that runs aside is done.
+    While `is_waiting`, a step only checks whether a call that runs aside is done.
     """
 
     def __init__(self, request: RunJob, path: Path, tools: JobTools) -> None:
@@ -63,7 +63,7 @@ class FileJob:
         self._steps = self._run()
 
     def step(self) -> JobMessage | None:
-        """A message if this step brought one. The last one is a JobDone or a JobFailed."""
+        """Returns the message that this step produced, if any. The last one is a JobDone or a JobFailed."""
         started_s = time.monotonic()
         message = self._guarded_step()
         self._spent_s += time.monotonic() - started_s
@@ -72,7 +72,7 @@ class FileJob:
         return message
 
     def cancel(self) -> None:
-        """End the job and let go of what it holds."""
+        """Ends the job and releases its resources."""
         self.is_over = True
         self._steps.close()
 
@@ -120,9 +120,9 @@ class FileJob:
         yield self._done("image", kind.value)
 
     def _examine_turned(self, rgb: Rgb) -> Generator[None, None, tuple[ExaminedFrame, Rgb]]:
-        """The picture as it is or, where no face is found on it, turned by 90, 270 or 180 degrees so that one is.
+        """Examines a picture; if no face is found, tries it turned by 90, 270 and 180 degrees.
 
-        Cameras and editors lose the orientation of pictures; the finder knows upright faces alone.
+        Cameras and editors lose the orientation of pictures, and the finder detects upright faces only.
         """
         for turns in (0, 1, 3, 2):
             turned = np.ascontiguousarray(np.rot90(rgb, turns))

@@ -1,8 +1,8 @@
-"""Stretches of a video file: where the alarm test of live calls would have rung, from onset to end. Pure.
+"""Alarm stretches of a video file: where the live alarm test would raise an alarm, from onset to end. No I/O.
 
-An average over a whole file hides a short swap; the cumulative sum of live calls does not. The onset of an alarm is the
-first sample after its sum was last zero, the maximum-likelihood estimate of the change point (Page 1954). Its end is
-the last sample at which the sum was largest.
+An average over a whole file hides a short swap; the cumulative sum does not. The onset of an alarm is the first sample
+after its sum was last zero, the maximum-likelihood estimate of the change point (Page 1954). Its end is the last sample
+at which the sum was largest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class AlarmStretch(NamedTuple):
-    """Media time of one face, in seconds, over which the alarm test rings. `end_s` is that of its last sample."""
+    """Media time in seconds during which one face is in alarm. `end_s` is that of its last sample."""
 
     track: int
     start_s: float
@@ -32,7 +32,8 @@ class AlarmStretch(NamedTuple):
 def alarm_stretches(
     frames: Sequence[FileFrame], config: DecisionConfig, model: EvidenceModel, fastest_hz: float
 ) -> tuple[AlarmStretch, ...]:
-    """All alarms of all faces, by start. `fastest_hz` is the rate for which live calls set their alarm limit."""
+    """Returns all alarms of all faces, by start. `fastest_hz` is the rate for which live calls set their alarm
+    limit."""
     samples: dict[int, list[EvidenceSample]] = defaultdict(list)
     for frame in frames:
         for face in frame.faces:
@@ -48,7 +49,7 @@ def alarm_stretches(
 
 
 def _alarms(samples: Sequence[EvidenceSample], model: EvidenceModel, limit: float) -> Iterator[tuple[float, float]]:
-    """(onset, end) in seconds of every alarm of one face."""
+    """Returns (onset, end) in seconds for every alarm of one face."""
     sums, onset_s, peak, peak_s = CusumState(), 0.0, 0.0, 0.0
     for sample in samples:
         if sums.alarm and sample.pts_s - sums.pts_s > FORGET_S:

@@ -1,6 +1,6 @@
-"""What a file is, by its first bytes, and whether it was cut off, by its own sizes. No decoding.
+"""File type detection by first bytes, and truncation detection by the file's own sizes. Decodes nothing.
 
-Names, extensions and content types that a client gives are never looked at.
+File names, extensions and content types from clients are ignored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MAX_BOXES = 10_000
 
 
 class MediaKind(StrEnum):
-    """Kinds of files that are judged. The values of videos are FFmpeg's names of their demuxers."""
+    """File kinds that are judged. Values for videos are FFmpeg's demuxer names."""
 
     MP4 = "mp4"             # and MOV, M4V, 3GP
     AVI = "avi"
@@ -63,7 +63,7 @@ KIND_NAMES = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC, MP4, MOV, AVI, MKV, W
 
 
 def sniff(head: bytes) -> MediaKind | None:
-    """The kind of a file that starts with `head` (its first 1024 bytes), or None if it is none of these."""
+    """Returns the kind of a file that starts with `head` (its first 1024 bytes), or None for an unsupported kind."""
     for magic, kind in _MAGIC.items():
         if head.startswith(magic):
             return kind
@@ -79,7 +79,7 @@ def sniff(head: bytes) -> MediaKind | None:
 
 
 def _kind_of_brands(head: bytes) -> MediaKind:
-    """Pictures and MP4 share a container; the brands of its first box tell them apart."""
+    """Returns the kind by the brands of the first box, since pictures and MP4 share a container."""
     box = head[: int.from_bytes(head[:4], "big")]
     major, all_brands = box[8:12], {box[8:12], *(box[at : at + 4] for at in range(16, len(box) - 3, 4))}
     if major not in _AVIF_BRANDS | _HEIF_BRANDS:
@@ -88,7 +88,10 @@ def _kind_of_brands(head: bytes) -> MediaKind:
 
 
 def _has_ts_packets(head: bytes) -> bool:
-    """Sync bytes of four packets in a row, of 188 bytes or, in M2TS, 192; the file may begin within a packet."""
+    """Whether four packets in a row start with a sync byte. Packets have 188 bytes, or 192 in M2TS.
+
+    The file may begin within a packet.
+    """
     for length in (_TS_PACKET_BYTES, _M2TS_PACKET_BYTES):
         for start in range(length):
             syncs = head[start::length]
@@ -98,7 +101,7 @@ def _has_ts_packets(head: bytes) -> bool:
 
 
 def plays_until_cut(file: BinaryIO, kind: MediaKind) -> bool:
-    """Whether a file that was cut off can be played up to the cut: a fragmented MP4 whose first fragment is whole."""
+    """Whether a truncated file can be played up to the cut: a fragmented MP4 whose first fragment is whole."""
     if kind is not MediaKind.MP4:
         return False
     file.seek(0, io.SEEK_END)
@@ -117,7 +120,7 @@ def plays_until_cut(file: BinaryIO, kind: MediaKind) -> bool:
 
 
 def is_cut_off(file: BinaryIO, kind: MediaKind, file_bytes: int) -> bool:
-    """Whether the file's own structure announces more bytes than there are. Transport streams announce nothing."""
+    """Whether the file's own structure announces more bytes than there are. Transport streams announce none."""
     file.seek(0)
     if kind is MediaKind.MP4:
         return _mp4_cut_off(file, file_bytes)
@@ -129,7 +132,7 @@ def is_cut_off(file: BinaryIO, kind: MediaKind, file_bytes: int) -> bool:
 
 
 def _mp4_cut_off(file: BinaryIO, file_bytes: int) -> bool:
-    """A top-level box reaches past the end, or the boxes end without the index."""
+    """Whether a top-level box reaches past the end, or the boxes end without the index."""
     start, indexed = 0, False
     for _ in range(_MAX_BOXES):
         if start + 8 > file_bytes:
@@ -166,7 +169,7 @@ def _matroska_cut_off(head: bytes, file_bytes: int) -> bool:
 
 
 def _ebml_size(data: bytes, offset: int) -> tuple[int, int] | None:
-    """(offset behind the size, size) of the variable-length number at `offset`; None if absent or "unknown"."""
+    """Returns (offset after the size, size) of the variable-length number at `offset`; None if absent or "unknown"."""
     if offset >= len(data) or data[offset] == 0:
         return None
     length = 9 - data[offset].bit_length()

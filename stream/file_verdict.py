@@ -1,7 +1,7 @@
-"""The verdict on one file, from its scored frames. Pure.
+"""File verdict: the verdict on one file, from its scored frames. No I/O.
 
-A picture, and a video as a whole, is judged by the sequential test on its evidence. A video is also judged by its worst
-stretch: where the alarm test of live calls rings, the file is FAKE.
+The sequential test judges a picture, and a video as a whole. A video is also judged by its worst stretch: if the live
+alarm test raises an alarm, the file is FAKE.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
     from stream.worker_messages import FileFrame, JobDone
 
-_LARGEST_SD = 0.5       # standard deviation of probabilities that are half 0, half 1
+_LARGEST_SD = 0.5       # standard deviation of probabilities of which half are 0 and half 1
 
 
-# The whole-file test was calibrated on as many samples; denser ones repeat each other.
+# The whole-file test was calibrated on this many samples; denser ones add no new information.
 WHOLE_FILE_SAMPLES = 32
 
 
 class JudgeOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How densely a file is sampled: `rate_hz` frames a second, at most `max_samples` of them, evenly spread.
+    """Sampling of a file: `rate_hz` frames per second, at most `max_samples` in all, evenly spread.
 
-    `heat_map` asks for a picture of where the evidence lies.
+    `heat_map` requests a picture that shows where the evidence lies.
     """
 
     max_samples: int = 300
@@ -44,7 +44,7 @@ class JudgeOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FramePrediction(msgspec.Struct, frozen=True, kw_only=True):
-    """The most suspicious face of one frame; `prob_fake` is None where none could be scored."""
+    """The most suspicious face of one frame; `prob_fake` is None if none could be scored."""
 
     frame_number: int
     pts_s: float
@@ -52,10 +52,10 @@ class FramePrediction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileSegment(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of a video and what its samples alone say: media time `start_s` to `end_s`, in seconds.
+    """A stretch of a video, media time `start_s` to `end_s` in seconds, judged by its own samples alone.
 
-    Segments follow each other without gaps from the first sample to the last. `prob_fake` and `llr` are those of the
-    most suspicious face in it, None where none could be scored.
+    Segments cover the video without gaps, from the first sample to the last. `prob_fake` and `llr` are those of the
+    most suspicious face in the segment, None if none could be scored.
     """
 
     start_s: float
@@ -93,8 +93,11 @@ class FileVerdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileRule(msgspec.Struct, frozen=True, kw_only=True):
-    """What files are judged by. `evidence` is None where the model's evidence was not measured: then there is no alarm
-    test. `fastest_hz` is the highest sampling rate of live calls, for which the alarm limit is set."""
+    """Decision rule for files.
+
+    `evidence` is None if the model's evidence was not measured; then there is no alarm test. `fastest_hz` is the
+    highest sampling rate of live calls, for which the alarm limit is set.
+    """
 
     decision: DecisionConfig
     model: ModelRef | None
@@ -103,7 +106,7 @@ class FileRule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge_file(frames: Sequence[FileFrame], done: JobDone, rule: FileRule) -> FileVerdict:
-    """The verdict on all frames of a file; a picture needs one sample only."""
+    """Returns the verdict on all frames of a file. One sample is enough for a picture."""
     min_samples = 1 if done.file_type == "image" else min(rule.decision.min_samples, max(1, done.total_frames))
     whole = _faces_of(frames[:: ceil(len(frames) / WHOLE_FILE_SAMPLES) or 1], rule, min_samples)
     is_video = done.file_type == "video"
@@ -135,7 +138,7 @@ def judge_file(frames: Sequence[FileFrame], done: JobDone, rule: FileRule) -> Fi
 
 
 def _faces_of(frames: Sequence[FileFrame], rule: FileRule, min_samples: int) -> tuple[FaceVerdict, ...]:
-    """One verdict per face by the sequential test, most suspicious first."""
+    """Returns one verdict per face by the sequential test, most suspicious first."""
     faces = judge_faces([(frame.faces, frame.unscored) for frame in frames], rule.decision, min_samples)
     return withheld(faces) if rule.model is not None and not rule.model.calibrated else faces
 
@@ -149,7 +152,7 @@ def _alarms_of(frames: Sequence[FileFrame], rule: FileRule) -> tuple[AlarmStretc
 def _with_alarms(
     faces: tuple[FaceVerdict, ...], stretches: Sequence[AlarmStretch], frames: Sequence[FileFrame], rule: FileRule
 ) -> tuple[FaceVerdict, ...]:
-    """The faces, those with an alarm as their worst stretch shows them, first."""
+    """Returns the faces, those with an alarm first, each judged by its worst stretch."""
     worst: dict[int, FaceVerdict] = {}
     for stretch in stretches:
         inside = [frame for frame in frames if stretch.start_s <= frame.pts_s <= stretch.end_s]
@@ -164,7 +167,7 @@ def _with_alarms(
 def _segments(
     frames: Sequence[FileFrame], stretches: Sequence[AlarmStretch], rule: FileRule, label: Label
 ) -> tuple[FileSegment, ...]:
-    """The file cut where alarms begin and end; one segment if none rings."""
+    """Divides the file where alarms begin and end; returns one segment if there is no alarm."""
     if not frames:
         return ()
     segments = []

@@ -1,4 +1,4 @@
-"""Faces found, followed and scored on sampled frames: what a worker does with pictures, live or from files."""
+"""Frame analyser: finds, tracks and scores faces on sampled frames, of live streams and files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameSample:
-    """One frame to be examined: `rgb` is uint8 (h, w, 3); `name` says whose it is."""
+    """One frame to examine: `rgb` is uint8 (h, w, 3); `name` identifies its stream or job."""
 
     rgb: NDArray[np.uint8]
     pts_s: float
@@ -38,7 +38,7 @@ class FrameSample:
 
 @dataclass(frozen=True, slots=True)
 class ExaminedFrame:
-    """What was learnt of one sample; `unscored` as in Observation. `crops` has what was scored, by track."""
+    """Result of one sample; `unscored` as in Observation. `crops` holds the scored crops by track."""
 
     faces: tuple[FaceObservation, ...]
     unscored: str = ""
@@ -53,9 +53,9 @@ class _Found:
 
 
 class FrameAnalyser:
-    """Finder and scorer together. Blocks for milliseconds per frame; raises nothing; not thread-safe.
+    """Face finder and scorer together. Blocks for milliseconds per frame; raises nothing; not thread-safe.
 
-    `on_frame` is called with each sample's name before its faces are sought, and with "" after the last one.
+    Calls `on_frame` with each sample's name before it searches for faces, and with "" after the last sample.
     """
 
     def __init__(self, finder: FaceFinder | None, scorer: FaceScorer | None, max_faces: int) -> None:
@@ -65,7 +65,7 @@ class FrameAnalyser:
         self.on_frame: Callable[[str], None] = _ignore
 
     def examine(self, samples: Sequence[FrameSample]) -> tuple[ExaminedFrame, ...]:
-        """One result per sample, in order; all their faces are scored as one batch."""
+        """Returns one result per sample, in order. All faces are scored as one batch."""
         found = [self._find(sample) for sample in samples]
         self.on_frame("")
         crops = [item.crop for faces in found for item in faces or () if item.crop is not None]
@@ -74,17 +74,17 @@ class FrameAnalyser:
 
     @property
     def suspicious_llr(self) -> float:
-        """Above this a sample speaks for an alarm."""
+        """The log-likelihood ratio above which a sample supports an alarm, in nats."""
         stats = self._scorer.info.evidence if self._scorer is not None else None
         return (stats.mean_real + stats.mean_fake) / 2 if stats is not None else 0.0
 
     def warm_up(self) -> None:
-        """Run the finder once, so that the first frame of the first stream does not pay for it."""
+        """Runs the finder once, so that the first frame of the first stream is not delayed."""
         if self._finder is not None:
             self._finder.find(np.zeros((360, 640, 3), np.uint8))
 
     def _find(self, sample: FrameSample) -> list[_Found] | None:
-        """The faces on one frame; None if the finder could not run."""
+        """Returns the faces on one frame; None if the finder failed."""
         self.on_frame(sample.name)
         if self._finder is None:
             return []

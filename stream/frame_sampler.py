@@ -1,8 +1,8 @@
-"""Which frames are scored: the first frame after every wanted point of a grid on media time.
+"""Frame sampler: selects the first frame after every wanted point of a grid on media time.
 
-The grid is fine, so that the pace can change without moving it: at the base pace every fifth of its cells is wanted,
-faster every second, slower every tenth or twentieth. It is shifted by a phase that follows from stream id and epoch, so
-that a replay samples the same frames and nobody can know which frames are looked at without knowing the epoch.
+The grid is fine, so that the pace can change without moving it. At the base pace every fifth cell is wanted; faster,
+every second; slower, every tenth or twentieth. A phase derived from stream id and epoch shifts the grid. So a replay
+samples the same frames, and a sender cannot predict which frames are sampled without knowing the epoch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ _CELLS_PER_SAMPLE = 5
 
 
 class Pace(IntEnum):
-    """How densely a stream is sampled: every how many cells a frame is wanted. At 2 samples/s: 5, 2, 1, 0.5."""
+    """Sampling density: the number of grid cells per wanted frame. At a base rate of 2 Hz: 5, 2, 1 and 0.5
+    samples/s."""
 
     FAST = 2
     BASE = 5
@@ -25,12 +26,12 @@ class Pace(IntEnum):
 
 
 def rate_hz_of(pace: int, base_rate_hz: float) -> float:
-    """Samples per second at this pace."""
+    """Returns the samples per second at this pace."""
     return base_rate_hz * _CELLS_PER_SAMPLE / pace
 
 
 def phase_of(stream: str, epoch: int) -> float:
-    """A number in [0, 1) that is fixed for one epoch of one stream."""
+    """Returns a number in [0, 1) that is fixed for one epoch of one stream."""
     digest = hashlib.blake2b(f"{stream}/{epoch}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
@@ -47,26 +48,26 @@ class SamplingGrid:
             raise ValueError(f"base_rate_hz: expected a positive number, got {self.base_rate_hz}")
 
     def cell_at(self, pts_s: float) -> int:
-        """The cell that media time `pts_s` lies in."""
+        """Returns the cell that contains media time `pts_s`."""
         return math.floor((pts_s * self.base_rate_hz - self.phase) * _CELLS_PER_SAMPLE)
 
     def start_s(self, cell: int) -> float:
-        """When the cell starts, but never before the media does."""
+        """Returns the start of the cell in seconds, at least 0."""
         return max(0.0, (cell / _CELLS_PER_SAMPLE + self.phase) / self.base_rate_hz)
 
 
 def wanted_at_or_before(cell: int, pace: int) -> int:
-    """The last wanted cell up to and including `cell`."""
+    """Returns the last wanted cell up to and including `cell`."""
     return cell // pace * pace
 
 
 def wanted_after(cell: int, pace: int) -> int:
-    """The first wanted cell behind `cell`."""
+    """Returns the first wanted cell after `cell`."""
     return (cell // pace + 1) * pace
 
 
 class Sampler:
-    """Takes the first frame at or after each wanted cell; late or repeated media times are never taken twice."""
+    """Selects the first frame at or after each wanted cell. Late and repeated media times are never selected."""
 
     def __init__(self, grid: SamplingGrid, pace: int = Pace.BASE) -> None:
         self.pace = pace
@@ -74,9 +75,10 @@ class Sampler:
         self._last: int | None = None
 
     def take(self, pts_s: float) -> int | None:
-        """The wanted cell that this frame fills, or None if it is not to be scored. A time that is no number never is.
+        """Returns the wanted cell that this frame fills, or None if the frame is not selected. Non-finite times never
+        are.
 
-        The first frame is always taken; the cell it fills may lie before the media's start.
+        The first frame is always selected; its cell may lie before the start of the media.
         """
         if not math.isfinite(pts_s):
             return None

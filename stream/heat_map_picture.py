@@ -1,4 +1,4 @@
-"""A picture with the evidence map of one of its faces laid over it, for people to look at."""
+"""Heat map picture: a frame overlaid with the evidence map of one of its faces, for people to view."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ MAX_SIDE_PX = 1024
 
 
 def heat_picture_png(rgb: NDArray[np.uint8], faces: tuple[FaceObservation, ...]) -> bytes | None:
-    """PNG of the RGB uint8 picture, at most 1024 px a side, with the map of the most suspicious scored face.
+    """Returns a PNG of the RGB uint8 frame, at most 1024 px a side, with the map of the most suspicious scored face.
 
-    None if no face was scored.
+    Returns None if no face was scored.
     """
     scored = [face for face in faces if face.heat_map is not None and face.llr is not None]
     if not scored:
@@ -35,7 +35,7 @@ def heat_picture_png(rgb: NDArray[np.uint8], faces: tuple[FaceObservation, ...])
 
 
 def heat_cells(heat_map: bytes) -> NDArray[np.float32]:
-    """float32 (s, s) in 0..1 from s x s bytes in rows."""
+    """Returns float32 (s, s) in 0..1 from s x s bytes, row-major."""
     cells = np.frombuffer(heat_map, np.uint8)
     side = math.isqrt(len(cells))
     return cells.reshape(side, side).astype(np.float32) / np.float32(255)
@@ -51,7 +51,7 @@ def _shrunk(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _blend(canvas: NDArray[np.uint8], face: FaceObservation) -> None:
-    """Lay the map over the square that the network saw; what lies outside the picture is left out."""
+    """Blends the map into the square that the network saw, clipped to the picture."""
     height, width = canvas.shape[:2]
     x, y, box_width, box_height = face.box
     side = max(2, round(CROP_SCALE * max(box_width * width, box_height * height)))

@@ -12,7 +12,7 @@ LABEL = r"[A-Za-z0-9._~@:-]{0,128}"
 class StreamIdentity(msgspec.Struct, frozen=True):
     """`stream` matches `STREAM_ID`. `call_id` and `participant_id` match `LABEL` and are empty where unknown.
 
-    Whatever reads an identity from outside checks the patterns: REST and WHIP routes, and the Kafka media contract.
+    The REST and WHIP routes and the Kafka media contract check the patterns.
     """
 
     stream: str

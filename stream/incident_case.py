@@ -1,8 +1,7 @@
-"""An alarm and everything it stands on, so that anyone can look at it and judge it again. Pure.
+"""Incident case: an alarm and all evidence needed to derive it again. No I/O.
 
-A `IncidentCase` holds the samples since a verdict that is at least a minute old (`base`), or since the beginning:
-from there
-the same logic comes to the same verdict (`stream.incident_replay`).
+An `IncidentCase` holds the samples since a verdict at least a minute old (`base`), or since the epoch began. From there
+`stream.incident_replay` derives the same verdict.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from stream.types import CloseReason, ModelRef, Observation
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """What the decision follows from besides the samples."""
+    """Rules that the decision depends on besides the samples."""
 
     windows: WindowConfig
     decision: DecisionConfig
@@ -26,12 +25,12 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sha256(self) -> str:
-        """Hex digest of the rules in their one canonical form."""
+        """Hex digest of the rules in canonical form."""
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose stream it is."""
+    """Identity and source of the stream that an incident belongs to."""
 
     stream: str
     epoch: int
@@ -44,7 +43,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 class IncidentCase(msgspec.Struct, frozen=True, kw_only=True):
     """An alarm with its evidence. `verdict` opened it; `opened_s` is Unix time.
 
-    `samples` are in order and without pictures; `pictured` are those of them that were kept as pictures.
+    `samples` are in order and without pictures; `pictured` are the samples that were kept with pictures.
     """
 
     origin: Origin
@@ -65,12 +64,12 @@ class IncidentCase(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def tracks(self) -> tuple[int, ...]:
-        """The faces whose alarm is open, most suspicious first."""
+        """Faces whose alarm is open, most suspicious first."""
         return tuple(face.track for face in self.verdict.faces if face.alarm)
 
 
 class AlarmOver(msgspec.Struct, frozen=True, kw_only=True):
-    """The alarm of this stream is over; `closed_s` is Unix time, `end_s` media time."""
+    """The end of a stream's alarm; `closed_s` is Unix time, `end_s` media time."""
 
     stream: str
     epoch: int
@@ -83,11 +82,11 @@ AlarmChange = IncidentCase | AlarmOver
 
 
 def incident_id(verdict: Verdict) -> str:
-    """The id of the incident that this verdict opened: the same for the same verdict, wherever it was made."""
+    """Returns the id of the incident that this verdict opens. It depends on the verdict alone."""
     return "inc_" + hashlib.blake2b(verdict.id.encode(), digest_size=12).hexdigest()
 
 
 def is_alarming(verdict: Verdict) -> bool:
-    """Whether a face's alarm is open, even if too little can be seen just now to say so."""
+    """Whether a face's alarm is open, even if the current window has too little evidence for a label."""
     tracks = verdict.decision.tracks if verdict.decision is not None else ()
     return verdict.alarm or any(track.alarm for track in tracks)

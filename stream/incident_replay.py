@@ -1,4 +1,4 @@
-"""Comes to an incident's verdict once more, from its samples alone. Pure."""
+"""Incident replay: derives an incident's verdict again, from its samples alone. No I/O."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from stream.events import Verdict
     from stream.incident_case import IncidentCase
 
-_CIRCUMSTANCES = ("frames", "age_ms")       # of that hour; they follow from nothing that is kept
+_CIRCUMSTANCES = ("frames", "age_ms")       # depend on the original run; the evidence does not determine them
 
 
 def derive(case: IncidentCase) -> Verdict | None:
-    """The verdict that the same logic comes to; None if it comes to none for that window."""
+    """Returns the verdict derived from the samples; None if they yield none for that window."""
     origin, rules = case.origin, case.rules
     config = StreamConfig(windows=rules.windows, decision=rules.decision)
     monitor = RollingVerdicts(origin.stream, origin.epoch, phase_of(origin.stream, origin.epoch), config)
@@ -37,7 +37,7 @@ def derive(case: IncidentCase) -> Verdict | None:
 
 
 def differences(case: IncidentCase) -> tuple[str, ...]:
-    """Each value of the kept verdict that does not follow from what was kept, as "field: kept X, derived Y"."""
+    """Returns each value of the stored verdict that the evidence does not reproduce, as "field: kept X, derived Y"."""
     derived = derive(case)
     if derived is None:
         return (f"verdict: kept {case.verdict.id}, derived none for that window",)

@@ -20,19 +20,19 @@ class Codec(StrEnum):
     VP8 = "vp8"     # one frame
     JPEG = "jpeg"
     PNG = "png"
-    SEGMENT = "segment"     # a piece of MP4, WebM or MPEG-TS that can be decoded by itself
+    SEGMENT = "segment"     # MP4, WebM or MPEG-TS data that can be decoded by itself
 
 
 class DropCause(StrEnum):
     """Why a received unit or a wanted sample was not scored."""
 
-    PACKET_LOSS = "packet_loss"         # lost on the way here, for good
+    PACKET_LOSS = "packet_loss"         # lost in the network, and not retransmitted
     QUEUE_FULL = "queue_full"           # the worker was behind; dropped up to the next key frame
     NO_KEYFRAME = "no_keyframe"         # nothing can be decoded before the first key frame
     DECODE_ERROR = "decode_error"
     TOO_LARGE = "too_large"             # more pixels or bytes than allowed
     SUPERSEDED = "superseded"           # a newer sample of the stream took its place
-    WORKER_LOST = "worker_lost"         # in the hands of a worker that died
+    WORKER_LOST = "worker_lost"         # held by a worker that died
     SCORER_FAILED = "scorer_failed"
     SOURCE_LOST = "source_lost"         # the connection to a pulled source broke off
 
@@ -50,17 +50,17 @@ class EndReason(StrEnum):
 
 
 class CloseReason(StrEnum):
-    """Why an incident is over."""
+    """Why an incident closed."""
 
-    ALARM_OVER = "alarm_over"       # the evidence fell again, or the face was not seen any more
+    ALARM_OVER = "alarm_over"       # the evidence fell, or the face left
     STREAM_ENDED = "stream_ended"
-    INTERRUPTED = "interrupted"     # the process that watched the stream is gone
+    INTERRUPTED = "interrupted"     # the process that analysed the stream is gone
 
 
 class MediaUnit(msgspec.Struct, frozen=True, kw_only=True):
     """One encoded access unit, still picture or segment. `sequence` is contiguous per epoch at the publisher.
 
-    `display` says how its frames are shown.
+    `display` is the display transform of its frames.
     """
 
     stream: str
@@ -78,7 +78,7 @@ class MediaUnit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
-    """How much a face can tell; `weight` in 0..1 scales its evidence."""
+    """Image quality of a face; `weight` in 0..1 scales its evidence."""
 
     face_px: float
     sharpness: float
@@ -89,8 +89,8 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
 class FaceObservation(msgspec.Struct, frozen=True, kw_only=True):
     """One face at one sampled instant.
 
-    `box` is (x, y, width, height) as shares of the frame. The scores are None where no model could speak.
-    `heat_map` is s x s bytes (7 x 7 for the shipped network), row-major, 0..255, or None if not asked for.
+    `box` is (x, y, width, height) as shares of the frame. The scores are None if no model scored the face. `heat_map`
+    is s x s bytes (7 x 7 for the shipped network), row-major, 0..255, or None if not requested.
     """
 
     track: int
@@ -105,8 +105,10 @@ class FaceObservation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FacePicture(msgspec.Struct, frozen=True, kw_only=True):
-    """What the network saw of one face: `png` is its input, 224 x 224 RGB without loss (None where faces are blurred);
-    `spectrum` is `detector.frequency.spectrum` of the face at its own resolution, empty where it is too small."""
+    """Network input of one face: `png` is 224 x 224 RGB, lossless (None where faces are blurred).
+
+    `spectrum` is `detector.frequency.spectrum` of the face at its own resolution, empty if the face is too small.
+    """
 
     track: int
     png: bytes | None
@@ -114,7 +116,7 @@ class FacePicture(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pictures(msgspec.Struct, frozen=True, kw_only=True):
-    """A sampled frame as evidence: a JPEG copy, and its suspicious faces."""
+    """A sampled frame as evidence: a JPEG copy, and pictures of its suspicious faces."""
 
     jpeg: bytes
     faces: tuple[FacePicture, ...]
@@ -124,14 +126,12 @@ class Pictures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker learnt at one sampled instant.
+    """Result of a worker at one sampled instant.
 
-    `cell` is the sampling-grid cell that the frame fills and `pace` how densely was sampled (see
-    `stream.frame_sampler`);
+    `cell` is the sampling-grid cell that the frame fills; `pace` is the sampling density (see `stream.frame_sampler`).
     `frame_number` counts decoded frames of the epoch from 0. `unscored` names why no face has a score ("no_model",
-    "scorer_failed"), or is "".
-    `preview_jpeg` is a small copy of the frame for people to look at, or None; `pictures` are there now and then while
-    a face is suspicious.
+    "scorer_failed"), or is "". `preview_jpeg` is a small copy of the frame for people to view, or None. `pictures`
+    accompany some samples while a face is suspicious.
     """
 
     stream: str
@@ -154,9 +154,10 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FrameCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """Cumulative counts of one epoch. `received` counts media units, `dropped` is by cause and never shrinks.
+    """Cumulative counts of one epoch. `received` counts media units; `dropped` is by cause and never decreases.
 
-    `skipped` are units that the sampling does not need, of temporal layers above (`stream.temporal_layers`): no loss.
+    `skipped` units belong to higher temporal layers that the sampling does not need (`stream.temporal_layers`); they
+    are no loss.
     """
 
     received: int = 0
@@ -168,9 +169,9 @@ class FrameCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
-    """Which model scored: `sha256` is the hex digest of the weights artefact.
+    """The model that scored: `sha256` is the hex digest of the weights file.
 
-    Of one that is not `calibrated` the scores are no probabilities, and every label stays UNCERTAIN.
+    Without `calibrated`, the scores are no probabilities and every label stays UNCERTAIN.
     """
 
     name: str
