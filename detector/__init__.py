@@ -1,1 +1,1 @@
-"""What one picture says about the faces on it. Knows images, not streams."""
+"""Face detection, tracking and deepfake scoring on single images; knows nothing of streams or workers."""

@@ -1,6 +1,6 @@
-"""Named arrays in one file: an uncompressed `.npz` whose arrays are aligned, so that they can be mapped, not copied.
+"""Array files: uncompressed `.npz` archives with aligned members, which are memory-mapped instead of copied.
 
-Any numpy reads it. Nothing is ever unpickled: object arrays are refused.
+NumPy reads them as ordinary archives. Object arrays are refused, so nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _ALIGNMENT_BYTES = 64
 _LOCAL_HEADER = struct.Struct("<4s22sHH")
 _PADDING_FIELD = struct.Struct("<HH")
 _PADDING_ID = 0xD935  # the extra field that zip alignment tools use
-_STAMP = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: equal arrays make equal files
+_STAMP = (1980, 1, 1, 0, 0, 0)  # the earliest time of the zip format; constant, so that equal arrays give equal files
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write `arrays` in sorted order; equal arrays give equal bytes. Raises ValueError for object arrays."""
+    """Writes `arrays` sorted by name; equal arrays give equal bytes. Raises ValueError for object arrays."""
     with path.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
             content = io.BytesIO()
@@ -45,25 +45,25 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 class MappedArrays:
-    """Views of the arrays of one file, to be read only. The views keep the mapping alive."""
+    """Memory-mapped arrays of one file, for reading only. The views keep the mapping alive."""
 
     def __init__(self, path: Path, sha256: str | None = None) -> None:
-        """Map the file; with `sha256` (hex), only if the bytes have that digest.
+        """Maps the file and, where `sha256` (hex) is given, checks its digest.
 
-        Raises InvalidArrayFile if it is not such a file or has another digest; OSError if it cannot be opened.
+        Raises InvalidArrayFile for another format or another digest, OSError if the file cannot be opened.
         """
         with path.open("rb") as file:
             try:
                 # Private and writable: OpenVINO shares only writable memory. Nothing here writes.
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
                 if sha256 is not None and hashlib.sha256(self._map).hexdigest() != sha256:
-                    raise InvalidArrayFile(f"{path.name} is not the file that the manifest pins: its SHA-256 differs")
+                    raise InvalidArrayFile(f"{path.name}: its SHA-256 is not the one in the manifest")
                 self.arrays: Mapping[str, NDArray[Any]] = MappingProxyType(self._views(zipfile.ZipFile(file)))
             except (zipfile.BadZipFile, ValueError, struct.error) as error:
                 raise InvalidArrayFile(f"{path.name} is not an uncompressed npz of plain arrays: {error}") from error
 
     def release_pages(self) -> None:
-        """Give the file's pages back to the system; whoever reads a view again has them loaded again."""
+        """Releases the resident pages of the file; the next read of a view loads them again."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
 

@@ -1,8 +1,8 @@
-"""One sample from frame to score: ours beside the plain way, `mtcnn` and Keras `predict`, alternating in one run.
+"""Benchmark of one sample from frame to score: DeepGuard against a baseline of `mtcnn` and Keras `predict`.
 
-Samples are half a second apart, as in a call, and ours does what the service does with them: it seeks faces in every
-third and follows them in between. Needs the `train` extra. Both may use every core: `mtcnn` and Keras do by default,
-ours is told to. Each way has a process of its own, as it would in use, without the threads of the other.
+Samples are half a second apart, as in a call. DeepGuard runs as the service does: full detection in every third sample,
+following in between. The variants alternate in one run and may all use every core, except `ours_one_thread`. Each has
+a process of its own, so that it does not compete with the threads of another. Needs the `train` extra.
 """
 
 from __future__ import annotations
@@ -37,33 +37,33 @@ if TYPE_CHECKING:
     Rgb = NDArray[np.uint8]
     Score = Callable[[Rgb], float]
 
-if find_spec("mtcnn") is None:      # said here, not by a traceback out of another process
+if find_spec("mtcnn") is None:      # fails here, instead of with a traceback from another process
     raise ImportError("No module named 'mtcnn'")
 
 DEFAULT_CLIP = Path(__file__).resolve().parent.parent / "api" / "demo_media" / "sample_call.mp4"
-_WARM_UP = 6            # samples; whole cycles of seeking and following, as a turn is
-_AT_A_TURN = 6
+_WARM_UP = 6            # samples; two whole cycles of detecting and following, as is a turn
+_TURN_SAMPLES = 6
 _RATE_HZ = 2.0
 _KEYPOINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
 
 def bench_detector(frames: int = 48, clip: Path = DEFAULT_CLIP) -> dict[str, Any]:
-    """Medians in ms per sample; ours is that of samples with and without seeking, as often as either happens.
+    """Returns milliseconds per sample of each variant, averaged over a cycle of detecting and following.
 
-    `ratio` is naive over ours; `logit_gap` the median difference of what they answer.
+    `ratio` is `naive_ms` over `ours_ms`; `logit_gap` is the median absolute difference of their logits.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     pictures = _samples(clip, frames + _WARM_UP)
-    taken: dict[str, list[float]] = {name: [] for name in _WAYS}
-    logits: dict[str, list[float]] = {name: [] for name in _WAYS}
+    taken: dict[str, list[float]] = {name: [] for name in _VARIANTS}
+    logits: dict[str, list[float]] = {name: [] for name in _VARIANTS}
     spawn = get_context("spawn")
     with ExitStack() as stack:
-        run = {name: stack.enter_context(ProcessPoolExecutor(1, mp_context=spawn)).submit for name in _WAYS}
-        for turn, start in enumerate(range(0, len(pictures), _AT_A_TURN)):
-            # The order changes with every turn, so that no way always runs on what another left in the caches; and a
-            # turn is a few frames, because a service runs on what it left there itself.
-            for name in _turned(list(_WAYS), turn):
-                for rgb in pictures[start : start + _AT_A_TURN]:
+        run = {name: stack.enter_context(ProcessPoolExecutor(1, mp_context=spawn)).submit for name in _VARIANTS}
+        for turn, start in enumerate(range(0, len(pictures), _TURN_SAMPLES)):
+            # The order changes with every turn, so that no variant always finds the caches as another one left them. A
+            # turn is several frames long, because a service finds the caches as it left them itself.
+            for name in _rotated(list(_VARIANTS), turn):
+                for rgb in pictures[start : start + _TURN_SAMPLES]:
                     took_ms, logit = run[name](_timed, name, cores, rgb).result()
                     taken[name].append(took_ms)
                     logits[name].append(logit)
@@ -82,20 +82,20 @@ def bench_detector(frames: int = 48, clip: Path = DEFAULT_CLIP) -> dict[str, Any
 
 
 def _timed(name: str, cores: int, rgb: Rgb) -> tuple[float, float]:
-    """In the process of this way: ms, logit."""
-    way = _way(name, cores)
+    """Returns milliseconds and logit; runs in the process of the variant."""
+    score = _variant(name, cores)
     started = time.perf_counter()
-    logit = way(rgb)
+    logit = score(rgb)
     return (time.perf_counter() - started) * 1000, logit
 
 
 @cache
-def _way(name: str, cores: int) -> Score:
-    return _WAYS[name](cores)
+def _variant(name: str, cores: int) -> Score:
+    return _VARIANTS[name](cores)
 
 
 def _samples(clip: Path, wanted: int) -> list[Rgb]:
-    """The first frames of the clip that are half a second apart."""
+    """Returns the first `wanted` frames of the clip, half a second apart, as RGB uint8 (h, w, 3)."""
     chosen: list[Rgb] = []
     with av.open(str(clip)) as container:
         for frame in container.decode(video=0):
@@ -107,12 +107,12 @@ def _samples(clip: Path, wanted: int) -> list[Rgb]:
 
 
 def _cycle_ms(taken: list[float]) -> float:
-    """The mean of a cycle of samples, the first of which seeks; of each kind the median."""
-    kinds = [median(taken[_WARM_UP + offset :: DETECT_EVERY]) for offset in range(DETECT_EVERY)]
-    return sum(kinds) / DETECT_EVERY
+    """Returns the mean over a cycle of the median of each of its samples; the first of them detects faces anew."""
+    medians = [median(taken[_WARM_UP + offset :: DETECT_EVERY]) for offset in range(DETECT_EVERY)]
+    return sum(medians) / DETECT_EVERY
 
 
-def _turned(names: list[str], by: int) -> list[str]:
+def _rotated(names: list[str], by: int) -> list[str]:
     return names[by % len(names) :] + names[: by % len(names)]
 
 
@@ -128,7 +128,7 @@ def _ours(config: DetectorConfig) -> Score:
 
 
 def build_naive(config: DetectorConfig) -> Score:
-    """The published detector with its defaults, and `predict` on the same weights, one frame after the other."""
+    """Builds the baseline: `mtcnn` with its defaults, and Keras `predict` on the same weights, frame by frame."""
     from mtcnn import MTCNN
 
     from detector.xception_keras import build_keras_model
@@ -152,8 +152,8 @@ def _as_face(found: dict[str, Any]) -> DetectedFace:
     return DetectedFace(FaceBox(left, top, left + width, top + height), float(found["confidence"]), landmarks)
 
 
-_WAYS: dict[str, Callable[[int], Score]] = {
+_VARIANTS: dict[str, Callable[[int], Score]] = {
     "ours": lambda cores: _ours(DetectorConfig(num_threads=cores)),
     "ours_one_thread": lambda cores: _ours(DetectorConfig()),
-    "naive": lambda cores: build_naive(DetectorConfig()),       # takes all cores unasked
+    "naive": lambda cores: build_naive(DetectorConfig()),       # uses all cores by default
 }

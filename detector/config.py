@@ -1,4 +1,4 @@
-"""Settings of the detector; read from the environment by nobody here."""
+"""Settings of the detector. This package reads no environment variables."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 class Precision(StrEnum):
-    """What the network computes in. `auto` is bfloat16 where the CPU has instructions for it, else float32.
+    """Number format of the computation. `auto` is bfloat16 where the CPU has instructions for it, else float32.
 
-    Layers that are stored in eight bits are computed in eight bits, but for `float32`, which rounds no activation.
+    Layers stored in eight bits are computed in eight bits, except under `float32`, which quantizes no activation.
     """
 
     AUTO = "auto"
@@ -19,13 +19,16 @@ class Precision(StrEnum):
 
 
 def default_weights_dir() -> Path:
-    """The folder that ships with the package."""
+    """Returns the folder of the weights that ship with the package."""
     return Path(__file__).resolve().parent / "weights"
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorConfig:
-    """`max_batch` bounds memory, not callers: longer batches are cut. `num_threads` is per model."""
+    """Weights folder and limits. `num_threads` is per model.
+
+    `max_batch` bounds memory: the scorer splits longer batches. Raises ValueError for numbers below 1.
+    """
 
     weights_dir: Path = field(default_factory=default_weights_dir)
     num_threads: int = 1

@@ -1,12 +1,12 @@
-"""Everything that the detector can refuse or fail at.
+"""Errors of the detector, as a tree.
 
 DetectorError
-├── WeightsRefused     an artefact is missing, has another hash, or does not fit the code
+├── WeightsRefused     weights are missing, have another hash, or do not fit the code
 ├── FinderFailed       the face finder could not run on this frame
 ├── ScorerFailed       the scorer could not run on these crops
 ├── FaceNotCroppable   a box leaves nothing to crop
-├── InvalidArrayFile   bytes are not the format an internal file should have
-└── TrainingRefused    the training data or settings cannot give an honest model
+├── InvalidArrayFile   a file is no readable array file, or its arrays do not fit
+└── TrainingRefused    the data or settings of a training run cannot be used
     └── NoTrainingData  there is nothing to train on
 """
 
@@ -16,28 +16,28 @@ class DetectorError(Exception):
 
 
 class WeightsRefused(DetectorError):
-    """The weights are absent, altered, or made for another version of the code."""
+    """The weights are missing, altered, or made for another version of the code."""
 
 
 class FinderFailed(DetectorError):
-    """The face finder could not run."""
+    """The face finder could not run on a frame."""
 
 
 class ScorerFailed(DetectorError):
-    """The scorer could not run. There is no score without a model."""
+    """The scorer could not run on some crops, so there is no score for them."""
 
 
 class FaceNotCroppable(DetectorError):
-    """The face box lies outside the frame or has no area."""
+    """The face box lies outside the frame, has no area, or is far larger than the frame."""
 
 
 class InvalidArrayFile(DetectorError):
-    """A stored array file does not have the expected keys or shapes."""
+    """An array file has another format, digest, set of keys, or other shapes than expected."""
 
 
 class TrainingRefused(DetectorError):
-    """Training cannot start or its result may not be exported."""
+    """Training cannot start, or its result may not be exported."""
 
 
 class NoTrainingData(TrainingRefused):
-    """There is nothing to train on."""
+    """There is no data to train on."""

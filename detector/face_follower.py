@@ -1,4 +1,4 @@
-"""The faces of one stream from sample to sample: followed where they were, and sought everywhere now and then."""
+"""Face follower: the faces of one stream across samples, with full detection only in every third sample."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ if TYPE_CHECKING:
     from detector.protocols import FaceFinder
     from detector.types import DetectedFace
 
-# A new face is noticed this many samples late at most. Seeking costs several times what following does.
+# Full detection runs in every third sample, so a new face is noticed two samples late at most. Detection costs several
+# times as much as following.
 DETECT_EVERY = 3
-# Beyond this time between two samples nobody is where they were.
-LONGEST_STEP_S = 1.25
-# A followed face that lies elsewhere than foreseen has drifted; two that share a place may be one.
-_NEAR_IOU = 0.4
-_SHARED_IOU = 0.5
+# Faces are not followed across longer gaps: they may have moved anywhere.
+MAX_STEP_S = 1.25
+# A followed face that overlaps less with its predicted box has drifted; two that overlap more may be the same face.
+_MIN_PREDICTED_IOU = 0.4
+_MAX_SHARED_IOU = 0.5
 
 
 class FaceFollower:
-    """The tracks of one stream or file. Faces are compared on one scale, so that a change of size keeps them.
+    """Finds and tracks the faces of one stream or file.
 
-    Where it `follows` nobody, every frame is searched, so that what is found does not hang on where one began.
+    Boxes are compared at the frame width of the first sample, so tracks survive a change of resolution. With `follows`
+    false every frame gets full detection: the result does not depend on the frame at which reading starts.
     """
 
     def __init__(self, first_track: int = 0, follows: bool = True) -> None:
@@ -39,28 +41,36 @@ class FaceFollower:
         self._first_track = first_track
         self._width_px: int | None = None
         self._seen_s = -math.inf
-        self._followed = 0
+        self._followed_samples = 0
 
     def find(
         self, finder: FaceFinder, rgb: NDArray[np.uint8], pts_s: float, max_faces: int
     ) -> tuple[tuple[int, DetectedFace], ...]:
-        """(track, face) for each face of an RGB uint8 (h, w, 3) frame, largest first. Raises FinderFailed."""
+        """Returns (track id, face) for each face of an RGB uint8 (h, w, 3) frame, largest first.
+
+        `pts_s` is media time in seconds. Raises FinderFailed.
+        """
         faces = self._follow(finder, rgb, pts_s)
-        self._followed = self._followed + 1 if faces else 0
+        self._followed_samples = self._followed_samples + 1 if faces else 0
         return self._assign(pts_s, faces or finder.find(rgb)[:max_faces], rgb.shape[1])
 
     def _follow(self, finder: FaceFinder, rgb: NDArray[np.uint8], pts_s: float) -> tuple[DetectedFace, ...]:
-        """All faces of the last sample in this one; none if it is time to seek, or one was lost, drifted or merged."""
-        if not self._follows or self._followed + 1 >= DETECT_EVERY or not 0 < pts_s - self._seen_s <= LONGEST_STEP_S:
+        """Returns all faces of the last sample at their new positions, or none where full detection is due.
+
+        Detection is due every third sample, after a gap, and where a face was lost, drifted or merged with another.
+        """
+        is_due = self._followed_samples + 1 >= DETECT_EVERY
+        if not self._follows or is_due or not 0 < pts_s - self._seen_s <= MAX_STEP_S:
             return ()
         factor = rgb.shape[1] / (self._width_px or rgb.shape[1])
-        places = [box.scaled(factor) for box in self._tracker.foreseen(pts_s)]
-        if not places:
+        predicted = [box.scaled(factor) for box in self._tracker.predicted_boxes(pts_s)]
+        if not predicted:
             return ()
-        found = finder.follow(rgb, places)
+        found = finder.follow(rgb, predicted)
         faces = [face for face in found if face is not None]
-        near = (geometry.iou(face.box, place) >= _NEAR_IOU for face, place in zip(faces, places, strict=False))
-        if len(faces) < len(places) or not all(near) or _share_places(faces):
+        pairs = zip(faces, predicted, strict=False)
+        is_near = (geometry.iou(face.box, box) >= _MIN_PREDICTED_IOU for face, box in pairs)
+        if len(faces) < len(predicted) or not all(is_near) or _any_overlap(faces):
             return ()
         return tuple(sorted(faces, key=lambda face: -face.box.area))
 
@@ -72,13 +82,13 @@ class FaceFollower:
         factor = self._width_px / width_px
         scaled = [_scaled(face, factor) for face in faces]
         originals = {id(copy): face for copy, face in zip(scaled, faces, strict=True)}
-        followed = self._tracker.update(pts_s, scaled)
-        return tuple((self._first_track + item.track, originals[id(item.face)]) for item in followed)
+        tracked = self._tracker.update(pts_s, scaled)
+        return tuple((self._first_track + item.track, originals[id(item.face)]) for item in tracked)
 
 
-def _share_places(faces: Sequence[DetectedFace]) -> bool:
+def _any_overlap(faces: Sequence[DetectedFace]) -> bool:
     boxes = geometry.box_array(face.box for face in faces)
-    overlap = geometry.pairwise_iou(boxes, boxes) > _SHARED_IOU
+    overlap = geometry.pairwise_iou(boxes, boxes) > _MAX_SHARED_IOU
     return int(overlap.sum()) > len(faces)
 
 

@@ -1,4 +1,4 @@
-"""The only place where the detector's parts are put together."""
+"""Factories of the face finder and the face scorer that the service uses."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 def build_finder(config: DetectorConfig) -> FaceFinder:
-    """Load the face finder; takes a fraction of a second. Raises WeightsRefused."""
+    """Loads the face finder; blocks for a fraction of a second. Raises WeightsRefused."""
     from detector.mtcnn_finder import MtcnnConfig, MtcnnFaceFinder
 
     return MtcnnFaceFinder(MtcnnConfig(num_threads=config.num_threads))
 
 
 def build_scorer(config: DetectorConfig) -> FaceScorer:
-    """Load and warm the scorer; takes about a second. Raises WeightsRefused: without weights there is no score."""
+    """Loads the scorer and runs it once; blocks for about a second. Raises WeightsRefused."""
     from detector.openvino_scorer import OpenVinoScorer
 
     return OpenVinoScorer(config)

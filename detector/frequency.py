@@ -1,6 +1,6 @@
-"""What the spectrum of a face says: weak, dependent on quality, and silent on small faces.
+"""Frequency score of a face crop: a weak cue that depends on picture quality and is undefined for small faces.
 
-Works on the native pixels of the crop, before any resizing. No I/O.
+It is computed on the native pixels of the crop, before any resizing. Pure.
 
 Sources: azimuthal average of the power spectrum, Durall et al. 2020 (arXiv 2003.01826); block-DCT statistics, Frank et
 al. 2020 (arXiv 2003.08685).
@@ -23,7 +23,7 @@ MIN_FACE_PX = 96.0
 RADIAL_BINS = 32
 DCT_BANDS = 9
 
-# Band of the spectrum, in cycles per pixel, where natural pictures follow a power law and where the tail starts.
+# Limits, in cycles per pixel, of the band in which natural pictures follow a power law. Above it is the tail.
 _LINE_FROM, _LINE_TO = 0.1, 0.35
 _DCT_SIDE = 8
 _FLOOR = 1e-6
@@ -33,7 +33,7 @@ FEATURE_COUNT = 1 + _TAIL_GROUPS + 1 + DCT_BANDS
 
 @dataclass(frozen=True, slots=True)
 class FrequencyModel:
-    """Logistic model of the features. `mean` and `scale` are those of real faces, each of `FEATURE_COUNT` numbers."""
+    """Logistic model of the features: `FEATURE_COUNT` numbers each. `mean` and `scale` are those of real faces."""
 
     mean: tuple[float, ...]
     scale: tuple[float, ...]
@@ -45,16 +45,16 @@ class FrequencyModel:
         if sizes != {FEATURE_COUNT}:
             raise ValueError(f"frequency model: expected {FEATURE_COUNT} numbers each, got sizes {sorted(sizes)}")
         if not all(scale > 0 for scale in self.scale):
-            raise ValueError("frequency model: every scale must be positive")
+            raise ValueError("frequency model: expected positive scales only")
 
 
 def spectrum(native_rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """float32 (32,): natural log of the power at 0 to 0.5 cycles per pixel, averaged over rings of equal width.
+    """Returns float32 (32,): natural log of the power at 0 to 0.5 cycles per pixel, averaged over rings of equal width.
 
-    Luma without its mean, under a Hann window; `native_rgb` is uint8 (h, w, 3), at least 8 px a side, of which a few
-    pixels at the right and at the bottom may be left out.
+    Taken of the luma without its mean, under a Hann window. `native_rgb` is uint8 (h, w, 3) RGB, at least 8 px a side;
+    a few pixels at the right and at the bottom may be left out.
     """
-    grey = luma(native_rgb[: _quick_length(native_rgb.shape[0]), : _quick_length(native_rgb.shape[1])])
+    grey = luma(native_rgb[: _fast_fft_length(native_rgb.shape[0]), : _fast_fft_length(native_rgb.shape[1])])
     window, energy = _window(*grey.shape)
     waves = np.fft.rfft2((grey - grey.mean()) * window)
     power = (waves.real**2 + waves.imag**2) / energy
@@ -64,8 +64,8 @@ def spectrum(native_rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=NATIVE_LIMIT_PX)
-def _quick_length(side_px: int) -> int:
-    """The largest length up to `side_px` without prime factors above 5: a prime length takes ten times as long."""
+def _fast_fft_length(side_px: int) -> int:
+    """Returns the largest length <= `side_px` without prime factors above 5; a prime takes ten times as long."""
     for length in range(side_px, 1, -1):
         rest = length
         for factor in (2, 3, 5):
@@ -78,24 +78,27 @@ def _quick_length(side_px: int) -> int:
 
 @lru_cache(maxsize=32)
 def _window(height_px: int, width_px: int) -> tuple[NDArray[np.float32], float]:
-    """Hann window (h, w) and the sum of its squares."""
+    """Returns the Hann window, float32 (h, w), and the sum of its squares."""
     window = np.hanning(height_px)[:, None] * np.hanning(width_px)[None, :]
     return window.astype(np.float32), float((window**2).sum())
 
 
 @lru_cache(maxsize=32)
 def _rings(height_px: int, width_px: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ring of every coefficient of the half spectrum (beyond 0.5 cycles per pixel: the last one), and ring sizes."""
+    """Returns the ring of every coefficient of the half spectrum, and the ring sizes.
+
+    Coefficients beyond 0.5 cycles per pixel belong to one more ring, which is left out of the sizes.
+    """
     radius = np.hypot(np.fft.fftfreq(height_px)[:, None], np.fft.rfftfreq(width_px)[None, :])
     ring = np.minimum((radius / 0.5 * RADIAL_BINS).astype(np.int64), RADIAL_BINS)
     return ring, np.bincount(ring.ravel(), minlength=RADIAL_BINS + 1)[:RADIAL_BINS]
 
 
 def frequency_features(native_rgb: NDArray[np.uint8], face_px: float) -> NDArray[np.float32] | None:
-    """float32 (15,): slope, tail residuals, line misfit, nine block-DCT band energies; None below 96 px of face.
+    """Returns float32 (15,): slope, four tail residuals, line misfit, nine block-DCT band energies; None below 96 px.
 
-    The spectrum's tail is taken against a straight line in log frequency fitted over 0.1 to 0.35 cycles per pixel, so
-    that contrast and focus cancel to first order.
+    The tail residuals are relative to a straight line in log frequency, fitted over 0.1 to 0.35 cycles per pixel, so
+    that contrast and focus cancel to first order. `face_px` is the shorter side of the face box.
     """
     if face_px < MIN_FACE_PX or min(native_rgb.shape[:2]) < MIN_FACE_PX:
         return None
@@ -104,6 +107,7 @@ def frequency_features(native_rgb: NDArray[np.uint8], face_px: float) -> NDArray
 
 
 def _line_residuals(radial: NDArray[np.float32]) -> tuple[float, NDArray[np.float64], float]:
+    """Returns the slope of the fitted line, the tail residuals (4,), and the standard deviation around the line."""
     frequency = (np.arange(RADIAL_BINS) + 0.5) / RADIAL_BINS * 0.5
     fitted = (frequency >= _LINE_FROM) & (frequency <= _LINE_TO)
     log_frequency = np.log(frequency)
@@ -114,10 +118,10 @@ def _line_residuals(radial: NDArray[np.float32]) -> tuple[float, NDArray[np.floa
 
 
 def _dct_bands(grey: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(9,): log mean energy of 8x8 block-DCT coefficients in zig-zag bands, less that of all bands together."""
+    """Returns (9,): log mean energy of 8x8 block-DCT coefficients in zig-zag bands, minus the mean over all bands."""
     rows, columns = (side // _DCT_SIDE * _DCT_SIDE for side in grey.shape)
     basis = _dct_basis()
-    # Two matrix products, down the rows of blocks and across; a general contraction takes three times as long.
+    # Two matrix products, along rows and along columns; one general contraction takes three times as long.
     down = basis @ grey[:rows, :columns].reshape(-1, _DCT_SIDE, columns)
     blocks = down.reshape(-1, _DCT_SIDE, columns // _DCT_SIDE, _DCT_SIDE) @ basis.T
     energy = np.einsum("aubv,aubv->uv", blocks, blocks) / (rows * columns / _DCT_SIDE**2)
@@ -128,7 +132,7 @@ def _dct_bands(grey: NDArray[np.float32]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=1)
 def _dct_basis() -> NDArray[np.float32]:
-    """Orthonormal DCT-II matrix (8, 8)."""
+    """Returns the orthonormal DCT-II matrix (8, 8)."""
     index = np.arange(_DCT_SIDE)
     basis = np.cos(np.pi * (2 * index[None, :] + 1) * index[:, None] / (2 * _DCT_SIDE)) * np.sqrt(2 / _DCT_SIDE)
     basis[0] /= np.sqrt(2)
@@ -137,7 +141,7 @@ def _dct_basis() -> NDArray[np.float32]:
 
 @lru_cache(maxsize=1)
 def _zigzag_bands() -> tuple[NDArray[np.bool_], ...]:
-    """Nine masks (8, 8): the 63 alternating coefficients by diagonal u + v, seven in each in zig-zag order."""
+    """Returns nine masks (8, 8) of seven coefficients each: the 63 AC coefficients in zig-zag order."""
     order = sorted(((u, v) for u in range(_DCT_SIDE) for v in range(_DCT_SIDE)), key=lambda uv: (sum(uv), uv))[1:]
     masks = []
     for band in range(DCT_BANDS):
@@ -148,13 +152,13 @@ def _zigzag_bands() -> tuple[NDArray[np.bool_], ...]:
 
 
 def frequency_logit(features: NDArray[np.float32], model: FrequencyModel) -> float:
-    """Weighted sum of the features, each in standard deviations from real faces and held to +-4."""
+    """Returns the log-odds: a weighted sum of the features in standard deviations from real faces, clipped to +-4."""
     z = np.clip((features - np.array(model.mean)) / np.array(model.scale), -4, 4)
     return float(z @ np.array(model.coefficients) + model.intercept)
 
 
 def frequency_score(features: NDArray[np.float32] | None, model: FrequencyModel | None) -> float | None:
-    """0 (spectrum like the real faces') to 1 (like the fakes'); None where there are no features or no model."""
+    """Returns 0 (spectrum of real faces) to 1 (spectrum of fakes); None where there are no features or no model."""
     if features is None or model is None:
         return None
     return float(1 / (1 + np.exp(-frequency_logit(features, model))))

@@ -1,7 +1,8 @@
-"""From raw numbers to a calibrated posterior. Pure.
+"""Score fusion: from logit and frequency score to a calibrated log-likelihood ratio and posterior. Pure.
 
-LLR = gain * clip(b0 + b1 * logit + b2 * s, -limit, limit), s the frequency score's log-odds; posterior at even prior =
-sigmoid(LLR). `gain` below 1 says how much calibration is lost on the worst held-out corruption.
+LLR = gain * clip(bias + logit_weight * logit + frequency_weight * s, -limit, limit), in nats. Here s is the log-odds of
+the frequency score. The posterior at even prior is sigmoid(LLR). `gain` below 1 shrinks the LLR as far as the worst
+held-out corruption requires.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ _SCORE_EPSILON = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Coefficients of the fusion; `frequency_weight` is 0 unless the frequency score has earned its place."""
+    """Coefficients of the fusion. `frequency_weight` is 0 unless the frequency score lowers the held-out loss.
+
+    Raises ValueError for numbers that are not finite or out of range.
+    """
 
     bias: float
     logit_weight: float
@@ -30,23 +34,23 @@ class Calibration:
             raise ValueError(f"calibration: expected limit > 0, 0 < gain <= 1, logit_weight >= 0, got {numbers}")
 
 
-# The network's own word as it is, for a model that was never calibrated.
+# The network's logit unchanged, for a model that was never calibrated.
 UNCALIBRATED = Calibration(bias=0.0, logit_weight=1.0)
 
 
 def log_likelihood_ratio(logit: float, frequency_score: float | None, calibration: Calibration) -> float:
-    """Natural log of p(seen | fake) / p(seen | real), clipped. Raises ValueError for a logit that is no number."""
+    """Returns ln(p(crop | fake) / p(crop | real)) in nats, clipped. Raises ValueError for an infinite or NaN logit."""
     if not math.isfinite(logit):
         raise ValueError(f"logit: expected a finite number, got {logit}")
     total = calibration.bias + calibration.logit_weight * logit
     if frequency_score is not None and calibration.frequency_weight:
-        share = min(max(frequency_score, _SCORE_EPSILON), 1 - _SCORE_EPSILON)
-        total += calibration.frequency_weight * math.log(share / (1 - share))
+        probability = min(max(frequency_score, _SCORE_EPSILON), 1 - _SCORE_EPSILON)
+        total += calibration.frequency_weight * math.log(probability / (1 - probability))
     return calibration.gain * min(max(total, -calibration.limit), calibration.limit)
 
 
 def prob_fake(llr: float) -> float:
-    """Posterior at even prior, in 0..1."""
+    """Returns the posterior probability of fake at even prior, 0..1."""
     if llr >= 0:
         return 1 / (1 + math.exp(-llr))
     odds = math.exp(llr)

@@ -1,7 +1,8 @@
-"""Where the network looked: Grad-CAM from the forward pass.
+"""Grad-CAM heat maps, computed in the forward pass. Pure.
 
-For global average pooling and one dense unit the gradient of the logit is constant over each feature map, so Grad-CAM
-(Selvaraju et al. 2017) is the dense unit applied to every cell: the evidence map of `xception_graph`. Pure.
+Behind the last feature map come global average pooling and one dense unit, so the gradient of the logit is constant
+over each channel. Grad-CAM (Selvaraju et al. 2017) is then the dense unit applied to every cell: the evidence map that
+`detector.xception_openvino` returns.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ LAYER_NAME = "block14_sepconv2_act"
 
 
 def heat_maps(evidence: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 (n, s, s) evidence to (n, s, s) in 0..1: its positive part over its own maximum; all 0 where none is."""
+    """Returns float32 (n, s, s) in 0..1: the positive part of each evidence map, divided by its maximum.
+
+    A map without positive evidence is 0 throughout. `evidence` is float32 (n, s, s), in units of the logit.
+    """
     positive = np.maximum(evidence, 0)
     peak = positive.max(axis=(1, 2), keepdims=True)
     maps: NDArray[np.float32] = np.divide(positive, peak, out=np.zeros_like(positive), where=peak > 0)
@@ -28,9 +32,9 @@ def heat_maps(evidence: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def overlay(rgb: NDArray[np.uint8], heat_map: NDArray[np.float32], opacity: float = 0.45) -> NDArray[np.uint8]:
-    """uint8 (224, 224, 3) RGB: the crop with the map laid over it, warm where evidence for FAKE lies.
+    """Returns uint8 (224, 224, 3) RGB: the crop with warm colours over the evidence for FAKE.
 
-    Cells without evidence stay as they are.
+    `rgb` is uint8 (224, 224, 3), `heat_map` float32 (s, s) in 0..1. Cells at 0 leave the crop unchanged.
     """
     size = (CROP_SIZE_PX, CROP_SIZE_PX)
     heat = np.clip(cv2.resize(heat_map, size, interpolation=cv2.INTER_CUBIC), 0, 1)

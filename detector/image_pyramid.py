@@ -1,4 +1,4 @@
-"""The image pyramid of MTCNN, packed onto one canvas so that P-Net runs once per frame. Pure."""
+"""Image pyramid of MTCNN, packed onto one canvas so that P-Net runs once per frame. Pure."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# P-Net looks at squares of this size, one every two pixels.
+# P-Net classifies squares of this size, one every two pixels.
 CELL_PX = 12
 STRIDE_PX = 2
-# Canvas sides are multiples of this, so that frame sizes that are nearly alike share a graph.
+# Canvas sides are multiples of this, so that similar frame sizes share a graph.
 CANVAS_STEP_PX = 8
-# Levels up to this scale are drawn with care.
+# Levels up to this scale are downscaled from a source at least three times as large.
 SMALL_SCALE = 1 / 8
 
 
 @dataclass(frozen=True, slots=True)
 class PyramidLevel:
-    """One level: `scale` times the picture, at (left, top) of the canvas."""
+    """One pyramid level: the picture at `scale`, placed at (left, top) of the canvas. Sizes in pixels."""
 
     scale: float
     width: int
@@ -46,7 +46,10 @@ class PyramidLevel:
 
 
 def level_sizes(width_px: int, height_px: int, base_scale: float, factor: float) -> list[tuple[float, int, int]]:
-    """(scale, width, height) from large to small; sides are cut, not rounded, as in the reference. May be empty."""
+    """Returns (scale, width, height) of the levels, largest first; empty for a picture too small for a face.
+
+    Sides are truncated, not rounded, as in the reference implementation.
+    """
     sizes = []
     scale = base_scale
     while min(int(width_px * scale), int(height_px * scale)) >= CELL_PX:
@@ -56,11 +59,11 @@ def level_sizes(width_px: int, height_px: int, base_scale: float, factor: float)
 
 
 def source_halvings(scale: float) -> tuple[int, bool]:
-    """What a level is drawn from: the picture halved that many times, and whether bilinearly (else by area).
+    """Returns how often the picture is halved before a level is resized from it, and whether bilinearly (else by area).
 
-    Averaging the picture itself by area, as the reference does, would cost as much as the network. Large levels take
-    the next larger half; read bilinearly where it is only a little larger, so that no pixel is passed over. Small
-    levels decide over large faces with a handful of cells: their source is at least three times as large as they are.
+    Averaging the whole picture by area, as the reference does, would cost as much as the network. Large levels take
+    the next larger half, bilinearly where it is less than 1.41 times as large, so that no pixel is skipped. Small
+    levels detect large faces with few cells: their source is at least three times as large.
     """
     if SMALL_SCALE < scale <= 0.5:
         count = math.floor(math.log2(1 / scale))
@@ -75,7 +78,7 @@ def _even(value: int) -> int:
 def pack_levels(sizes: Sequence[tuple[float, int, int]]) -> tuple[PyramidLevel, ...]:
     """Places the levels, largest first, each at the free corner that keeps the canvas smallest.
 
-    All corners are even, so the cells of P-Net fall where they would on the level alone.
+    All corners are even, so the cells of P-Net are those of each level alone.
     """
     placed: list[PyramidLevel] = []
     corners = [(0, 0)]
@@ -90,7 +93,7 @@ def pack_levels(sizes: Sequence[tuple[float, int, int]]) -> tuple[PyramidLevel, 
 
 
 def canvas_size(levels: Sequence[PyramidLevel]) -> tuple[int, int]:
-    """(width, height)."""
+    """Returns (width, height) of the canvas in pixels."""
     step = CANVAS_STEP_PX
     width, height = max(level.right for level in levels), max(level.bottom for level in levels)
     return -(-width // step) * step, -(-height // step) * step
@@ -102,12 +105,12 @@ def _canvas_area(levels: Sequence[PyramidLevel]) -> int:
 
 
 def _cells(side_px: int) -> int:
-    """P-Net's pooling keeps a half-filled last window: an odd side has one cell more than fits."""
+    """Returns the number of cells along a side; pooling keeps a half-filled last window, so odd sides have one more."""
     return (_even(side_px) - CELL_PX) // STRIDE_PX + 1
 
 
 def cell_levels(levels: Sequence[PyramidLevel], rows: int, columns: int) -> NDArray[np.int8]:
-    """(rows, columns): which level each cell of P-Net's answer belongs to, -1 where it straddles levels."""
+    """Returns int8 (rows, columns): the level of each cell of P-Net's output, -1 where it straddles levels."""
     owner = np.full((rows, columns), -1, dtype=np.int8)
     for index, level in enumerate(levels):
         top, left = level.top // STRIDE_PX, level.left // STRIDE_PX

@@ -1,6 +1,6 @@
-"""The weights artefact: a folder with `manifest.json` and the array file that it pins by SHA-256.
+"""Model folder: `manifest.json`, and the array file whose SHA-256 it holds.
 
-Nothing is opened before its hash is right, and nothing is ever unpickled.
+The hash is checked before any array is parsed, and nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = "deepguard-xception/2"
-# What the code feeds every network. A manifest that says anything else was made for another preprocess.
+# The input that the code gives every network; a manifest with another one was made for other preprocessing.
 INPUT = {"colour": "rgb", "range": [-1.0, 1.0], "crop_scale": 1.3}
 
 _MANIFEST_LIMIT_BYTES = 256 * 1024
-# Weights that are brought along stay float32: 84 MB.
+# Imported weights stay float32: 84 MB.
 _ARRAYS_LIMIT_BYTES = 96 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What is known of a model beside its arrays. `trained` is free-form provenance: data, settings, results.
+    """Description of a model. `trained` is free-form provenance: data, settings, results.
 
-    `calibration` is None for weights that were brought along and not yet calibrated. What is not trained is the mere
-    structure of a network, and is refused by whoever reads it.
+    `calibration` is None for imported weights that were not yet calibrated. `is_trained` false marks a network without
+    training, whose manifest `read_manifest` refuses.
     """
 
     name: str
@@ -54,10 +54,10 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Raises WeightsRefused where the manifest is absent, unreadable, or made for other code."""
+    """Reads the manifest of a model folder. Raises WeightsRefused where it is missing or cannot be used."""
     path = folder / MANIFEST_FILE
     if not path.is_file():
-        raise WeightsRefused(f"no {MANIFEST_FILE} in {folder}: there is no model")
+        raise WeightsRefused(f"{folder}: no {MANIFEST_FILE}, so this is no model folder")
     if path.stat().st_size > _MANIFEST_LIMIT_BYTES:
         raise WeightsRefused(f"{MANIFEST_FILE}: larger than {_MANIFEST_LIMIT_BYTES} bytes")
     try:
@@ -70,10 +70,10 @@ def _parse(content: dict[str, Any]) -> Manifest:
     if content["format"] != FORMAT:
         raise WeightsRefused(f"{MANIFEST_FILE}: expected format {FORMAT!r}, got {content['format']!r}")
     if content.get("untrained", False):
-        raise WeightsRefused(f"{MANIFEST_FILE}: a structure without training is no model")
+        raise WeightsRefused(f"{MANIFEST_FILE}: this network was never trained, so it is no model")
     ((arrays_file, sha256),) = content["files"].items()
     if "/" in arrays_file or "\\" in arrays_file or not arrays_file.endswith(".npz"):
-        raise WeightsRefused(f"{MANIFEST_FILE}: expected the name of an npz beside it, got {arrays_file!r}")
+        raise WeightsRefused(f"{MANIFEST_FILE}: expected an .npz file in the same folder, got {arrays_file!r}")
     return Manifest(
         name=str(content["name"]),
         version=str(content["version"]),
@@ -91,22 +91,22 @@ def _parse_input(content: dict[str, Any]) -> NetworkInput:
     given = dict(content)
     size_px, padding = given.pop("size_px"), Padding(given.pop("padding", Padding.BEHIND))
     if given != INPUT or not isinstance(size_px, int):
-        raise WeightsRefused(f"{MANIFEST_FILE}: expected an input of {INPUT} with size_px, got {content}")
+        raise WeightsRefused(f"{MANIFEST_FILE}: expected the input {INPUT} with size_px, got {content}")
     return NetworkInput(size_px, padding)
 
 
 def parse_evidence(content: dict[str, float] | None) -> EvidenceStats | None:
-    """Raises TypeError or ValueError for what is no such table; None means that nothing was measured."""
+    """Returns the evidence statistics, or None where none were measured. Raises TypeError or ValueError."""
     return None if content is None else EvidenceStats(**{name: float(number) for name, number in content.items()})
 
 
 def parse_calibration(content: dict[str, float]) -> Calibration:
-    """Raises TypeError or ValueError for numbers that make no calibration."""
+    """Returns the calibration. Raises TypeError or ValueError for other keys or unusable numbers."""
     return Calibration(**{name: float(number) for name, number in content.items()})
 
 
 def parse_frequency(content: dict[str, Any] | None) -> FrequencyModel | None:
-    """Raises KeyError, TypeError or ValueError for what is no model; None means that there is none."""
+    """Returns the frequency model, or None where there is none. Raises KeyError, TypeError or ValueError."""
     if content is None:
         return None
     mean, scale, coefficients = (
@@ -116,7 +116,7 @@ def parse_frequency(content: dict[str, Any] | None) -> FrequencyModel | None:
 
 
 def open_arrays(folder: Path, manifest: Manifest) -> MappedArrays:
-    """Map the array file after checking its size and SHA-256. Raises WeightsRefused."""
+    """Maps the array file after checking its size and SHA-256. Raises WeightsRefused."""
     path = folder / manifest.arrays_file
     try:
         size = path.stat().st_size
@@ -130,7 +130,7 @@ def open_arrays(folder: Path, manifest: Manifest) -> MappedArrays:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `manifest.json`; the array file is expected to be there already."""
+    """Writes `manifest.json` into `folder`, beside the array file."""
     content = {
         "format": FORMAT,
         "name": manifest.name,
@@ -147,6 +147,6 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of a file."""
+    """Returns the SHA-256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,13 +8,15 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class MtcnnConfig:
-    """Sizes are pixels of the copy on which faces are sought.
+    """Sizes are pixels of the working copy of the frame.
 
     `work_height_px`: the shorter side of the copy (a landscape frame's height); frames are never enlarged.
     `min_face_px`: longer side of the smallest face that is returned. The default is one step of the reference's
-    own pyramid (20 px / .709), so that both look at the same levels.
+    own pyramid (20 px / .709), so that both use the same levels.
     Thresholds are the reference's: a probability above which a candidate passes to the next stage.
-    `precision`: "f32", or "bf16" for CPUs with AMX; "auto" takes what the CPU is good at.
+    `precision`: "f32", or "bf16" for CPUs with AMX; "auto" takes bf16 where the CPU supports it.
+    `max_cells`, `max_proposals`, `max_faces`: most candidates passed on by P-Net, after its suppression, and by R-Net.
+    `max_frame_sizes`: most frame sizes whose compiled graphs are kept.
     """
 
     work_height_px: int = 360
@@ -32,5 +34,5 @@ class MtcnnConfig:
 
     @property
     def work_area_px(self) -> int:
-        """Bound for pictures that are all width; 21:9 still gets the full height."""
+        """Returns the largest area of the working copy, for very wide pictures; 21:9 still gets the full height."""
         return int(2.4 * self.work_height_px**2)

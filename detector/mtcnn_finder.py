@@ -1,8 +1,8 @@
-"""MTCNN behind `FaceFinder`: pyramid -> P-Net -> R-Net -> O-Net, on a small copy of the frame.
+"""MTCNN face finder: pyramid -> P-Net -> R-Net -> O-Net, on a small copy of the frame.
 
-Follows the `mtcnn` package, which the parity test compares it with: RGB, (x - 127.5) / 128, area-averaged pyramid,
+Reproduces the `mtcnn` package, and a parity test compares the two: RGB, (x - 127.5) / 128, area-averaged pyramid,
 bilinear crops without smoothing, the same thresholds. All work is bounded: by the size of the copy, by the number of
-candidates handed from stage to stage, and by the number of frame sizes that are remembered.
+candidates passed from stage to stage, and by the number of frame sizes whose graphs are kept.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ ONET_BATCHES = (1, 2, 4, 8, 16)
 
 
 class MtcnnFaceFinder:
-    """Finds faces. Blocks for milliseconds (tens of ms on the first frame of a new size); not thread-safe.
+    """`FaceFinder` by MTCNN. Blocks for milliseconds, tens of ms on the first frame of a new size; not thread-safe.
 
-    Raises WeightsRefused when built without the published weights.
+    The constructor raises WeightsRefused without the published weights.
     """
 
     def __init__(self, config: MtcnnConfig | None = None, weights_folder: Path = WEIGHTS_FOLDER) -> None:
@@ -52,35 +52,37 @@ class MtcnnFaceFinder:
             self._onet = BatchedNetwork(ONET_BATCHES, lambda size: build(mtcnn_openvino.onet(self._weights, size)))
         except RuntimeError as error:
             raise WeightsRefused(f"the MTCNN graphs cannot be built: {error}") from error
-        self._pyramids: OrderedDict[tuple[int, int], ProposalStage | None] = OrderedDict()
+        self._stages: OrderedDict[tuple[int, int], ProposalStage | None] = OrderedDict()
 
     def find(self, rgb: Picture) -> tuple[DetectedFace, ...]:
-        """Faces on an RGB uint8 (h, w, 3) frame, largest first, in pixels of that frame. Raises FinderFailed.
+        """Returns the faces of an RGB uint8 (h, w, 3) frame, largest first, in pixels of that frame.
 
-        Boxes and landmarks may reach outside the frame. Frames too small to hold a face give an empty tuple.
+        Boxes and landmarks may reach outside the frame. Frames too small for a face give an empty tuple. Raises
+        FinderFailed.
         """
-        with _failures(rgb):
-            picture = self._copy(np.ascontiguousarray(rgb))
-            found = self._cascade(picture)
-        return tuple(sorted((_face(row, _stretch(rgb, picture)) for row in found), key=lambda face: -face.box.area))
+        with _checked_frame(rgb):
+            picture = self._working_copy(np.ascontiguousarray(rgb))
+            rows = self._detect(picture)
+        faces = (_face(row, _scale_to_frame(rgb, picture)) for row in rows)
+        return tuple(sorted(faces, key=lambda face: -face.box.area))
 
-    def follow(self, rgb: Picture, places: Sequence[FaceBox]) -> tuple[DetectedFace | None, ...]:
-        """For each place (in pixels of the frame) the face near it, by R-Net and O-Net alone. Raises FinderFailed.
+    def follow(self, rgb: Picture, boxes: Sequence[FaceBox]) -> tuple[DetectedFace | None, ...]:
+        """Returns the face near each box (in pixels of the frame), found by R-Net and O-Net alone, or None.
 
-        None where there is no face any more, or none as large as `find` would return.
+        None means that there is no face, or none as large as `find` would return. Raises FinderFailed.
         """
-        if not places:
+        if not boxes:
             return ()
-        with _failures(rgb):
-            picture = self._copy(np.ascontiguousarray(rgb))
-            stretch = _stretch(rgb, picture)
-            boxes = (geometry.box_array(places) / np.tile(stretch, 2)).astype(np.float32)
-            rows, is_face = self._look_again(picture, boxes)
-        return tuple(_face(row, stretch) if certain else None for row, certain in zip(rows, is_face, strict=True))
+        with _checked_frame(rgb):
+            picture = self._working_copy(np.ascontiguousarray(rgb))
+            to_frame = _scale_to_frame(rgb, picture)
+            copy_boxes = (geometry.box_array(boxes) / np.tile(to_frame, 2)).astype(np.float32)
+            rows, is_face = self._refine_near(picture, copy_boxes)
+        return tuple(_face(row, to_frame) if certain else None for row, certain in zip(rows, is_face, strict=True))
 
-    def _look_again(self, picture: Picture, boxes: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-        """(n, 15) rows as of `_cascade`, one per box, and whether a face is there."""
-        squares = geometry.enclosing_squares(np.concatenate([_shifted(box) for box in boxes]))
+    def _refine_near(self, picture: Picture, boxes: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """Returns (n, 15) rows as `_detect` does, one per box, and bool (n,): whether a face is there."""
+        squares = geometry.enclosing_squares(np.concatenate([_squares_around(box) for box in boxes]))
         face, offsets = self._rnet.run(picture, squares)
         confidence = face[:, 1].reshape(len(boxes), -1)
         best = confidence.argmax(axis=1) + np.arange(len(boxes)) * confidence.shape[1]
@@ -90,10 +92,11 @@ class MtcnnFaceFinder:
 
     @property
     def cached_sizes(self) -> tuple[tuple[int, int], ...]:
-        """(width, height) of the copies whose graphs are kept, the last used one last."""
-        return tuple(self._pyramids)
+        """(width, height) of the working copies whose graphs are kept, the most recently used last."""
+        return tuple(self._stages)
 
-    def _copy(self, rgb: Picture) -> Picture:
+    def _working_copy(self, rgb: Picture) -> Picture:
+        """Returns the frame downscaled to the limits of the settings, or the frame itself."""
         height, width = rgb.shape[:2]
         by_side = self._config.work_height_px / min(height, width)
         factor = min(1.0, by_side, (self._config.work_area_px / (height * width)) ** 0.5)
@@ -102,25 +105,25 @@ class MtcnnFaceFinder:
         size = max(1, round(width * factor)), max(1, round(height * factor))
         return downscale(rgb, size)
 
-    def _cascade(self, picture: Picture) -> Floats:
-        """float32 (n, 15): box, confidence, five x, five y."""
-        levels = self._pyramid(picture.shape[1], picture.shape[0])
-        proposals = levels.propose(picture) if levels else None
+    def _detect(self, picture: Picture) -> Floats:
+        """Returns float32 (n, 15): box, confidence, five x, five y, in pixels of the working copy."""
+        stage = self._proposal_stage(picture.shape[1], picture.shape[0])
+        proposals = stage.propose(picture) if stage else None
         if not proposals:
             return np.empty((0, 15), dtype=np.float32)
-        return self._output(picture, self._refine(picture, proposals))
+        return self._final_faces(picture, self._refine(picture, proposals))
 
-    def _pyramid(self, width_px: int, height_px: int) -> ProposalStage | None:
-        """The pyramid for one copy size, from the cache of the sizes last seen; None where no face fits."""
+    def _proposal_stage(self, width_px: int, height_px: int) -> ProposalStage | None:
+        """Returns the P-Net stage for one size of the working copy, from an LRU cache; None where no face fits."""
         size = width_px, height_px
-        if size not in self._pyramids:
-            self._pyramids[size] = self._new_pyramid(width_px, height_px)
-            if len(self._pyramids) > self._config.max_frame_sizes:
-                self._pyramids.popitem(last=False)
-        self._pyramids.move_to_end(size)
-        return self._pyramids[size]
+        if size not in self._stages:
+            self._stages[size] = self._build_proposal_stage(width_px, height_px)
+            if len(self._stages) > self._config.max_frame_sizes:
+                self._stages.popitem(last=False)
+        self._stages.move_to_end(size)
+        return self._stages[size]
 
-    def _new_pyramid(self, width_px: int, height_px: int) -> ProposalStage | None:
+    def _build_proposal_stage(self, width_px: int, height_px: int) -> ProposalStage | None:
         base_scale = image_pyramid.CELL_PX / self._config.min_face_px
         levels = image_pyramid.pack_levels(
             image_pyramid.level_sizes(width_px, height_px, base_scale, self._config.scale_factor)
@@ -132,6 +135,7 @@ class MtcnnFaceFinder:
         return ProposalStage(levels, self._compiler.compile(graph), self._config)
 
     def _refine(self, picture: Picture, proposals: Candidates) -> Candidates:
+        """Returns the candidates that pass R-Net and its non-maximum suppression."""
         squares = geometry.enclosing_squares(proposals.boxes)
         face, offsets = self._rnet.run(picture, squares)
         kept = np.flatnonzero(face[:, 1] > self._config.rnet_threshold)
@@ -139,7 +143,8 @@ class MtcnnFaceFinder:
         overlap = geometry.pairwise_iou(found.boxes, found.boxes)
         return found.take(geometry.suppress_overlaps(overlap > 0.7)[: self._config.max_faces])
 
-    def _output(self, picture: Picture, candidates: Candidates) -> Floats:
+    def _final_faces(self, picture: Picture, candidates: Candidates) -> Floats:
+        """Returns the rows (n, 15) that pass O-Net and its non-maximum suppression."""
         if not len(candidates):
             return np.empty((0, 15), dtype=np.float32)
         rows = self._rows(picture, candidates.boxes)
@@ -150,7 +155,7 @@ class MtcnnFaceFinder:
         return best
 
     def _rows(self, picture: Picture, boxes: Floats) -> Floats:
-        """What O-Net says of every box: (n, 15) box, confidence, five x, five y."""
+        """Returns the output of O-Net for every box: (n, 15) box, confidence, five x, five y."""
         squares = geometry.enclosing_squares(boxes)
         face, offsets, marks = self._onet.run(picture, squares)
         corner, sizes = squares[:, :2] - 1, squares[:, 2:] - squares[:, :2] + 1
@@ -163,8 +168,8 @@ class MtcnnFaceFinder:
 
 
 @contextmanager
-def _failures(rgb: Picture) -> Iterator[None]:
-    """Refuses what is no frame, and says which frame the networks could not run on. Raises FinderFailed."""
+def _checked_frame(rgb: Picture) -> Iterator[None]:
+    """Raises FinderFailed for anything but an RGB uint8 (h, w, 3) frame, and for failures inside the block."""
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
         raise FinderFailed(f"expected an RGB uint8 (h, w, 3) frame, got {rgb.dtype} {rgb.shape}")
     try:
@@ -173,26 +178,26 @@ def _failures(rgb: Picture) -> Iterator[None]:
         raise FinderFailed(f"MTCNN could not run on a {rgb.shape[1]}x{rgb.shape[0]} frame: {error}") from error
 
 
-# Centre, in sides of a square, and size of the eight squares in which a face is followed.
+# The eight squares in which a face is followed: shift x, shift y (in sides of its box) and relative size.
 _SHIFTS = np.array([
     (0, 0, 1), (-0.12, 0, 1), (0.12, 0, 1), (0, -0.12, 1), (0, 0.12, 1), (0, 0, 0.85), (0, 0, 1.15), (0, 0, 1.3)
 ], dtype=np.float32)  # fmt: skip
 
 
-def _shifted(box: Floats) -> Floats:
-    """(8, 4): squares around the place of one box, like those that P-Net proposes around a face."""
+def _squares_around(box: Floats) -> Floats:
+    """Returns (8, 4): squares around one box, similar to the proposals of P-Net around a face."""
     centre, side = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]).max()
     centres, halves = centre + _SHIFTS[:, :2] * side, _SHIFTS[:, 2:] * side / 2
     return np.concatenate([centres - halves, centres + halves], axis=1)
 
 
-def _stretch(rgb: Picture, picture: Picture) -> Floats:
-    """(x, y) from the copy to the frame."""
+def _scale_to_frame(rgb: Picture, picture: Picture) -> Floats:
+    """Returns the factors (x, y) from the working copy to the frame."""
     return np.array([rgb.shape[1] / picture.shape[1], rgb.shape[0] / picture.shape[0]], dtype=np.float32)
 
 
-def _face(row: Floats, stretch: Floats) -> DetectedFace:
-    """One row of the cascade in pixels of the frame."""
-    left, top, right, bottom = (float(value) for value in row[:4] * np.tile(stretch, 2))
-    landmarks = (row[5:15].reshape(2, 5).T * stretch).astype(np.float32)
+def _face(row: Floats, to_frame: Floats) -> DetectedFace:
+    """Returns one row (15,) as a face in pixels of the frame."""
+    left, top, right, bottom = (float(value) for value in row[:4] * np.tile(to_frame, 2))
+    landmarks = (row[5:15].reshape(2, 5).T * to_frame).astype(np.float32)
     return DetectedFace(FaceBox(left, top, right, bottom), float(row[4]), landmarks)

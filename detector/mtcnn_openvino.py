@@ -1,4 +1,4 @@
-"""The three networks of MTCNN as OpenVINO graphs, built from a pinned file of plain arrays.
+"""The three networks of MTCNN as OpenVINO graphs, built from a file of plain arrays with a known SHA-256.
 
 P-, R- and O-Net after Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional
 Networks" (2016). All inputs are uint8 NHWC, RGB; the normalisation (x - 127.5) / 128 is part of the graph.
@@ -28,7 +28,7 @@ ONET_INPUT_PX = 48
 
 
 def load_weights(folder: Path) -> Arrays:
-    """The arrays of `mtcnn.npz`; key names: see `detector.training.checkpoints.convert_mtcnn`.
+    """Returns the arrays of `mtcnn.npz`, named as in `detector.training.checkpoints.convert_mtcnn`.
 
     Raises WeightsRefused where the file is missing or its SHA-256 is not the one in `mtcnn.json`.
     """
@@ -49,7 +49,7 @@ def load_weights(folder: Path) -> Arrays:
 
 
 class _Layers:
-    """Appends layers to a graph; channels-first inside."""
+    """Appends the layers of one network to a graph. Nodes are channels-first (NCHW)."""
 
     def __init__(self, weights: Arrays, net: str) -> None:
         self._weights = weights
@@ -62,7 +62,7 @@ class _Layers:
             raise WeightsRefused(f"mtcnn.npz lacks {self._net}.{name}") from error
 
     def picture(self, shape: list[int]) -> tuple[ov.op.Parameter, ov.Node]:
-        """The uint8 NHWC input and its normalised NCHW form."""
+        """Returns the uint8 NHWC input and its normalised NCHW form."""
         source = ops.parameter(shape, ov.Type.u8, name="rgb")
         wide = ops.convert(source, "f32")
         centred = ops.multiply(ops.subtract(wide, np.float32(127.5)), np.float32(1 / 128))
@@ -73,7 +73,7 @@ class _Layers:
         return ops.prelu(node, self._array(f"{layer}.slope"))
 
     def cells(self, node: ov.Node) -> ov.Node:
-        """P-Net's two heads as one: log-odds of a face, four offsets."""
+        """Appends both heads of P-Net as one convolution: log-odds of a face, then four box offsets."""
         parts = []
         for part in ("kernel", "bias"):
             face = self._array(f"face.{part}")
@@ -92,9 +92,9 @@ def _convolved(node: ov.Node, kernel: NDArray[np.float32], bias: NDArray[np.floa
 
 
 def _pool(node: ov.Node, kernel: int, *, keep_edge: bool) -> ov.Node:
-    """Max pooling with stride 2; `keep_edge` keeps the last, partly filled window (TensorFlow's "same").
+    """Appends max pooling with stride 2; `keep_edge` keeps the last, partly filled window (TensorFlow's "same").
 
-    All inputs here make "same" pad at the end only, by at most one: the ceil rounding of OpenVINO.
+    For all inputs here "same" pads by at most one, at the end only, which is the ceil rounding of OpenVINO.
     """
     rounding = "ceil" if keep_edge else "floor"
     return ops.max_pool(node, [2, 2], [1, 1], [0, 0], [0, 0], [kernel, kernel], rounding).output(0)
@@ -105,9 +105,9 @@ def _flat(node: ov.Node) -> ov.Node:
 
 
 def pnet(weights: Arrays, height_px: int, width_px: int) -> ov.Model:
-    """(1, h, w, 3) -> (1, h', w', 5): the face's log-odds, then four box offsets; one cell per 2 px.
+    """Builds P-Net: (1, h, w, 3) -> (1, h', w', 5), log-odds of a face, then four box offsets; one cell per 2 px.
 
-    The published softmax over two outputs is the sigmoid of their difference: one convolution gives all five numbers.
+    The published softmax over two outputs equals the sigmoid of their difference, so one convolution gives all five.
     """
     layers = _Layers(weights, "pnet")
     source, node = layers.picture([1, height_px, width_px, 3])
@@ -117,7 +117,7 @@ def pnet(weights: Arrays, height_px: int, width_px: int) -> ov.Model:
 
 
 def rnet(weights: Arrays, batch: int) -> ov.Model:
-    """(n, 24, 24, 3) -> face probability (n, 2), box offsets (n, 4)."""
+    """Builds R-Net: (n, 24, 24, 3) -> face probability (n, 2), box offsets (n, 4)."""
     layers = _Layers(weights, "rnet")
     source, node = layers.picture([batch, RNET_INPUT_PX, RNET_INPUT_PX, 3])
     node = _pool(layers.conv(node, "conv1"), 3, keep_edge=True)
@@ -128,7 +128,10 @@ def rnet(weights: Arrays, batch: int) -> ov.Model:
 
 
 def onet(weights: Arrays, batch: int) -> ov.Model:
-    """(n, 48, 48, 3) -> face probability (n, 2), box offsets (n, 4), landmarks (n, 10): five x, then five y."""
+    """Builds O-Net: (n, 48, 48, 3) -> face probability (n, 2), box offsets (n, 4), landmarks (n, 10).
+
+    Landmarks are five x, then five y.
+    """
     layers = _Layers(weights, "onet")
     source, node = layers.picture([batch, ONET_INPUT_PX, ONET_INPUT_PX, 3])
     node = _pool(layers.conv(node, "conv1"), 3, keep_edge=True)

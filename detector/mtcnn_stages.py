@@ -1,4 +1,4 @@
-"""The stages of MTCNN: P-Net over a packed pyramid, R- and O-Net over batches of crops. OpenVINO on one CPU."""
+"""Stages of MTCNN on OpenVINO: P-Net over a packed pyramid, R-Net and O-Net over batches of crops."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GREY = (127.5, 127.5, 127.5)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """`boxes` float32 (n, 4) in pixels of the copy; `confidence` float32 (n,); highest confidence first."""
+    """Candidate faces: `boxes` float32 (n, 4) in pixels of the working copy, `confidence` float32 (n,)."""
 
     boxes: Floats
     confidence: Floats
@@ -36,14 +36,16 @@ class Candidates:
         return len(self.confidence)
 
     def take(self, rows: NDArray[np.intp]) -> Candidates:
+        """Returns the candidates of these rows, in their order."""
         return Candidates(self.boxes[rows], self.confidence[rows])
 
     def best(self, limit: int) -> Candidates:
+        """Returns the `limit` candidates of highest confidence, highest first."""
         return self.take(np.argsort(-self.confidence, kind="stable")[:limit])
 
 
 class CompiledNetwork:
-    """One compiled graph with its input buffer, uint8 (n, h, w, 3); the next run overwrites the answers."""
+    """A compiled graph with its input buffer `rgb`, uint8 (n, h, w, 3). Each run overwrites the outputs of the last."""
 
     def __init__(self, compiled: ov.CompiledModel) -> None:
         self.rgb: Picture = np.full(tuple(compiled.input(0).shape), 128, dtype=np.uint8)
@@ -52,12 +54,13 @@ class CompiledNetwork:
         self._outputs = [self._request.get_output_tensor(index).data for index in range(len(compiled.outputs))]
 
     def run(self) -> list[Floats]:
+        """Runs the graph on `rgb` and returns views of its outputs."""
         self._request.infer()
         return self._outputs
 
 
 class GraphCompiler:
-    """Compiles graphs for the CPU with the settings of one finder."""
+    """Compiles graphs for the CPU with the settings of one face finder."""
 
     def __init__(self, config: MtcnnConfig) -> None:
         self._core = ov.Core()
@@ -78,10 +81,9 @@ class GraphCompiler:
 
 
 class BatchedNetwork:
-    """One network at a few fixed batch sizes, fed with square crops.
+    """One network at a few fixed batch sizes, run on square crops.
 
-    The smallest is compiled at once, the others when they are first needed: a process that replaces a dead one has to
-    be ready soon.
+    The smallest size is compiled at once, the others on first use, so that a restarted worker is ready soon.
     """
 
     def __init__(self, sizes: Sequence[int], build: Callable[[int], CompiledNetwork]) -> None:
@@ -91,12 +93,12 @@ class BatchedNetwork:
         self._side_px = self._networks[self._sizes[0]].rgb.shape[1]
 
     def run(self, picture: Picture, boxes: Floats) -> list[Floats]:
-        """The network's answers, row by row, for the crops of at least one box."""
+        """Returns the outputs of the network, one row per box; expects at least one box."""
         step = self._sizes[-1]
-        parts = [self._run_some(picture, boxes[start : start + step]) for start in range(0, len(boxes), step)]
+        parts = [self._run_batch(picture, boxes[start : start + step]) for start in range(0, len(boxes), step)]
         return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
 
-    def _run_some(self, picture: Picture, boxes: Floats) -> list[Floats]:
+    def _run_batch(self, picture: Picture, boxes: Floats) -> list[Floats]:
         size = next(size for size in self._sizes if size >= len(boxes))
         if size not in self._networks:
             self._networks[size] = self._build(size)
@@ -106,7 +108,7 @@ class BatchedNetwork:
 
 
 def sample_crops(picture: Picture, boxes: Floats, side_px: int) -> Picture:
-    """uint8 (n, side, side, 3): bilinear samples with the boxes' corners on corner pixels, mid-grey outside.
+    """Returns bilinear crops, uint8 (n, side, side, 3): box corners on corner pixels, mid-grey outside the picture.
 
     The sampling grid is that of the reference (TensorFlow's crop_and_resize on coordinates divided by the sides).
     """
@@ -123,22 +125,22 @@ def sample_crops(picture: Picture, boxes: Floats, side_px: int) -> Picture:
 
 
 def downscale(rgb: Picture, size: tuple[int, int]) -> Picture:
-    """Averaged by area to (width, height)."""
+    """Returns the picture averaged by area to `size`, (width, height)."""
     return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def apply_offsets(boxes: Floats, offsets: Floats) -> Floats:
-    """Boxes moved by a network's answer, given in shares of the sides (which the reference counts inclusively)."""
+    """Returns the boxes moved by offsets in fractions of the sides, which the reference counts inclusively."""
     sizes = boxes[:, 2:] - boxes[:, :2] + 1
     moved: Floats = boxes + offsets * np.concatenate([sizes, sizes], axis=1)
     return moved
 
 
 def _odd_edges(canvas: Picture, level: image_pyramid.PyramidLevel) -> list[tuple[Picture, Picture]]:
-    """(beyond, last) lines of the canvas for each odd side of a level.
+    """Returns (beyond, last) lines of the canvas for each odd side of a level.
 
-    Alone, an odd side ends in a pooling window that is half empty; on the canvas the other half sees one line beyond
-    the level. Repeating the level's last line there keeps that half from deciding.
+    On its own, a level of odd side ends in a half-empty pooling window; on the canvas that window covers one line
+    beyond the level. Repeating the last line of the level there keeps the maximum unchanged.
     """
     rows, columns = slice(level.top, level.bottom), slice(level.left, level.right)
     edges = []
@@ -150,7 +152,7 @@ def _odd_edges(canvas: Picture, level: image_pyramid.PyramidLevel) -> list[tuple
 
 
 class ProposalStage:
-    """P-Net over all levels of one copy size in one run."""
+    """P-Net over all pyramid levels of one size of the working copy, in one run."""
 
     def __init__(
         self, levels: Sequence[image_pyramid.PyramidLevel], network: CompiledNetwork, config: MtcnnConfig
@@ -162,24 +164,24 @@ class ProposalStage:
         rows, columns = network.run()[0].shape[1:3]
         self._owner = image_pyramid.cell_levels(levels, rows, columns).reshape(-1)
         self._columns = columns
-        self._least_log_odds = math.log(config.pnet_threshold / (1 - config.pnet_threshold))
+        self._min_log_odds = math.log(config.pnet_threshold / (1 - config.pnet_threshold))
         self._corners = np.array([(level.left, level.top) for level in levels], dtype=np.float32)
         self._scales = np.array([[level.scale] for level in levels], dtype=np.float32)
 
     def propose(self, picture: Picture) -> Candidates:
-        """Boxes that may hold a face, not yet square; at most `max_proposals`."""
+        """Returns at most `max_proposals` candidates, not yet square."""
         self._draw(picture)
         cells = self._network.run()[0].reshape(-1, 5)
         log_odds = cells[:, 0]
-        chosen = np.flatnonzero((log_odds > self._least_log_odds) & (self._owner >= 0))
+        chosen = np.flatnonzero((log_odds > self._min_log_odds) & (self._owner >= 0))
         chosen = chosen[np.argsort(-log_odds[chosen], kind="stable")[: self._config.max_cells]]
         owner = self._owner[chosen]
         confidence = (1 / (1 + np.exp(-log_odds[chosen]))).astype(np.float32)
         found = Candidates(self._boxes(chosen, owner, cells[chosen, 1:]), confidence)
-        return self._without_doubles(found, owner)
+        return self._without_duplicates(found, owner)
 
     def _draw(self, picture: Picture) -> None:
-        """Draws all levels onto the canvas."""
+        """Resizes the picture to all levels on the canvas."""
         halves = [picture]
         for view, level in zip(self._views, self._levels, strict=True):
             count, bilinear = image_pyramid.source_halvings(level.scale)
@@ -193,15 +195,15 @@ class ProposalStage:
 
     def _boxes(self, cells: NDArray[np.intp], owner: NDArray[np.int8], offsets: Floats) -> Floats:
         row, column = np.divmod(cells, self._columns)
-        # The published offsets count from a cell's second pixel to its end.
+        # The published offsets are relative to the square from the second pixel of a cell to its end.
         side = image_pyramid.CELL_PX - 1
         corner = np.stack([column, row], axis=1) * image_pyramid.STRIDE_PX - self._corners[owner] + 1
         square = np.concatenate([corner, corner + side], axis=1)
         boxes: Floats = ((square + offsets * side) / self._scales[owner]).astype(np.float32)
         return boxes
 
-    def _without_doubles(self, found: Candidates, owner: NDArray[np.int8]) -> Candidates:
-        """First within each level (overlap .5), then across levels (.7)."""
+    def _without_duplicates(self, found: Candidates, owner: NDArray[np.int8]) -> Candidates:
+        """Suppresses overlaps within each level (IoU above .5), then across levels (above .7)."""
         overlap = geometry.pairwise_iou(found.boxes, found.boxes)
         rows = geometry.suppress_overlaps((overlap > 0.5) & (owner[:, None] == owner[None, :]))
         rows = rows[geometry.suppress_overlaps(overlap[np.ix_(rows, rows)] > 0.7)]

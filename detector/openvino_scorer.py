@@ -1,4 +1,4 @@
-"""The network at work: crops in, calibrated scores out, on OpenVINO."""
+"""Face scorer on OpenVINO: crops in, calibrated scores and heat maps out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PRECISION_HINTS = {Precision.FLOAT32: "f32", Precision.BFLOAT16: "bf16"}
 
 
 def compile_for_cpu(graph: ov.Model, num_threads: int, precision: Precision) -> ov.CompiledModel:
-    """Compile for the CPU, one stream, threads left unpinned so that processes do not meet on one core."""
+    """Compiles a graph for the CPU, one stream, threads unpinned so that processes do not share one core."""
     core = ov.Core()
     if precision is Precision.AUTO:
         has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -42,15 +42,15 @@ def compile_for_cpu(graph: ov.Model, num_threads: int, precision: Precision) -> 
 
 
 class OpenVinoScorer:
-    """FaceScorer on the CPU. Blocks; not thread-safe; memory is bounded by `max_batch`."""
+    """`FaceScorer` on the CPU. Blocks; not thread-safe; memory is bounded by `max_batch`."""
 
     def __init__(self, config: DetectorConfig) -> None:
-        """Load, check, compile and run once. Raises WeightsRefused."""
+        """Loads and checks the model, compiles it, and runs it once. Raises WeightsRefused."""
         self._manifest = read_manifest(config.weights_dir)
         self._calibration = self._manifest.calibration or UNCALIBRATED
         self._size_px = self._manifest.network_input.size_px
         self._max_batch = config.max_batch
-        # Kept, since the graph's constants live in this memory.
+        # Must stay alive: the constants of the graph share its memory.
         self._arrays = open_arrays(config.weights_dir, self._manifest)
         try:
             graph = build_graph(
@@ -63,7 +63,7 @@ class OpenVinoScorer:
             raise WeightsRefused(str(error)) from error
         self._request = compiled.create_infer_request()
         self._infer(np.zeros((1, self._size_px, self._size_px, 3), dtype=np.uint8))
-        # The first run has put every kernel into the layout that it computes in; the file's pages are needed no more.
+        # The first run has copied every kernel into its own layout, so the pages of the file can go.
         self._arrays.release_pages()
 
     @property
@@ -71,7 +71,7 @@ class OpenVinoScorer:
         return self._manifest.info
 
     def score(self, crops: Sequence[FaceCrop]) -> tuple[FaceScore, ...]:
-        """One score per crop, in order. Raises ScorerFailed."""
+        """Returns one score per crop, in order. Raises ScorerFailed."""
         scores: list[FaceScore] = []
         for start in range(0, len(crops), self._max_batch):
             batch = crops[start : start + self._max_batch]
@@ -94,7 +94,7 @@ class OpenVinoScorer:
         )
 
     def _infer(self, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(n,) logits and (n, s, s) evidence, copied out of the request's memory."""
+        """Returns logits (n,) and evidence maps (n, s, s), both copies, of uint8 (n, size, size, 3) RGB."""
         try:
             self._request.infer([rgb], share_inputs=True)
         except RuntimeError as error:
@@ -103,5 +103,5 @@ class OpenVinoScorer:
         if logits.shape != (len(rgb),) or evidence.ndim != 3 or len(evidence) != len(rgb):
             raise ScorerFailed(f"network gave shapes {logits.shape} and {evidence.shape} for {len(rgb)} crops")
         if not np.isfinite(logits).all():
-            raise ScorerFailed("network gave a logit that is no number")
+            raise ScorerFailed("network gave a logit that is not finite")
         return logits, evidence

@@ -1,6 +1,6 @@
-"""The one way from a face on a frame to what the network sees; serving and training both call it.
+"""Preprocessing of faces: cropping, resizing, scaling and quality, the same for serving and training.
 
-Colour order is RGB throughout. No I/O.
+Colour order is RGB throughout. Pure.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ NATIVE_LIMIT_PX = 512
 MIN_FACE_PX = 64.0
 FULL_FACE_PX = 112.0
 
-# A box many times larger than its frame is a finder gone wrong; filling it would only cost memory.
+# A box many times larger than its frame is an error of the finder; cropping it would only cost memory.
 _MAX_FRAMES_PER_SIDE = 4
-# Share of the crop, around its centre, that is face rather than background: 1 / 1.3, less the box's own corners.
-_INNER_SHARE = 0.6
+# Central share of each side of the crop that shows face, not background: 1 / 1.3, less the corners of the box.
+_FACE_SHARE = 0.6
 
 
 def crop_face(rgb: NDArray[np.uint8], face: DetectedFace) -> FaceCrop:
-    """Cut one face out of a frame.
+    """Crops one face from an RGB uint8 (h, w, 3) frame.
 
-    `rgb` is uint8 (h, w, 3). The box is made square about its centre with 1.3 times its longer side; what lies outside
-    the frame repeats the frame's border. Raises FaceNotCroppable.
+    The crop is a square around the centre of the box with 1.3 times its longer side. Outside the frame it repeats the
+    border pixels. Raises FaceNotCroppable.
     """
     left, top, side = _square(face.box, rgb.shape[1], rgb.shape[0])
     rows = np.clip(np.arange(top, top + side), 0, rgb.shape[0] - 1)
@@ -52,7 +52,7 @@ def crop_face(rgb: NDArray[np.uint8], face: DetectedFace) -> FaceCrop:
 
 
 def _square(box: FaceBox, width_px: int, height_px: int) -> tuple[int, int, int]:
-    """(left, top, side) in whole pixels of the square to cut; may reach outside the frame."""
+    """Returns (left, top, side) of the square to crop, in whole pixels; it may reach outside the frame."""
     edges = (box.left, box.top, box.right, box.bottom)
     if not all(math.isfinite(edge) for edge in edges) or box.width < 1 or box.height < 1:
         raise FaceNotCroppable(f"box {edges}: expected finite edges at least one pixel apart")
@@ -66,17 +66,18 @@ def _square(box: FaceBox, width_px: int, height_px: int) -> tuple[int, int, int]
 
 
 def resize_square(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    """uint8 (s, s, 3) to uint8 (side_px, side_px, 3): area average when it shrinks, bilinear when it grows."""
+    """Resizes uint8 (s, s, 3) to (side_px, side_px, 3): area average to shrink, bilinear to enlarge."""
     if rgb.shape[0] == side_px and rgb.shape[1] == side_px:
         return np.ascontiguousarray(rgb)
-    how = cv2.INTER_AREA if rgb.shape[0] > side_px else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(rgb, (side_px, side_px), interpolation=how), dtype=np.uint8)
+    method = cv2.INTER_AREA if rgb.shape[0] > side_px else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(rgb, (side_px, side_px), interpolation=method), dtype=np.uint8)
 
 
 def stack_crops(crops: Sequence[FaceCrop], size_px: int = CROP_SIZE_PX) -> NDArray[np.uint8]:
-    """uint8 (n, size_px, size_px, 3), RGB: what the serving graph takes; it scales as `to_network_input` does.
+    """Returns the input of the serving graph, uint8 (n, size_px, size_px, 3) RGB.
 
-    Sizes other than 224 px are made from the native pixels.
+    The graph itself scales the pixels as `to_network_input` does. Sizes other than 224 px are resized from the native
+    pixels.
     """
     if not crops:
         return np.zeros((0, size_px, size_px, 3), dtype=np.uint8)
@@ -86,27 +87,27 @@ def stack_crops(crops: Sequence[FaceCrop], size_px: int = CROP_SIZE_PX) -> NDArr
 
 
 def to_network_input(crops: Sequence[FaceCrop]) -> NDArray[np.float32]:
-    """float32 (n, 224, 224, 3), RGB in [-1, 1]: what the Keras network takes."""
+    """Returns the input of the Keras network, float32 (n, 224, 224, 3) RGB in [-1, 1]."""
     return scale_pixels(stack_crops(crops))
 
 
 def scale_pixels(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """x / 127.5 - 1, the scaling that the ImageNet weights of Xception were trained with."""
+    """Returns x / 127.5 - 1, the scaling with which the ImageNet weights of Xception were trained."""
     return rgb.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def luma(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """float32 (h, w) in 0..255, ITU-R BT.601 weights, from uint8 (h, w, 3) RGB."""
+    """Returns the luma, float32 (h, w) in 0..255 with ITU-R BT.601 weights, of uint8 (h, w, 3) RGB."""
     return rgb.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def measure_quality(crop: FaceCrop) -> FaceQuality:
-    """How much this crop can tell.
+    """Measures the quality of a crop.
 
     `sharpness` is the variance of the Laplacian of the luma (0..255) of the inner face in the 224 px crop (Pech-Pacheco
     et al. 2000); `luminance` is the mean luma there in 0..1. `weight` depends on size alone.
     """
-    margin = round(CROP_SIZE_PX * (1 - _INNER_SHARE) / 2)
+    margin = round(CROP_SIZE_PX * (1 - _FACE_SHARE) / 2)
     inner = luma(crop.rgb[margin:-margin, margin:-margin])
     return FaceQuality(
         face_px=crop.face_px,
@@ -117,5 +118,5 @@ def measure_quality(crop: FaceCrop) -> FaceQuality:
 
 
 def size_weight(face_px: float) -> float:
-    """0 below 64 px, 1 from 112 px, straight in between."""
+    """Returns the weight of a face by its shorter side: 0 below 64 px, 1 from 112 px, linear in between."""
     return min(1.0, max(0.0, (face_px - MIN_FACE_PX) / (FULL_FACE_PX - MIN_FACE_PX)))

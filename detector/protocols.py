@@ -1,4 +1,4 @@
-"""The two seams of the detector. Implementations: `faces.MtcnnFaceFinder`, `engine.OpenVinoScorer`."""
+"""Protocols of the detector. Implementations: `mtcnn_finder.MtcnnFaceFinder`, `openvino_scorer.OpenVinoScorer`."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ if TYPE_CHECKING:
 
 
 class FaceFinder(Protocol):
-    """Finds faces. Blocks for milliseconds; not thread-safe."""
+    """Finds faces on frames. Blocks for milliseconds; not thread-safe."""
 
     def find(self, rgb: NDArray[np.uint8]) -> tuple[DetectedFace, ...]:
-        """Faces on an RGB uint8 (h, w, 3) frame, largest first. Raises FinderFailed."""
+        """Returns the faces of an RGB uint8 (h, w, 3) frame, largest first. Raises FinderFailed."""
         ...
 
-    def follow(self, rgb: NDArray[np.uint8], places: Sequence[FaceBox]) -> tuple[DetectedFace | None, ...]:
-        """For each place the face near it on an RGB uint8 (h, w, 3) frame, or None. Several times cheaper than `find`.
+    def follow(self, rgb: NDArray[np.uint8], boxes: Sequence[FaceBox]) -> tuple[DetectedFace | None, ...]:
+        """Returns the face near each box on an RGB uint8 (h, w, 3) frame, or None.
 
-        Raises FinderFailed.
+        Costs several times less than `find`. Raises FinderFailed.
         """
         ...
 
 
 class FaceScorer(Protocol):
-    """Scores faces in batches. Blocks for milliseconds; not thread-safe."""
+    """Scores batches of face crops. Blocks for milliseconds; not thread-safe."""
 
     @property
-    def info(self) -> ModelInfo: ...
+    def info(self) -> ModelInfo:
+        """The model behind the scores."""
+        ...
 
     def score(self, crops: Sequence[FaceCrop]) -> tuple[FaceScore, ...]:
-        """One score per crop, in order; an empty batch gives an empty tuple. Raises ScorerFailed."""
+        """Returns one score per crop, in order; an empty batch gives an empty tuple. Raises ScorerFailed."""
         ...

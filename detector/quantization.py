@@ -1,10 +1,9 @@
-"""Eight-bit kernels and activations for the pointwise convolutions, where Xception spends its time.
+"""Eight-bit quantization of the pointwise convolutions, where Xception spends its time. Pure.
 
-After training, symmetric, kernels per output channel and activations per layer. No activation function lies between a
-depthwise convolution and the pointwise one behind it, so the scale of every channel can move from the one to the other:
-it is split between them as in SmoothQuant (Xiao et al. 2023, arXiv 2211.10438). The depthwise output of a quantized
-layer is scaled so that -1..1 is its range; `LAYER|pointwise_kernel` is int8 there and `LAYER|pointwise_scale` float32
-(out,) turns it back. No I/O.
+It happens after training and is symmetric: kernels per output channel, activations per layer. No activation function
+lies between a depthwise convolution and the pointwise one behind it, so the scale of each channel can move from one to
+the other; it is split as in SmoothQuant (Xiao et al. 2023, arXiv 2211.10438). The depthwise output of a quantized layer
+is scaled to the range -1..1. `LAYER|pointwise_kernel` is int8; float32 `LAYER|pointwise_scale` (out,) scales it back.
 """
 
 from __future__ import annotations
@@ -22,16 +21,17 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 LEVELS = 127
-# Of a channel's range, the part that the activations give up to the kernels. Of .5, .75 and 1 this changed the logits
-# least on real calls; all three did the same on crops like those that the ranges were measured on.
-_SHARE = 0.5
-_LEAST = 1e-3
+# Exponent by which the range of a channel moves from the activations to the kernels. Of .5, .75 and 1, .5 changes the
+# logits least on real calls; on crops like those that the ranges were measured on, all three are alike.
+_KERNEL_SHARE = 0.5
+# Smallest range of a channel, as a fraction of the largest one of its layer.
+_MIN_RELATIVE_RANGE = 1e-3
 
 
 def quantize(arrays: Arrays, ranges: Mapping[str, Floats]) -> dict[str, NDArray[Any]]:
-    """The same network with the layers of `ranges` in eight bits.
+    """Returns the arrays of the same network with the layers of `ranges` in eight bits.
 
-    `ranges` holds, by layer, float32 (channels,): how far from 0 each channel of its depthwise output goes.
+    `ranges` maps a layer to float32 (channels,): the largest magnitude of each channel of its depthwise output.
     """
     changed: dict[str, NDArray[Any]] = {}
     for name, reach in ranges.items():
@@ -43,7 +43,7 @@ def _quantize_layer(arrays: Arrays, name: str, reach: Floats) -> dict[str, NDArr
     depthwise = arrays[f"{name}|depthwise_kernel"].astype(np.float32)
     pointwise = arrays[f"{name}|pointwise_kernel"].astype(np.float32)
     reach, weight = _floored(reach), _floored(np.abs(pointwise).max(axis=(0, 2, 3)))
-    shift = reach**_SHARE / weight ** (1 - _SHARE)
+    shift = reach**_KERNEL_SHARE / weight ** (1 - _KERNEL_SHARE)
     shift *= (reach / shift).max()
     pointwise = pointwise * shift[None, :, None, None]
     scale = np.abs(pointwise).max(axis=(1, 2, 3)) / LEVELS
@@ -56,14 +56,14 @@ def _quantize_layer(arrays: Arrays, name: str, reach: Floats) -> dict[str, NDArr
 
 
 def _floored(values: Floats) -> Floats:
-    """A channel that was silent while the ranges were measured may not be later."""
-    least = max(float(values.max()) * _LEAST, 1e-30)
+    """Returns the ranges with a lower bound: a channel that is 0 during measurement may not be 0 later."""
+    least = max(float(values.max()) * _MIN_RELATIVE_RANGE, 1e-30)
     floored: Floats = np.maximum(values, np.float32(least))
     return floored
 
 
 def read_kernel(arrays: Arrays, name: str, part: str) -> Floats:
-    """`LAYER|PART` as float32, whether it is stored as floats or in eight bits. Raises KeyError where it is absent."""
+    """Returns `LAYER|PART` as float32, however it is stored. Raises KeyError where it is missing."""
     kernel = np.asarray(arrays[f"{name}|{part}"]).astype(np.float32)
     if arrays[f"{name}|{part}"].dtype != np.int8:
         return kernel

@@ -1,4 +1,4 @@
-"""What the spectrum of real faces looks like in calls: measured numbers that ship beside the weights."""
+"""Reference spectrum of real faces in calls: measured percentiles that ship beside the weights."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ REAL_SPECTRUM_FILE = Path(__file__).resolve().parent / "weights" / "real_spectru
 
 @dataclass(frozen=True, slots=True)
 class RealSpectrum:
-    """Percentiles 5, 50 and 95 of `detector.frequency.spectrum` over `faces` real faces, 32 numbers each (natural log
-    of power, 0 to 0.5 cycles per pixel). `source` says in words which faces."""
+    """Percentiles 5, 50 and 95 of `detector.frequency.spectrum` over `faces` real faces, 32 numbers each.
+
+    Each number is the natural log of the power, at 0 to 0.5 cycles per pixel. `source` describes the faces.
+    """
 
     faces: int
     source: str
@@ -33,16 +35,17 @@ class RealSpectrum:
 
 @lru_cache(maxsize=1)
 def shipped_real_spectrum() -> RealSpectrum:
-    """The measurement in the package."""
+    """Returns the reference spectrum that ships with the package."""
     return read_real_spectrum(REAL_SPECTRUM_FILE)
 
 
 def read_real_spectrum(path: Path) -> RealSpectrum:
-    """Raises OSError, ValueError, KeyError or TypeError for what is no such file."""
+    """Reads a reference spectrum. Raises OSError, ValueError, KeyError or TypeError for any other file."""
     content = json.loads(path.read_bytes())
     low, middle, high = (tuple(float(number) for number in content[name]) for name in ("low", "middle", "high"))
     return RealSpectrum(int(content["faces"]), str(content["source"]), low, middle, high)
 
 
 def write_real_spectrum(measured: RealSpectrum, path: Path) -> None:
+    """Writes a reference spectrum as JSON."""
     path.write_text(json.dumps(asdict(measured), indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Values that the detector takes and returns: frozen, checked once, no I/O."""
+"""Value types of the detector: frozen, and checked when constructed. Pure."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ SMALLEST_INPUT_PX, LARGEST_INPUT_PX = 96, 512
 
 
 class Padding(StrEnum):
-    """Where a halving pool has its border: `behind`, as in Keras on even lengths, or on `both` sides, as in PyTorch.
+    """Padding of pooling layers of stride 2: `behind`, as in Keras on even lengths, or `both` sides, as in PyTorch.
 
-    On odd lengths the two agree.
+    On odd lengths the two are the same.
     """
 
     BEHIND = "behind"
@@ -27,7 +27,7 @@ class Padding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NetworkInput:
-    """What a network takes: RGB squares of `size_px` in -1..1, cut as `detector.preprocess` cuts them."""
+    """Input of a network: RGB squares of `size_px` in -1..1, cropped by `detector.preprocess`."""
 
     size_px: int = CROP_SIZE_PX
     padding: Padding = Padding.BEHIND
@@ -41,7 +41,7 @@ class NetworkInput:
 
 @dataclass(frozen=True, slots=True)
 class FaceBox:
-    """Axis-aligned box in pixels of the frame that it was found in; may reach outside the frame."""
+    """Axis-aligned box in pixels of its frame; may reach outside the frame."""
 
     left: float
     top: float
@@ -65,11 +65,11 @@ class FaceBox:
         return (self.left + self.right) / 2, (self.top + self.bottom) / 2
 
     def scaled(self, factor: float) -> FaceBox:
-        """The same box in a frame that is `factor` times as large."""
+        """Returns the same box in a frame that is `factor` times as large."""
         return FaceBox(self.left * factor, self.top * factor, self.right * factor, self.bottom * factor)
 
     def relative(self, width_px: int, height_px: int) -> tuple[float, float, float, float]:
-        """(x, y, width, height) as shares of the frame, clipped to it."""
+        """Returns (x, y, width, height) as fractions of the frame, clipped to it."""
         left, right = (min(max(v / width_px, 0.0), 1.0) for v in (self.left, self.right))
         top, bottom = (min(max(v / height_px, 0.0), 1.0) for v in (self.top, self.bottom))
         return left, top, right - left, bottom - top
@@ -77,10 +77,10 @@ class FaceBox:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DetectedFace:
-    """One face in one frame.
+    """One face on one frame; `confidence` is the probability that it is a face.
 
-    `landmarks` is float32 (5, 2), x then y in pixels of the frame, in the order
-    left eye, right eye, nose, left mouth corner, right mouth corner (as seen in the picture).
+    `landmarks` is float32 (5, 2), x then y in pixels of the frame: left eye, right eye, nose, left mouth corner, right
+    mouth corner. Left and right are those of the picture.
     """
 
     box: FaceBox
@@ -94,11 +94,10 @@ class DetectedFace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceCrop:
-    """What the scorer sees of one face; made by `detector.preprocess` alone.
+    """Input of the scorer for one face, built by `detector.preprocess`.
 
-    `rgb` is uint8 (224, 224, 3), RGB. `native_rgb` is uint8 (h, w, 3), RGB: the same square
-    at the frame's own resolution, for the frequency score.
-    `face_px` is the shorter side of the detector's box in native pixels.
+    `rgb` is uint8 (224, 224, 3) RGB. `native_rgb` is uint8 (h, w, 3) RGB: the same square at the resolution of the
+    frame, for the frequency score. `face_px` is the shorter side of the face box in pixels of the frame.
     """
 
     rgb: NDArray[np.uint8]
@@ -116,7 +115,10 @@ class FaceCrop:
 
 @dataclass(frozen=True, slots=True)
 class FaceQuality:
-    """How much a face can tell. `weight` in 0..1 is 0 below 64 px and ramps to 1 at 112 px."""
+    """Quality of a face crop: shorter side of the box in pixels, variance of the Laplacian, mean luma in 0..1.
+
+    `weight` in 0..1 is that of the face in a verdict: 0 below 64 px, 1 from 112 px.
+    """
 
     face_px: float
     sharpness: float
@@ -126,12 +128,12 @@ class FaceQuality:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceScore:
-    """The scorer's word on one crop.
+    """Score of one crop.
 
     `prob_fake` is the calibrated posterior at even prior, `sigmoid(llr)`; `llr` is the fused, calibrated and clipped
     log-likelihood ratio (natural log, positive = fake). `logit` is the network's raw output.
-    `frequency_score` in 0..1, or None where the face is too small to have a spectrum.
-    `heat_map` is float32 (s, s), 0..1, where evidence for FAKE lies; s is 7 for networks that take 224 px.
+    `frequency_score` is in 0..1, or None where the face is too small for a spectrum.
+    `heat_map` is float32 (s, s) in 0..1, high where evidence for FAKE lies; s is 7 for networks that take 224 px.
     """
 
     logit: float
@@ -144,14 +146,16 @@ class FaceScore:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceStats:
-    """How the LLRs of single frames behave within a stream, measured on clips that the network never saw.
+    """Statistics of the LLRs of single frames within a stream, measured on clips that the network never saw.
 
-    `mean_real`: 95th percentile over real clips of a clip's mean LLR, or, where that is higher, what they reach when
-    cameras and codecs spoil them (`training.settle`). `mean_fake`: mean LLR of the fake clips that lie
-    above it, which are the share `detectable` of all. `sd`: standard deviation of frames within a clip.
-    `correlation_s`: time in which the correlation between frames falls to 1/e.
-    `real_middle`: median over real clips of a clip's mean LLR; `fake_low`: 10th percentile over fake clips. A face may
-    be called real only where its evidence lies below what nine fakes in ten reach.
+    All values are in nats except `correlation_s` and `detectable`.
+    `mean_real`: 95th percentile over real clips of the mean LLR of a clip. Where the 90th percentile over all
+    corruptions and codecs is higher, that one (`detector.training.evaluation.operating_point`).
+    `mean_fake`: mean LLR of the fake clips above `mean_real`; `detectable` is their share of all fake clips.
+    `sd`: standard deviation of frames within a clip. `correlation_s`: seconds in which the correlation between frames
+    falls to 1/e.
+    `real_middle`: median over real clips of the mean LLR; `fake_low`: 10th percentile over fake clips. A face counts as
+    real only where its evidence is below `fake_low`.
     """
 
     mean_real: float
@@ -165,9 +169,9 @@ class EvidenceStats:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """Which model speaks: `sha256` is the hex digest of the weights artefact; `evidence` None if not measured.
+    """Identity of a model: `sha256` is the hex digest of its array file; `evidence` is None if not measured.
 
-    Without calibration its scores are no probabilities, and no label may follow from them.
+    Scores of a model that is not calibrated are no probabilities, and no label may follow from them.
     """
 
     name: str

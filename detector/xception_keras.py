@@ -1,8 +1,8 @@
-"""Xception in Keras, and the way between Keras weights and the arrays that we store.
+"""Xception in Keras, and conversion between Keras weights and stored arrays.
 
-Stored arrays have batch normalisation folded into the convolutions (`xception_graph`). Keras gets them back with
-normalisations that only add the bias, so both runtimes compute from the same numbers. TensorFlow is imported when a
-network is built, never by importing this file.
+Stored arrays have batch normalisation folded into the convolutions (`detector.xception_openvino`). The Keras network
+gets normalisations that only add the bias, so both runtimes compute from the same numbers. Keras is imported when a
+network is built, never by importing this module.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _SHORTCUT_BLOCKS = (2, 3, 4, 13)
 
 
 def convolution_names() -> Iterator[tuple[str, str, str]]:
-    """(our name, Keras name, name of the Keras normalisation behind it) of every convolution, in network order.
+    """Yields (stored name, Keras name, Keras name of its normalisation) of every convolution, in network order.
 
-    Keras leaves the four shortcuts unnamed, so there they carry a running number.
+    Keras leaves the four shortcuts unnamed, so their Keras names carry running numbers.
     """
     for name in ("block1_conv1", "block1_conv2"):
         yield name, name, f"{name}_bn"
@@ -42,15 +42,15 @@ def convolution_names() -> Iterator[tuple[str, str, str]]:
 
 
 def fold_normalisation(released: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Our arrays (float16 kernels, float32 biases) from Keras weights named `LAYER|WEIGHT`.
+    """Returns stored arrays (float16 kernels, float32 biases) of Keras weights named `LAYER|WEIGHT`.
 
-    w' = w * g, b' = beta - mean * g with g = gamma / sqrt(variance + 0.001), taken into the (pointwise) kernel.
-    Raises InvalidArrayFile where a weight is absent.
+    The (pointwise) kernel w becomes w * g and its bias beta - mean * g, with g = gamma / sqrt(variance + 0.001).
+    Raises InvalidArrayFile where a weight is missing.
     """
     try:
         folded = [_fold_layer(released, *names) for names in convolution_names()]
     except KeyError as missing:
-        raise InvalidArrayFile(f"Keras weights of Xception: {missing} is absent") from missing
+        raise InvalidArrayFile(f"Keras weights of Xception: {missing} is missing") from missing
     return {name: array for layer in folded for name, array in layer.items()}
 
 
@@ -70,13 +70,13 @@ def _fold_layer(released: Mapping[str, NDArray[Any]], name: str, keras_name: str
 
 
 def build_keras_model(arrays: Mapping[str, NDArray[Any]]) -> Any:
-    """The whole network as a Keras model: float32 (n, 224, 224, 3) RGB in [-1, 1] to (n, 1) logits.
+    """Builds the network as a Keras model: float32 (n, 224, 224, 3) RGB in [-1, 1] to logits (n, 1).
 
-    Needs the `train` extra. Raises InvalidArrayFile where an array is absent or misshapen.
+    Needs the `train` extra. Raises InvalidArrayFile where an array is missing or has another shape.
     """
     import keras
 
-    keras.backend.clear_session()  # the shortcuts' running numbers start anew
+    keras.backend.clear_session()  # restarts the running numbers of the shortcuts
     backbone = keras.applications.Xception(
         weights=None, include_top=False, pooling="avg", input_shape=(CROP_SIZE_PX, CROP_SIZE_PX, 3)
     )
@@ -87,7 +87,10 @@ def build_keras_model(arrays: Mapping[str, NDArray[Any]]) -> Any:
 
 
 def load_into_keras(model: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Set every layer that `model` has from our arrays; a head that is not in the arrays is left as it is."""
+    """Sets every layer of `model` from stored arrays; a head that the arrays lack stays as it is.
+
+    Raises InvalidArrayFile where an array is missing or has another shape.
+    """
     present = {layer.name for layer in model.layers}
     try:
         for name, keras_name, norm in convolution_names():
@@ -98,7 +101,7 @@ def load_into_keras(model: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
             head = [np.asarray(arrays[key], dtype=np.float32) for key in (HEAD_KERNEL, HEAD_BIAS)]
             model.get_layer("head").set_weights([head[0].reshape(FEATURES, 1), head[1]])
     except KeyError as missing:
-        raise InvalidArrayFile(f"Xception arrays: {missing} is absent") from missing
+        raise InvalidArrayFile(f"Xception arrays: {missing} is missing") from missing
     except ValueError as error:
         raise InvalidArrayFile(f"Xception arrays do not fit the network: {error}") from error
 
@@ -113,6 +116,6 @@ def _keras_kernels(arrays: Mapping[str, NDArray[Any]], name: str) -> list[NDArra
 
 
 def _bias_only(bias: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Normalisation weights under which it computes x + bias: gamma, beta, mean, variance."""
+    """Returns gamma, beta, mean and variance of a normalisation that computes x + bias."""
     ones, zeros = np.ones_like(bias), np.zeros_like(bias)
     return [ones, np.asarray(bias), zeros, ones - np.float32(BN_EPSILON)]

@@ -1,1 +1,1 @@
-"""Training, calibration and export. The only code that imports TensorFlow."""
+"""Training, evaluation, calibration and export of models. Needs the `train` extra."""

@@ -16,8 +16,10 @@ _AT_LEAST_ONE = (
 
 
 class Phase(StrEnum):
-    """`head`: one dense unit on frozen features. `top`: blocks 13 and 14 with it, blocks 1 to 12 frozen. `deep`: blocks
-    4 to 14, first on pseudo-fakes alone."""
+    """What is trained. `head`: one dense unit on frozen features. `top`: the head and blocks 13 and 14.
+
+    `deep`: the head and blocks 4 to 14, first on pseudo-fakes alone.
+    """
 
     HEAD = "head"
     TOP = "top"
@@ -26,16 +28,20 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """`data_dir` holds `stills.csv` (and `video_pairs.csv`, and real footage in `video_real/` and `clips/`) or
-    `{train,val}/{real,fake}` folders.
+    """Settings of one training run.
 
-    `base_weights`: npz of ImageNet weights named as Keras names them, `/` written as `|`. `cache_dir` keeps samples and
-    features between runs; `run_dir` gets the result, and an interrupted run goes on there. `research` allows rows that
-    are not marked for shipping; its result cannot be exported. `exclude_groups` are people and clips that must stay
-    unseen. `epochs` of phase `top` are passes over the pseudo-fakes. `held_out_family` is a kind of pseudo-fakes that
-    is only judged, never trained on. `autoencoder_steps` train the network that draws the family `decoded` (0: there is
-    no such family); `mask_weight` is that of the auxiliary loss, which says where a face was replaced. Phase `deep`
-    takes `pretrain_steps` without the family `pretrain_without`, then `tune_steps` with everything.
+    `data_dir` holds `stills.csv`, or `{train,val}/{real,fake}` folders. Beside the table may be `video_pairs.csv`, and
+    real footage in `video_real/` and `clips/`.
+    `base_weights`: npz of ImageNet weights under their Keras names, `/` written as `|`.
+    `cache_dir` keeps samples and features between runs. `run_dir` receives the result, and an interrupted run resumes
+    there.
+    `research` allows rows that are not marked for shipping; the result of such a run cannot be exported.
+    `exclude_groups` are people and clips to leave out.
+    `epochs` (phase `top`): passes over the pseudo-fakes.
+    `held_out_family`: a family of pseudo-fakes that is evaluated but never trained on.
+    `autoencoder_steps`: training steps of the autoencoder behind the family `decoded`; 0 leaves the family out.
+    `mask_weight`: weight of the auxiliary loss on the mask of the replaced area.
+    `pretrain_steps`, `pretrain_without`, `tune_steps` (phase `deep`): steps without one family, then on everything.
     """
 
     data_dir: Path
@@ -70,7 +76,7 @@ class TrainConfig:
 
 
 def smoke_config(config: TrainConfig) -> TrainConfig:
-    """The same with so little of everything that a run ends in minutes: it shows that all parts work, no more."""
+    """Returns the same settings with so little data that a run ends in minutes; it only shows that all parts work."""
     return replace(
         config, train_pairs=8, val_pairs=8, clip_frames=2, clip_variants=2, folds=2, epochs=1, autoencoder_steps=3,
         pretrain_steps=1, tune_steps=1,

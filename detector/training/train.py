@@ -1,7 +1,7 @@
-"""A training run from pictures to a judged, calibrated model in a folder of its own.
+"""Training run: from pictures to an evaluated, calibrated model in a run folder.
 
-Everything that is said of a model is measured on people and clips that it was not trained on: swapped footage by
-cross-validation over groups, pseudo-fakes on other people, real calls never trained on at all.
+All figures are measured on people and clips that the network was not trained on: swapped footage by cross-validation
+over groups, pseudo-fakes on other people. Real calls are never trained on.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ _EXAMPLES = 12
 
 
 def train(config: TrainConfig, progress: Progress) -> Path:
-    """Train and evaluate one phase; returns the run's folder with arrays and report.
+    """Trains and evaluates one phase; returns the run folder with arrays and report.
 
-    `progress(what, share)` is called often. Blocks for minutes. With no data the folder gets a structure that nobody
-    takes for a model. Raises TrainingRefused.
+    `progress(step, share)` is called often, with `share` in 0..1. Blocks for minutes to hours. Without data the folder
+    receives the untrained network, which the service refuses to load. Raises TrainingRefused.
     """
     started = time.process_time()
     _open_run(config)
@@ -77,7 +77,7 @@ def train(config: TrainConfig, progress: Progress) -> Path:
 def _evidence(
     config: TrainConfig, trained: EvaluationInputs, report: dict[str, Any], progress: Progress
 ) -> dict[str, float] | None:
-    """How the run's frames behave in real calls, and how far its held-out swapped clips lie from them."""
+    """Returns the evidence statistics of frames in real calls and of held-out swapped clips; None without either."""
     paths, clips = real_footage(config), trained.collection.clips.rows
     fakes = (clips["label"] == 1) & ~clips["degraded"]
     if not paths or not fakes.any():
@@ -95,7 +95,7 @@ def _evidence(
 
 
 def write_untrained(config: TrainConfig) -> Path:
-    """The network's structure, with base weights and a head that says nothing; it is served by nobody."""
+    """Writes the untrained network: base weights and a head of zeros, under a manifest that the service refuses."""
     write_arrays(config.run_dir / SERVED_FILE, {**fold_normalisation(_released(config)), **zero_head()})
     report = {"settings": _settings(config), "licences": {}, "fit": {}, "results": {}, "calibration": None}
     manifest = build_manifest(config.run_dir, SERVED_FILE, {**report, "frequency": None}, version="untrained")
@@ -104,16 +104,16 @@ def write_untrained(config: TrainConfig) -> Path:
 
 
 def _open_run(config: TrainConfig) -> None:
-    """Make the run's folder, or go on with what an interrupted run of the same settings left there."""
+    """Creates the run folder. Raises TrainingRefused if it holds a run with other settings."""
     config.run_dir.mkdir(parents=True, exist_ok=True)
     path, settings = config.run_dir / SETTINGS_FILE, json.dumps(_settings(config), indent=2) + "\n"
     if path.is_file() and path.read_text(encoding="utf-8") != settings:
-        raise TrainingRefused(f"{config.run_dir}: holds a run with other settings ({SETTINGS_FILE})")
+        raise TrainingRefused(f"{config.run_dir}: holds a run with other settings; choose another folder")
     path.write_text(settings, encoding="utf-8")
 
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
-    """The settings that decide the result; folders are the machine's business."""
+    """Returns the settings that determine the result; paths do not."""
     settings = {name: value for name, value in asdict(config).items() if not name.endswith(("_dir", "_weights"))}
     return {**settings, "exclude_groups": sorted(config.exclude_groups)}
 
@@ -128,7 +128,7 @@ def _released(config: TrainConfig) -> Arrays:
         with np.load(config.base_weights, allow_pickle=False) as released:
             return dict(released)
     except (OSError, ValueError) as error:
-        raise TrainingRefused(f"{config.base_weights.name}: no readable npz of base weights: {error}") from error
+        raise TrainingRefused(f"{config.base_weights.name}: not a readable .npz of base weights: {error}") from error
 
 
 def _fit(inputs: PhaseInputs) -> PhaseResult:
@@ -142,13 +142,13 @@ def _fit(inputs: PhaseInputs) -> PhaseResult:
 
 
 def _draw_curves(run_dir: Path) -> None:
-    """The losses of every network that was trained, as its checkpoint is named."""
+    """Plots the loss curve of every checkpoint in the run folder."""
     kept = sorted(run_dir.glob(f"*{_CHECKPOINT}"))
     curves_png(run_dir / CURVES_FILE, {path.name.removesuffix(_CHECKPOINT): read_losses(path) for path in kept})
 
 
 def _draw_examples(path: Path, samples: SampleSet) -> None:
-    """What the families of fakes look like, and real faces."""
+    """Writes a contact sheet of real faces and of every family of fakes."""
     kinds, is_fake = samples.rows["kind"], samples.rows["label"] == 1
     shown = {"real": ~is_fake, **{str(kind): is_fake & (kinds == kind) for kind in np.unique(kinds)}}
     sheet_png(path, {name: samples.rgb[np.flatnonzero(rows)[:_EXAMPLES]] for name, rows in shown.items()})

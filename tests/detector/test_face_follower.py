@@ -12,7 +12,7 @@ import pytest
 
 from detector import geometry
 from detector.config import DetectorConfig
-from detector.face_follower import LONGEST_STEP_S, FaceFollower
+from detector.face_follower import MAX_STEP_S, FaceFollower
 from detector.factory import build_finder
 from detector.types import DetectedFace, FaceBox
 
@@ -62,7 +62,7 @@ def test_without_a_face_every_sample_is_searched() -> None:
     assert finder.calls == ["find"] * 3
 
 
-@pytest.mark.parametrize("step_s", [LONGEST_STEP_S + 0.1, 0.0, -5.0])
+@pytest.mark.parametrize("step_s", [MAX_STEP_S + 0.1, 0.0, -5.0])
 def test_after_a_gap_or_a_jump_faces_are_sought(step_s: float) -> None:
     finder = Squares([a_face(50)])
     run(FaceFollower(), finder, [10.0, 10.0 + step_s])

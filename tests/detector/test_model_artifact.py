@@ -49,7 +49,7 @@ def test_the_shipped_artefact_is_whole() -> None:
 
 
 def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(WeightsRefused, match="there is no model"):
+    with pytest.raises(WeightsRefused, match="no model folder"):
         read_manifest(tmp_path)
 
 

@@ -1,1 +1,1 @@
-"""Model files: import of foreign checkpoints, quantisation ranges, export."""
+"""Model files: import of checkpoints, quantization, export, and logits of the serving graph."""

@@ -1,4 +1,4 @@
-"""How far the depthwise outputs of a network go on real crops, for `detector.quantization`, and what rounding costs."""
+"""Activation ranges on real crops, quantization by them, and its effect on the logits."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 _CROPS = 256
 _CHECKED_PART = 4
-# Beyond the range of this share of crops a channel is held to its limit: single outliers would coarsen all the rest.
+# Share of crops whose range a channel must cover; values beyond it are clipped, since outliers would coarsen the rest.
 _COVERED = 0.98
 
 
 def quantize_for_serving(
     arrays: Arrays, rgb: Pixels, seed: int, progress: Progress
 ) -> tuple[dict[str, NDArray[Any]], float]:
-    """`arrays` in eight bits, and the mean change of the logit on crops that were not used for it.
+    """Returns `arrays` in eight bits, and the mean absolute change of the logit on other crops (NaN without any).
 
-    `rgb` is uint8 (n, 224, 224, 3), crops of training; some of them are drawn. NaN where they are too few.
+    `rgb` is uint8 (n, 224, 224, 3) RGB, training crops of which 256 are drawn: three quarters for the ranges.
     """
     drawn = np.random.default_rng(seed).permutation(len(rgb))[:_CROPS]
     rows, checked = np.split(drawn, [len(drawn) - len(drawn) // _CHECKED_PART])

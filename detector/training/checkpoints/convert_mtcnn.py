@@ -1,7 +1,7 @@
-"""Converts the published MTCNN weights once: three pickles of the `mtcnn` 1.0.0 wheel -> `mtcnn.npz` + `mtcnn.json`.
+"""Conversion of the published MTCNN weights: three pickles of the `mtcnn` 1.0.0 wheel -> `mtcnn.npz` + `mtcnn.json`.
 
-Run by hand, never while serving: `python -m detector.training.checkpoints.convert_mtcnn detector/weights`.
-The pickles are opened only if their SHA-256 is the one of the published wheel.
+A developer runs it once: `python -m detector.training.checkpoints.convert_mtcnn detector/weights`.
+The pickles are opened only if their SHA-256 is that of the published wheel.
 
 Arrays of the result, all float32 (`<net>` is pnet, rnet or onet):
 
@@ -54,8 +54,8 @@ FLATTENED_SIDE = 3
 
 
 def published_arrays(net: str) -> list[NDArray[np.float32]]:
-    """The arrays of one network as published. Raises WeightsRefused where the file is not the published one."""
-    # By the distribution's file list: importing the package would start TensorFlow.
+    """Returns the arrays of one network as published. Raises WeightsRefused for any other file."""
+    # Located by the file list of the wheel: importing the package would load TensorFlow.
     wheel = importlib.metadata.distribution("mtcnn")
     data = Path(str(wheel.locate_file(f"mtcnn/assets/weights/{net}.lz4"))).read_bytes()
     digest = hashlib.sha256(data).hexdigest()
@@ -66,7 +66,7 @@ def published_arrays(net: str) -> list[NDArray[np.float32]]:
 
 
 def serving_kernel(kernel: NDArray[np.float32], *, first_dense: bool) -> NDArray[np.float32]:
-    """A kernel in serving layout: (h, w, in, out) -> (out, in, h, w), (in, out) -> (out, in)."""
+    """Returns a kernel in serving layout: (h, w, in, out) -> (out, in, h, w), (in, out) -> (out, in)."""
     if kernel.ndim == 4:
         return np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
     if first_dense:
@@ -77,7 +77,7 @@ def serving_kernel(kernel: NDArray[np.float32], *, first_dense: bool) -> NDArray
 
 
 def convert(net: str) -> Arrays:
-    """All arrays of one network under their serving names."""
+    """Returns all arrays of one network under their serving names. Raises WeightsRefused."""
     remaining = iter(published_arrays(net))
     converted: Arrays = {}
     for layer in LAYERS[net]:
@@ -92,7 +92,7 @@ def convert(net: str) -> Arrays:
 
 
 def write(folder: Path) -> str:
-    """Writes `mtcnn.npz` and `mtcnn.json` into `folder`; returns the SHA-256 of the arrays' file."""
+    """Writes `mtcnn.npz` and `mtcnn.json` into `folder`; returns the SHA-256 of the former."""
     arrays: Arrays = {}
     for net in LAYERS:
         arrays |= convert(net)
@@ -106,8 +106,9 @@ def write(folder: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Parses the command line and converts the weights."""
     parser = argparse.ArgumentParser(description="Convert the published MTCNN weights.")
-    parser.add_argument("folder", type=Path, help="where mtcnn.npz and mtcnn.json go")
+    parser.add_argument("folder", type=Path, help="folder for mtcnn.npz and mtcnn.json")
     write(parser.parse_args(arguments).folder)
 
 

@@ -1,4 +1,4 @@
-"""From a training run to the folder that is served."""
+"""Export of a training run as a model folder that the service loads."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-# What was trained, and the same in eight bits, which is what is judged and served.
+# The trained arrays, and the same in eight bits, which are evaluated and served.
 ARRAYS_FILE, SERVED_FILE, REPORT_FILE = "arrays.npz", "served.npz", "report.json"
 MODEL_NAME = "deepguard-xception"
 ARTEFACT_FILE = "xception.npz"
-# A later phase ships only if it is better by more than what seeds and splits alone make of a difference.
+# A later phase ships only if it is better by more than the difference that seeds and splits make.
 MARGIN = 0.02
 
 
 def export(run_dir: Path, target_dir: Path, version: str) -> Manifest:
-    """Copy a run's eight-bit arrays and write the manifest beside them. Raises TrainingRefused for a research run."""
+    """Copies the eight-bit arrays of a run and writes the manifest. Raises TrainingRefused for a research run."""
     report = read_report(run_dir)
     if report["settings"]["research"]:
-        raise TrainingRefused("this run was trained on rows that may not be shipped (research): it stays where it is")
+        raise TrainingRefused("this is a research run, trained on rows that may not be shipped; it cannot be exported")
     target_dir.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run_dir / SERVED_FILE, target_dir / ARTEFACT_FILE)
     manifest = build_manifest(target_dir, ARTEFACT_FILE, report, version)
@@ -41,7 +41,7 @@ def export(run_dir: Path, target_dir: Path, version: str) -> Manifest:
 
 
 def build_manifest(folder: Path, arrays_file: str, report: dict[str, Any], version: str) -> Manifest:
-    """What a run's report says of the arrays that lie in `folder`."""
+    """Returns the manifest of `arrays_file` in `folder`, by the report of its run."""
     return Manifest(
         name=MODEL_NAME,
         version=version,
@@ -55,7 +55,7 @@ def build_manifest(folder: Path, arrays_file: str, report: dict[str, Any], versi
 
 
 def choose_run(runs: Sequence[Path]) -> Path:
-    """The run to ship, simplest first in `runs`: a later one replaces it only if better by `MARGIN`."""
+    """Returns the run to ship. `runs` lists the simplest first; a later one must be better by `MARGIN`."""
     best = runs[0]
     for run in runs[1:]:
         if held_out_merit(read_report(run)) > held_out_merit(read_report(best)) + MARGIN:
@@ -64,7 +64,7 @@ def choose_run(runs: Sequence[Path]) -> Path:
 
 
 def held_out_merit(report: dict[str, Any]) -> float:
-    """Mean of clip AUC on swapped footage as it came and frame AUC on swap and self-blend pseudo-fakes."""
+    """Returns the mean of clip AUC on swapped footage without corruption and frame AUC on all pseudo-fakes."""
     clips = [row["clip_auc"]["value"] for row in report["results"]["clips"]
              if row["name"] == "network" and row["condition"] == "as it came"]
     pseudo = [row["frame_auc"]["value"] for row in report["results"]["pseudo_fakes"] if row["name"] == "network"]
@@ -73,7 +73,7 @@ def held_out_merit(report: dict[str, Any]) -> float:
 
 
 def read_report(run_dir: Path) -> dict[str, Any]:
-    """The report of a run. Raises TrainingRefused where there is none."""
+    """Reads the report of a run. Raises TrainingRefused where there is none."""
     try:
         report: dict[str, Any] = json.loads((run_dir / REPORT_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

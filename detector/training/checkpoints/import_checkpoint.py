@@ -1,8 +1,8 @@
-"""Weights that were trained elsewhere, made into an artefact that serves.
+"""Import of PyTorch checkpoints as model folders.
 
-Reads Xception as public FaceForensics++ and DeepfakeBench checkpoints name it (`conv1`, `block1.rep.0.conv1`, ...,
-`last_linear`). Normalisation of layers and of the input's colours is folded into the convolutions, so that the artefact
-takes what every other takes: RGB in -1..1.
+Reads Xception under the names of public FaceForensics++ and DeepfakeBench checkpoints (`conv1`, `block1.rep.0.conv1`,
+..., `last_linear`). Batch normalisation and normalisation of the input are folded into the convolutions, so that the
+model takes RGB in -1..1 like every other.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ARRAYS_FILE = "xception.npz"
 NORM_EPSILON = 1e-5
-# What frameworks put before every name.
+# Prefixes that frameworks add to every name.
 _PREFIXES = ("module.", "backbone.", "model.", "net.", "encoder.")
 _HEADS = ("last_linear", "last_linear.1", "fc")
 _COLOURS = ("rgb", "bgr")
@@ -38,10 +38,10 @@ _COLOURS = ("rgb", "bgr")
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFormat:
-    """How the network was used where it was trained.
+    """Input and output of the checkpoint's network.
 
-    The input is (pixel / 255 - mean) / sd, per channel in the order of `colour`, `size_px` square. `fake_class` is the
-    output that stands for fake, where there are two.
+    The input is (pixel / 255 - mean) / sd per channel in the order of `colour`, on squares of `size_px`. `fake_class`
+    is the index of the output for fake, where there are two. Raises ValueError.
     """
 
     size_px: int = 299
@@ -60,15 +60,15 @@ class CheckpointFormat:
 
 
 def parse_triple(text: str) -> tuple[float, float, float]:
-    """Of "0.5,0.5,0.5". Raises ValueError."""
+    """Parses three numbers such as "0.5,0.5,0.5". Raises ValueError."""
     parts = [float(part) for part in text.split(",")]
     if len(parts) != 3 or not np.isfinite(parts).all():
-        raise ValueError(f"expected three numbers with commas between them, got {text!r}")
+        raise ValueError(f"expected three numbers separated by commas, got {text!r}")
     return parts[0], parts[1], parts[2]
 
 
 def import_weights(path: Path, out: Path, source: CheckpointFormat, name: str, version: str) -> Manifest:
-    """Write the artefact to `out`, uncalibrated. Raises WeightsRefused, ValueError."""
+    """Writes the uncalibrated model to the folder `out` and returns its manifest. Raises WeightsRefused, ValueError."""
     network_input = NetworkInput(source.size_px, Padding.BOTH)
     arrays = convert(read_state_dict(path), source)
     out.mkdir(parents=True, exist_ok=True)
@@ -80,14 +80,14 @@ def import_weights(path: Path, out: Path, source: CheckpointFormat, name: str, v
         sha256=sha256_of(out / ARRAYS_FILE),
         calibration=None,
         frequency=None,
-        trained={"imported": {"file": path.name, "sha256": sha256_of(path), **_told(source)}},
+        trained={"imported": {"file": path.name, "sha256": sha256_of(path), **_describe(source)}},
         network_input=network_input,
     )
     write_manifest(out, manifest)
     return manifest
 
 
-def _told(source: CheckpointFormat) -> dict[str, Any]:
+def _describe(source: CheckpointFormat) -> dict[str, Any]:
     return {
         "size_px": source.size_px, "colour": source.colour, "mean": list(source.mean), "sd": list(source.sd),
         "fake_class": source.fake_class,
@@ -95,7 +95,10 @@ def _told(source: CheckpointFormat) -> dict[str, Any]:
 
 
 def convert(released: StateDict, source: CheckpointFormat) -> Arrays:
-    """Our arrays (float32) from a state dict. Raises WeightsRefused if a weight is absent, misshapen or no number."""
+    """Returns stored arrays (float32) of a state dict.
+
+    Raises WeightsRefused if a weight is missing, has another shape, or is not finite.
+    """
     released = _unprefixed(released)
     arrays: Arrays = {}
     try:
@@ -106,16 +109,16 @@ def convert(released: StateDict, source: CheckpointFormat) -> Arrays:
             arrays["block1_conv1|kernel"], arrays["block1_conv1|bias"], source
         )
     except KeyError as missing:
-        raise WeightsRefused(f"no Xception in the naming that is known: {missing} is absent") from missing
+        raise WeightsRefused(f"not an Xception with known weight names: {missing} is missing") from missing
     except ValueError as error:
         raise WeightsRefused(f"the weights do not fit Xception: {error}") from error
     if not all(np.isfinite(array).all() for array in arrays.values()):
-        raise WeightsRefused("some weights are no numbers")
+        raise WeightsRefused("some weights are not finite")
     return arrays
 
 
 def _unprefixed(released: StateDict) -> StateDict:
-    """The names from where `conv1.weight` is, without what stands before it."""
+    """Returns the state dict without the prefixes of its names."""
     while "conv1.weight" not in released:
         prefix = next((p for p in _PREFIXES if any(name.startswith(p) for name in released)), None)
         if prefix is None:
@@ -125,7 +128,7 @@ def _unprefixed(released: StateDict) -> StateDict:
 
 
 def _layers() -> Iterator[tuple[str, str, str]]:
-    """(our layer, their convolution, their normalisation), in network order."""
+    """Yields (stored layer, PyTorch convolution, PyTorch normalisation), in network order."""
     yield "block1_conv1", "conv1", "bn1"
     yield "block1_conv2", "conv2", "bn2"
     for block in range(2, 14):  # their blocks 1 to 12
@@ -160,7 +163,7 @@ def _fold(released: StateDict, ours: str, convolution: str, norm: str) -> Arrays
 
 
 def _head(released: StateDict, fake_class: int) -> Arrays:
-    """One unit: of two outputs, the one for fake less the other, which is the log odds of their softmax."""
+    """Returns the head as one unit; of two outputs the difference, which is the log-odds of their softmax."""
     theirs = next((name for name in _HEADS if f"{name}.weight" in released), _HEADS[0])
     kernel, bias = released[f"{theirs}.weight"].astype(np.float64), released[f"{theirs}.bias"].astype(np.float64)
     if kernel.shape not in ((1, FEATURES), (2, FEATURES)):
@@ -177,7 +180,7 @@ def _head(released: StateDict, fake_class: int) -> Arrays:
 def _colours(
     kernel: NDArray[Any], bias: NDArray[Any], source: CheckpointFormat
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The first layer on RGB in -1..1. It has no padding, so the change of scale folds into it exactly."""
+    """Returns kernel and bias of the first layer for RGB in -1..1; it has no padding, so the scale folds in exactly."""
     wide = kernel.astype(np.float64)
     mean, sd = (np.array(values)[None, :, None, None] for values in (source.mean, source.sd))
     shifted = bias + (wide * (0.5 - mean) / sd).sum(axis=(1, 2, 3))

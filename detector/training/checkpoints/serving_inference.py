@@ -1,4 +1,4 @@
-"""What a network says of samples, computed as it will be when it serves."""
+"""Logits of samples, computed with the serving graph."""
 
 from __future__ import annotations
 

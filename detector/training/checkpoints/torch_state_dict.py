@@ -1,8 +1,7 @@
-"""Arrays of a PyTorch state dict, without PyTorch and without running code that a file brings along.
+"""Reader of PyTorch state dicts, without PyTorch and without running code from the file.
 
-Reads safetensors, and the zip format of `torch.save` (PyTorch 1.6 and later). The pickle inside the latter is read by
-an unpickler that knows the handful of names that a dictionary of tensors needs; a file that asks for any other is
-refused before anything of it is called.
+Reads safetensors, and the zip format of `torch.save` (PyTorch 1.6 and later). The unpickler for the latter allows only
+the few names that a dictionary of tensors needs; it refuses a file with any other name before calling anything.
 """
 
 from __future__ import annotations
@@ -38,12 +37,12 @@ _STORAGES = {
     "LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8", "ByteStorage": "U8",
     "BoolStorage": "BOOL",
 }  # fmt: skip
-# Training frames keep the weights under one of these keys, beside the optimiser's state.
+# Training frameworks keep the weights under one of these keys, beside the optimiser's state.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 
 
 def read_state_dict(path: Path) -> StateDict:
-    """Name to array, in the file's number types (bfloat16 as float32). Raises WeightsRefused for anything else."""
+    """Returns arrays by name, in the number types of the file (bfloat16 as float32). Raises WeightsRefused."""
     try:
         size = path.stat().st_size
         if size > _LIMIT_BYTES:
@@ -70,7 +69,7 @@ def _read_safetensors(path: Path) -> StateDict:
         header.pop("__metadata__", None)
         return {name: _safetensor(content, 8 + length, entry) for name, entry in header.items()}
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsRefused(f"{path.name}: no safetensors file: {type(error).__name__}: {error}") from error
+        raise WeightsRefused(f"{path.name}: not a safetensors file: {type(error).__name__}: {error}") from error
 
 
 def _safetensor(content: bytes, base: int, entry: dict[str, Any]) -> NDArray[Any]:
@@ -81,7 +80,7 @@ def _safetensor(content: bytes, base: int, entry: dict[str, Any]) -> NDArray[Any
 
 
 class _Storage(NamedTuple):
-    """What `torch.FloatStorage` and its like stand for in a file: a kind of numbers."""
+    """Stands for `torch.FloatStorage` and similar classes: a number type."""
 
     kind: str
 
@@ -90,7 +89,7 @@ def _read_zip(path: Path) -> StateDict:
     if not zipfile.is_zipfile(path):
         raise WeightsRefused(
             f"{path.name}: neither safetensors nor the zip format of torch.save (PyTorch 1.6 and later); "
-            "save the state dict anew with a current PyTorch"
+            "save the state dict again with a current PyTorch"
         )
     try:
         with zipfile.ZipFile(path) as archive:
@@ -100,12 +99,12 @@ def _read_zip(path: Path) -> StateDict:
             return _state_dict_of(_Unpickler(archive, listing).load())
     except WeightsRefused:
         raise
-    except Exception as error:      # a stream of pickle opcodes can fail in any way that it likes
-        raise WeightsRefused(f"{path.name}: no state dict: {type(error).__name__}: {error}") from error
+    except Exception as error:      # a stream of pickle opcodes can raise anything
+        raise WeightsRefused(f"{path.name}: not a state dict: {type(error).__name__}: {error}") from error
 
 
 def _state_dict_of(content: Any) -> StateDict:
-    """The tensors among the content; those of a wrapped state dict where there is one."""
+    """Returns the tensors of the content or of the state dict that it wraps. Raises ValueError without any."""
     for name in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
@@ -128,7 +127,7 @@ class _Unpickler(pickle.Unpickler):
             return _Storage(_STORAGES[name])
         found = _ALLOWED.get((module, name))
         if found is None:
-            raise WeightsRefused(f"the file asks for {module}.{name}, which no state dict needs: not opened")
+            raise WeightsRefused(f"the file refers to {module}.{name}, which no state dict needs; it is not opened")
         return found
 
     def persistent_load(self, pid: Any) -> NDArray[Any]:
@@ -147,7 +146,7 @@ class _Unpickler(pickle.Unpickler):
 def _tensor(
     storage: NDArray[Any], offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: Any
 ) -> NDArray[Any]:
-    """As `torch._utils._rebuild_tensor_v2`."""
+    """Stands for `torch._utils._rebuild_tensor_v2`."""
     reach = offset + sum((side - 1) * step for side, step in zip(shape, stride, strict=True)) + 1
     count = int(np.prod(shape, dtype=object))
     if min((offset, *shape, *stride)) < 0 or count > len(storage) or (count and reach > len(storage)):
@@ -157,7 +156,7 @@ def _tensor(
 
 
 def _parameter(tensor: NDArray[Any], *_: Any) -> NDArray[Any]:
-    """As `torch._utils._rebuild_parameter`."""
+    """Stands for `torch._utils._rebuild_parameter`."""
     return tensor
 
 

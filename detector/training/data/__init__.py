@@ -1,1 +1,1 @@
-"""Training data: data sets, samples, degradations, pseudo-fakes and batches."""
+"""Training data: data sets, samples, degradations, pseudo-fakes, augmentation and batches."""

@@ -1,7 +1,7 @@
-"""How a training picture is shown: a square out of it, mirrored, in other light, with a part hidden, through JPEG.
+"""Augmentation of training pictures: random square, mirroring, light, occlusion, JPEG.
 
-One `Augmentation` is drawn per pair and applied to both halves, so that only the face can tell them apart. Pictures
-are square, uint8 (side, side, 3) RGB.
+One `Augmentation` is drawn per pair and applied to both halves, so that they differ in the face alone. Pictures are
+uint8 (side, side, 3) RGB.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Picture = NDArray[np.uint8]
 
-# Side of what one cell of block 13 stands for.
+# Side, in pixels of the input, of one cell of block 13.
 CELL_PX = 16
 _WHOLE_SHARE = 0.4
 _SMALLEST_SIDE = 0.86
@@ -28,10 +28,10 @@ _GREY = 128
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """All of it is decided here; nothing is drawn when it is applied.
+    """Parameters of one augmentation; applying it draws no random numbers.
 
-    `left`, `top`, `side` in pixels of the picture; the light is `gain * grey + offset`; `hidden` is left, top, right,
-    bottom as shares of the side.
+    `left`, `top` and `side` are in pixels of the picture. Each value v becomes `gain * v + offset`. `hidden` is an
+    occluded box: left, top, right, bottom as fractions of the side.
     """
 
     left: int
@@ -43,8 +43,8 @@ class Augmentation:
     hidden: tuple[float, float, float, float] | None = None
     jpeg_quality: int | None = None
 
-    def picture(self, rgb: Picture, size_px: int) -> Picture:
-        """uint8 (size, size, 3) RGB of a picture."""
+    def apply(self, rgb: Picture, size_px: int) -> Picture:
+        """Returns the augmented picture, uint8 (size_px, size_px, 3) RGB."""
         shown = self._square(rgb)
         if size_px != self.side:
             how = cv2.INTER_AREA if size_px < self.side else cv2.INTER_LINEAR
@@ -55,10 +55,10 @@ class Augmentation:
         seen: Picture = np.rint(lit).clip(0, 255).astype(np.uint8)
         return self._hide(seen, _GREY)
 
-    def cells(self, mask: Picture, size_px: int) -> Picture:
-        """uint8 (cells, cells) of a picture's mask; one that is not known stays so, and what is hidden shows no fake.
+    def apply_to_mask(self, mask: Picture, size_px: int) -> Picture:
+        """Returns the mask of the augmented picture, uint8 (cells, cells), with occluded cells at 0.
 
-        `mask` is (14, 14) over the whole picture, which is then `MASK_SIDE * CELL_PX` pixels wide.
+        `mask` is (14, 14) over a picture `MASK_SIDE * CELL_PX` pixels wide. An unknown mask stays unknown.
         """
         count = -(-size_px // CELL_PX)
         if mask[0, 0] == UNKNOWN:
@@ -72,7 +72,7 @@ class Augmentation:
         return np.array(square[:, ::-1] if self.mirror else square, order="C")
 
     def _hide(self, square: Picture, level: int) -> Picture:
-        """The same array, one level where the view hides something."""
+        """Sets the occluded box to `level`, in place, and returns the array."""
         if self.hidden is not None:
             left, top, right, bottom = (round(share * len(square)) for share in self.hidden)
             square[top:bottom, left:right] = level
@@ -80,13 +80,13 @@ class Augmentation:
 
 
 def _through_jpeg(rgb: Picture, quality: int) -> Picture:
-    """Through JPEG and back, red and blue exchanged both ways; what it loses is of the same kind."""
+    """Returns the picture after JPEG. Red and blue are exchanged both ways, which hardly changes the losses."""
     _, content = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR), np.uint8)
 
 
 def draw_augmentation(rng: np.random.Generator, native_px: int) -> Augmentation:
-    """A random view of pictures of this side; now and then the whole picture, as it will be served."""
+    """Draws an augmentation of pictures of this side; in 40 % of cases it keeps the whole picture, as in serving."""
     is_whole = rng.random() < _WHOLE_SHARE
     side = native_px if is_whole else int(rng.integers(round(_SMALLEST_SIDE * native_px), native_px + 1))
     left, top = (int(rng.integers(0, native_px - side + 1)) for _ in range(2))

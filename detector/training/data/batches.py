@@ -1,4 +1,4 @@
-"""Batches of whole pairs, real and fake halves in turn: what one holds is decided by seed and step alone."""
+"""Batches of whole pairs, real and fake halves in turn; seed and step alone determine a batch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Batch(NamedTuple):
-    """What the network takes, labels float32 (n, 1), and masks uint8 (n, rows, columns) in 0..254, 255 if unknown."""
+    """Inputs of the network, labels float32 (n, 1), and masks uint8 (n, rows, columns) in 0..254, 255 if unknown."""
 
     inputs: Inputs
     labels: NDArray[np.float32]
@@ -26,20 +26,20 @@ class Batch(NamedTuple):
 
 
 class PairSource(Protocol):
-    """One source of pairs."""
+    """A source of pairs, for example swapped clips."""
 
     def __len__(self) -> int:
-        """Groups; 0 where there is nothing to draw."""
+        """Returns the number of groups; 0 if there are no pairs."""
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Inputs, Masks]:
-        """`count` pairs: 2 * count inputs, real and fake in turn, and their masks."""
+        """Returns `count` pairs: 2 * count inputs, real and fake in turn, and their masks."""
 
 
 class PairBatches:
-    """Batches of `pairs` pairs, as many of each part that has any."""
+    """Batches of `pairs` pairs, divided equally among the sources that are not empty."""
 
     def __init__(self, parts: Sequence[PairSource], pairs: int, seed: int) -> None:
-        """Raises TrainingRefused where there are no pairs at all."""
+        """Raises TrainingRefused where all sources are empty."""
         self._parts = [part for part in parts if len(part)]
         if not self._parts:
             raise TrainingRefused("there are no pairs to train on")
@@ -47,7 +47,7 @@ class PairBatches:
         self._seed = seed
 
     def batch(self, step: int) -> Batch:
-        """The batch of one step; the same whatever was drawn before."""
+        """Returns the batch of one step, whatever was drawn before."""
         rng = np.random.default_rng((self._seed, step))
         share = self._pairs // len(self._parts)
         counts = [share] * (len(self._parts) - 1) + [self._pairs - share * (len(self._parts) - 1)]
@@ -58,7 +58,7 @@ class PairBatches:
 
 
 class PairPicker:
-    """Picks among `pairs` (numbers k of the row pairs 2k and 2k + 1), every one of their groups as often."""
+    """Draws from `pairs`, the indices k of the row pairs 2k and 2k + 1, with equal probability for every group."""
 
     def __init__(self, pairs: NDArray[np.intp], groups: NDArray[np.str_]) -> None:
         self._by_group = [pairs[groups == group] for group in np.unique(groups)]
@@ -67,6 +67,6 @@ class PairPicker:
         return len(self._by_group)
 
     def pick(self, rng: np.random.Generator, count: int) -> Iterator[int]:
-        """`count` pairs, each drawn when it is asked for: the caller may draw from `rng` in between."""
+        """Yields `count` pairs, each drawn on demand: the caller may use `rng` in between."""
         for group in rng.integers(0, len(self._by_group), count):
             yield int(rng.choice(self._by_group[group]))

@@ -1,4 +1,4 @@
-"""All samples of a run: pseudo-fakes from photos, swapped footage, and real footage that is only looked at."""
+"""Collection of all samples of a run: pseudo-fakes from photos, swapped footage, and real footage for evaluation."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ _REAL_FOLDERS = ("video_real", "clips")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleCollection:
-    """`train` and `val`: pseudo-fake pairs of different people. `clips`: pairs cut from swapped footage, by group.
+    """All samples of a run.
 
-    `calls`: real footage, never trained on. `licences`: of everything trained on, with the number of files.
+    `train` and `val` are pseudo-fake pairs of different people, `clips` pairs from swapped footage. `calls` is real
+    footage, never trained on. `licences` counts the training files by licence.
     """
 
     train: SampleSet
@@ -45,7 +46,7 @@ class SampleCollection:
 
 
 def collect(config: TrainConfig, progress: Progress) -> SampleCollection:
-    """Find the faces and make every crop; what is cached is not made again. Raises TrainingRefused."""
+    """Finds the faces and makes all samples, or reads them from the cache. Raises TrainingRefused."""
     stills, pairs, real_clips = read_sources(config)
     datasets.refuse_unshippable(stills, config.research)
     locator = datasets.FaceLocator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
@@ -65,6 +66,10 @@ def collect(config: TrainConfig, progress: Progress) -> SampleCollection:
 
 
 def read_sources(config: TrainConfig) -> tuple[list[Still], list[Clip], list[Clip]]:
+    """Returns photos, swapped clips and real clips of the data folder, without the excluded groups.
+
+    Raises NoTrainingData where there are no photos.
+    """
     table, pair_table = config.data_dir / "stills.csv", config.data_dir / "video_pairs.csv"
     stills = datasets.read_folders(config.data_dir)
     if table.is_file():
@@ -80,20 +85,25 @@ def read_sources(config: TrainConfig) -> tuple[list[Still], list[Clip], list[Cli
 
 
 def real_footage(config: TrainConfig) -> list[Path]:
-    """Clips of real people on camera."""
+    """Returns the paths of the real clips in the data folder, sorted."""
     return sorted(path for folder in _REAL_FOLDERS for path in (config.data_dir / folder).glob("*.mp4"))
 
 
 def faces_of(
     config: TrainConfig, split: str, stills: list[Still], locator: datasets.FaceLocator, progress: Progress
 ) -> tuple[list[LocatedFace], list[LocatedFace]]:
-    """Usable real faces and usable fake ones of a split; fakes only where folders had some."""
+    """Returns the usable real and fake faces of a split; only folders contain fake photos.
+
+    Raises TrainingRefused for fewer than eight real faces.
+    """
     progress(f"faces: {split}", 0.0)
     labelled = ([still for still in stills if still.label == label] for label in ("real", "fake"))
     faces = (datasets.still_faces(rows, locator, config.clip_frames) for rows in labelled)
     real, fake = ([face for face in some if samples.is_usable(face)] for some in faces)
     if len(real) < _MIN_FACES:
-        raise TrainingRefused(f"{split}: {len(real)} usable faces of at least {samples.MIN_FACE_PX:.0f} px, too few")
+        raise TrainingRefused(
+            f"{split}: {len(real)} usable faces of at least {samples.MIN_FACE_PX:.0f} px, expected {_MIN_FACES} or more"
+        )
     return real, fake
 
 
@@ -106,7 +116,7 @@ def _pseudo(
     kinds: Sequence[FakeFamily],
     progress: Progress,
 ) -> SampleSet:
-    """Pseudo-fakes of all families but the one that training may not see, and as many pairs of the folders' own."""
+    """Returns pseudo-fakes of all families but the held-out one, and as many pairs from folders of fakes, if any."""
     is_training = split == "train"
     count = config.train_pairs if is_training else config.val_pairs
     seed = config.seed if is_training else config.seed + 1_000_003

@@ -1,7 +1,7 @@
-"""Where training pictures come from: listed sets (`stills.csv`, `video_pairs.csv`) or plain folders of real and fake.
+"""Data sets: tables (`stills.csv`, `video_pairs.csv`) or plain folders of real and fake files.
 
-Every row carries a group (a person, or a clip's origin); splits and validation go by group, never by file.
-Faces are found once and remembered beside the caches, keyed by path, size and time of change.
+Every row has a group (a person, or the origin of a clip). Splits and folds go by group, never by file. Faces are found
+once and cached, by file name, size and modification time.
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ class Still:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One video. In a pair the left half is real and the right half the same recording with a swapped face; or `path`
-    is real as a whole and `swap` is the other file."""
+    """One video. In a pair the left half is real and the right half the same recording with a swapped face.
+
+    A pair of two files has the real one in `path` and the swapped one in `swap`.
+    """
 
     path: Path
     group: str
@@ -61,9 +63,9 @@ class Clip:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LocatedFace:
-    """One face and the picture that it is on: uint8 (h, w, 3) RGB.
+    """One face and its picture, uint8 (h, w, 3) RGB.
 
-    `name` tells pictures apart; `place` is the number of the frame in its clip.
+    `name` identifies the picture; `frame_number` is its index in the clip.
     """
 
     rgb: NDArray[np.uint8]
@@ -74,7 +76,7 @@ class LocatedFace:
 
 
 def read_stills(table: Path) -> list[Still]:
-    """Rows of a `stills.csv`; paths are relative to it. Raises TrainingRefused for a table without its columns."""
+    """Reads a `stills.csv`; paths are relative to it. Raises TrainingRefused for missing columns."""
     return [
         Still(
             path=table.parent / row["path"],
@@ -90,8 +92,10 @@ def read_stills(table: Path) -> list[Still]:
 
 
 def read_pairs(table: Path) -> list[Clip]:
-    """Rows of a `video_pairs.csv`: clips whose left half is real and whose right half is fake. A pair that comes as two
-    files has the fake one in the column `swap_path`."""
+    """Reads a `video_pairs.csv`: clips with a real left half and a fake right half.
+
+    A pair of two files has the fake one in the column `swap_path`. Raises TrainingRefused for missing columns.
+    """
     rows = _rows(table, ("path", "group", "licence"))
     swaps = [table.parent / name if (name := row.get("swap_path")) else None for row in rows]
     return [
@@ -105,12 +109,12 @@ def _rows(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
         reader = csv.DictReader(file)
         missing = set(columns) - set(reader.fieldnames or ())
         if missing:
-            raise TrainingRefused(f"{table.name}: columns {sorted(missing)} are absent")
+            raise TrainingRefused(f"{table.name}: columns {sorted(missing)} are missing")
         return list(reader)
 
 
 def read_folders(root: Path) -> list[Still]:
-    """Pictures and videos under `root/{train,val}/{real,fake}`; each file is its own group, and its use the owner's."""
+    """Returns pictures and videos under `root/{train,val}/{real,fake}`; every file is a group of its own."""
     return [
         Still(path, label, f"{split}/{label}/{path.stem}", "folder", split, SHIP, "the owner's")
         for split in ("train", "val")
@@ -121,27 +125,27 @@ def read_folders(root: Path) -> list[Still]:
 
 
 def refuse_unshippable(stills: Iterable[Still], research: bool) -> None:
-    """Raises TrainingRefused if a row may not go into weights that are given away, unless this is research."""
+    """Raises TrainingRefused if a row is not marked for shipping, unless this is a research run."""
     barred = sorted({still.source for still in stills if still.use != SHIP})
     if barred and not research:
         raise TrainingRefused(f"sources {barred} are not marked use={SHIP}: weights trained on them may not be shipped")
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """uint8 (h, w, 3). Raises TrainingRefused for a file that is no picture."""
+    """Reads a picture as uint8 (h, w, 3) RGB. Raises TrainingRefused for any other file."""
     bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if bgr is None:
-        raise TrainingRefused(f"{path.name} is no readable picture")
+        raise TrainingRefused(f"{path.name}: not a readable picture")
     return np.ascontiguousarray(bgr[:, :, ::-1])
 
 
 def sample_frames(path: Path, count: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Up to `count` frames, evenly spread over the clip: their numbers, and uint8 (h, w, 3) RGB."""
+    """Yields up to `count` frames, evenly spread over the clip: number and uint8 (h, w, 3) RGB."""
     yield from decode_frames(path, spread_frame_numbers(path, count))
 
 
 def spread_frame_numbers(path: Path, count: int) -> list[int]:
-    """Numbers of up to `count` frames, evenly spread over the clip."""
+    """Returns the numbers of up to `count` frames, evenly spread over the clip."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         total = stream.frames or sum(1 for _ in container.decode(stream))
@@ -149,7 +153,7 @@ def spread_frame_numbers(path: Path, count: int) -> list[int]:
 
 
 def decode_frames(path: Path, places: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """The frames of these numbers, with their numbers: uint8 (h, w, 3) RGB."""
+    """Yields the frames with these numbers: number and uint8 (h, w, 3) RGB."""
     wanted = set(places)
     with av.open(str(path)) as container:
         for index, frame in enumerate(container.decode(video=0)):
@@ -158,9 +162,9 @@ def decode_frames(path: Path, places: Collection[int]) -> Iterator[tuple[int, ND
 
 
 def read_frames(clip: Clip, places: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """The frames of these numbers, with their numbers; those of a pair's two files lie side by side.
+    """Yields the frames with these numbers: number and uint8 (h, w, 3) RGB; pairs of two files side by side.
 
-    Ends where the shorter file ends. Raises TrainingRefused for two files that are not of one size.
+    Ends where the shorter file ends. Raises TrainingRefused for two files of different sizes.
     """
     if clip.swap is None:
         yield from decode_frames(clip.path, places)
@@ -173,7 +177,7 @@ def read_frames(clip: Clip, places: Collection[int]) -> Iterator[tuple[int, NDAr
 
 
 def split_halves(clip: Clip, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
-    """A frame of the clip: the whole, or of a pair its left (real) and right (fake) half."""
+    """Returns the frame or, for a pair, its left (real) and right (fake) half."""
     if not clip.paired:
         return (rgb,)
     middle = rgb.shape[1] // 2
@@ -181,7 +185,7 @@ def split_halves(clip: Clip, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8],
 
 
 class FaceLocator:
-    """Finds the one face of a picture, once: answers are kept in a JSON file."""
+    """Finds the largest face of pictures and caches it in a JSON file."""
 
     def __init__(self, finder: FaceFinder, cache: Path) -> None:
         self._finder = finder
@@ -189,11 +193,12 @@ class FaceLocator:
         self._known: dict[str, list[float] | None] = json.loads(cache.read_text()) if cache.is_file() else {}
 
     def save(self) -> None:
+        """Writes the cache."""
         self._cache.parent.mkdir(parents=True, exist_ok=True)
         self._cache.write_text(json.dumps(self._known))
 
     def locate(self, key: str, rgb: NDArray[np.uint8]) -> DetectedFace | None:
-        """The largest face, or None. `key` names the picture for good."""
+        """Returns the largest face of an RGB uint8 (h, w, 3) picture, or None. `key` identifies the picture."""
         if key not in self._known:
             faces = self._finder.find(rgb)
             self._known[key] = _numbers(faces[0]) if faces else None
@@ -212,7 +217,7 @@ def _face(numbers: list[float]) -> DetectedFace:
 
 
 def still_faces(stills: Iterable[Still], locator: FaceLocator, frames: int = 1) -> list[LocatedFace]:
-    """The largest face of each photo, and of `frames` frames of each video; those without one are left out."""
+    """Returns the largest face of each photo and of `frames` frames of each video, where there is one."""
     found = []
     for still, key, rgb in _pictures(stills, frames):
         face = locator.locate(key, rgb)
@@ -232,9 +237,9 @@ def _pictures(stills: Iterable[Still], frames: int) -> Iterator[tuple[Still, str
 
 
 def clip_faces(clip: Clip, locator: FaceLocator, count: int) -> list[tuple[LocatedFace, LocatedFace | None]]:
-    """Sampled frames with a face: (real, its swap under the same box) for a pair, (real, None) otherwise.
+    """Returns the faces of sampled frames: (real, its swap with the same box) for a pair, (real, None) otherwise.
 
-    Raises TrainingRefused for two files that are not of one size.
+    Raises TrainingRefused for two files of different sizes.
     """
     found = []
     for index, (place, rgb) in enumerate(read_frames(clip, spread_frame_numbers(clip.path, count))):
@@ -247,9 +252,9 @@ def clip_faces(clip: Clip, locator: FaceLocator, count: int) -> list[tuple[Locat
     return found
 
 
-def frame_key(path: Path, place: int) -> str:
-    """Names frame number `place` of a file for a `FaceLocator`."""
-    return f"{_key(path)}@{place}"
+def frame_key(path: Path, frame_number: int) -> str:
+    """Returns the cache key of a frame for a `FaceLocator`."""
+    return f"{_key(path)}@{frame_number}"
 
 
 def _key(path: Path) -> str:
@@ -258,5 +263,5 @@ def _key(path: Path) -> str:
 
 
 def drop_groups(items: Iterable[Any], groups: Collection[str], group_of: Callable[[Any], str]) -> list[Any]:
-    """The items whose group is not named; a name matches a whole group or its part after the source."""
+    """Returns the items outside `groups`; a name matches a whole group or its part after the source."""
     return [item for item in items if group_of(item) not in groups and group_of(item).split("/")[-1] not in groups]

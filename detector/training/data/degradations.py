@@ -1,7 +1,7 @@
-"""What a call does to a picture: less resolution, blur, noise, other light, a video codec, JPEG.
+"""Degradations of a video call: lower resolution, smoothing, blur, noise, light, a video codec, JPEG.
 
-One `Degradation` is drawn per pair and applied to both halves, noise included, so that nothing but the face can tell
-them apart. Pictures are uint8 (h, w, 3) RGB.
+One `Degradation` is drawn per pair and applied to both halves, noise included, so that they differ in the face alone.
+Pictures are uint8 (h, w, 3) RGB.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SHARPENINGS = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5)
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """One pass through a video codec: libx264 by quantiser, libvpx by bit rate."""
+    """One pass through a video codec: libx264 with quantiser `qp`, libvpx with `bits_per_pixel`."""
 
     codec: str
     qp: int
@@ -45,9 +45,10 @@ class Coding:
 
 @dataclass(frozen=True, slots=True)
 class Degradation:
-    """All of it is decided here; `apply` draws nothing. `box_jitter` is shift x, shift y (of the box) and scale.
+    """Parameters of one degradation; applying it draws no random numbers.
 
-    `smoothing` is what beauty filters and denoisers do: grey levels up to which differences are smoothed away, or 0.
+    `face_px` is the shorter side of the face box afterwards. `smoothing` imitates beauty filters and denoisers: grey
+    levels up to which differences are smoothed, or 0. `box_jitter` is shift x and y, in sides of the box, and scale.
     """
 
     face_px: float
@@ -64,7 +65,7 @@ class Degradation:
 
 
 def draw(rng: np.random.Generator, native_face_px: float) -> Degradation:
-    """A random call. Faces are never enlarged beyond their native size."""
+    """Draws a random degradation. Faces are never enlarged beyond their native size."""
     low, high = FACE_RANGE_PX
     face_px = min(native_face_px, float(np.exp(rng.uniform(np.log(low), np.log(high)))))
     return Degradation(
@@ -83,12 +84,13 @@ def draw(rng: np.random.Generator, native_face_px: float) -> Degradation:
 
 
 def draw_coding(rng: np.random.Generator) -> Coding:
+    """Draws a random codec with a random quality."""
     codec = "libx264" if rng.random() < 0.75 else "libvpx"
     return Coding(codec, int(rng.integers(18, 37)), float(np.exp(rng.uniform(np.log(0.05), np.log(0.6)))))
 
 
 def apply(rgb: Picture, face: DetectedFace, call: Degradation) -> tuple[Picture, DetectedFace]:
-    """The picture as the call would bring it, and where the face is on it."""
+    """Returns the degraded picture and the face on it."""
     factor = min(1.0, call.face_px / min(face.box.width, face.box.height))
     rgb, face = scaled(rgb, face, factor)
     if call.smoothing:
@@ -106,7 +108,7 @@ def apply(rgb: Picture, face: DetectedFace, call: Degradation) -> tuple[Picture,
 
 
 def scaled(rgb: Picture, face: DetectedFace, factor: float) -> tuple[Picture, DetectedFace]:
-    """Area-averaged to `factor` of its size, sides rounded to even numbers as video has them."""
+    """Returns picture and face at `factor` of their size, area-averaged, with even sides as in video."""
     height, width = (max(32, 2 * round(side * factor / 2)) for side in rgb.shape[:2])
     small = np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
     across, down = width / rgb.shape[1], height / rgb.shape[0]
@@ -116,7 +118,7 @@ def scaled(rgb: Picture, face: DetectedFace, factor: float) -> tuple[Picture, De
 
 
 def jittered(face: DetectedFace, jitter: tuple[float, float, float]) -> DetectedFace:
-    """The box as another run of a face finder might have put it."""
+    """Returns the face with its box shifted and scaled, as another face finder might place it."""
     box = face.box
     shift_x, shift_y, scale = jitter
     x, y = box.centre[0] + shift_x * box.width, box.centre[1] + shift_y * box.height
@@ -125,6 +127,7 @@ def jittered(face: DetectedFace, jitter: tuple[float, float, float]) -> Detected
 
 
 def _light(rgb: Picture, call: Degradation) -> Picture:
+    """Applies gamma, gain and noise."""
     if call.gain == 1 and call.gamma == 1 and not call.noise_sd:
         return rgb
     bright = 255 * (rgb.astype(np.float32) / 255) ** np.float32(call.gamma) * np.float32(call.gain)
@@ -135,7 +138,7 @@ def _light(rgb: Picture, call: Degradation) -> Picture:
 
 
 def shift_colours(rng: np.random.Generator, rgb: Picture) -> Picture:
-    """Small changes of colour balance, hue, saturation, brightness and contrast, each now and then."""
+    """Returns the picture with small random changes of colour balance, hue, saturation, brightness and contrast."""
     moved = rgb.astype(np.float32)
     if rng.random() < 0.3:
         moved += rng.uniform(-20, 20, 3).astype(np.float32)
@@ -153,9 +156,9 @@ def shift_colours(rng: np.random.Generator, rgb: Picture) -> Picture:
 def match_sharpness(
     rng: np.random.Generator, halves: Sequence[tuple[int, LocatedFace]]
 ) -> list[tuple[int, LocatedFace]]:
-    """The halves of a pair with the faces about as sharp: either the sharper one blurred or the softer one sharpened.
+    """Returns a pair with faces of similar sharpness: either the sharper half blurred, or the softer one sharpened.
 
-    "About": the ratio of sharpness is drawn around 1, so that equality itself says nothing.
+    The ratio of sharpness is drawn around 1, so that equal sharpness is no cue either.
     """
     wanted = float(np.exp(rng.normal(0, 0.25)))
     levels = [_face_sharpness(item.rgb, item.face) for _, item in halves]
@@ -176,30 +179,30 @@ def _face_sharpness(rgb: Picture, face: DetectedFace) -> float:
 
 
 def blurred(rgb: Picture, sigma_px: float) -> Picture:
-    """Gaussian blur."""
+    """Returns the picture after a Gaussian blur."""
     return np.asarray(cv2.GaussianBlur(rgb, (0, 0), sigma_px), dtype=np.uint8)
 
 
 def smoothed(rgb: Picture, levels: float) -> Picture:
-    """Skin without its texture, edges kept: a bilateral filter."""
+    """Returns the picture after a bilateral filter, which removes skin texture and keeps edges."""
     return np.asarray(cv2.bilateralFilter(rgb, 7, levels, 3.0), dtype=np.uint8)
 
 
 def unsharp(rgb: Picture, amount: float) -> Picture:
-    """Unsharp mask with a radius of one pixel."""
+    """Returns the picture after an unsharp mask of one pixel radius."""
     soft = cv2.GaussianBlur(rgb, (0, 0), 1.0)
     return np.asarray(cv2.addWeighted(rgb, 1 + 2 * amount, soft, -2 * amount, 0), dtype=np.uint8)
 
 
 def random_codec_pass(rng: np.random.Generator, rgb: Picture) -> Picture:
-    """A pass through a random codec at a random quality."""
+    """Returns the picture after a random codec at a random quality."""
     return codec_pass(rgb, draw_coding(rng))
 
 
 def codec_pass(rgb: Picture, coding: Coding) -> Picture:
-    """The last of three frames after encoding and decoding; the picture moves by a pixel between them.
+    """Returns the last of three coded frames, between which the picture moves by a pixel.
 
-    Odd sides are trimmed for the codec and put back by repeating the edge.
+    Odd sides are trimmed for the codec and restored by repeating the edge.
     """
     height, width = rgb.shape[0] // 2 * 2, rgb.shape[1] // 2 * 2
     encoder = av.CodecContext.create(coding.codec, "w")
@@ -226,12 +229,12 @@ def _codec_options(coding: Coding, pixels: int) -> dict[str, str]:
     if coding.codec == "libx264":
         return {"preset": "veryfast", "tune": "zerolatency", "qp": str(coding.qp)}
     bits_per_s = round(coding.bits_per_pixel * pixels * 25)
-    # A positive speed is a target that libvpx moves by the clock, so that a busy machine would code differently.
+    # A positive speed adapts to the clock, so that a busy machine would encode differently.
     return {"deadline": "realtime", "cpu-used": "-8", "b": str(bits_per_s), "lag-in-frames": "0"}
 
 
 def jpeg(rgb: Picture, quality: int) -> Picture:
-    """Through JPEG and back, chroma halved as cameras do."""
+    """Returns the picture after JPEG with subsampled chroma, as in cameras."""
     _, content = cv2.imencode(".jpg", rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     bgr = np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR), dtype=np.uint8)
     return np.ascontiguousarray(bgr[:, :, ::-1])

@@ -1,8 +1,8 @@
-"""Pseudo-fakes from real photos: a face blended into itself, or into another person's.
+"""Face blending: pseudo-fakes from real photos, a face blended into itself or into that of another person.
 
-Both halves of a pair come from the same picture and are bit-identical outside the mask. The mask follows the five
-landmarks; the procedure is that of self-blended images (Shiohara and Yamasaki 2022) as the paper describes it, with
-own values, and of two-person blends as Face X-ray (Li et al. 2020) describes them.
+Both halves of a pair come from the same picture and are bit-identical outside the mask, which follows the five
+landmarks. Self-blends follow Shiohara and Yamasaki (2022), two-person blends Face X-ray (Li et al. 2020), both as
+described in the papers, with our own parameter values.
 All pictures are uint8 (h, w, 3) RGB; all masks float32 (h, w) in 0..1.
 """
 
@@ -33,13 +33,13 @@ _MASK_VERTICES = 64
 _REFERENCE_PX = 256
 _STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
 _SWAP_STRENGTHS = (0.75, 1.0, 1.0, 1.0)
-# Resolutions, in px of face, at which a swapper's output lives before it is pasted.
+# Sides, in pixels, of the square that a face swapper generates.
 _SWAPPER_PX = (64, 96, 128, 160, 192, 224)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BlendedPair:
-    """`real` and `fake` are equal wherever `mask` is 0."""
+    """A real picture and its fake, which are equal wherever `mask` is 0."""
 
     real: Picture
     fake: Picture
@@ -49,14 +49,14 @@ class BlendedPair:
 
 
 def self_blend(rng: np.random.Generator, item: LocatedFace) -> BlendedPair:
-    """The face over itself, shifted, deformed and with other statistics: only the blending gives it away."""
+    """Returns the face blended over itself, shifted, deformed and with other colour or sharpness."""
     target, source = item.rgb.copy(), item.rgb.copy()
-    # Whether the inside comes out softer or sharper than the outside has to be a coin's choice, since a network
-    # that learns "soft inside" would fail on every swapper that sharpens.
+    # Whether the inside becomes softer or sharper than the outside is random: a network that learns "soft inside" would
+    # fail on every swapper that sharpens.
     if rng.random() < 0.5:
-        source = _restate(rng, source, item.face)
+        source = _alter_statistics(rng, source, item.face)
     else:
-        target = _restate(rng, target, item.face)
+        target = _alter_statistics(rng, target, item.face)
     mask = face_mask(rng, item.face, target.shape[:2])
     shift = _small_affine(rng, item.face)
     source, mask = _warp_picture(source, shift), _warp_mask(mask, shift)
@@ -66,33 +66,33 @@ def self_blend(rng: np.random.Generator, item: LocatedFace) -> BlendedPair:
 
 
 def swap_face(rng: np.random.Generator, target: LocatedFace, source: LocatedFace) -> BlendedPair:
-    """Another person's face, aligned by five points, matched in colour and blended in."""
+    """Returns a blend of another person's face, aligned by five landmarks and matched in colour."""
     rgb = target.rgb
     if rng.random() < 0.5:
-        rgb = _restate(rng, rgb, target.face)
+        rgb = _alter_statistics(rng, rgb, target.face)
     aligned = _through_swapper(rng, source, target)
     if rng.random() < 0.3:
         aligned = unsharp(aligned, rng.uniform(0.2, 0.8))
-    # What the source picture does not cover stays the target's own.
+    # Areas that the source picture does not cover keep the target.
     covered = _coverage(source, target)
     return paste(rng, replace(target, rgb=rgb), aligned, covered * soft_face_mask(rng, target), kind="swap")
 
 
 def swap_mouth(rng: np.random.Generator, target: LocatedFace, source: LocatedFace) -> BlendedPair:
-    """Another person's mouth alone, as lip-syncing tools replace it."""
+    """Returns a blend of another person's mouth alone, as in lip-syncing."""
     aligned = _through_swapper(rng, source, target)
     mask = soften(rng, mouth_mask(rng, target.face, target.rgb.shape[:2]), target.face)
     return paste(rng, target, aligned, mask * _coverage(source, target), kind="lips")
 
 
 def soft_face_mask(rng: np.random.Generator, target: LocatedFace) -> Mask:
-    """A mask of the face with a deformed, feathered border."""
+    """Returns a mask of the face with a deformed, feathered border."""
     mask = face_mask(rng, target.face, target.rgb.shape[:2])
     return soften(rng, _deform(rng, mask, target.face), target.face)
 
 
 def paste(rng: np.random.Generator, target: LocatedFace, aligned: Picture, mask: Mask, *, kind: str) -> BlendedPair:
-    """A picture that lies on the target's face, matched in colour and blended in one of three ways."""
+    """Returns the target with `aligned` blended in under `mask`, matched in colour, by one of three methods."""
     rgb = target.rgb
     aligned = match_colours(aligned, rgb, mask, float(rng.uniform(0.6, 1.0)))
     blend = rng.choice(("alpha", "poisson", "two-band"), p=(0.5, 0.2, 0.3))
@@ -109,7 +109,10 @@ def paste(rng: np.random.Generator, target: LocatedFace, aligned: Picture, mask:
 def nearest_source(
     rng: np.random.Generator, target: LocatedFace, others: Sequence[LocatedFace], tries: int = 48
 ) -> LocatedFace:
-    """Of some random other people, the one whose landmarks and light come closest."""
+    """Returns the most similar of `tries` random faces of other people, by landmarks and mean colour.
+
+    Raises ValueError where none is of another person.
+    """
     wanted = _likeness(target)
     picks = [others[index] for index in rng.integers(0, len(others), tries)]
     strangers: list[LocatedFace] = [face for face in picks if face.group != target.group]
@@ -120,7 +123,7 @@ def nearest_source(
 
 
 def _likeness(item: LocatedFace) -> NDArray[np.float64]:
-    """Landmarks in eye distances about the nose, and mean colour over 100."""
+    """Returns landmarks relative to the nose, in eye distances, and mean colour divided by 100."""
     points = item.face.landmarks
     shape = (points - points[2]) / max(1.0, float(np.linalg.norm(points[1] - points[0])))
     box = item.face.box
@@ -130,7 +133,7 @@ def _likeness(item: LocatedFace) -> NDArray[np.float64]:
 
 
 def face_mask(rng: np.random.Generator, face: DetectedFace, shape: tuple[int, int]) -> Mask:
-    """A hard mask from five points: two half super-ellipses, now and then only the mouth."""
+    """Returns a hard mask from five landmarks: two half super-ellipses or, in one case of ten, the mouth alone."""
     if rng.random() < 0.1:
         return mouth_mask(rng, face, shape)
     eyes, mouth, across, down, span = _axes(face)
@@ -153,18 +156,18 @@ def face_mask(rng: np.random.Generator, face: DetectedFace, shape: tuple[int, in
 
 
 def mouth_mask(rng: np.random.Generator, face: DetectedFace, shape: tuple[int, int]) -> Mask:
-    """A hard ellipse about the mouth."""
+    """Returns a hard ellipse around the mouth."""
     _, mouth, across, _, span = _axes(face)
     return _ellipse(mouth, across, (0.75 * span * rng.uniform(0.8, 1.2), 0.5 * span), shape)
 
 
 def _axes(face: DetectedFace) -> tuple[Points, Points, Points, Points, float]:
-    """Eye midpoint, mouth midpoint, unit vectors across and down the face, eye distance in px."""
+    """Returns eye midpoint, mouth midpoint, unit vectors across and down the face, and eye distance in pixels."""
     points = face.landmarks.astype(np.float64)
     eyes, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
     span = float(np.linalg.norm(points[1] - points[0]))
     reach = float(np.linalg.norm(mouth - eyes))
-    # In profile the eyes come together; the face does not get narrower by as much.
+    # In profile the eye distance shrinks more than the face.
     span = max(span, 0.6 * reach, 1.0)
     down = (mouth - eyes) / max(reach, 1e-6)
     across = np.array([down[1], -down[0]])
@@ -180,12 +183,12 @@ def _ellipse(centre: Points, across: Points, radii: tuple[float, float], shape: 
 
 
 def _unit_px(face: DetectedFace) -> float:
-    """How many pixels here make one pixel of the procedure, whose work crop is about twice the face wide."""
+    """Returns the scale of the pixel constants: they hold for a crop 256 px wide, about two faces."""
     return 2 * face.box.width / _REFERENCE_PX
 
 
-def _restate(rng: np.random.Generator, rgb: Picture, face: DetectedFace) -> Picture:
-    """Other colour, light and one of: lower resolution, sharpening, blur, a pass through a video codec."""
+def _alter_statistics(rng: np.random.Generator, rgb: Picture, face: DetectedFace) -> Picture:
+    """Returns the picture with shifted colours and one of: lower resolution, sharpening, blur, a video codec."""
     rgb = shift_colours(rng, rgb)
     how = rng.choice(("resample", "sharpen", "blur", "code"), p=(0.35, 0.3, 0.15, 0.2))
     if how == "sharpen":
@@ -226,7 +229,7 @@ def _warp_mask(mask: Mask, matrix: NDArray[np.float64]) -> Mask:
 
 
 def _deform(rng: np.random.Generator, mask: Mask, face: DetectedFace) -> Mask:
-    """Elastic deformation, alpha 50 and sigma 7 at the reference width."""
+    """Returns the mask after an elastic deformation with alpha 50 and sigma 7 at the reference width."""
     unit = _unit_px(face)
     height, width = mask.shape
     fields = [
@@ -238,7 +241,7 @@ def _deform(rng: np.random.Generator, mask: Mask, face: DetectedFace) -> Mask:
 
 
 def soften(rng: np.random.Generator, mask: Mask, face: DetectedFace) -> Mask:
-    """Blur, keep what stayed full (which erodes), blur again: feathered, and 0 outside the first mask's reach."""
+    """Returns a feathered mask: blur, keep what is still full, blur again, within the reach of the first blur."""
     unit = _unit_px(face)
     first = cv2.GaussianBlur(mask, (0, 0), unit * rng.uniform(1.0, 4.5))
     full = (first >= 0.995 * first.max()).astype(np.float32) if first.max() > 0 else first
@@ -248,13 +251,16 @@ def soften(rng: np.random.Generator, mask: Mask, face: DetectedFace) -> Mask:
 
 
 def alpha_blend(source: Picture, target: Picture, mask: Mask) -> Picture:
-    """mask * source + (1 - mask) * target; exactly the target where the mask is 0."""
+    """Returns mask * source + (1 - mask) * target, exactly the target where the mask is 0."""
     mixed = target + mask[:, :, None] * (source.astype(np.float32) - target)
     return np.where(mask[:, :, None] > 0, np.rint(mixed).clip(0, 255), target).astype(np.uint8)
 
 
 def poisson_blend(source: Picture, target: Picture, mask: Mask) -> tuple[Picture, Mask]:
-    """Gradient-domain blending (Perez et al. 2003) over the mask's solid part; falls back to alpha at the border."""
+    """Returns a gradient-domain blend (Perez et al. 2003) over the solid part of the mask, and the mask used.
+
+    A part less than 8 px wide or high is blended by alpha instead.
+    """
     solid = (mask > 0.5).astype(np.uint8) * 255
     solid[[0, -1]] = 0
     solid[:, [0, -1]] = 0
@@ -263,13 +269,13 @@ def poisson_blend(source: Picture, target: Picture, mask: Mask) -> tuple[Picture
         return alpha_blend(source, target, mask), mask
     centre = (left + width // 2, top + height // 2)
     cloned = np.asarray(cv2.seamlessClone(source, target, solid, centre, cv2.NORMAL_CLONE), dtype=np.uint8)
-    # The solver moves pixels of the whole rectangle a little; outside the mask the target stays untouched.
+    # The solver changes pixels of the whole rectangle slightly; outside the mask the target is restored.
     mask = (solid > 0).astype(np.float32)
     return alpha_blend(cloned, target, mask), mask
 
 
 def two_band_blend(source: Picture, target: Picture, mask: Mask, sigma_px: float) -> tuple[Picture, Mask]:
-    """Coarse structure over a wide seam, detail over the mask's own (Burt and Adelson 1983, two bands)."""
+    """Returns a two-band blend (Burt and Adelson 1983), wide seam for coarse structure, and the mask of all changes."""
     wide = np.asarray(cv2.GaussianBlur(mask, (0, 0), 2 * sigma_px), dtype=np.float32)
     wide[wide < 1 / 255] = 0
     coarse = [cv2.GaussianBlur(picture.astype(np.float32), (0, 0), sigma_px) for picture in (source, target)]
@@ -281,7 +287,7 @@ def two_band_blend(source: Picture, target: Picture, mask: Mask, sigma_px: float
 
 
 def match_colours(source: Picture, target: Picture, mask: Mask, strength: float) -> Picture:
-    """Mean and spread of CIE Lab inside the mask taken from the target (Reinhard et al. 2001)."""
+    """Returns the source with CIE Lab mean and spread inside the mask moved to the target's (Reinhard et al. 2001)."""
     inside = mask > 0.5
     if inside.sum() < 16:
         return source
@@ -295,7 +301,10 @@ def match_colours(source: Picture, target: Picture, mask: Mask, strength: float)
 
 
 def _through_swapper(rng: np.random.Generator, source: LocatedFace, target: LocatedFace) -> Picture:
-    """The source's face on the target's landmarks, having passed a square of the resolution that a swapper works at."""
+    """Returns the source aligned to the target's landmarks, at the resolution of a random face swapper.
+
+    Raises ValueError where no similarity fits the landmarks.
+    """
     matrix, _ = cv2.estimateAffinePartial2D(source.face.landmarks, target.face.landmarks, method=cv2.LMEDS)
     if matrix is None:
         raise ValueError("landmarks do not fit each other")
@@ -309,6 +318,7 @@ def _through_swapper(rng: np.random.Generator, source: LocatedFace, target: Loca
 
 
 def _coverage(source: LocatedFace, target: LocatedFace) -> Mask:
+    """Returns 1 where the aligned source picture covers the target, else 0."""
     matrix, _ = cv2.estimateAffinePartial2D(source.face.landmarks, target.face.landmarks, method=cv2.LMEDS)
     ones = np.ones(source.rgb.shape[:2], dtype=np.float32)
     size = (target.rgb.shape[1], target.rgb.shape[0])
@@ -317,7 +327,7 @@ def _coverage(source: LocatedFace, target: LocatedFace) -> Mask:
 
 
 def mirrored(item: LocatedFace) -> LocatedFace:
-    """Left and right exchanged, landmarks too."""
+    """Returns the face mirrored, with left and right landmarks exchanged."""
     width = item.rgb.shape[1]
     points = item.face.landmarks[[1, 0, 2, 4, 3]].copy()
     points[:, 0] = width - 1 - points[:, 0]

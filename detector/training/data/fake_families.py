@@ -1,7 +1,6 @@
-"""The factory of fakes: kinds of pseudo-fakes behind one protocol, and how often each is made.
+"""Families of pseudo-fakes behind one protocol, and the factory that draws from them.
 
-Whatever a family does, both halves of its pairs come from one picture and are bit-identical outside the mask; the leak
-test goes over all of them.
+In every family both halves of a pair come from one picture and are bit-identical outside the mask; a test checks all.
 """
 
 from __future__ import annotations
@@ -26,24 +25,24 @@ if TYPE_CHECKING:
 
     Patches = Mapping[str, NDArray[np.uint8]]
 
-# How often each family is drawn.
+# Relative frequency of each family.
 SHARES = {"self": 0.35, "swap": 0.25, "lips": 0.05, "restored": 0.15, "decoded": 0.2}
 
 
 class FakeFamily(Protocol):
-    """One kind of fakes."""
+    """One family of pseudo-fakes."""
 
     @property
     def name(self) -> str: ...
 
     def make(self, rng: np.random.Generator, target: LocatedFace, others: Sequence[LocatedFace]) -> BlendedPair:
-        """A pair of `target`'s picture. Raises ValueError where these faces allow none."""
+        """Returns a pair made of `target`'s picture. Raises ValueError where these faces allow none."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SelfBlend:
-    """The face over itself, moved and restated."""
+    """The face blended over itself, moved, with other colour or sharpness."""
 
     name: str = "self"
 
@@ -73,8 +72,10 @@ class Lips:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A fake of another family that meets its picture late: clean or sharpened inside video that was already coded and
-    soft, or, as often, softened inside a clean picture."""
+    """A fake of another family whose sharpness differs from its surroundings.
+
+    Half of them are sharp inside a blurred and coded picture, the other half soft inside a clean one.
+    """
 
     inner: FakeFamily
     name: str = "restored"
@@ -93,9 +94,9 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A face that an autoencoder drew, between the target's and another's, with the texture that decoders leave.
+    """A face decoded by an autoencoder, between the target and another person, with the texture of neural decoders.
 
-    `patches` holds what it drew, by the name of the face (`swapper.draw_patches`).
+    `patches` maps the name of a face to its decoded patches (`swap_autoencoder.draw_patches`).
     """
 
     patches: Patches
@@ -119,16 +120,16 @@ class Decoded:
 
 
 def families(patches: Patches) -> tuple[FakeFamily, ...]:
-    """All of them; `decoded` only where an autoencoder has drawn something."""
+    """Returns all families; `decoded` only where there are patches."""
     always: tuple[FakeFamily, ...] = (SelfBlend(), Swap(), Lips(), Restored(Swap()))
     return (*always, Decoded(patches)) if patches else always
 
 
 class PseudoFakeFactory:
-    """Draws a family, then a pair. `held_out` names a family that is left out."""
+    """Draws a family, then a pair. The family called `held_out` is left out."""
 
     def __init__(self, faces: Sequence[LocatedFace], kinds: Sequence[FakeFamily], held_out: str = "") -> None:
-        """Raises ValueError for a family that is not there, and where none is left."""
+        """Raises ValueError for an unknown held-out family, and where no family is left."""
         names = [kind.name for kind in kinds]
         if held_out and held_out not in names:
             raise ValueError(f"held-out family: expected one of {names}, got {held_out!r}")
@@ -140,7 +141,7 @@ class PseudoFakeFactory:
         self._shares = shares / shares.sum()
 
     def pair(self, rng: np.random.Generator) -> tuple[BlendedPair, LocatedFace]:
-        """A pair and the face that it was made of."""
+        """Returns a random pair and the face it was made of. Raises ValueError where the faces allow none."""
         target = self._faces[int(rng.integers(len(self._faces)))]
         kind = self._kinds[int(rng.choice(len(self._kinds), p=self._shares))]
         if rng.random() < 0.5 and kind.name != "decoded":

@@ -1,7 +1,6 @@
-"""Pictures to crops: every training sample is made here, once, by the crop function that serves.
+"""Training samples: 224 px crops with label, group and covariates, made once by the crop function of the service.
 
-A sample is a 224 px crop with its label, group and covariates. Samples of one kind lie in one memory-mapped file, so
-that a run that was stopped goes on where it was.
+Samples of one recipe are cached in memory-mapped files, which an interrupted run reuses.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from detector.types import FaceCrop
 
 MIN_FACE_PX = 64.0
-# A crop that is mostly repeated border looks like no call.
+# Smallest share of a crop inside the picture; calls rarely show less of a face.
 _MIN_INSIDE = 0.85
 _MATCHED_SHARE = 0.5
 _CODE_VERSION = 4
@@ -54,9 +53,9 @@ SAMPLE_ROW = np.dtype(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleSet:
-    """`rgb` uint8 (n, 224, 224, 3) RGB, on disk; `rows` one record each, with the fields of `SAMPLE_ROW`.
+    """Samples of one recipe: `rgb` uint8 (n, 224, 224, 3) RGB, memory-mapped; `rows` (n,) of dtype `SAMPLE_ROW`.
 
-    `masks` uint8 (n, 14, 14): how much of each cell was replaced, in 0..254; 255 where that is not known.
+    `masks` uint8 (n, 14, 14) is the replaced share of each cell in 0..254, 255 where unknown.
     """
 
     rgb: NDArray[np.uint8]
@@ -69,7 +68,7 @@ class SampleSet:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceSample:
-    """One crop with what is known of it."""
+    """One crop with its label, pair number, kind and group; `mask` is None where unknown."""
 
     crop: FaceCrop
     label: int
@@ -82,7 +81,7 @@ class FaceSample:
 
 @dataclass(frozen=True, slots=True)
 class SampleRecipe:
-    """What decides a file of samples; another recipe is another file. `families` says how pseudo-fakes are made."""
+    """Everything that determines a set of samples; the cache is valid for an equal recipe. `families` is JSON."""
 
     name: str
     count: int
@@ -93,7 +92,7 @@ class SampleRecipe:
 
 
 def is_usable(face: LocatedFace) -> bool:
-    """Large enough, and its crop lies mostly on the picture."""
+    """Returns whether the face is at least 64 px, with 85 % of its crop inside the picture."""
     box = face.face.box
     if min(box.width, box.height) < MIN_FACE_PX:
         return False
@@ -105,7 +104,7 @@ def is_usable(face: LocatedFace) -> bool:
 
 
 def pseudo_fake_pair(factory: PseudoFakeFactory, seed: tuple[int, int]) -> list[FaceSample]:
-    """The real and the fake crop of pair `seed[1]`, degraded alike."""
+    """Returns the real and the fake sample of pair `seed[1]`, degraded alike. Raises FaceNotCroppable, ValueError."""
     rng = np.random.default_rng(seed)
     pair, target = factory.pair(rng)
     call = degradations.draw(rng, min(target.face.box.width, target.face.box.height))
@@ -120,7 +119,7 @@ def pseudo_fake_pair(factory: PseudoFakeFactory, seed: tuple[int, int]) -> list[
 def unrelated_pair(
     reals: Sequence[LocatedFace], fakes: Sequence[LocatedFace], seed: tuple[int, int]
 ) -> list[FaceSample]:
-    """A real and a fake face that have nothing to do with each other, degraded alike."""
+    """Returns a real and an unrelated fake sample, degraded alike. Raises FaceNotCroppable."""
     rng = np.random.default_rng(seed)
     drawn = [faces[int(rng.integers(len(faces)))] for faces in (reals, fakes)]
     call = degradations.draw(rng, min(min(item.face.box.width, item.face.box.height) for item in drawn))
@@ -132,7 +131,7 @@ def unrelated_pair(
 
 
 def replaced_cells(pair: face_blending.BlendedPair, call: degradations.Degradation) -> NDArray[np.uint8]:
-    """(14, 14) in 0..254: the pair's mask where the crop of its degraded picture has it."""
+    """Returns uint8 (14, 14) in 0..254: the mask of the pair on the crop of its degraded picture."""
     levels = np.repeat(np.rint(pair.mask * (UNKNOWN - 1)).astype(np.uint8)[:, :, None], 3, axis=2)
     factor = min(1.0, call.face_px / min(pair.face.box.width, pair.face.box.height))
     small, face = degradations.scaled(levels, pair.face, factor)
@@ -143,10 +142,10 @@ def replaced_cells(pair: face_blending.BlendedPair, call: degradations.Degradati
 def clip_samples(
     real: LocatedFace, fake: LocatedFace | None, *, pair: int, seed: int, variants: int
 ) -> list[FaceSample]:
-    """Crops of one frame of footage and of its swap, if any: as they came, then `variants - 1` degraded ones.
+    """Returns samples of one frame and its swap, if any: the originals, then `variants - 1` degraded ones.
 
-    Halves of a pair are degraded alike, but for this: real-time swaps are softer than what they replace, and softness
-    is no proof, so in half of the variants one half is first brought to about the sharpness of the other.
+    Both halves of a pair are degraded alike. Real-time swaps are softer than the original, and softness must not become
+    a cue, so in half of the variants the sharpness of one half is first matched to the other.
     """
     kind = "clip" if fake is not None else "call"
     halves = [(0, real)] if fake is None else [(0, real), (1, fake)]
@@ -170,7 +169,7 @@ def make_samples(
     tasks: Sequence[Callable[[], list[FaceSample]]],
     progress: Callable[[str, float], None],
 ) -> SampleSet:
-    """Run the tasks on threads (codecs and OpenCV let go of the interpreter) and keep what they give, in order."""
+    """Runs the tasks on threads and caches their samples, in order; reads the cache if the recipe is equal."""
     stamp_file = cache / f"{recipe.name}.json"
     known = load_cached(cache, recipe)
     if known is not None:
@@ -202,7 +201,7 @@ def _load(cache: Path, recipe: SampleRecipe) -> SampleSet:
 
 
 def load_cached(cache: Path, recipe: SampleRecipe) -> SampleSet | None:
-    """The samples of an earlier run with the same recipe, if there are any."""
+    """Returns the cached samples of an equal recipe, or None."""
     stamp_file = cache / f"{recipe.name}.json"
     if not stamp_file.is_file() or stamp_file.read_text() != _stamp(recipe):
         return None
@@ -221,7 +220,7 @@ def _run(tasks: Iterable[Callable[[], list[FaceSample]]], num_threads: int = 2) 
 
 
 def _attempt(task: Callable[[], list[FaceSample]]) -> list[FaceSample]:
-    """A pair whose landmarks do not fit, or whose face is off the frame, is left out whole."""
+    """Returns the samples of a task, or none where landmarks do not fit or a face is off the frame."""
     try:
         return task()
     except (FaceNotCroppable, ValueError):

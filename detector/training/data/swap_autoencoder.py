@@ -1,7 +1,7 @@
-"""A small autoencoder over real faces, whose drawings stand for what face-swapping tools decode.
+"""Small autoencoder over real faces, whose decoded patches imitate the output of face-swapping tools.
 
-One encoder and one decoder, trained on the photos alone. A drawing lies between the codes of two people, so it has the
-pose of the one and something of the other, and all the texture of a decoder. Needs the `train` extra.
+One encoder and one decoder are trained on the photos alone. A patch is decoded from a mix of two people's codes, so it
+has the pose of one, features of both, and the texture of a neural decoder. Needs the `train` extra.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ PATCH_PX = 96
 DRAWINGS = 2
 _CODE = 192
 _BATCH = 32
-# Where eyes, nose and corners of the mouth lie on a patch, as shares of its side.
-_PLACES = ((0.32, 0.36), (0.68, 0.36), (0.5, 0.56), (0.36, 0.76), (0.64, 0.76))
+# Positions of eyes, nose and corners of the mouth on a patch, as fractions of its side.
+_LANDMARKS = ((0.32, 0.36), (0.68, 0.36), (0.5, 0.56), (0.36, 0.76), (0.64, 0.76))
 
 
 def alignment(face: DetectedFace, side_px: int) -> NDArray[np.float64]:
-    """Similarity (2, 3) from the picture to a patch of the face. Raises ValueError where landmarks fit none."""
-    wanted = np.array(_PLACES, dtype=np.float32) * side_px
+    """Returns the similarity (2, 3) from the picture to a patch of the face. Raises ValueError where none fits."""
+    wanted = np.array(_LANDMARKS, dtype=np.float32) * side_px
     matrix, _ = cv2.estimateAffinePartial2D(face.landmarks, wanted, method=cv2.LMEDS)
     if matrix is None:
-        raise ValueError("landmarks do not fit a face")
+        raise ValueError("no similarity fits the landmarks")
     return np.asarray(matrix)
 
 
 def patch_of(face: LocatedFace) -> Pixels:
-    """uint8 (96, 96, 3): the aligned face."""
+    """Returns the aligned face, uint8 (96, 96, 3) RGB."""
     matrix = alignment(face.face, PATCH_PX)
     size = (PATCH_PX, PATCH_PX)
     patch = cv2.warpAffine(face.rgb, matrix, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
@@ -50,7 +50,7 @@ def patch_of(face: LocatedFace) -> Pixels:
 
 @dataclass(frozen=True, slots=True)
 class DrawSettings:
-    """`steps` of training (none: nothing is drawn), the seed, and the folder that keeps what was drawn."""
+    """Training steps (0: no patches), seed, and cache folder."""
 
     steps: int
     seed: int
@@ -63,7 +63,7 @@ def draw_patches(
     settings: DrawSettings,
     progress: Callable[[str, float], None],
 ) -> dict[str, Pixels]:
-    """By the name of each face its drawings, uint8 (2, 96, 96, 3), by an autoencoder that has seen `learn` alone."""
+    """Returns decoded patches, uint8 (2, 96, 96, 3) RGB, by name of face. The autoencoder learns from `learn` alone."""
     learnt, drawn_too = ([face for face in faces if _fits(face)] for faces in (learn, others))
     if not settings.steps or not learnt:
         return {}
@@ -91,7 +91,7 @@ def _fits(face: LocatedFace) -> bool:
 def _draw(
     patches: Pixels, learnt: int, settings: DrawSettings, progress: Callable[[str, float], None]
 ) -> Pixels:
-    """(n, 2, 96, 96, 3): every patch decoded from a code between its own and that of a random other one."""
+    """Returns (n, 2, 96, 96, 3): every patch decoded from a mix of its own code and that of a random other."""
     import keras
 
     keras.utils.set_random_seed(settings.seed)
@@ -114,7 +114,7 @@ def _draw(
 
 
 def _build() -> tuple[Any, Any]:
-    """Encoder (n, 96, 96, 3) in 0..1 to (n, 192), and the decoder back."""
+    """Returns the encoder, (n, 96, 96, 3) in 0..1 to (n, 192), and the decoder back."""
     import keras
     from keras import layers
 

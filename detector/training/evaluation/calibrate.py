@@ -1,9 +1,8 @@
-"""`deepguard calibrate`: from a network's logits to log-likelihood ratios, on data that it has not seen.
+"""Calibration for `deepguard calibrate`: from logits to log-likelihood ratios, on data that the network has not seen.
 
-A logistic stacking over every frame as it came and after the codecs and the compression of calls. What stands beside
-the logit (frequency score, contrast of the evidence map, quality) gets a weight only if adding it lowers the held-out
-loss with 95 % confidence; the manifest's calibration has a place for the frequency score alone, so of the others it is
-reported what they would have earned.
+Logistic stacking over every frame, uncorrupted and after the codecs and compression of calls. Beside the logit, the
+frequency score gets a weight only if adding it lowers the held-out loss with 95 % confidence. For contrast of the
+evidence map and quality the report shows the change of the loss, but the manifest has no weights for them.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating[Any]]
     Progress = Callable[[str, float], None]
 
-_SWEEP = (Corruption(), Corruption("compression", 3), Corruption("rescale", 1), Corruption("beauty", 2))
+_CORRUPTIONS = (Corruption(), Corruption("compression", 3), Corruption("rescale", 1), Corruption("beauty", 2))
 _CODINGS = (Transcoding("h264", 150), Transcoding("vp8", 150))
 _RATE_HZ = 5.0
 MIN_GROUPS = 4
@@ -50,7 +49,7 @@ MIN_GROUPS = 4
 
 @dataclass(frozen=True, slots=True)
 class CalibrationFit:
-    """What the manifest gets, and a report of what it was made of."""
+    """Calibration and frequency model for the manifest, and the report of the fit."""
 
     calibration: Calibration
     frequency: FrequencyModel | None
@@ -58,16 +57,16 @@ class CalibrationFit:
 
 
 def recalibrate(folder: Path, config: TrainConfig, progress: Progress) -> Manifest:
-    """Fit and write the calibration of a model's folder; the network stays as it is. Blocks for minutes.
+    """Fits and writes the calibration of a model folder; the network does not change. Blocks for minutes.
 
-    Raises TrainingRefused where the data cannot tell (too few groups, one label), or where the model was trained on
-    what ought to judge it; WeightsRefused.
+    Raises TrainingRefused for too few groups or a missing label, and for a model that may have been trained on this
+    data; WeightsRefused where the folder holds no model.
     """
     model = open_model(folder)
     if not model.unseen:
         raise TrainingRefused(
-            "this model was trained here, and its training calibrated it on folds that it had not seen: "
-            "what lies here would flatter it"
+            "this model was trained and calibrated by `deepguard train`, possibly on this data; "
+            "calibration on data that the network has seen would be too optimistic"
         )
     rows = score_conditions(model, config, progress)
     fitted = fit_calibration(rows, config)
@@ -77,29 +76,29 @@ def recalibrate(folder: Path, config: TrainConfig, progress: Progress) -> Manife
         manifest, calibration=fitted.calibration, frequency=fitted.frequency, trained=trained, evidence=None
     )
     write_manifest(folder, calibrated)
-    whole = replace(calibrated, evidence=_evidence(folder, rows, config, fitted.calibration, progress))
-    write_manifest(folder, whole)
-    return whole
+    complete = replace(calibrated, evidence=_evidence(folder, rows, config, fitted.calibration, progress))
+    write_manifest(folder, complete)
+    return complete
 
 
 def score_conditions(model: LoadedModel, config: TrainConfig, progress: Progress) -> Rows:
-    """Everything that can be judged, as it came and as calls deliver it."""
-    views, made = model_scoring.collect_faces(config, progress)
-    parts = [model_scoring.score_samples(model.networks, made)]
-    for index, corruption in enumerate(_SWEEP):
-        progress("sweep", index / len(_SWEEP))
-        parts.append(model_scoring.score_faces(model.networks, views, corruption))
+    """Scores all evaluation data, uncorrupted and after corruptions and codecs; returns rows of `SCORE_ROW`."""
+    faces, pseudo_fakes = model_scoring.collect_faces(config, progress)
+    parts = [model_scoring.score_samples(model.networks, pseudo_fakes)]
+    for index, corruption in enumerate(_CORRUPTIONS):
+        progress("corruptions", index / len(_CORRUPTIONS))
+        parts.append(model_scoring.score_faces(model.networks, faces, corruption))
     for coding in _CODINGS:
         progress(f"codecs: {coding}", 0.0)
-        parts.append(model_scoring.score_recoded(model.networks, views, coding, config.cache_dir / "recoded"))
+        parts.append(model_scoring.score_recoded(model.networks, faces, coding, config.cache_dir / "recoded"))
     return np.concatenate(parts)
 
 
 def fit_calibration(rows: Rows, config: TrainConfig) -> CalibrationFit:
-    """The calibration of rows that nobody was trained on. Raises TrainingRefused."""
+    """Fits the calibration on rows of `SCORE_ROW` that the network has not seen. Raises TrainingRefused."""
     labels, groups = rows["label"].astype(int), rows["group"]
     if min(len(np.unique(groups[labels == label])) for label in (0, 1)) < MIN_GROUPS:
-        raise TrainingRefused(f"expected at least {MIN_GROUPS} people or clips of either label to calibrate on")
+        raise TrainingRefused(f"expected at least {MIN_GROUPS} people or clips of each label")
     frequency, held_frequency = _frequency(rows, config)
     held = calibration_fit.HeldOutScores(labels, rows["logit"].astype(np.float64), held_frequency, groups)
     fusion = calibration_fit.fit_fusion(held, config.folds, config.seed, gain=1.0)
@@ -110,7 +109,7 @@ def fit_calibration(rows: Rows, config: TrainConfig) -> CalibrationFit:
     report = {
         "rows": len(rows),
         "groups": len(np.unique(groups)),
-        "delta_nats": {"frequency": asdict(fusion.delta_nll), **_others(held, rows, config)},
+        "delta_nats": {"frequency": asdict(fusion.delta_nll), **_other_covariates(held, rows, config)},
         "frequency_used": fusion.frequency_used,
         "icc": intraclass(llr[reals], groups[reals]),
         "figures": asdict(found) if (found := compute_metrics(to_frame_scores(rows, llr))) else None,
@@ -119,13 +118,13 @@ def fit_calibration(rows: Rows, config: TrainConfig) -> CalibrationFit:
 
 
 def _strata(rows: Rows) -> NDArray[np.str_]:
-    """What is calibrated for itself: kind of footage (real calls belong to the swapped clips) and condition."""
+    """Returns the stratum of each row: kind of data (real calls count as swapped clips) and condition."""
     family = np.where(np.isin(rows["family"], (model_scoring.PAIRS, model_scoring.CALLS)), "clips", "photos")
     return np.char.add(family, np.char.add("/", rows["condition"]))
 
 
 def _frequency(rows: Rows, config: TrainConfig) -> tuple[FrequencyModel | None, Floats]:
-    """The model of all rows, and of each row the log-odds by one that never saw its group; NaN where it abstains."""
+    """Returns the frequency model of all rows, and the held-out log-odds of each row, NaN without a spectrum."""
     labels, groups = rows["label"].astype(int), rows["group"]
     fold = grouped_folds(groups, config.folds, config.seed)
     held = np.full(len(rows), np.nan)
@@ -138,8 +137,10 @@ def _frequency(rows: Rows, config: TrainConfig) -> tuple[FrequencyModel | None, 
     return calibration_fit.fit_frequency(rows["frequency"], labels, groups), held
 
 
-def _others(held: calibration_fit.HeldOutScores, rows: Rows, config: TrainConfig) -> dict[str, dict[str, float]]:
-    """Change of the held-out loss, nats, if contrast or quality stood beside the logit."""
+def _other_covariates(
+    held: calibration_fit.HeldOutScores, rows: Rows, config: TrainConfig
+) -> dict[str, dict[str, float]]:
+    """Returns the change of the held-out loss, nats, if contrast or quality is added to the logit."""
     quality = np.column_stack([np.log(rows["face_px"]), np.log(rows["sharpness"] + 1), rows["luminance"]])
     candidates = {"contrast": rows["contrast"][:, None], "quality": quality}
     fold = grouped_folds(held.groups, config.folds, config.seed)
@@ -160,7 +161,7 @@ def _mean_change(change: Floats, held: calibration_fit.HeldOutScores) -> Estimat
 def _evidence(
     folder: Path, rows: Rows, config: TrainConfig, calibration: Calibration, progress: Progress
 ) -> EvidenceStats | None:
-    """How frames behave within real clips, and where swapped clips lie; None without either."""
+    """Returns the evidence statistics of real clips and swapped clips; None without either."""
     paths = real_footage(config)
     fakes = (rows["label"] == 1) & (rows["family"] == model_scoring.PAIRS) & (rows["condition"] == str(Corruption()))
     if not paths or not fakes.any():

@@ -1,4 +1,4 @@
-"""From logits to log-likelihood ratios: logistic regression on people and clips that the network never saw. Pure."""
+"""Calibration fit: logistic regression from logits to log-likelihood ratios, on held-out data. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MIN_SPECTRA = 50
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeldOutScores:
-    """Rows that the scores of this table were not trained on. `frequency` is a log-odds, NaN where it abstains."""
+    """Scores of rows that the network did not see; `frequency` is the log-odds by the spectrum, NaN without one."""
 
     labels: Labels
     logits: Floats
@@ -39,7 +39,7 @@ class HeldOutScores:
 
 
 def group_weights(labels: Labels, groups: Groups) -> Floats:
-    """Every group counts the same within its label, and both labels count the same; the mean weight is 1."""
+    """Returns weights of mean 1 under which groups count equally within a label, and both labels count equally."""
     keys = np.char.add(labels.astype(str), np.char.add("|", groups.astype(str)))
     _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
     weights = 1.0 / counts[inverse]
@@ -51,7 +51,7 @@ def group_weights(labels: Labels, groups: Groups) -> Floats:
 
 
 def logistic(features: Floats, labels: Labels, weights: Floats, ridge: float) -> tuple[Floats, float]:
-    """Coefficients and intercept of an L2-regularised logistic regression (the intercept is free)."""
+    """Returns coefficients and intercept of an L2-regularised logistic regression; the intercept has no penalty."""
 
     def loss(theta: Floats) -> tuple[float, Floats]:
         signed = np.where(labels == 1, 1.0, -1.0)
@@ -65,9 +65,9 @@ def logistic(features: Floats, labels: Labels, weights: Floats, ridge: float) ->
 
 
 def fit_frequency(features: Floats, labels: Labels, groups: Groups, ridge: float = 0.05) -> FrequencyModel | None:
-    """Logistic model of standardised features; rows with NaN (the feature abstained) are left out.
+    """Fits the logistic model of the frequency features (n, 15); rows with NaN are left out.
 
-    None where fewer than `MIN_SPECTRA` rows of either label are left.
+    Returns None where fewer than `MIN_SPECTRA` rows of either label are left.
     """
     kept = np.isfinite(features).all(axis=1)
     if min(np.sum(labels[kept] == 0), np.sum(labels[kept] == 1)) < MIN_SPECTRA:
@@ -82,7 +82,7 @@ def fit_frequency(features: Floats, labels: Labels, groups: Groups, ridge: float
 
 @dataclass(frozen=True, slots=True)
 class FusionReport:
-    """Whether the frequency score earned its weight: the change of negative log-likelihood (nats) when it is added."""
+    """Result of the fusion fit; `delta_nll` is the change of the held-out loss (nats) by the frequency score."""
 
     calibration: Calibration
     delta_nll: Estimate
@@ -90,7 +90,7 @@ class FusionReport:
 
 
 def fit_fusion(held: HeldOutScores, folds: int, seed: int, gain: float) -> FusionReport:
-    """b0 and b1 by logistic regression; b2 only if adding it lowers the held-out loss with 95 % confidence."""
+    """Fits bias and logit weight; the frequency weight only if it lowers the held-out loss with 95 % confidence."""
     both = np.column_stack([held.logits, np.nan_to_num(held.frequency)])
     fold = grouped_folds(held.groups, folds, seed)
     losses = [held_out_losses(both[:, :columns], held, fold) for columns in (1, 2)]
@@ -111,7 +111,7 @@ def fit_fusion(held: HeldOutScores, folds: int, seed: int, gain: float) -> Fusio
 
 
 def held_out_losses(features: Floats, held: HeldOutScores, fold: NDArray[np.intp]) -> Floats:
-    """Loss of every row, nats, under the regression that was fitted on the other folds."""
+    """Returns the loss of every row, nats, under a regression fitted on the other folds."""
     losses = np.zeros(len(fold))
     weights = held.weights
     for index in np.unique(fold):
@@ -123,7 +123,7 @@ def held_out_losses(features: Floats, held: HeldOutScores, fold: NDArray[np.intp
 
 
 def worst_gain(held: HeldOutScores, calibration: Calibration, strata: NDArray[np.str_]) -> float:
-    """How far LLRs must shrink to be calibrated on the worst stratum (a corruption, a kind): slope of a refit, <= 1."""
+    """Returns the factor <= 1 that calibrates the LLRs of the worst stratum: the smallest slope of a refit."""
     llr = calibration.bias + calibration.logit_weight * held.logits
     slopes = []
     for stratum in np.unique(strata):
@@ -137,7 +137,7 @@ def worst_gain(held: HeldOutScores, calibration: Calibration, strata: NDArray[np
 
 
 def loss_of(held: HeldOutScores, calibration: Calibration) -> float:
-    """Held-out negative log-likelihood, nats, every group alike; ln 2 = .693 is what knowing nothing costs."""
+    """Returns the held-out loss, nats, groups weighted equally; a constant posterior of .5 gives ln 2 = .693."""
     llr = calibration.gain * np.clip(
         calibration.bias + calibration.logit_weight * held.logits, -calibration.limit, calibration.limit
     )

@@ -1,5 +1,7 @@
-"""What evaluation does to pictures and clips, alike for real and fake: the seven corruptions of DeeperForensics-1.0
-(Jiang et al. 2020, arXiv 2001.03024), levels 1 to 5, low light, beauty smoothing, and video codecs at call bitrates.
+"""Corruptions of evaluation pictures and clips, the same for real and fake.
+
+These are the seven corruptions of DeeperForensics-1.0 (Jiang et al. 2020, arXiv 2001.03024) at levels 1 to 5, low
+light, beauty smoothing, and video codecs at the bitrates of calls.
 
 Pictures are uint8 (h, w, 3) RGB and keep their size.
 """
@@ -36,7 +38,7 @@ _SPEED = {
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
-    """One kind at one level; `name` is empty for none."""
+    """One corruption at one level; `name` is empty for none."""
 
     name: str = ""
     level: int = 0
@@ -45,12 +47,12 @@ class Corruption:
         return f"{self.name} {self.level}" if self.name else "as it came"
 
     def apply(self, rgb: Picture) -> Picture:
-        """Raises KeyError for a kind that there is not."""
+        """Returns the corrupted picture. Raises KeyError for an unknown name."""
         return _KINDS[self.name](rgb, self.level) if self.name else rgb
 
 
 def all_corruptions(levels: tuple[int, ...] = LEVELS) -> tuple[Corruption, ...]:
-    """Every kind at every one of the levels."""
+    """Returns every corruption at every given level."""
     return tuple(Corruption(name, level) for name in _KINDS for level in levels)
 
 
@@ -65,7 +67,7 @@ class Transcoding(NamedTuple):
 
 
 def all_codings(levels: tuple[int, ...]) -> tuple[Transcoding, ...]:
-    """Every codec at every bitrate; none where no level is asked for."""
+    """Returns every codec at every bitrate; none if `levels` is empty."""
     return tuple(Transcoding(codec, kbps) for codec in (CODECS if levels else ()) for kbps in BITRATES_KBPS)
 
 
@@ -84,7 +86,7 @@ def _contrast(rgb: Picture, level: int) -> Picture:
 
 
 def _blocks(rgb: Picture, level: int) -> Picture:
-    """Grey squares of 8 px at random places, the same in every picture of a size."""
+    """Returns the picture with grey squares of 8 px at positions that depend on level and size alone."""
     height, width = rgb.shape[:2]
     rng, found = np.random.default_rng(level), rgb.copy()
     for _ in range((16, 32, 48, 64, 80)[level - 1] * max(1, min(height, width) // 256)):
@@ -116,7 +118,7 @@ def _compression(rgb: Picture, level: int) -> Picture:
 
 
 def _low_light(rgb: Picture, level: int) -> Picture:
-    """Darker, noisy, and denoised by the camera."""
+    """Returns the picture darkened, with noise, and denoised as by a camera."""
     dark = rgb.astype(np.float32) * (0.6, 0.5, 0.4, 0.3, 0.2)[level - 1]
     noise = np.random.default_rng(level).standard_normal(rgb.shape, dtype=np.float32)
     noisy = np.rint(dark + np.float32(2 * level) * noise).clip(0, 255).astype(np.uint8)
@@ -134,9 +136,9 @@ _KINDS: dict[str, Callable[[Picture, int], Picture]] = {
 
 
 def recode_clip(clip: Clip, coding: Transcoding, folder: Path) -> Clip:
-    """The clip after a codec at a bitrate, made once, with as many frames in the same places.
+    """Returns the clip after a codec at a bitrate, with the same frames; transcoded files are cached in `folder`.
 
-    Halves that share a file share the stream, so it has twice the rate.
+    A file that holds both halves of a pair gets twice the bitrate.
     """
     codec, kbps = coding
     shared = clip.paired and clip.swap is None
@@ -157,7 +159,7 @@ def _recoded_file(path: Path, folder: Path, codec: str, kbps: int) -> Path:
 
 
 def recode_file(path: Path, target: Path, codec: str, kbps: int) -> None:
-    """The whole clip through a codec at a bitrate, frame by frame, as a call would send it. Blocks for seconds."""
+    """Transcodes a file frame by frame, with the encoder settings of a call. Blocks for seconds."""
     with av.open(str(path)) as source, av.open(str(target), "w", format="matroska") as sink:
         stream = source.streams.video[0]
         out = sink.add_stream(CODECS[codec], rate=stream.average_rate or 25, options=_SPEED[CODECS[codec]])

@@ -1,7 +1,7 @@
-"""Numbers with their doubt: AUC per frame and per clip, intervals by bootstrap over groups, comparators. Pure.
+"""Estimates: AUC per frame and clip, calibration error, folds, and bootstrap intervals over groups. Pure.
 
-Labels are 0 (real) and 1 (fake); larger scores mean fake. An untrained network and plain sharpness are reported with
-every result, since on paired clips neither is at chance.
+Labels are 0 (real) and 1 (fake); larger scores mean fake. Every result is reported beside an untrained network and
+sharpness alone, since on paired clips neither is at chance.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BOOTSTRAPS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number and its 95 % interval over resampled groups."""
+    """A value with its 95 % bootstrap interval over groups."""
 
     value: float
     low: float
@@ -38,7 +38,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class PairReport:
-    """One scorer on clips that come as real and fake halves.
+    """Figures of one scorer on paired clips.
 
     `paired` is the share of clips whose fake half scores higher on average; `sharpness_rho` the rank correlation of
     score and sharpness over the real frames.
@@ -55,7 +55,7 @@ class PairReport:
 
 
 def auc(labels: Labels, scores: Floats) -> float:
-    """Area under the ROC curve by ranks (Mann-Whitney), ties shared; NaN with one class only."""
+    """Returns the area under the ROC curve (Mann-Whitney), ties counted half; NaN with one class only."""
     fakes = int(np.sum(labels == 1))
     reals = len(labels) - fakes
     if not fakes or not reals:
@@ -65,7 +65,7 @@ def auc(labels: Labels, scores: Floats) -> float:
 
 
 def rank_correlation(one: Floats, other: Floats) -> float:
-    """Spearman's; 0 where either is constant: a constant follows nothing."""
+    """Returns Spearman's rank correlation; 0 where either is constant."""
     ranks = [rankdata(values) for values in (one, other)]
     if any(np.ptp(rank) == 0 for rank in ranks):
         return 0.0
@@ -73,7 +73,7 @@ def rank_correlation(one: Floats, other: Floats) -> float:
 
 
 def bootstrap(statistic: Callable[[NDArray[np.intp]], float], groups: Groups, seed: int = 0) -> Estimate:
-    """`statistic` of row indices, with whole groups drawn with replacement."""
+    """Returns `statistic` of all row indices, with a 95 % interval from whole groups drawn with replacement."""
     rng = np.random.default_rng(seed)
     members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
     draws = [
@@ -85,12 +85,12 @@ def bootstrap(statistic: Callable[[NDArray[np.intp]], float], groups: Groups, se
 
 
 def auc_estimate(labels: Labels, scores: Floats, groups: Groups) -> Estimate:
-    """AUC over rows with a bootstrap over groups."""
+    """Returns the AUC over rows, with a bootstrap interval over groups."""
     return bootstrap(lambda rows: auc(labels[rows], scores[rows]), groups)
 
 
 def report_pairs(name: str, scores: Floats, rows: NDArray[Any]) -> PairReport:
-    """`rows`: samples of paired clips (fields label, group, pair, sharpness); clips are told apart by group."""
+    """Evaluates one scorer on paired clips; `rows` has the fields label, group and sharpness, one group per clip."""
     labels, groups = rows["label"].astype(int), rows["group"]
     clip_labels, clip_scores, clip_groups = clip_means(scores, labels, groups)
     real, fake = clip_scores[clip_labels == 0], clip_scores[clip_labels == 1]
@@ -106,7 +106,7 @@ def report_pairs(name: str, scores: Floats, rows: NDArray[Any]) -> PairReport:
 
 
 def clip_means(scores: Floats, labels: Labels, groups: Groups) -> tuple[Labels, Floats, Groups]:
-    """(labels, mean scores, groups) of every half of every clip; reals first, both in the order of groups."""
+    """Returns labels, mean scores and groups of every half of every clip; real halves first, in order of groups."""
     names = np.unique(groups)
     halves = [(label, group) for label in (0, 1) for group in names if np.any((labels == label) & (groups == group))]
     means = [float(scores[(labels == label) & (groups == group)].mean()) for label, group in halves]
@@ -114,7 +114,7 @@ def clip_means(scores: Floats, labels: Labels, groups: Groups) -> tuple[Labels, 
 
 
 def grouped_folds(groups: Groups, count: int, seed: int) -> NDArray[np.intp]:
-    """Fold of every row: groups are dealt out at random, none is split."""
+    """Returns the fold of every row; groups are assigned at random and never split."""
     names = np.unique(groups)
     order = np.random.default_rng(seed).permutation(len(names))
     fold_of = {names[place]: index % count for index, place in enumerate(order)}
@@ -122,13 +122,13 @@ def grouped_folds(groups: Groups, count: int, seed: int) -> NDArray[np.intp]:
 
 
 def negative_log_likelihood(labels: Labels, llr: Floats, weights: Floats) -> float:
-    """Weighted mean of -log p(label) in nats, p = sigmoid(llr)."""
+    """Returns the weighted mean of -log p(label) in nats, p = sigmoid(llr)."""
     signed = np.where(labels == 1, llr, -llr)
     return float(np.average(np.logaddexp(0, -signed), weights=weights))
 
 
 def expected_calibration_error(labels: Labels, probabilities: Floats, weights: Floats, bins: int = 10) -> float:
-    """Weighted mean gap between mean probability and share of fakes over equal-width bins."""
+    """Returns the weighted mean gap between mean probability and share of fakes, over bins of equal width."""
     place = np.minimum((probabilities * bins).astype(int), bins - 1)
     gaps = []
     for index in range(bins):

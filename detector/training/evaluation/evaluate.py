@@ -1,4 +1,4 @@
-"""`deepguard evaluate`: what a model is worth on data, in figures that can be checked."""
+"""Evaluation for `deepguard evaluate`: figures of a model by condition, family, face size and window."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def evaluate(
     plan: window_scoring.WindowPlan | None,
     progress: Progress,
 ) -> dict[str, Any]:
-    """All figures; those of windows only with a plan. Blocks for minutes. Raises TrainingRefused."""
-    views, made = model_scoring.collect_faces(config, progress)
-    rows = model_scoring.score_faces(model.networks, views, Corruption())
-    untrained = model_scoring.score_untrained(model.networks, views)
-    parts = [rows, model_scoring.score_samples(model.networks, made)]
-    parts += list(_corrupted(model, views, levels, config, progress))
+    """Returns all figures; those of windows only with a `plan`. Blocks for minutes. Raises TrainingRefused."""
+    faces, pseudo_fakes = model_scoring.collect_faces(config, progress)
+    rows = model_scoring.score_faces(model.networks, faces, Corruption())
+    untrained = model_scoring.score_untrained(model.networks, faces)
+    parts = [rows, model_scoring.score_samples(model.networks, pseudo_fakes)]
+    parts += list(_score_corrupted(model, faces, levels, config, progress))
     table = np.concatenate(parts)
     icc = _icc(rows, model.calibration)
     return {
@@ -47,8 +47,8 @@ def evaluate(
         "unseen": model.unseen,
         "icc": icc,
         "frames": len(table),
-        "footage": _beside(rows, untrained, model.calibration, icc),
-        "looks": _looks(table, config),
+        "footage": _compare_scorers(rows, untrained, model.calibration, icc),
+        "looks": _compare_temporal(table, config),
         "families": {
             str(kind): _figures(parts[1][parts[1]["family"] == kind], model.calibration, icc)
             for kind in np.unique(parts[1]["family"])
@@ -60,9 +60,9 @@ def evaluate(
     }
 
 
-def _corrupted(
+def _score_corrupted(
     model: LoadedModel,
-    views: list[model_scoring.LabelledFace],
+    faces: list[model_scoring.LabelledFace],
     levels: tuple[int, ...],
     config: TrainConfig,
     progress: Progress,
@@ -70,18 +70,19 @@ def _corrupted(
     kinds = all_corruptions(levels)
     for index, corruption in enumerate(kinds):
         progress("corruptions", index / max(1, len(kinds)))
-        yield model_scoring.score_faces(model.networks, views, corruption)
+        yield model_scoring.score_faces(model.networks, faces, corruption)
     for coding in all_codings(levels):
         progress(f"codecs: {coding}", 0.0)
-        yield model_scoring.score_recoded(model.networks, views, coding, config.cache_dir / "recoded")
+        yield model_scoring.score_recoded(model.networks, faces, coding, config.cache_dir / "recoded")
 
 
 def network_llr(rows: Rows, calibration: Calibration | None) -> NDArray[np.float64]:
-    """Of the network alone: the frequency score is judged apart."""
+    """Returns the LLR of each row by the logit alone, without the frequency score."""
     return np.array([log_likelihood_ratio(float(x), None, calibration or UNCALIBRATED) for x in rows["logit"]])
 
 
 def to_frame_scores(rows: Rows, scores: NDArray[Any]) -> FrameScores:
+    """Returns `scores` with labels, groups and sharpness of the rows."""
     return FrameScores(rows["label"].astype(int), scores.astype(np.float64), rows["group"], rows["sharpness"])
 
 
@@ -91,12 +92,12 @@ def _figures(rows: Rows, calibration: Calibration | None, icc: float) -> dict[st
 
 
 def _icc(rows: Rows, calibration: Calibration | None) -> float:
-    """Over real clips."""
+    """Returns the intraclass correlation of the LLRs within real clips; 0 without any."""
     reals = rows[rows["label"] == 0]
     return intraclass(network_llr(reals, calibration), reals["group"]) if len(reals) else 0.0
 
 
-def _beside(
+def _compare_scorers(
     rows: Rows, untrained: NDArray[np.float32], calibration: Calibration | None, icc: float
 ) -> dict[str, dict[str, Any] | None]:
     pairs = rows["family"] == model_scoring.PAIRS
@@ -110,8 +111,8 @@ def _beside(
     return {name: None if found is None else asdict(found) for name, found in made.items()}
 
 
-def _looks(table: Rows, config: TrainConfig) -> dict[str, dict[str, Any]]:
-    """By condition, what scores that cancel a clip's own look make of swapped footage; empty without any."""
+def _compare_temporal(table: Rows, config: TrainConfig) -> dict[str, dict[str, Any]]:
+    """Returns the temporal baselines on swapped footage, by condition; empty with fewer clips than folds."""
     pairs = table[table["family"] == model_scoring.PAIRS]
     found = {}
     for name in dict.fromkeys(pairs["condition"].tolist()):
@@ -129,14 +130,14 @@ def _by_condition(table: Rows, calibration: Calibration | None, icc: float) -> d
 
 
 def _never_trained_on(table: Rows, model: LoadedModel) -> Rows:
-    """Real footage, and the real halves of pairs that the model has not seen."""
+    """Returns the real rows that the model was not trained on."""
     families = (model_scoring.PAIRS, model_scoring.CALLS) if model.unseen else (model_scoring.CALLS,)
     kept: Rows = table[(table["label"] == 0) & np.isin(table["family"], families)]
     return kept
 
 
 def _false_positives(reals: Rows, calibration: Calibration | None, icc: float) -> dict[str, dict[str, float]]:
-    """Per condition, of real clips: how many the evidence would call fake by Wald's bound, and frames above .9."""
+    """Returns, by condition, the shares of real clips above Wald's bound for FAKE and of real frames above .9."""
     found = {}
     for name in dict.fromkeys(reals["condition"].tolist()):
         rows = reals[reals["condition"] == name]

@@ -1,6 +1,6 @@
-"""How the evidence of single frames behaves within a clip: what the alarm's limit is derived from.
+"""Evidence model: statistics of frame LLRs within clips, from which the alarm threshold follows.
 
-Real clips that the network was never trained on are scored the way a call is, at a steady rate; fakes come from
+Real clips that the network was not trained on are scored at a constant rate, as in a call. Fakes come from
 cross-validation over swapped footage.
 """
 
@@ -33,8 +33,7 @@ _MIN_FRAMES = 8
 
 
 class LlrSeries(NamedTuple):
-    """The LLRs of the largest face of one clip, `interval_s` apart; NaN where there was none
-    or where it was too small to count."""
+    """LLRs of the largest face of one clip, `interval_s` apart; NaN where it is absent or below 64 px."""
 
     llr: Floats
     interval_s: float
@@ -43,7 +42,7 @@ class LlrSeries(NamedTuple):
 def score_clip(
     path: Path, rate_hz: float, finder: FaceFinder, scorer: FaceScorer, *, longest_s: float = 60.0
 ) -> LlrSeries:
-    """Scores a clip at `rate_hz` by what serves. Raises FinderFailed, ScorerFailed."""
+    """Scores a clip at `rate_hz` with finder and scorer of the service. Raises FinderFailed, ScorerFailed."""
     llr: list[float] = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -59,13 +58,15 @@ def score_clip(
 
 
 def _llr(score: FaceScore) -> float:
-    """What the frame adds in a call: nothing where the face is too small to count."""
+    """Returns the LLR, or NaN for a face of weight 0."""
     return score.llr if score.quality.weight > 0 else math.nan
 
 
 def correlation_time_s(clips: Sequence[LlrSeries]) -> float:
-    """Integrated correlation time of deviations from each clip's mean, as that of an AR(1) series: the time in which
-    exp(-t / time) has the same integral as the mean autocorrelation up to where it first falls to 0."""
+    """Returns the correlation time in seconds of the deviations from each clip's mean, as of an AR(1) series.
+
+    It is the time for which exp(-t / time) has the same integral as the mean autocorrelation up to its first zero.
+    """
     is_usable = [clip for clip in clips if np.isfinite(clip.llr).sum() >= _MIN_FRAMES]
     if not is_usable:
         return 0.0
@@ -81,7 +82,7 @@ def correlation_time_s(clips: Sequence[LlrSeries]) -> float:
 
 
 def measure_evidence(real: Sequence[LlrSeries], fake_means: Sequence[float]) -> EvidenceStats:
-    """Statistics of real clips, and of the mean LLRs of fake clips that were held out."""
+    """Returns the statistics of real clips and of the mean LLRs of held-out fake clips."""
     means = np.array([np.nanmean(clip.llr) for clip in real if np.isfinite(clip.llr).any()])
     mean_real = float(np.percentile(means, _REAL_PERCENTILE))
     above = [mean for mean in fake_means if mean > mean_real]
@@ -98,7 +99,7 @@ def measure_evidence(real: Sequence[LlrSeries], fake_means: Sequence[float]) -> 
 
 
 def clip_means(llr: Iterable[float], clips: Iterable[str]) -> dict[str, float]:
-    """Mean LLR of each clip."""
+    """Returns the mean LLR of each clip."""
     sums: dict[str, list[float]] = {}
     for value, clip in zip(llr, clips, strict=True):
         sums.setdefault(clip, []).append(float(value))

@@ -1,4 +1,4 @@
-"""A model opened for evaluation: a finished training run with its fold networks, or the folder of a model."""
+"""Models opened for evaluation: a finished training run with its fold networks, or a model folder."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from detector.fusion import Calibration
     from detector.types import EvidenceStats
 
-# Which fold never saw a group, and the trained layers as they were before training.
+# The fold that did not see each group, and the trained layers before training.
 FOLDS_FILE, START_FILE = "folds.json", "start.npz"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedModel:
-    """Networks with what is known of them. `unseen`: whether what they are tried on was kept from them."""
+    """A model for evaluation. `unseen` is true if each network is evaluated only on data that it was not trained on."""
 
     name: str
     networks: model_scoring.FoldNetworks
@@ -47,14 +47,14 @@ class LoadedModel:
 
 
 def open_model(path: Path) -> LoadedModel:
-    """A finished training run, or the folder of a model. Raises WeightsRefused, TrainingRefused."""
+    """Opens a finished training run or a model folder. Raises WeightsRefused, TrainingRefused."""
     return _open_run(path) if (path / REPORT_FILE).is_file() else _open_artefact(path)
 
 
 def read_card_manifest(path: Path, card: Path, sha256: str) -> Manifest:
-    """What a card says of the model itself: its folder's manifest, or, for a run, that beside the card.
+    """Returns the manifest for a model card: that of the model folder or, for a run, that beside the card.
 
-    Raises TrainingRefused if that is the manifest of other weights; WeightsRefused where there is none.
+    Raises TrainingRefused if it belongs to other weights, WeightsRefused where there is none.
     """
     manifest = read_manifest(card.parent if (path / REPORT_FILE).is_file() else path)
     if manifest.sha256 != sha256:
@@ -66,11 +66,19 @@ def _open_artefact(path: Path) -> LoadedModel:
     manifest = read_manifest(path)
     arrays = open_arrays(path, manifest).arrays
     networks = model_scoring.FoldNetworks(arrays, (), {}, manifest.network_input, arrays)
-    # Only of weights that were brought along nobody has told us that they were trained on what lies here.
+    # Imported weights come from elsewhere, so they are taken as not trained on this data.
     unseen = "imported" in manifest.trained
     name = f"{manifest.name} {manifest.version}"
-    known = (manifest.evidence, manifest.frequency, manifest.sha256)
-    return LoadedModel(name, networks, manifest.calibration, manifest.trained, unseen, *known)
+    return LoadedModel(
+        name,
+        networks,
+        manifest.calibration,
+        manifest.trained,
+        unseen,
+        evidence=manifest.evidence,
+        frequency=manifest.frequency,
+        sha256=manifest.sha256,
+    )
 
 
 def _open_run(path: Path) -> LoadedModel:
@@ -85,6 +93,13 @@ def _open_run(path: Path) -> LoadedModel:
         raise TrainingRefused(f"{path.name}: no networks of its folds (phase head keeps none): {error}") from error
     folds = tuple({**whole, **part} for part in parts)
     networks = model_scoring.FoldNetworks(served, folds, fold_of, NetworkInput(), {**whole, **start})
-    measured = parse_evidence(report.get("evidence")), parse_frequency(report.get("frequency"))
-    known = (*measured, sha256_of(path / SERVED_FILE))
-    return LoadedModel(path.name, networks, parse_calibration(report["calibration"]), report, True, *known)
+    return LoadedModel(
+        path.name,
+        networks,
+        parse_calibration(report["calibration"]),
+        report,
+        unseen=True,
+        evidence=parse_evidence(report.get("evidence")),
+        frequency=parse_frequency(report.get("frequency")),
+        sha256=sha256_of(path / SERVED_FILE),
+    )

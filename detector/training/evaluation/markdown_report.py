@@ -1,4 +1,4 @@
-"""Figures of `appraise.evaluate` as Markdown and pictures, and the model card, of which nothing is typed by hand."""
+"""Evaluation report: the results of `evaluate` as Markdown tables and a bar chart."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _HEAD = (
     "| abstains | rho(sharpness) |"
 )
 _CALLED = (
-    "Called fake: the evidence of all frames of a clip, discounted for their likeness, passes Wald's bound for one "
+    "Called fake: the evidence of all frames of a clip, discounted for their correlation, exceeds Wald's bound for one "
     "false alarm in a hundred. The alarm of a live call is stricter."
 )
 _SEEN = (
-    "This model was trained on swapped footage, and nobody can tell whether on the clips that lie here: they are left "
-    "out. What it reached on clips that were kept from it is what cross-validation found."
+    "This model was trained on swapped footage, possibly on the clips of this data, so they are left out. For its "
+    "results on unseen clips see the cross-validation."
 )
 _WAYS = (
-    "Clip AUC on the same frames. The model of the window is a regression over level, spread and restlessness of logit "
-    "and contrast, fitted to the clips of other groups. Where the swap begins half-way, the first half of the original "
-    "is the history."
+    "Clip AUC on the same frames. The model of the window is a regression over mean, standard deviation and mean "
+    "absolute change of logit and contrast, fitted to the clips of other groups. Where the swap begins half-way, the "
+    "first half of the original is the history."
 )
 _OF_PAIRS = ("footage", "conditions", "face_sizes")
 
 
 def write(out: Path, results: dict[str, Any]) -> None:
-    """`results.json`, `report.md` and `conditions.png` in a folder."""
+    """Writes `results.json`, `report.md` and `conditions.png` into the folder `out`."""
     out.mkdir(parents=True, exist_ok=True)
     (out / RESULTS_FILE).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     conditions = results["conditions"] if results["unseen"] else {}
@@ -48,9 +48,9 @@ def write(out: Path, results: dict[str, Any]) -> None:
 
 
 def tables(results: dict[str, Any]) -> str:
-    """All tables, each under its own heading."""
+    """Returns all tables as Markdown, each under its own heading."""
     parts = [] if results["unseen"] else [_SEEN, ""]
-    parts += ["Intervals: 95 %, bootstrap over groups. A clip is one half of one recording, with one face on it.", ""]
+    parts += ["Intervals: 95 %, bootstrap over groups. A clip is one half of one recording, with one face.", ""]
     headings = (
         ("Swapped footage", "scorer", "footage"), ("Swapped footage, by condition", "condition", "conditions"),
         ("Pseudo-fakes of other people, by family", "family", "families"),
@@ -60,17 +60,17 @@ def tables(results: dict[str, Any]) -> str:
         if key in _OF_PAIRS and not results["unseen"]:
             continue
         parts += [f"## {heading}", "", *_table(first, results[key]), ""]
-    parts += look_tables(results["looks"]) if results["unseen"] else []
+    parts += temporal_tables(results["looks"]) if results["unseen"] else []
     return "\n".join([*parts, *_positives(results["false_positives"]), *window_tables(results["windows"])])
 
 
-def look_tables(found: dict[str, dict[str, Metrics]]) -> list[str]:
-    """Clip AUC of every way to score the same frames, by condition."""
+def temporal_tables(found: dict[str, dict[str, Metrics]]) -> list[str]:
+    """Returns the lines of the table of temporal baselines: clip AUC by condition."""
     if not found:
         return []
     ways = list(dict.fromkeys(way for row in found.values() for way in row))
     lines = [
-        "## Scores that cancel a clip's own look", "", _WAYS, "", f"| condition | {' | '.join(ways)} |",
+        "## Scores that cancel the offset of a clip", "", _WAYS, "", f"| condition | {' | '.join(ways)} |",
         "|---" * (len(ways) + 1) + "|",
     ]  # fmt: skip
     for name, row in found.items():

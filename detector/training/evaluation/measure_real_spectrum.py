@@ -1,9 +1,10 @@
-"""Measures what the spectrum of real faces looks like in calls, to hold the spectrum of a suspicious face against.
+"""Measurement of the reference spectrum of real faces, which reports show beside the spectrum of a suspicious face.
 
-    python -m detector.training.baseline FOLDER detector/weights/real_spectrum.json
+    python -m detector.training.evaluation.measure_real_spectrum FOLDER detector/weights/real_spectrum.json
 
-FOLDER has a `stills.csv`, or `{train,val}/real` with pictures, as for training. Every real photo whose use is free is
-degraded once, as training does it (resolution, blur, noise, light, codec), because a photo is sharper than any call.
+FOLDER has a `stills.csv`, or `{train,val}/real` with pictures, as for training. Every real photo marked for
+shipping is degraded once, as in training (resolution, blur, noise, light, codec), because a photo is sharper than any
+call.
 """
 
 from __future__ import annotations
@@ -36,12 +37,13 @@ _MIN_FACES = 100
 
 
 def measure_spectra(faces: Iterable[LocatedFace], seed: int = SEED) -> NDArray[np.float32]:
-    """float32 (n, 32): the spectrum of each face that is large enough after what a call does to it."""
-    found = [bands for number, face in enumerate(faces) if (bands := _of_call(face, (seed, number))) is not None]
+    """Returns float32 (n, 32): the spectrum of each face that is large enough after a degradation."""
+    spectra = (_degraded_spectrum(face, (seed, number)) for number, face in enumerate(faces))
+    found = [bands for bands in spectra if bands is not None]
     return np.stack(found) if found else np.zeros((0, 32), np.float32)
 
 
-def _of_call(face: LocatedFace, seed: tuple[int, int]) -> NDArray[np.float32] | None:
+def _degraded_spectrum(face: LocatedFace, seed: tuple[int, int]) -> NDArray[np.float32] | None:
     rng = np.random.default_rng(seed)
     call = degradations.draw(rng, min(face.face.box.width, face.face.box.height))
     try:
@@ -53,7 +55,7 @@ def _of_call(face: LocatedFace, seed: tuple[int, int]) -> NDArray[np.float32] | 
 
 
 def summarise(spectra: NDArray[np.float32], source: str) -> RealSpectrum:
-    """Raises TrainingRefused for too few faces to say what is usual."""
+    """Returns the percentiles of the spectra. Raises TrainingRefused for fewer than 100 faces."""
     if len(spectra) < _MIN_FACES:
         raise TrainingRefused(f"{len(spectra)} faces of at least {MIN_FACE_PX:.0f} px, expected {_MIN_FACES} or more")
     low, middle, high = np.percentile(spectra, _PERCENTILES, axis=0)
@@ -67,7 +69,7 @@ def _numbers(values: NDArray[np.float64]) -> tuple[float, ...]:
 
 
 def real_stills(folder: Path) -> list[Still]:
-    """Those whose use is free. Raises TrainingRefused for a table without its columns."""
+    """Returns the real photos marked for shipping. Raises TrainingRefused for a table with missing columns."""
     table = folder / "stills.csv"
     stills = datasets.read_stills(table) if table.is_file() else datasets.read_folders(folder)
     return [still for still in stills if still.label == "real" and still.use == datasets.SHIP]
@@ -88,6 +90,7 @@ def _source(stills: Iterable[Still]) -> str:
 
 
 def main() -> None:
+    """Parses the command line and writes the reference spectrum."""
     parser = argparse.ArgumentParser(description="Measure the spectrum of real faces.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("target", type=Path)

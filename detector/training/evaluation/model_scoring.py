@@ -1,7 +1,6 @@
-"""What a model is tried on, and what it says of it.
+"""Scoring of evaluation data: faces of swapped footage, real calls and pseudo-fakes, uncorrupted and corrupted.
 
-Faces of swapped footage, of real calls and of pseudo-fakes, as they came and under every corruption; each judged by a
-network that never saw its group, where there is one.
+Each face is scored by a network that did not see its group, where there is one.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ SCORE_ROW = np.dtype(
 
 
 class LabelledFace(NamedTuple):
-    """One face to judge; `family` says of what kind, `clip` where it came from."""
+    """One face to score, with label (0 real, 1 fake), family of data, and clip."""
 
     face: LocatedFace
     label: int
@@ -59,9 +58,9 @@ class LabelledFace(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoldNetworks:
-    """`whole` judges what no group of `fold_of` names; of those, each is judged by the fold that never saw it.
+    """A network and its cross-validation folds. A group in `fold_of` is scored by its fold network, others by `whole`.
 
-    `start` is what training started from, where that is known; else the network itself stands in for it.
+    `start` is the network before training where it is known, else the network itself.
     """
 
     whole: Arrays
@@ -71,7 +70,7 @@ class FoldNetworks:
     start: Arrays
 
     def by_network(self, groups: NDArray[np.str_]) -> Iterator[tuple[Arrays, NDArray[np.intp]]]:
-        """Every network with the rows that it judges."""
+        """Yields every network with the indices of the rows that it scores."""
         fold = np.array([self.fold_of.get(str(group), -1) for group in groups], dtype=int)
         for index, arrays in ((-1, self.whole), *enumerate(self.folds)):
             rows = np.flatnonzero(fold == index)
@@ -80,21 +79,25 @@ class FoldNetworks:
 
 
 def collect_faces(config: TrainConfig, progress: Progress) -> tuple[list[LabelledFace], list[FaceSample]]:
-    """Faces of swapped and real footage, and finished pseudo-fakes of people kept for validation (and of the folders'
-    own fakes). Raises TrainingRefused."""
+    """Returns faces of swapped and real footage, and pseudo-fake samples of the people kept for validation.
+
+    The samples include fakes from folders, if any. Raises TrainingRefused.
+    """
     locator = datasets.FaceLocator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
     stills, pairs, calls = collection.read_sources(config)
-    views = []
+    footage = []
     for index, clip in enumerate((*pairs, *calls)):
         progress("footage", index / max(1, len(pairs) + len(calls)))
-        views += list(_of_clip(clip, locator, config.clip_frames))
+        footage += list(_of_clip(clip, locator, config.clip_frames))
     val = [still for still in stills if still.split == "val"]
     faces, fakes = collection.faces_of(config, "val", val, locator, progress)
     factory = fake_families.PseudoFakeFactory(faces, fake_families.families({}))
-    made = [sample for index in range(config.val_pairs) for sample in _attempt(factory, (config.seed + 7, index))]
+    pseudo_fakes = [
+        sample for index in range(config.val_pairs) for sample in _attempt(factory, (config.seed + 7, index))
+    ]
     for index in range(config.val_pairs if fakes else 0):
-        made += samples.unrelated_pair(faces, fakes, (config.seed + 7, index))
-    return views, made
+        pseudo_fakes += samples.unrelated_pair(faces, fakes, (config.seed + 7, index))
+    return footage, pseudo_fakes
 
 
 def _of_clip(clip: Clip, locator: datasets.FaceLocator, frames: int) -> Iterator[LabelledFace]:
@@ -113,49 +116,49 @@ def _attempt(factory: fake_families.PseudoFakeFactory, seed: tuple[int, int]) ->
         return []
 
 
-def score_faces(networks: FoldNetworks, views: Sequence[LabelledFace], corruption: Corruption) -> NDArray[Any]:
-    """Rows of `SCORE_ROW`, one per view."""
-    crops = [crop_face(corruption.apply(view.face.rgb), view.face.face) for view in views]
-    return _rows(networks, [(view.label, view.face.group, view.family, str(corruption)) for view in views], crops)
+def score_faces(networks: FoldNetworks, faces: Sequence[LabelledFace], corruption: Corruption) -> NDArray[Any]:
+    """Scores faces under a corruption; returns one row of `SCORE_ROW` per face."""
+    crops = [crop_face(corruption.apply(item.face.rgb), item.face.face) for item in faces]
+    return _rows(networks, [(item.label, item.face.group, item.family, str(corruption)) for item in faces], crops)
 
 
-def score_samples(networks: FoldNetworks, made: Sequence[FaceSample]) -> NDArray[Any]:
-    """Rows of `SCORE_ROW` of finished samples."""
-    told = [(sample.label, sample.group, sample.kind, str(Corruption())) for sample in made]
-    return _rows(networks, told, [sample.crop for sample in made])
+def score_samples(networks: FoldNetworks, pseudo_fakes: Sequence[FaceSample]) -> NDArray[Any]:
+    """Scores pseudo-fake samples; returns rows of `SCORE_ROW`."""
+    descriptions = [(sample.label, sample.group, sample.kind, str(Corruption())) for sample in pseudo_fakes]
+    return _rows(networks, descriptions, [sample.crop for sample in pseudo_fakes])
 
 
 def score_recoded(
-    networks: FoldNetworks, views: Sequence[LabelledFace], coding: Transcoding, folder: Path
+    networks: FoldNetworks, faces: Sequence[LabelledFace], coding: Transcoding, folder: Path
 ) -> NDArray[Any]:
-    """Rows of `SCORE_ROW` of the clips' same faces after a codec at a bitrate."""
-    told: list[tuple[int, str, str, str]] = []
+    """Scores the same faces of transcoded clips; returns rows of `SCORE_ROW`."""
+    descriptions: list[tuple[int, str, str, str]] = []
     crops: list[FaceCrop] = []
-    for clip, members in _by_clip(views).items():
-        for view, rgb in _same_frames(recode_clip(clip, coding, folder), members):
-            crops.append(crop_face(rgb, view.face.face))
-            told.append((view.label, view.face.group, view.family, str(coding)))
-    return _rows(networks, told, crops)
+    for clip, members in _by_clip(faces).items():
+        for item, rgb in _same_frames(recode_clip(clip, coding, folder), members):
+            crops.append(crop_face(rgb, item.face.face))
+            descriptions.append((item.label, item.face.group, item.family, str(coding)))
+    return _rows(networks, descriptions, crops)
 
 
-def _by_clip(views: Sequence[LabelledFace]) -> dict[Clip, list[LabelledFace]]:
+def _by_clip(faces: Sequence[LabelledFace]) -> dict[Clip, list[LabelledFace]]:
     found: dict[Clip, list[LabelledFace]] = {}
-    for view in views:
-        found.setdefault(view.clip, []).append(view)
+    for item in faces:
+        found.setdefault(item.clip, []).append(item)
     return found
 
 
-def _same_frames(clip: Clip, views: Sequence[LabelledFace]) -> Iterator[tuple[LabelledFace, NDArray[np.uint8]]]:
-    """The views with the pixels that this clip has in their place."""
-    places = sorted({view.face.frame_number for view in views})
+def _same_frames(clip: Clip, faces: Sequence[LabelledFace]) -> Iterator[tuple[LabelledFace, NDArray[np.uint8]]]:
+    """Yields each face with the picture (h, w, 3) of its frame in `clip`, the transcoded file."""
+    places = sorted({item.face.frame_number for item in faces})
     for place, rgb in datasets.read_frames(clip, places):
         halves = datasets.split_halves(clip, rgb)
-        yield from ((view, halves[view.label]) for view in views if view.face.frame_number == place)
+        yield from ((item, halves[item.label]) for item in faces if item.face.frame_number == place)
 
 
-def _rows(networks: FoldNetworks, told: Sequence[tuple[Any, ...]], crops: Sequence[FaceCrop]) -> NDArray[Any]:
+def _rows(networks: FoldNetworks, descriptions: Sequence[tuple[Any, ...]], crops: Sequence[FaceCrop]) -> NDArray[Any]:
     rows = np.zeros(len(crops), SCORE_ROW)
-    for index, (crop, (label, group, family, condition)) in enumerate(zip(crops, told, strict=True)):
+    for index, (crop, (label, group, family, condition)) in enumerate(zip(crops, descriptions, strict=True)):
         quality, spectrum = measure_quality(crop), frequency_features(crop.native_rgb, crop.face_px)
         known = np.full(FEATURE_COUNT, np.nan, np.float32) if spectrum is None else spectrum
         rows[index] = (
@@ -171,16 +174,16 @@ def _rows(networks: FoldNetworks, told: Sequence[tuple[Any, ...]], crops: Sequen
     return rows
 
 
-def score_untrained(networks: FoldNetworks, views: Sequence[LabelledFace], seed: int = 0) -> NDArray[np.float32]:
-    """What a random head says of the views as they came, on features before training: the row beside every result."""
+def score_untrained(networks: FoldNetworks, faces: Sequence[LabelledFace], seed: int = 0) -> NDArray[np.float32]:
+    """Returns the logits (n,) of a random head on the network before training: a baseline for every result."""
     kernel = np.random.default_rng(seed).normal(0, 0.02, np.asarray(networks.whole[HEAD_KERNEL]).shape)
     arrays = {**networks.start, HEAD_KERNEL: kernel.astype(np.float32)}
-    crops = [crop_face(view.face.rgb, view.face.face) for view in views]
+    crops = [crop_face(item.face.rgb, item.face.face) for item in faces]
     return np.asarray(EvidenceNetwork(arrays, networks.network_input).evidence(crops).mean(axis=(1, 2)), np.float32)
 
 
 class EvidenceNetwork:
-    """One network in the graph that serves; making it takes seconds."""
+    """One network as a compiled serving graph; the constructor takes seconds."""
 
     def __init__(self, arrays: Arrays, network_input: NetworkInput) -> None:
         self.bias = float(np.asarray(arrays[HEAD_BIAS]).ravel()[0])
@@ -189,7 +192,7 @@ class EvidenceNetwork:
         self._request = compile_for_cpu(graph, 2, Precision.AUTO).create_infer_request()
 
     def evidence(self, crops: Sequence[FaceCrop]) -> NDArray[np.float32]:
-        """(n, s, s) evidence maps."""
+        """Returns evidence maps (n, s, s)."""
         maps = [np.zeros((0, 1, 1), np.float32)] if not crops else []
         for start in range(0, len(crops), _BATCH):
             self._request.infer([stack_crops(crops[start : start + _BATCH], self._size_px)])
@@ -197,5 +200,5 @@ class EvidenceNetwork:
         return np.concatenate(maps)
 
     def logits(self, crops: Sequence[FaceCrop]) -> NDArray[np.float32]:
-        """(n,) the network's raw output."""
+        """Returns logits (n,)."""
         return np.asarray(self.evidence(crops).mean(axis=(1, 2)) + self.bias, np.float32)

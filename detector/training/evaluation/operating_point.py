@@ -1,7 +1,7 @@
-"""The operating point of a run: where real streams lie under all that calls do to pictures, not only as they came.
+"""Operating point: the upper end of the evidence of real streams, over all corruptions and codecs.
 
-Cameras, light and codecs shift a face's evidence for as long as they last, which no averaging removes. What a live call
-takes for the upper end of real streams is therefore taken over every condition, by networks that never saw the person.
+Cameras, light and codecs shift the evidence of a whole stream, which averaging over frames does not remove. The limit
+for live calls therefore covers every condition, by networks that did not see the person.
 """
 
 from __future__ import annotations
@@ -34,34 +34,38 @@ _RATE_HZ = 2.0
 def measure_operating_point(
     run_dir: Path, config: TrainConfig, levels: tuple[int, ...], progress: Progress
 ) -> EvidenceStats:
-    """Measure, and write into the run's report what `export` takes from there. Blocks for minutes.
+    """Measures the operating point and writes the evidence statistics into the report of the run. Blocks for minutes.
 
-    Raises TrainingRefused for a run without statistics of evidence to start from, or without sampled_clips.
+    `export` reads them from there. Raises TrainingRefused for a run without evidence statistics or without footage.
     """
     model = loaded_model.open_model(run_dir)
     report = read_report(run_dir)
     if model.evidence is None or model.calibration is None:
-        raise TrainingRefused(f"{run_dir.name}: its evidence was never measured, for lack of real footage or of swaps")
-    found = window_scoring.score_tracks(model, model.calibration, config, progress, levels=levels, rate_hz=_RATE_HZ)
-    settled = with_operating_point(model.evidence, found)
+        raise TrainingRefused(
+            f"{run_dir.name}: its evidence was never measured; train with real footage and swapped clips"
+        )
+    tracks = window_scoring.score_tracks(model, model.calibration, config, progress, levels=levels, rate_hz=_RATE_HZ)
+    stats = with_operating_point(model.evidence, tracks)
     (run_dir / REPORT_FILE).write_text(
-        json.dumps({**report, "evidence": asdict(settled)}, indent=2) + "\n", encoding="utf-8"
+        json.dumps({**report, "evidence": asdict(stats)}, indent=2) + "\n", encoding="utf-8"
     )
-    return settled
+    return stats
 
 
 def with_operating_point(stats: EvidenceStats, tracks: Iterable[tuple[TrackSource, EvidenceTrack]]) -> EvidenceStats:
-    """The statistics with `mean_real` as the 90th percentile over real tracks of all conditions, if that is higher, and
-    with those fakes, as they came, that lie above it. Raises TrainingRefused without real tracks."""
+    """Returns the statistics with `mean_real` raised to the 90th percentile over real tracks of all conditions.
+
+    `mean_fake` and `detectable` follow from the uncorrupted fakes above it. Raises TrainingRefused without real tracks.
+    """
     resized = {condition.name for condition in sampled_clips.size_conditions()}
-    told = [
+    means = [
         (source, float(np.average(track.llr, weights=track.weights)))
         for source, track in tracks if source.condition not in resized and track.weights.any()
     ]
-    real = [mean for source, mean in told if source.label == 0]
-    fake = [mean for source, mean in told if source.label == 1 and source.condition == str(Corruption())]
+    real = [mean for source, mean in means if source.label == 0]
+    fake = [mean for source, mean in means if source.label == 1 and source.condition == str(Corruption())]
     if not real:
-        raise TrainingRefused("there is no footage of real faces that are large enough")
+        raise TrainingRefused("no footage of real faces of at least 64 px")
     mean_real = max(stats.mean_real, float(np.percentile(real, UPPER_PERCENTILE)))
     above = [mean for mean in fake if mean > mean_real]
     return replace(

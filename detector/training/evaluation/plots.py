@@ -1,4 +1,4 @@
-"""Pictures of a training run, drawn with OpenCV: curves and example faces."""
+"""Plots of training and evaluation, drawn with OpenCV: loss curves, bars, contact sheets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SMOOTHED_STEPS = 15
 
 
 def curves_png(path: Path, curves: Mapping[str, Sequence[float]]) -> None:
-    """Losses over steps, each a moving mean of 15; one line of text per curve."""
+    """Plots losses over steps as moving means of 15 steps, with one legend line per curve."""
     canvas = np.full((_HEIGHT_PX, _WIDTH_PX, 3), 255, np.uint8)
     smooth = {name: _smoothed(np.asarray(values, np.float64)) for name, values in curves.items() if len(values)}
     if smooth:
@@ -61,7 +61,7 @@ def _write(canvas: NDArray[np.uint8], text: str, place: tuple[int, int], colour:
 
 
 def bars_png(path: Path, bars: Mapping[str, tuple[float, float, float]]) -> None:
-    """A bar from 0.5 to each value in 0..1, with its interval (value, low, high); one line per name."""
+    """Plots (value, low, high) in 0..1 per name: a bar from 0.5 to the value, and a line for the interval."""
     row_px, left, width = 22, 190, 600
     canvas = np.full((row_px * (len(bars) + 2), left + width + 80, 3), 255, np.uint8)
 
@@ -79,7 +79,7 @@ def bars_png(path: Path, bars: Mapping[str, tuple[float, float, float]]) -> None
 
 
 def sheet_png(path: Path, rows: Mapping[str, NDArray[np.uint8]], side_px: int = 112) -> None:
-    """One line of uint8 (n, h, w, 3) RGB pictures per name, of up to twelve each."""
+    """Writes a contact sheet: per name one row of up to twelve pictures, uint8 (n, h, w, 3) RGB."""
     lines = []
     for name, pictures in rows.items():
         small = [cv2.resize(np.asarray(p), (side_px, side_px), interpolation=cv2.INTER_AREA) for p in pictures[:12]]

@@ -1,4 +1,4 @@
-"""Clips sampled at a steady rate, as a call is, and what conditions make of the same instants."""
+"""Clips sampled at a constant rate, as in a call, and the same frames under corruptions, codecs and face sizes."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     Picture = NDArray[np.uint8]
 
 LONGEST_S = 60.0
-# Of the face's shorter side, which is what its weight goes by; one size for each row of the table by size.
+# Shorter side of the face, which determines its weight; one size for each row of the table by size.
 SIZES_PX = (48, 72, 104, 150)
 _SLACK = 1e-6
 
 
 class SampledFrame(NamedTuple):
-    """One sampled instant: frame number `place`, media time since the first frame, and the face.
+    """One sampled frame: number in the clip, media time since the first frame, and face.
 
-    `halves` are uint8 (h, w, 3) RGB: the picture, and of a pair its swap under the same box.
+    `halves` are uint8 (h, w, 3) RGB: the picture and, for a pair, its swap with the same box.
     """
 
     frame_number: int
@@ -43,20 +43,20 @@ class SampledFrame(NamedTuple):
 
 
 class SampledClip(NamedTuple):
-    """The instants of a clip that show a face; `length_s` of media were looked through."""
+    """The sampled frames of a clip that show a face; `length_s` is the sampled duration."""
 
     clip: datasets.Clip
-    shots: tuple[SampledFrame, ...]
+    frames: tuple[SampledFrame, ...]
     length_s: float
 
     @property
     def face_px(self) -> float:
-        """Median of the face's shorter side. Undefined without shots."""
-        return float(np.median([min(shot.face.box.width, shot.face.box.height) for shot in self.shots]))
+        """Median of the shorter side of the face, NaN without frames."""
+        return float(np.median([min(frame.face.box.width, frame.face.box.height) for frame in self.frames]))
 
 
 class FootageCondition(NamedTuple):
-    """`made` gives footage under it, or None where the condition is none for this clip."""
+    """A condition of evaluation. `apply` returns the clip under it, or None where it does not suit the clip."""
 
     name: str
     apply: Callable[[SampledClip], SampledClip | None]
@@ -65,17 +65,17 @@ class FootageCondition(NamedTuple):
 def sample_clip(
     clip: datasets.Clip, locator: datasets.FaceLocator, rate_hz: float, longest_s: float = LONGEST_S
 ) -> SampledClip:
-    """A clip at `rate_hz`; `locator` remembers its faces, the largest of each frame."""
-    shots, cell = [], -1
+    """Samples a clip at `rate_hz`; `locator` finds and caches the largest face of each frame."""
+    frames, cell = [], -1
     times = dict(steady_times(clip.path, rate_hz, longest_s))
-    for place, rgb in datasets.read_frames(clip, times):
-        time_s, halves = times[place], datasets.split_halves(clip, rgb)
+    for number, rgb in datasets.read_frames(clip, times):
+        time_s, halves = times[number], datasets.split_halves(clip, rgb)
         cell = _cell(time_s, rate_hz)
-        face = locator.locate(datasets.frame_key(clip.path, place), halves[0])
+        face = locator.locate(datasets.frame_key(clip.path, number), halves[0])
         if face is not None and _is_croppable(halves[0], face):
-            shots.append(SampledFrame(place, time_s, face, halves))
+            frames.append(SampledFrame(number, time_s, face, halves))
     locator.save()
-    return SampledClip(clip, tuple(shots), (cell + 1) / rate_hz)
+    return SampledClip(clip, tuple(frames), (cell + 1) / rate_hz)
 
 
 def _is_croppable(rgb: Picture, face: DetectedFace) -> bool:
@@ -87,10 +87,10 @@ def _is_croppable(rgb: Picture, face: DetectedFace) -> bool:
 
 
 def steady_times(path: Path, rate_hz: float, longest_s: float) -> Iterator[tuple[int, float]]:
-    """The first frame of each 1 / `rate_hz` of media: its number, and its time since the first frame."""
+    """Yields number and time of the first frame in each interval of 1 / `rate_hz`; times start at the first frame."""
     first_s, last = None, -1
     with av.open(str(path)) as container:
-        for place, frame in enumerate(container.decode(video=0)):
+        for number, frame in enumerate(container.decode(video=0)):
             if frame.time is None:
                 continue
             first_s = frame.time if first_s is None else first_s
@@ -99,7 +99,7 @@ def steady_times(path: Path, rate_hz: float, longest_s: float) -> Iterator[tuple
                 return
             if _cell(time_s, rate_hz) > last:
                 last = _cell(time_s, rate_hz)
-                yield place, time_s
+                yield number, time_s
 
 
 def _cell(time_s: float, rate_hz: float) -> int:
@@ -107,7 +107,7 @@ def _cell(time_s: float, rate_hz: float) -> int:
 
 
 def corruption_conditions(levels: tuple[int, ...], folder: Path) -> list[FootageCondition]:
-    """As it came, every corruption at the levels, and codecs at bitrates, kept as files in `folder`."""
+    """Returns no corruption, every corruption at the levels, and codecs at bitrates, whose files stay in `folder`."""
     corruptions = (Corruption(), *all_corruptions(levels))
     kinds = [FootageCondition(str(kind), partial(_corrupted, kind)) for kind in corruptions]
     codings = [FootageCondition(str(coding), partial(_recoded, coding, folder)) for coding in all_codings(levels)]
@@ -115,31 +115,31 @@ def corruption_conditions(levels: tuple[int, ...], folder: Path) -> list[Footage
 
 
 def size_conditions() -> list[FootageCondition]:
-    """The same clips with smaller faces, where they are larger than that."""
+    """Returns conditions that scale clips down to given face sizes."""
     return [FootageCondition(f"face of {size_px} px", partial(_scaled, size_px)) for size_px in SIZES_PX]
 
 
 def _corrupted(kind: Corruption, footage: SampledClip) -> SampledClip:
-    shots = (shot._replace(halves=tuple(map(kind.apply, shot.halves))) for shot in footage.shots)
-    return footage._replace(shots=tuple(shots))
+    frames = (frame._replace(halves=tuple(map(kind.apply, frame.halves))) for frame in footage.frames)
+    return footage._replace(frames=tuple(frames))
 
 
 def _recoded(coding: Transcoding, folder: Path, footage: SampledClip) -> SampledClip:
-    clip, at = footage.clip, {shot.frame_number: shot for shot in footage.shots}
+    clip, at = footage.clip, {frame.frame_number: frame for frame in footage.frames}
     frames = datasets.read_frames(recode_clip(clip, coding, folder), at)
-    return footage._replace(shots=tuple(at[n]._replace(halves=datasets.split_halves(clip, rgb)) for n, rgb in frames))
+    return footage._replace(frames=tuple(at[n]._replace(halves=datasets.split_halves(clip, rgb)) for n, rgb in frames))
 
 
 def _scaled(size_px: int, footage: SampledClip) -> SampledClip | None:
-    """One factor for the whole clip; never larger than it came."""
+    """Scales the whole clip by one factor; returns None where the face is too small already."""
     factor = size_px / footage.face_px
     if factor >= 1:
         return None
-    shots = (
-        shot._replace(halves=tuple(_smaller(half, factor) for half in shot.halves), face=_moved(shot.face, factor))
-        for shot in footage.shots
+    frames = (
+        frame._replace(halves=tuple(_smaller(half, factor) for half in frame.halves), face=_moved(frame.face, factor))
+        for frame in footage.frames
     )
-    return footage._replace(shots=tuple(shots))
+    return footage._replace(frames=tuple(frames))
 
 
 def _smaller(rgb: Picture, factor: float) -> Picture:

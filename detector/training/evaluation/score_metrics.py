@@ -1,6 +1,6 @@
-"""Figures of one table of scores, with intervals by bootstrap over groups. Pure.
+"""Metrics of frame scores, with bootstrap intervals over groups. Pure.
 
-Labels are 0 (real) and 1 (fake). A clip is one half of one recording, with one face on it: the same as a track here.
+Labels are 0 (real) and 1 (fake). A clip is one half of one recording, with one face.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     Labels = NDArray[np.integer[Any]]
     Groups = NDArray[np.str_]
 
-# Wald's bounds for one false alarm in a hundred and one miss in ten.
+# Wald's bounds for a false-alarm rate of .01 and a miss rate of .1.
 UPPER_NATS, LOWER_NATS = math.log(0.9 / 0.01), math.log(0.1 / 0.99)
 _FPR = 0.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameScores:
-    """Rows of frames: `llr` is calibrated, or any score for the comparators; `sharpness` that of the face."""
+    """Scores of frames: `llr` is a calibrated LLR or, for baselines, any score; `sharpness` is that of the face."""
 
     labels: Labels
     llr: Floats
@@ -44,15 +44,16 @@ class FrameScores:
     sharpness: Floats
 
     def take(self, rows: NDArray[Any]) -> FrameScores:
+        """Returns the given rows."""
         return FrameScores(self.labels[rows], self.llr[rows], self.groups[rows], self.sharpness[rows])
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreMetrics:
-    """`nats`, `ece` and `abstains` make sense for calibrated scores alone.
+    """Metrics of one scorer; `nats`, `ece` and `abstains` are valid for calibrated scores only.
 
-    `abstains` is the share of clips whose evidence lies between Wald's bounds; `paired` is None where no group has both
-    labels; `matched_auc` compares frames of about the same sharpness.
+    `abstains` is the share of clips whose evidence lies between Wald's bounds; `paired` is the share of groups whose
+    fake scores higher, None where no group has both labels. `matched_auc` compares frames of similar sharpness.
     """
 
     rows: int
@@ -70,7 +71,7 @@ class ScoreMetrics:
 
 
 def compute_metrics(scored: FrameScores, icc: float = 0.0) -> ScoreMetrics | None:
-    """None where a label is absent."""
+    """Returns the metrics, or None where a label is missing. `icc` is the intraclass correlation within clips."""
     labels, llr, groups = scored.labels, scored.llr, scored.groups
     if len(np.unique(labels)) < 2:
         return None
@@ -93,19 +94,19 @@ def compute_metrics(scored: FrameScores, icc: float = 0.0) -> ScoreMetrics | Non
 
 
 def equal_error(labels: Labels, scores: Floats) -> float:
-    """Where misses and false alarms are as frequent: the mean of both at the threshold that comes closest."""
+    """Returns the equal error rate: the mean of both error rates at the threshold where they are closest."""
     rates = [
-        (float(np.mean(scores[labels == 0] >= bar)), float(np.mean(scores[labels == 1] < bar)))
-        for bar in np.append(np.unique(scores), np.inf)
+        (float(np.mean(scores[labels == 0] >= threshold)), float(np.mean(scores[labels == 1] < threshold)))
+        for threshold in np.append(np.unique(scores), np.inf)
     ]
     return min((abs(alarms - misses), (alarms + misses) / 2) for alarms, misses in rates)[1]
 
 
 def tpr_at(labels: Labels, scores: Floats, fpr: float = _FPR) -> float:
-    """Share of fakes above the threshold that at most `fpr` of the reals pass."""
+    """Returns the share of fakes above the threshold that at most `fpr` of the reals exceed."""
     reals = np.sort(scores[labels == 0])[::-1]
-    bar = reals[min(math.floor(fpr * len(reals)), len(reals) - 1)]
-    return float(np.mean(scores[labels == 1] > bar))
+    threshold = reals[min(math.floor(fpr * len(reals)), len(reals) - 1)]
+    return float(np.mean(scores[labels == 1] > threshold))
 
 
 def _paired(labels: Labels, means: Floats, groups: Groups) -> Estimate | None:
@@ -119,16 +120,16 @@ def _paired(labels: Labels, means: Floats, groups: Groups) -> Estimate | None:
 
 def _abstains(scored: FrameScores, icc: float) -> float:
     halves = np.char.add(scored.groups.astype(str), np.char.add("|", scored.labels.astype(str)))
-    open_ends = []
+    undecided = []
     for half in np.unique(halves):
         llr = scored.llr[halves == half]
         total = llr.mean() * len(llr) / (1 + (len(llr) - 1) * icc)
-        open_ends.append(LOWER_NATS < total < UPPER_NATS)
-    return float(np.mean(open_ends))
+        undecided.append(LOWER_NATS < total < UPPER_NATS)
+    return float(np.mean(undecided))
 
 
 def intraclass(llr: Floats, clips: Groups) -> float:
-    """ICC(1) of scores within clips, one-way analysis of variance (Shrout and Fleiss 1979); at least 0."""
+    """Returns ICC(1) of scores within clips (Shrout and Fleiss 1979), at least 0."""
     parts = [llr[clips == clip] for clip in np.unique(clips)]
     parts = [part for part in parts if len(part) > 1]
     if len(parts) < 2:
@@ -141,7 +142,7 @@ def intraclass(llr: Floats, clips: Groups) -> float:
 
 
 def matched_auc(scored: FrameScores, bins: int = 5) -> float:
-    """Frame AUC among pairs of a real and a fake frame of about the same sharpness: within quantiles of it."""
+    """Returns the frame AUC within quantiles of sharpness, weighted by their numbers of pairs."""
     edges = np.quantile(scored.sharpness, np.linspace(0, 1, bins + 1)[1:-1])
     place = np.digitize(scored.sharpness, edges)
     parts = [(place == index, auc(scored.labels[place == index], scored.llr[place == index])) for index in range(bins)]

@@ -1,7 +1,7 @@
-"""Scores that cancel a clip's own look: a face against its rim, a participant's own history, a model of one window.
+"""Temporal baselines: scores that cancel the offset of a clip, compared with the mean logit on the same frames. Pure.
 
-Between real clips the logit varies more than between the frames of one: light, codec and softness shift all of them.
-What is tried here is measured beside the plain mean, on the same frames. Pure.
+The logit varies more between real clips than within one: light, codec and softness shift all frames of a clip. The
+baselines are face against rim, a participant's own history, and a model of one window.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ _LEAST_FRAMES = 4
 
 
 class LogitTrack(NamedTuple):
-    """One face of one clip in the order of time: logits (n,) and contrasts (n,) of face against rim in the evidence
-    map, both by a network that never saw `group`."""
+    """One face of one clip, in order of time: logits (n,), and contrasts (n,) between face and rim in the evidence map.
+
+    Both are by a network that did not see `group`.
+    """
 
     group: str
     label: int
@@ -35,9 +37,9 @@ class LogitTrack(NamedTuple):
 
 
 def group_tracks(rows: NDArray[Any]) -> list[LogitTrack]:
-    """Rows with the fields group, label, logit and contrast, those of a clip in the order of time.
+    """Returns one track per group and label; `rows` has the fields group, label, logit and contrast, in order of time.
 
-    Clips of one group count as one. Tracks of less than four frames are left out.
+    Tracks of fewer than four frames are left out.
     """
     found = []
     for group in np.unique(rows["group"]):
@@ -50,7 +52,7 @@ def group_tracks(rows: NDArray[Any]) -> list[LogitTrack]:
 
 
 def window_features(track: LogitTrack) -> Floats:
-    """(6,) level, spread and restlessness of logit and contrast."""
+    """Returns (6,): mean, standard deviation and mean absolute change of logit and of contrast."""
     return np.array([
         value for series in (track.logits, track.contrasts)
         for value in (series.mean(), series.std(), np.abs(np.diff(series)).mean())
@@ -58,7 +60,7 @@ def window_features(track: LogitTrack) -> Floats:
 
 
 def window_scores(tracks: Sequence[LogitTrack], folds: int, seed: int) -> Floats:
-    """(tracks,) log-odds by a logistic regression of `window_features` that never saw the track's group."""
+    """Returns log-odds (tracks,) by a logistic regression on `window_features`, cross-validated over groups."""
     features = np.stack([window_features(track) for track in tracks])
     labels, groups = _labels(tracks), _groups(tracks)
     fold = grouped_folds(groups, folds, seed)
@@ -73,9 +75,9 @@ def window_scores(tracks: Sequence[LogitTrack], folds: int, seed: int) -> Floats
 
 
 def history_comparison(tracks: Sequence[LogitTrack]) -> tuple[list[str], NDArray[np.int64], Floats, Floats]:
-    """Calls that begin real and go on real, or in which a swap begins half-way, of groups that have both halves.
+    """Builds calls with a real first half and a real or swapped second half, of groups that have both.
 
-    Groups, labels (1: it begins), mean logit of the second half, and the same minus the mean of the first half.
+    Returns groups, labels (1: swapped), mean logit of the second half, and its difference from the first half.
     """
     halves = {(track.group, track.label): track.logits for track in tracks}
     groups, labels, levels, changes = [], [], [], []
@@ -94,7 +96,7 @@ def history_comparison(tracks: Sequence[LogitTrack]) -> tuple[list[str], NDArray
 
 
 def compare_baselines(tracks: Sequence[LogitTrack], folds: int, seed: int) -> dict[str, Estimate]:
-    """Clip AUC of every way to score the same tracks, with intervals by bootstrap over groups."""
+    """Returns the clip AUC of every score on the same tracks, with bootstrap intervals over groups."""
     labels, groups = _labels(tracks), _groups(tracks)
     levels = np.array([track.logits.mean() for track in tracks])
     contrasts = np.array([track.contrasts.mean() for track in tracks])

@@ -1,4 +1,4 @@
-"""What a trained network is worth, measured and calibrated on what it has not seen."""
+"""Report of a training run: calibration and figures of the network on data that it has not seen."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating[Any]]
     Progress = Callable[[str, float], None]
 
-_ALARMING = (0.5, 0.9)
+_POSTERIORS = (0.5, 0.9)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EvaluationInputs:
-    """A network, the one it started from, and its samples.
+    """The trained network `arrays`, the network `base` that it started from, and its samples.
 
-    Clip rows come with their cross-validated logits and with the pooled features of `base`.
+    `clip_logits` (n,) are cross-validated; `clip_pooled` (n, 2048) are features of `base`.
     """
 
     base: Mapping[str, NDArray[Any]]
@@ -44,13 +44,13 @@ class EvaluationInputs:
 
 
 def evaluate_run(inputs: EvaluationInputs, config: TrainConfig, progress: Progress) -> dict[str, Any]:
-    """Report with `calibration` and `frequency` for the manifest and `results` for people."""
+    """Returns the report: `calibration` and `frequency` for the manifest, and `results` with all figures."""
     collection = inputs.collection
-    trained = {name: _serve(inputs.arrays, samples, progress) for name, samples in _unseen(collection).items()}
+    trained = {name: _score(inputs.arrays, samples, progress) for name, samples in _unseen(collection).items()}
     kernel = np.random.default_rng(config.seed).normal(0, 0.02, (FEATURES, 1)).astype(np.float32)
     random_head = {**inputs.base, HEAD_KERNEL: kernel, HEAD_BIAS: np.zeros(1, np.float32)}
     untrained = {
-        "val": _serve(random_head, collection.val, progress),
+        "val": _score(random_head, collection.val, progress),
         "clips": (inputs.clip_pooled @ kernel)[:, 0],
     }
     logits = {**trained, "clips": inputs.clip_logits}
@@ -81,12 +81,12 @@ def _unseen(collection: SampleCollection) -> dict[str, SampleSet]:
     return {"val": collection.val, "calls": collection.calls}
 
 
-def _serve(arrays: Mapping[str, NDArray[Any]], samples: SampleSet, progress: Progress) -> Floats:
-    return compute_logits(arrays, samples.rgb, np.arange(len(samples)), partial(progress, "judging"))
+def _score(arrays: Mapping[str, NDArray[Any]], samples: SampleSet, progress: Progress) -> Floats:
+    return compute_logits(arrays, samples.rgb, np.arange(len(samples)), partial(progress, "scoring"))
 
 
 def _frequency(collection: SampleCollection, config: TrainConfig) -> tuple[FrequencyModel | None, dict[str, Floats]]:
-    """The model fitted on all that may be trained on, and log-odds of val, calls (by it) and clips (held out)."""
+    """Returns the frequency model of all training rows, and log-odds of val and calls (by it) and clips (held out)."""
     rows = np.concatenate([collection.train.rows, collection.clips.rows])
     model = calibration_fit.fit_frequency(rows["frequency"], rows["label"].astype(int), rows["group"])
     spectral = {
@@ -113,7 +113,7 @@ def _log_odds(features: Floats, model: FrequencyModel | None) -> Floats:
 def _held(
     collection: SampleCollection, logits: Mapping[str, Floats], spectral: Mapping[str, Floats]
 ) -> tuple[calibration_fit.HeldOutScores, NDArray[np.str_]]:
-    """All held-out rows in one table, and the stratum (kind, degraded or as it came) of each."""
+    """Returns all held-out rows in one table, and the stratum of each: kind, and degraded or not."""
     parts = {"val": collection.val, "clips": collection.clips, "calls": collection.calls}
     rows = np.concatenate([samples.rows for samples in parts.values()])
     held = calibration_fit.HeldOutScores(
@@ -122,7 +122,7 @@ def _held(
         frequency=np.concatenate([spectral[name] for name in parts]),
         groups=rows["group"],
     )
-    # Real calls have no fakes of their own: they are judged with the clips.
+    # Real calls have no fakes of their own, so they share the stratum of the clips.
     kind = np.where(rows["kind"] == "call", "clip", rows["kind"])
     kind = np.where(kind == "clip", kind, "photo")
     return held, np.char.add(kind, np.where(rows["degraded"], "/degraded", "/as it came"))
@@ -131,17 +131,17 @@ def _held(
 def _clip_table(clips: SampleSet, scorers: Mapping[str, Floats]) -> list[dict[str, Any]]:
     if not len(clips):
         return []
-    everyone = {**scorers, "softness": -np.log(clips.rows["sharpness"] + 1)}
+    all_scorers = {**scorers, "softness": -np.log(clips.rows["sharpness"] + 1)}
     table = []
     for condition, rows in (("as it came", ~clips.rows["degraded"]), ("degraded", clips.rows["degraded"])):
-        for name, scores in everyone.items():
+        for name, scores in all_scorers.items():
             report = estimates.report_pairs(name, scores[rows], clips.rows[rows])
             table.append({"condition": condition, **report.as_dict()})
     return table
 
 
 def _pseudo_table(val: SampleSet, scorers: Mapping[str, Floats]) -> list[dict[str, Any]]:
-    everyone = {**scorers, "softness": -np.log(val.rows["sharpness"] + 1)}
+    all_scorers = {**scorers, "softness": -np.log(val.rows["sharpness"] + 1)}
     labels = val.rows["label"].astype(int)
     reals = labels == 0
     return [
@@ -151,21 +151,21 @@ def _pseudo_table(val: SampleSet, scorers: Mapping[str, Floats]) -> list[dict[st
             "frame_auc": asdict(estimates.auc_estimate(labels[rows], scores[rows], val.rows["group"][rows])),
             "sharpness_rho": estimates.rank_correlation(scores[rows & reals], val.rows["sharpness"][rows & reals]),
         }
-        for name, scores in everyone.items()
+        for name, scores in all_scorers.items()
         for kind, rows in ((str(kind), val.rows["kind"] == kind) for kind in np.unique(val.rows["kind"]))
     ]
 
 
 def _calls(calls: SampleSet, logits: Floats, calibration: Calibration) -> dict[str, Any]:
-    """False positives on real calls: share of frames and of clips (by mean LLR) above some posteriors."""
+    """Returns the false positives on real calls: shares of frames and clips (by mean LLR) above some posteriors."""
     if not len(calls):
         return {}
     llr = np.array([log_likelihood_ratio(float(logit), None, calibration) for logit in logits])
     _, means, groups = estimates.clip_means(llr, np.zeros(len(llr), dtype=int), calls.rows["group"])
     table: dict[str, Any] = {"clips": len(groups), "mean_prob_fake": [round(prob_fake(mean), 3) for mean in means]}
-    for bar in _ALARMING:
-        table[f"frames_above_{bar}"] = float(np.mean([prob_fake(value) > bar for value in llr]))
-        table[f"clips_above_{bar}"] = float(np.mean([prob_fake(mean) > bar for mean in means]))
+    for posterior in _POSTERIORS:
+        table[f"frames_above_{posterior}"] = float(np.mean([prob_fake(value) > posterior for value in llr]))
+        table[f"clips_above_{posterior}"] = float(np.mean([prob_fake(mean) > posterior for mean in means]))
     return table
 
 

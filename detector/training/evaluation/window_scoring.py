@@ -1,4 +1,4 @@
-"""Footage sampled like a call, under every condition, judged in windows by networks that never saw its group."""
+"""Window evaluation: clips sampled as in a call, under every condition, with verdicts by the rules of the service."""
 
 from __future__ import annotations
 
@@ -30,46 +30,45 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, float], None]
 
-_UNJUDGED = (
-    "the model has no calibration, or no statistics of how its evidence behaves in real streams; a live call is "
-    "`UNCERTAIN` throughout"
+_NO_EVIDENCE_MODEL = (
+    "the model has no calibration or no evidence statistics, so every live call is `UNCERTAIN`"
 )
-_UNASKED = "none were asked for"
-_NO_FOOTAGE = "there is no footage of faces that was kept from the model"
+_NOT_REQUESTED = "windows were not requested"
+_NO_FOOTAGE = "there is no footage with faces that the model has not seen"
 
 
 @dataclass(frozen=True, slots=True)
 class WindowPlan:
-    """`rules`, by what they are the rule of, judge one face's samples, which come at `rate_hz`."""
+    """Verdict rules by name, for example "live calls", and the sample rate in Hz."""
 
     rules: Mapping[str, window_verdicts.Rule]
     rate_hz: float = 2.0
 
 
 class TrackScorer(NamedTuple):
-    """One network with what turns its logits into evidence, as the service does it."""
+    """One network with calibration and frequency model, which scores as the service does."""
 
     network: EvidenceNetwork
     calibration: Calibration
     frequency: FrequencyModel | None
 
-    def track(self, shown: sampled_clips.SampledClip, label: int) -> window_verdicts.EvidenceTrack:
-        """What the service would add up of one half of a clip."""
-        crops = [crop_face(shot.halves[label], shot.face) for shot in shown.shots]
+    def track(self, sampled: sampled_clips.SampledClip, label: int) -> window_verdicts.EvidenceTrack:
+        """Returns the LLRs and weights of one half of a clip, as the service accumulates them."""
+        crops = [crop_face(frame.halves[label], frame.face) for frame in sampled.frames]
         face_px = np.array([crop.face_px for crop in crops], np.float64)
         return window_verdicts.EvidenceTrack(
-            times_s=np.array([shot.time_s for shot in shown.shots], np.float64),
+            times_s=np.array([frame.time_s for frame in sampled.frames], np.float64),
             llr=self._llr(crops),
             weights=np.array([size_weight(size) for size in face_px], np.float64),
             face_px=face_px,
-            length_s=shown.length_s,
+            length_s=sampled.length_s,
         )
 
     def _llr(self, crops: Sequence[FaceCrop]) -> NDArray[np.float64]:
         logits = self.network.logits(crops)
         spectra = [self._spectrum(crop) for crop in crops]
-        told = zip(logits, spectra, strict=True)
-        return np.array([log_likelihood_ratio(float(logit), share, self.calibration) for logit, share in told])
+        scores = zip(logits, spectra, strict=True)
+        return np.array([log_likelihood_ratio(float(logit), share, self.calibration) for logit, share in scores])
 
     def _spectrum(self, crop: FaceCrop) -> float | None:
         if not self.calibration.frequency_weight or self.frequency is None:
@@ -80,17 +79,17 @@ class TrackScorer(NamedTuple):
 def measure_windows(
     model: LoadedModel, config: TrainConfig, levels: tuple[int, ...], plan: WindowPlan | None, progress: Progress
 ) -> dict[str, Any]:
-    """Per rule, tables by condition and by size; or `left_out`: why there are none. Blocks for minutes.
+    """Returns tables by condition and size for each rule, or `left_out` with the reason. Blocks for minutes.
 
-    `most_nats` is the highest LLR that the calibration lets a frame have, `of_most` what a rule says of a window of it.
+    `most_nats` is the largest LLR that the calibration allows; `of_most` is the verdict on a window of that LLR.
     """
     if plan is None or model.calibration is None:
         known = model.calibration is not None and model.evidence is not None
-        return {"left_out": _UNASKED if known else _UNJUDGED}
+        return {"left_out": _NOT_REQUESTED if known else _NO_EVIDENCE_MODEL}
     found = score_tracks(model, model.calibration, config, progress, levels=levels, rate_hz=plan.rate_hz)
     if not found:
         return {"left_out": _NO_FOOTAGE}
-    judged = [row for source, track in found for row in window_verdicts.judge_windows(track, source, plan.rules)]
+    verdicts = [row for source, track in found for row in window_verdicts.judge_windows(track, source, plan.rules)]
     most = model.calibration.gain * model.calibration.limit
     return {
         "window_s": window_verdicts.WINDOW_S,
@@ -100,7 +99,7 @@ def measure_windows(
         "rules": {
             name: {
                 "of_most": window_verdicts.apply_rule(rule, window_verdicts.constant_track(most, plan.rate_hz)),
-                **_tables([row for row in judged if row.rule == name]),
+                **_tables([row for row in verdicts if row.rule == name]),
             }
             for name, rule in plan.rules.items()
         },
@@ -116,9 +115,9 @@ def score_tracks(
     levels: tuple[int, ...],
     rate_hz: float,
 ) -> list[tuple[window_verdicts.TrackSource, window_verdicts.EvidenceTrack]]:
-    """Every face under every condition and size, sampled as in a call; `levels` are those of the corruptions.
+    """Scores every face under every condition and size; `levels` are those of the corruptions.
 
-    Network by network, so that each is compiled once. Blocks for minutes.
+    Works network by network, so that each is compiled once. Blocks for minutes.
     """
     _, pairs, calls = collection.read_sources(config)
     clips = [*(pairs if model.unseen else ()), *calls]
@@ -134,18 +133,18 @@ def score_tracks(
     return found
 
 
-def _tables(judged: Sequence[window_verdicts.WindowVerdict]) -> dict[str, Any]:
+def _tables(verdicts: Sequence[window_verdicts.WindowVerdict]) -> dict[str, Any]:
     resized = {condition.name for condition in sampled_clips.size_conditions()}
     return {
-        "conditions": window_verdicts.by_condition(row for row in judged if row.source.condition not in resized),
+        "conditions": window_verdicts.by_condition(row for row in verdicts if row.source.condition not in resized),
         "sizes": window_verdicts.by_size(
-            row for row in judged if row.source.condition in {str(Corruption()), *resized}
+            row for row in verdicts if row.source.condition in {str(Corruption()), *resized}
         ),
     }
 
 
 class _Reader(NamedTuple):
-    """How clips are read, whoever scores them."""
+    """Reads clips under all conditions, for any scorer."""
 
     locator: datasets.FaceLocator
     rate_hz: float
@@ -154,13 +153,13 @@ class _Reader(NamedTuple):
     def tracks(
         self, clip: datasets.Clip, scorer: TrackScorer
     ) -> Iterator[tuple[window_verdicts.TrackSource, window_verdicts.EvidenceTrack]]:
-        came = sampled_clips.sample_clip(clip, self.locator, self.rate_hz)
-        for condition in self.conditions if came.shots else ():
-            shown = condition.apply(came)
-            if shown is None:
+        original = sampled_clips.sample_clip(clip, self.locator, self.rate_hz)
+        for condition in self.conditions if original.frames else ():
+            sampled = condition.apply(original)
+            if sampled is None:
                 continue
             for label in range(2 if clip.paired else 1):
                 yield (
                     window_verdicts.TrackSource(label, clip.group, str(clip.path), condition.name),
-                    scorer.track(shown, label),
+                    scorer.track(sampled, label),
                 )

@@ -1,4 +1,4 @@
-"""The tables of `window_trial.measure` as Markdown."""
+"""Window evaluation (`window_scoring.measure_windows`) as Markdown tables."""
 
 from __future__ import annotations
 
@@ -10,25 +10,23 @@ Metrics = dict[str, Any]
 
 _HEADING = "## Windows of 10 s"
 _WINDOWS = """
-Footage at {rate_hz:g} frames per second, of each clip the first {longest_s:.0f} s; the largest face of a frame stands
-for the clip. Each window of {window_s:.0f} s is judged alone, at the settings that ship: by the rule of live calls it
-is `FAKE` where the alarm rings in it, else what is said at its end; by the rule of files as if it were one. A clip
-that is shorter is one window; what is left behind the last whole one is not judged, nor is a window without a face
-that is large enough to count. "Whole clips" are those that are called `FAKE` from beginning to end: the sums of a
-live call run on.
+Footage at {rate_hz:g} frames per second, the first {longest_s:.0f} s of each clip, the largest face of each frame. Each
+window of {window_s:.0f} s gets its own verdict at default settings. By the rule of live calls it is `FAKE` if an alarm
+is raised in it, else the verdict at its end; by the rule of files it is the verdict on a file of that window. A clip
+shorter than a window is one window. The rest after the last whole window and windows without a face of at least 64 px
+are left out. "Whole clips" counts the clips with the verdict `FAKE` if evidence accumulates from start to end.
 """
 _BOUND = """
-Intervals of `FAKE`: 95 %, bootstrap over groups. "At most" is the upper end of that; where no window of real people
-was called `FAKE` a bootstrap cannot tell, and it is the rule of three, 3 / n with the n *clips* as the units, since
-the windows of one clip are alike. Showing a share of 1 % that way takes 300 clips. Conditions change the same clips:
-all of them together are no more evidence than one. The rules' own numbers come from real clips too, and where those
-are the same the figures flatter.
+Intervals of `FAKE`: 95 %, bootstrap over groups. "At most" is their upper end. Where no window of real people is `FAKE`
+it is the rule of three, 3 / n with n *clips*, since the windows of one clip are alike; a bound of 1 % needs 300 clips.
+Conditions change the same clips, so together they are no more evidence than one condition. The thresholds of the rules
+come from real clips too; where those are the same clips, the figures are too optimistic.
 """
 _SIZES = """
 ### By size of the face
 
-The same footage as it came and scaled down (the frames, not the crops), by the median of the shorter side of the box.
-Not every clip has every size: none is scaled up.
+The same footage, unscaled and scaled down (the frames, not the crops), by the median of the shorter side of the box.
+Clips are never scaled up, so not every clip has every size.
 
 | rule | face | windows | clips | right | wrong | UNCERTAIN | real people called FAKE | swaps called REAL |
 |---|---|---|---|---|---|---|---|---|"""
@@ -37,7 +35,7 @@ _HEAD_FAKES = "| windows of swaps | FAKE | UNCERTAIN | REAL | whole clips "
 
 
 def window_tables(found: Metrics) -> list[str]:
-    """Lines; one sentence where nothing was judged."""
+    """Returns the lines of all tables, or the reason why there are none."""
     if "left_out" in found:
         return [_HEADING, "", f"Not judged: {found['left_out']}.", ""]
     lines = [_HEADING, _WINDOWS.format(**found)]
@@ -49,12 +47,12 @@ def window_tables(found: Metrics) -> list[str]:
 
 
 def _reach(found: Metrics, of_most: str) -> str:
-    """Whether a window can be FAKE at all."""
-    told = (
+    """Returns a sentence on whether one window can be FAKE at all."""
+    sentence = (
         f"A window of the strongest evidence that the calibration allows ({found['most_nats']:.1f} nats in each frame) "
-        f"is called `{of_most}`"
+        f"is `{of_most}`"
     )
-    return f"{told}." if of_most == FAKE else f"{told}: none can be `FAKE`, and only whole clips can tell."
+    return f"{sentence}." if of_most == FAKE else f"{sentence}, so no window can be `FAKE`; see the whole clips."
 
 
 def _by_condition(rows: dict[str, dict[str, Metrics | None]]) -> list[str]:

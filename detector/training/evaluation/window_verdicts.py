@@ -1,4 +1,4 @@
-"""Ten seconds of a face at a time, each judged alone by the rules that ship; and how often they say what. Pure."""
+"""Window verdicts: verdict rules applied to every ten seconds of a face, and shares of the verdicts. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Floats = NDArray[np.float64]
-# Media times in seconds, LLRs and weights in 0..1 of one face's samples, in order; gives FAKE, REAL or UNCERTAIN.
+# From media times (s), LLRs (nats) and weights (0..1) of the samples of one face, in order, to FAKE, REAL or UNCERTAIN.
 Rule = Callable[[Floats, Floats, Floats], str]
 
 FAKE, REAL, UNCERTAIN = "FAKE", "REAL", "UNCERTAIN"
@@ -31,9 +31,9 @@ _SLACK = 1e-6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EvidenceTrack:
-    """The samples of one face, four arrays of one length, in order of time; `length_s` is how much media they are of.
+    """Samples of one face: four arrays of equal length in order of time, and the duration `length_s` of the media.
 
-    An instant without the face has no sample.
+    A frame without the face has no sample.
     """
 
     times_s: Floats
@@ -43,21 +43,26 @@ class EvidenceTrack:
     length_s: float
 
     def between(self, start_s: float, end_s: float) -> EvidenceTrack:
-        """The samples in half-open [start_s, end_s); their times stay."""
+        """Returns the samples in [start_s, end_s), with unchanged times."""
         inside = (self.times_s >= start_s - _SLACK) & (self.times_s < end_s - _SLACK)
-        parts = (self.times_s[inside], self.llr[inside], self.weights[inside], self.face_px[inside])
-        return EvidenceTrack(*parts, end_s - start_s)
+        return EvidenceTrack(
+            times_s=self.times_s[inside],
+            llr=self.llr[inside],
+            weights=self.weights[inside],
+            face_px=self.face_px[inside],
+            length_s=end_s - start_s,
+        )
 
 
 def constant_track(llr: float, rate_hz: float, length_s: float = WINDOW_S) -> EvidenceTrack:
-    """A large face that says the same all the time."""
+    """Returns the track of a large face with a constant LLR."""
     times_s = np.arange(round(length_s * rate_hz)) / rate_hz
     same = np.ones(len(times_s))
     return EvidenceTrack(times_s, llr * same, same, _SIZES_PX[-2] * same, length_s)
 
 
 class TrackSource(NamedTuple):
-    """Where a track is from: `label` 0 (real) or 1 (fake)."""
+    """Origin of a track; `label` is 0 (real) or 1 (fake)."""
 
     label: int
     group: str
@@ -66,23 +71,23 @@ class TrackSource(NamedTuple):
 
 
 class WindowVerdict(NamedTuple):
-    """What a rule says of one window, or of the whole track with its sums carried on; `face_px` is the median.
+    """Verdict of a rule on one window or, if `is_whole`, on the whole track; `face_px` is the median.
 
-    `is_usable`: whether any sample has weight. Without, there is nothing to be wrong about.
+    `is_usable` is true if any sample has weight; otherwise the verdict counts in no error rate.
     """
 
     source: TrackSource
     rule: str
     face_px: float
-    label: str
+    verdict: str
     is_whole: bool = False
     is_usable: bool = True
 
 
 def split_windows(track: EvidenceTrack, window_s: float = WINDOW_S) -> list[EvidenceTrack]:
-    """The whole windows of a track that hold a sample; what is left behind the last is in none.
+    """Returns the complete windows of a track that hold a sample; the rest after the last one is left out.
 
-    A track that is shorter than a window is one.
+    A track shorter than a window is one window.
     """
     count = math.floor(track.length_s / window_s + _SLACK)
     edges = [index * window_s for index in range(count + 1)] if count else [0.0, track.length_s]
@@ -91,7 +96,7 @@ def split_windows(track: EvidenceTrack, window_s: float = WINDOW_S) -> list[Evid
 
 
 def judge_windows(track: EvidenceTrack, source: TrackSource, rules: Mapping[str, Rule]) -> Iterator[WindowVerdict]:
-    """Every window by itself, and the whole track, by every rule; nothing where the face was never seen."""
+    """Yields the verdict of every rule on every window and on the whole track; none for a track without samples."""
     wholes = [track] if len(track.times_s) else []
     for part in (*split_windows(track), *wholes):
         face_px, is_usable = float(np.median(part.face_px)), bool(part.weights.any())
@@ -100,39 +105,39 @@ def judge_windows(track: EvidenceTrack, source: TrackSource, rules: Mapping[str,
 
 
 def apply_rule(rule: Rule, track: EvidenceTrack) -> str:
-    """The rule's word on all samples of the track."""
+    """Returns the verdict of the rule on all samples of the track."""
     return rule(track.times_s, track.llr, track.weights)
 
 
-def by_condition(judged: Iterable[WindowVerdict]) -> dict[str, dict[str, Any]]:
-    """Per condition and for all together: `real` and `fake`, each figures of `shares` or None.
+def by_condition(verdicts: Iterable[WindowVerdict]) -> dict[str, dict[str, Any]]:
+    """Returns, for every condition and for all together, the `shares` of `real` and `fake` tracks.
 
-    Only what is usable: faces too small to count would make false alarms look rarer.
+    Only usable windows count: faces without weight would make false alarms look rarer.
     """
-    rows = [row for row in judged if row.is_usable]
+    rows = [row for row in verdicts if row.is_usable]
     names = dict.fromkeys(row.source.condition for row in rows)
     parts = {name: [row for row in rows if row.source.condition == name] for name in names}
     together = {ALL: rows} if len(parts) > 1 else {}
     return {name: _by_label(part) for name, part in {**together, **parts}.items()}
 
 
-def _by_label(judged: Sequence[WindowVerdict]) -> dict[str, dict[str, Any] | None]:
-    return {word: shares([row for row in judged if row.source.label == label]) for label, word in _LABELS}
+def _by_label(verdicts: Sequence[WindowVerdict]) -> dict[str, dict[str, Any] | None]:
+    return {word: shares([row for row in verdicts if row.source.label == label]) for label, word in _LABELS}
 
 
-def shares(judged: Sequence[WindowVerdict]) -> dict[str, Any] | None:
-    """Shares of the windows that are called FAKE (with a 95 % interval over groups), UNCERTAIN and REAL.
+def shares(verdicts: Sequence[WindowVerdict]) -> dict[str, Any] | None:
+    """Returns the shares of windows with the verdicts FAKE (with a 95 % interval over groups), UNCERTAIN and REAL.
 
-    `fake_at_most` is the interval's upper end; where no window is called FAKE, the rule of three with clips as units.
-    `alarmed` counts the `tracks` that are called FAKE as a whole. None without windows.
+    `fake_at_most` is the upper end of the interval; where no window is FAKE, the rule of three with clips as units.
+    `alarmed` counts the `tracks` that are FAKE as a whole. None without windows.
     """
-    windows = [row for row in judged if not row.is_whole]
+    windows = [row for row in verdicts if not row.is_whole]
     if not windows:
         return None
-    fakes = np.array([row.label == FAKE for row in windows])
+    fakes = np.array([row.verdict == FAKE for row in windows])
     estimate = bootstrap(lambda rows: float(fakes[rows].mean()), np.array([row.source.group for row in windows]))
     clips = len({row.source.clip for row in windows})
-    wholes = [row for row in judged if row.is_whole]
+    wholes = [row for row in verdicts if row.is_whole]
     return {
         "windows": len(windows),
         "clips": clips,
@@ -141,17 +146,17 @@ def shares(judged: Sequence[WindowVerdict]) -> dict[str, Any] | None:
         "uncertain": _share(windows, UNCERTAIN),
         "real": _share(windows, REAL),
         "tracks": len(wholes),
-        "alarmed": sum(row.label == FAKE for row in wholes),
+        "alarmed": sum(row.verdict == FAKE for row in wholes),
     }
 
 
 def _share(windows: Sequence[WindowVerdict], word: str) -> float:
-    return sum(row.label == word for row in windows) / len(windows)
+    return sum(row.verdict == word for row in windows) / len(windows)
 
 
-def by_size(judged: Iterable[WindowVerdict]) -> dict[str, dict[str, float]]:
-    """Per size of the face: how many windows are judged right, wrong, and not at all, usable or not."""
-    windows = [row for row in judged if not row.is_whole]
+def by_size(verdicts: Iterable[WindowVerdict]) -> dict[str, dict[str, float]]:
+    """Returns, for every size of the face, the shares of right, wrong and UNCERTAIN windows, usable or not."""
+    windows = [row for row in verdicts if not row.is_whole]
     found = {}
     for low, high in pairwise(_SIZES_PX):
         inside = [row for row in windows if low <= row.face_px < high]
@@ -161,17 +166,17 @@ def by_size(judged: Iterable[WindowVerdict]) -> dict[str, dict[str, float]]:
 
 
 def _verdicts(windows: Sequence[WindowVerdict]) -> dict[str, float]:
-    truths = [(row.label, (REAL, FAKE)[row.source.label]) for row in windows]
-    decided = [(says, truth) for says, truth in truths if says != UNCERTAIN]
-    right = sum(says == truth for says, truth in decided)
+    truths = [(row.verdict, (REAL, FAKE)[row.source.label]) for row in windows]
+    decided = [(verdict, truth) for verdict, truth in truths if verdict != UNCERTAIN]
+    right = sum(verdict == truth for verdict, truth in decided)
     return {
         "windows": len(windows),
         "clips": len({row.source.clip for row in windows}),
         "right": right / len(windows),
         "wrong": (len(decided) - right) / len(windows),
         "uncertain": 1 - len(decided) / len(windows),
-        "reals_called_fake": sum(says == FAKE != truth for says, truth in decided),
-        "fakes_called_real": sum(says == REAL != truth for says, truth in decided),
+        "reals_called_fake": sum(verdict == FAKE != truth for verdict, truth in decided),
+        "fakes_called_real": sum(verdict == REAL != truth for verdict, truth in decided),
     }
 
 

@@ -1,1 +1,1 @@
-"""The training phases `head`, `top` and `deep`, and the loop they share."""
+"""Training phases `head`, `top` and `deep`, and the training loop they share."""

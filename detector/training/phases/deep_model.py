@@ -1,6 +1,6 @@
-"""Phase `deep`: blocks 4 to 14 with their normalisations, trained on pixels; blocks 1 to 3 stay as they were released.
+"""Network of phase `deep`: blocks 4 to 14 with their normalisations, trained on pixels; blocks 1 to 3 stay frozen.
 
-Weights go by the names that Keras gives them here, `LAYER|WEIGHT`. Needs the `train` extra.
+Weights have their Keras names, `LAYER|WEIGHT`. Needs the `train` extra.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ FROZEN_LAYERS = frozenset(
     layer for ours, *of_keras in convolution_names() if ours.startswith(_FROZEN_BLOCKS) for layer in of_keras
 )
 _DROPOUT = 0.2
-# As many at most; a momentum of .9 leaves 4 % of what was there before them.
+# At a momentum of .9, 30 batches leave 4 % of the statistics before them.
 _STATISTICS_BATCHES = 30
 _STATISTICS_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """`size_px`: side of what the network takes; `pairs` of one batch; `rate`: the highest learning rate."""
+    """One stage of training: input side in pixels, pairs per batch, and highest learning rate."""
 
     size_px: int
     pairs: int
@@ -63,13 +63,16 @@ class PicturePairs:
         return len(self._picker)
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Pictures, Pictures]:
-        """(2 * count, size, size, 3), real and fake in turn and changed alike, and masks (2 * count, cells, cells)."""
+        """Returns uint8 (2 * count, size, size, 3) RGB and masks (2 * count, cells, cells).
+
+        Real and fake alternate; both halves of a pair get the same augmentation.
+        """
         pixels, masks = [], []
         for pair in self._picker.pick(rng, count):
-            view = draw_augmentation(rng, self._samples.rgb.shape[1])
+            augmentation = draw_augmentation(rng, self._samples.rgb.shape[1])
             for row in (2 * pair, 2 * pair + 1):
-                pixels.append(view.picture(self._samples.rgb[row], self._size_px))
-                masks.append(view.cells(self._samples.masks[row], self._size_px))
+                pixels.append(augmentation.apply(self._samples.rgb[row], self._size_px))
+                masks.append(augmentation.apply_to_mask(self._samples.masks[row], self._size_px))
         return np.stack(pixels), np.stack(masks)
 
 
@@ -80,10 +83,10 @@ def train_stage(
     progress: Callable[[float], None],
     checkpoint: Path | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Train from `weights`; the moving average of what was trained, with statistics of its own.
+    """Trains from `weights`; returns the moving average of the weights, with its own normalisation statistics.
 
-    With a `checkpoint` a run that was killed goes on there, to the same curve. Raises TrainingRefused if what comes
-    back is dead.
+    With a `checkpoint`, an interrupted run resumes and gives the same loss curve. Raises TrainingRefused if the network
+    collapsed.
     """
     import keras
 
@@ -97,9 +100,9 @@ def train_stage(
 
 
 def build_network(weights: Weights) -> Any:
-    """Keras model from uint8 (n, s, s, 3) RGB to logits `head` (n, 1) and `mask` (n, s / 16, s / 16, 1).
+    """Builds the Keras model from uint8 (n, s, s, 3) RGB to logits `head` (n, 1) and `mask` (n, s / 16, s / 16, 1).
 
-    Layers of which `weights` knows nothing start at random. Keras has to number its layers anew before.
+    Layers that `weights` lacks start at random. Call `keras.backend.clear_session()` before, so that layer names match.
     """
     import keras
     from keras import layers
@@ -121,7 +124,7 @@ def build_network(weights: Weights) -> Any:
 
 
 def gather_statistics(model: Any, batches: Iterable[Pictures]) -> None:
-    """Give the trained normalisations the mean and variance of these batches."""
+    """Sets mean and variance of the trained normalisations to those of these batches."""
     import keras
 
     for layer in model.layers:
@@ -132,6 +135,7 @@ def gather_statistics(model: Any, batches: Iterable[Pictures]) -> None:
 
 
 def weights_of(model: Any) -> dict[str, NDArray[Any]]:
+    """Returns all weights of the model, named `LAYER|WEIGHT`."""
     return {
         f"{layer.name}|{variable.name}": variable.numpy()
         for layer in model.layers for variable in layer.weights
@@ -139,6 +143,6 @@ def weights_of(model: Any) -> dict[str, NDArray[Any]]:
 
 
 def to_serving_arrays(weights: Weights) -> dict[str, NDArray[Any]]:
-    """Our arrays of such weights, normalisations folded."""
+    """Returns the stored arrays of such weights, normalisations folded in."""
     head = {key: np.asarray(weights[key], np.float32) for key in (HEAD_KERNEL, HEAD_BIAS)}
     return {**fold_normalisation(weights), **head}

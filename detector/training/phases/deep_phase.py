@@ -1,7 +1,7 @@
-"""Phase `deep` from samples to networks: once on pseudo-fakes, then from there once per fold and once on everything.
+"""Phase `deep`: pretraining on pseudo-fakes, then tuning once per fold and once on everything.
 
-No swapped clip takes part in the first stage, so all folds may start from it. What an interrupted run has finished is
-not done again.
+Pretraining uses no swapped clip, so all folds may start from it. An interrupted run resumes after its finished
+networks.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ if TYPE_CHECKING:
     from detector.training.data.samples import SampleSet
     from detector.training.phases.phase_interface import Arrays, PhaseInputs
 
-# Full checkpoints of the optimiser are large, and a step takes a second or two.
+# Checkpoints hold the whole state of the optimiser and are large; a step takes a second or two.
 _SAVE_EVERY = 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeepPhase:
-    """What one run trains on."""
+    """One run of the phase."""
 
     inputs: PhaseInputs
 
     def fit(self) -> PhaseResult:
+        """Trains the pretrained network, the fold networks, and the network on everything."""
         folder, clips = self.inputs.config.run_dir, self.inputs.collection.clips
         fold_of = self.inputs.deal_folds()
         write_atomically(folder / START_FILE, {**self.inputs.base, **zero_head()})
@@ -52,14 +53,14 @@ class DeepPhase:
         return PhaseResult(deep_model.to_serving_arrays(tuned), logits, details)
 
     def _pretrained(self) -> Arrays:
-        """Trained on pseudo-fakes of all families but one, which shows what a family that nobody saw is worth."""
+        """Returns the weights trained on pseudo-fakes of all families but one, on which the network is then tested."""
         config, train, stage = self.inputs.config, self.inputs.collection.train, deep_model.PRETRAINING
         seen = np.flatnonzero(train.rows["kind"][1::2] != config.pretrain_without)
         batches = PairBatches([deep_model.PicturePairs(train, seen, stage.size_px)], stage.pairs, config.seed)
         return self._trained("pretrained", self.inputs.released, batches, self._plan(stage, config.pretrain_steps))
 
     def _tuned(self, pretrained: Arrays, used: NDArray[np.bool_], name: str) -> Arrays:
-        """Trained on from there on all pseudo-fakes and the clips whose rows are `used`."""
+        """Returns the weights trained from `pretrained` on all pseudo-fakes and the clips whose rows are `used`."""
         config, collection, stage = self.inputs.config, self.inputs.collection, deep_model.TUNING
         every = np.arange(len(collection.train) // 2)
         parts = [
@@ -74,7 +75,7 @@ class DeepPhase:
         return TrainingSchedule(steps, config.seed, config.mask_weight, stage.rate, _SAVE_EVERY)
 
     def _trained(self, name: str, start: Arrays, batches: PairBatches, schedule: TrainingSchedule) -> Arrays:
-        """Weights as Keras names them; those that an earlier run of the same settings left are taken."""
+        """Returns weights under Keras names; reads them from the run folder if an earlier run finished them."""
         folder = self.inputs.config.run_dir
         path = folder / f"{name}.keras.npz"
         if not path.is_file():
@@ -93,7 +94,7 @@ class DeepPhase:
         }
 
     def _by_family(self, arrays: Arrays) -> dict[str, dict[str, Any]]:
-        """Frame AUC of every family of pseudo-fakes of people that were kept for judging."""
+        """Returns the frame AUC of every family of pseudo-fakes, on the people kept for validation."""
         val = self.inputs.collection.val
         logits = self._logits(arrays, val, np.arange(len(val))).astype(np.float64)
         kinds = np.repeat(val.rows["kind"][1::2], 2)
@@ -107,4 +108,4 @@ class DeepPhase:
         return found
 
     def _logits(self, arrays: Arrays, samples: SampleSet, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        return compute_logits(arrays, samples.rgb, rows, partial(self.inputs.progress, "deep: judging"))
+        return compute_logits(arrays, samples.rgb, rows, partial(self.inputs.progress, "deep: scoring"))

@@ -1,4 +1,4 @@
-"""What the frozen part of the network makes of the samples: computed once by the serving graph, kept on disk."""
+"""Features of the frozen layers: computed once with the serving graph and cached on disk."""
 
 from __future__ import annotations
 
@@ -26,14 +26,18 @@ _BATCH = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """`middle` float16 (n, 14, 14, 728), on disk, what block 13 starts from; `pooled` float32 (n, 2048)."""
+    """Frozen features of n samples.
+
+    `middle`, float16 (n, 14, 14, 728), memory-mapped, is the input of block 13. `pooled`, float32 (n, 2048), is that of
+    the head.
+    """
 
     middle: NDArray[np.float16]
     pooled: NDArray[np.float32]
 
 
 class Extractor:
-    """The network of `base`, cut before block 13 and before the head."""
+    """Computes features with the network of `base`."""
 
     def __init__(self, base: Mapping[str, NDArray[Any]], num_threads: int = 2) -> None:
         self._base = base
@@ -43,7 +47,7 @@ class Extractor:
     def extract(
         self, cache: Path, name: str, samples: SampleSet, progress: Callable[[str, float], None]
     ) -> Features:
-        """Features of all samples; taken from `cache` where they were made from the same samples."""
+        """Returns the features of all samples, from the folder `cache` where they belong to the same samples."""
         middle_file, pooled_file = cache / f"{name}.middle.npy", cache / f"{name}.pooled.npy"
         stamp_file = cache / f"{name}.features.json"
         stamp = {"samples": (cache / f"{name}.json").read_text(), "count": len(samples)}

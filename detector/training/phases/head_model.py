@@ -1,4 +1,4 @@
-"""The head alone: one dense unit on pooled features, in Keras. Needs the `train` extra."""
+"""Head model: one dense unit on pooled features, in Keras. Needs the `train` extra."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _BATCH = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadData:
-    """`pooled` float32 (n, 2048); `labels` 0 or 1; `weights` of the loss; `groups` are never split."""
+    """Training data of the head: `pooled` float32 (n, 2048), `labels` 0 or 1, loss `weights`, and `groups`.
+
+    Folds never split a group.
+    """
 
     pooled: Floats
     labels: NDArray[np.int64]
@@ -30,12 +33,13 @@ class HeadData:
     groups: NDArray[np.str_]
 
     def take(self, rows: NDArray[Any]) -> HeadData:
+        """Returns the given rows."""
         return HeadData(self.pooled[rows], self.labels[rows], self.weights[rows], self.groups[rows])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Penalty:
-    """The L2 penalty with the lowest held-out loss, the loss (nats) of each, and the held-out logits under it."""
+    """The L2 penalty of lowest held-out loss, the loss (nats) of every candidate, and the held-out logits under it."""
 
     chosen: float
     losses: dict[float, float]
@@ -43,9 +47,9 @@ class Penalty:
 
 
 def fit_heads(data: HeadData, penalties: tuple[float, ...], seed: int) -> tuple[Floats, Floats]:
-    """Kernels (2048, k) and biases (k,) for raw features, one column per L2 penalty on the standardised features.
+    """Returns kernels (2048, k) and biases (k,) for raw features, one column per L2 penalty on standardised features.
 
-    The columns share nothing but the batches, so one fit gives what k fits would.
+    The columns share only the batches, so one fit gives the same result as k fits.
     """
     import keras
 
@@ -69,7 +73,7 @@ def fit_heads(data: HeadData, penalties: tuple[float, ...], seed: int) -> tuple[
 
 
 def choose_penalty(data: HeadData, folds: int, seed: int) -> Penalty:
-    """Cross-validate all penalties over groups, each row scored by the fit that did not see its group."""
+    """Cross-validates all penalties over groups; each row is scored by the fit that did not see its group."""
     fold = grouped_folds(data.groups, folds, seed)
     logits = np.zeros((len(fold), len(PENALTIES)), dtype=np.float32)
     for index in np.unique(fold):

@@ -1,4 +1,4 @@
-"""Phase `head`: one unit on frozen features, its penalty chosen by cross-validation."""
+"""Phase `head`: one dense unit on frozen features; cross-validation chooses its penalty."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from detector.xception_openvino import HEAD_BIAS, HEAD_KERNEL
 if TYPE_CHECKING:
     from detector.training.phases.phase_interface import Arrays, PhaseInputs
 
-# Of the loss, the part that swapped footage has when there is any; the rest is pseudo-fakes.
+# Share of the loss that swapped footage has, where there is any; the rest is pseudo-fakes.
 _CLIP_SHARE = 0.5
 _WARM_PENALTY = 0.1
 
 
 def fit_head(inputs: PhaseInputs) -> PhaseResult:
+    """Runs the phase: chooses the penalty, then fits the head on all rows."""
     config = inputs.config
     data, pseudo_count = _head_data(inputs)
     inputs.progress("head: cross-validation", 0.0)
@@ -32,14 +33,14 @@ def fit_head(inputs: PhaseInputs) -> PhaseResult:
 
 
 def warm_start(inputs: PhaseInputs) -> Arrays:
-    """A head on the frozen features of the pseudo-fakes alone, so that no fold starts from its own clips."""
+    """Returns a head fitted on the pseudo-fakes alone, so that no fold starts from its own clips."""
     data, pseudo_count = _head_data(inputs)
     kernel, bias = head_model.fit_heads(data.take(np.arange(pseudo_count)), (_WARM_PENALTY,), inputs.config.seed)
     return {**inputs.base, HEAD_KERNEL: kernel, HEAD_BIAS: bias}
 
 
 def _head_data(inputs: PhaseInputs) -> tuple[head_model.HeadData, int]:
-    """All rows that may be trained on, pseudo-fakes first, and how many of those there are."""
+    """Returns all training rows, pseudo-fakes first, and the number of pseudo-fakes."""
     pseudo, clips = (inputs.samples(name).rows for name in ("train", "clips"))
     rows = np.concatenate([pseudo, clips])
     weights = np.ones(len(rows))

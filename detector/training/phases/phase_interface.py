@@ -1,4 +1,4 @@
-"""What all phases of a training run start from, and what each of them gives back."""
+"""Inputs and result of a training phase."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 
 class PhaseResult(NamedTuple):
-    """Arrays of the network that saw everything, float32 (n,) logits of all clips by those that did not, and what the
-    report says of the fit."""
+    """Result of a phase: `arrays` of the network trained on everything, and `details` for the report.
+
+    `clip_logits`, float32 (n,), are those of all clips by networks that did not see them.
+    """
 
     arrays: Arrays
     clip_logits: NDArray[np.floating[Any]]
@@ -37,7 +39,7 @@ class PhaseResult(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PhaseInputs:
-    """Samples of one run, and the network that it starts from: as Keras names it, and folded as we store it."""
+    """Samples of one run, and the network it starts from: `released` under Keras names, `base` as stored arrays."""
 
     config: TrainConfig
     collection: SampleCollection
@@ -46,15 +48,15 @@ class PhaseInputs:
     progress: Progress
 
     def samples(self, name: str) -> SampleSet:
-        """`train` or `clips`."""
+        """Returns the samples named `train` or `clips`."""
         return self.collection.train if name == "train" else self.collection.clips
 
     def features(self, name: str) -> Features:
-        """What the frozen network makes of `samples(name)`; computed when first asked for, and kept on disk."""
+        """Returns the frozen features of `samples(name)`; computed on first use and cached on disk."""
         return Extractor(self.base).extract(self.config.cache_dir, name, self.samples(name), self.progress)
 
     def deal_folds(self) -> NDArray[np.intp]:
-        """Fold of every row of the clips, by group; the run's folder says which group went where."""
+        """Returns the fold of every clip row, by group, and writes the fold of every group to the run folder."""
         groups = self.collection.clips.rows["group"]
         fold_of = grouped_folds(groups, self.config.folds, self.config.seed)
         named = {str(group): int(fold) for group, fold in zip(groups, fold_of, strict=True)}
@@ -63,5 +65,5 @@ class PhaseInputs:
 
 
 def zero_head() -> dict[str, NDArray[np.float32]]:
-    """A head before training: 0 of every face."""
+    """Returns an untrained head, whose logit is 0 for every face."""
     return {HEAD_KERNEL: np.zeros((FEATURES, 1), np.float32), HEAD_BIAS: np.zeros(1, np.float32)}

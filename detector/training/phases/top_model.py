@@ -1,6 +1,6 @@
-"""What is trained: blocks 13 and 14 with the head, or the head alone, in Keras on features kept on disk.
+"""Blocks 13 and 14 with the head, in Keras, trained on cached features.
 
-Normalisation is already folded into the weights, so the layers here carry a bias instead. Needs the `train` extra.
+Normalisation is already folded into the weights, so the layers have a bias instead. Needs the `train` extra.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 BATCH_PAIRS = 16
-# At twice this rate one run in four died: all features of block 14 went to zero and stayed there.
+# At twice this rate one run in four collapsed: all features of block 14 became zero.
 LEARNING_RATE = 1e-4
 _SCORE_BATCH = 64
 TOP_LAYERS = ("block13_shortcut", "block13_sepconv1", "block13_sepconv2", "block14_sepconv1", "block14_sepconv2")
@@ -32,7 +32,7 @@ _WIDTHS = {"block13_sepconv1": 728, "block13_sepconv2": 1024, "block14_sepconv1"
 
 
 def build_top(dropout: float = 0.0, with_mask: bool = False) -> Any:
-    """Keras model from (n, 14, 14, 728) to (n, 1) logits, and to (n, 14, 14, 1) logits of the mask if asked for."""
+    """Builds the Keras model from (n, 14, 14, 728) to logits (n, 1) and, with the mask, its logits (n, 14, 14, 1)."""
     import keras
     from keras import layers
 
@@ -53,7 +53,7 @@ def build_top(dropout: float = 0.0, with_mask: bool = False) -> Any:
 
 
 def load_top(model: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Set the trainable layers from our arrays; the head only where they have one."""
+    """Sets the trainable layers from stored arrays; the head only where the arrays have one."""
     for name in TOP_LAYERS:
         model.get_layer(name).set_weights([_to_keras(arrays[f"{name}|{part}"], part) for part in _parts(name)])
     if HEAD_KERNEL in arrays:
@@ -61,7 +61,7 @@ def load_top(model: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def read_top(model: Any) -> dict[str, NDArray[Any]]:
-    """Our arrays of the trainable layers and the head."""
+    """Returns the stored arrays of the trainable layers and the head."""
     arrays: dict[str, NDArray[Any]] = {}
     for name in TOP_LAYERS:
         for part, weights in zip(_parts(name), model.get_layer(name).get_weights(), strict=True):
@@ -89,7 +89,7 @@ def _from_keras(weights: NDArray[np.float32], part: str) -> NDArray[Any]:
 
 
 class FeaturePairs:
-    """One source of pairs.
+    """Pairs of cached features as a `PairSource`.
 
     `middle` is the input of block 13, float16 (n, 14, 14, 728); `masks` is uint8 (n, 14, 14), 255 where unknown.
     `pairs` are the indices k of the row pairs that may be used, `groups` their groups.
@@ -110,7 +110,7 @@ class FeaturePairs:
         return len(self._picker)
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Floats, NDArray[np.uint8]]:
-        """(2 * count, 14, 14, 728), real and fake in turn, and their masks."""
+        """Returns float32 (2 * count, 14, 14, 728), real and fake in turn, and their masks."""
         rows = np.array([(2 * pair, 2 * pair + 1) for pair in self._picker.pick(rng, count)]).ravel()
         return np.stack([self._middle[row] for row in rows]).astype(np.float32), self._masks[rows]
 
@@ -122,10 +122,10 @@ def fit_top(
     progress: Callable[[float], None],
     checkpoint: Path | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Train blocks 13, 14 and the head from `base`; the moving average of the weights is what comes back.
+    """Trains blocks 13, 14 and the head from `base`; returns the moving average of the weights.
 
-    With a `checkpoint` a run that was killed goes on there, to the same curve. Raises TrainingRefused if what comes
-    back is dead.
+    With a `checkpoint`, an interrupted run resumes and gives the same loss curve. Raises TrainingRefused if the network
+    collapsed.
     """
     batches = PairBatches(parts, BATCH_PAIRS, schedule.seed)
     model = training_loop.fit(lambda: _start(base, schedule), batches.batch, schedule, progress, checkpoint)
@@ -142,7 +142,7 @@ def _start(base: Mapping[str, NDArray[Any]], schedule: TrainingSchedule) -> Any:
 
 
 def score_top(arrays: Mapping[str, NDArray[Any]], middle: NDArray[np.float16], rows: NDArray[np.intp]) -> Floats:
-    """(n,) logits of the given rows."""
+    """Returns the logits (n,) of the given rows."""
     import keras
 
     model = build_top()

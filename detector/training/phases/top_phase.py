@@ -1,6 +1,6 @@
-"""Phase `top` from samples to networks: from one head on pseudo-fakes, once per fold and once on everything.
+"""Phase `top`: blocks 13 and 14 with the head, trained once per fold and once on everything.
 
-What an interrupted run has finished is not done again.
+All networks start from one head, fitted on pseudo-fakes. An interrupted run resumes after its finished networks.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ _CV_STEPS_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TopPhase:
-    """What one run trains on."""
+    """One run of the phase."""
 
     inputs: PhaseInputs
 
     def fit(self) -> PhaseResult:
+        """Trains the fold networks, then the network on everything."""
         inputs, folder = self.inputs, self.inputs.config.run_dir
         base, fold_of = warm_start(inputs), inputs.deal_folds()
         start = {name: array for name, array in base.items() if name.split("|")[0] in top_model.TOP_LAYERS}
@@ -51,13 +52,13 @@ class TopPhase:
         return PhaseResult({**inputs.base, **MappedArrays(path).arrays}, logits, details)
 
     def _steps(self) -> int:
-        """Swapped clips, where there are any, take as much of every batch as the pseudo-fakes do."""
+        """Returns the training steps. Swapped clips, where there are any, fill half of every batch."""
         config = self.inputs.config
         parts_per_batch = 2 if len(self.inputs.collection.clips) else 1
         return max(1, config.epochs * config.train_pairs * parts_per_batch // top_model.BATCH_PAIRS)
 
     def _held_out(self, base: Arrays, held_out: NDArray[np.bool_], name: str, steps: int) -> Floats:
-        """Logits of the rows that the network of this name did not see."""
+        """Returns the logits of the rows that the network called `name` did not see."""
         folder = self.inputs.config.run_dir
         done = folder / f"{name}.npy"
         if not done.is_file():

@@ -1,6 +1,6 @@
-"""The training loop that all phases share: AdamW, cosine, moving average, checkpoints that go on to the same curve.
+"""Training loop of all phases: AdamW, cosine decay, moving average of the weights, exact checkpoints.
 
-Keras alone, so that TensorFlow, JAX or PyTorch computes it, as `KERAS_BACKEND` says. Needs the `train` extra.
+It uses Keras alone, so `KERAS_BACKEND` selects TensorFlow, JAX or PyTorch. Needs the `train` extra.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 
 CHECKPOINT_STEPS = 25
 _WARM_UP_SHARE = 0.1
-# Of logits: a live network's is about 1, a dead one's is exactly 0.
-_LEAST_SPREAD = 1e-3
+# Standard deviation of the logits of a batch: about 1 for a working network, exactly 0 for a collapsed one.
+_MIN_LOGIT_SD = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSchedule:
-    """How long, how fast and from which seed; fixed in advance, and nothing that is measured meanwhile ends it earlier.
+    """Steps, seed and learning rate of a training, fixed in advance: there is no early stopping.
 
-    `mask_weight` is the share of the auxiliary loss: where a face was replaced, told at the cells of block 13.
+    `mask_weight` is the weight of the auxiliary loss on the mask of the replaced area, at the cells of block 13. `rate`
+    is the highest learning rate. A checkpoint is written every `save_every` steps.
     """
 
     steps: int
@@ -49,14 +50,14 @@ def fit(
     progress: Callable[[float], None],
     checkpoint: Path | None = None,
 ) -> Any:
-    """Train what `build` gives (outputs `head` and, if there is a `mask_weight`, `mask`) on `batch(step)`, step >= 1.
+    """Trains the model that `build` returns on `batch(step)`, step >= 1, and returns it.
 
-    What comes back has the moving average of its weights. With a `checkpoint` a run that was killed goes on there, to
-    the same curve; the loss of every step is in it, too.
+    Its outputs are `head` and, with a `mask_weight`, `mask`. The returned model has the moving average of the weights.
+    With a `checkpoint`, an interrupted run resumes and gives the same loss curve; the file holds the losses too.
     """
     import keras
 
-    # Running numbers in names of layers start anew. The policy of types is forgotten, too, so `build` must not do this.
+    # Restarts the running numbers in layer names. It also resets the dtype policy, so `build` must not call it.
     keras.backend.clear_session()
     keras.utils.set_random_seed(schedule.seed)
     model = _compiled(build, schedule)
@@ -64,7 +65,7 @@ def fit(
     for step in range(len(losses) + 1, schedule.steps + 1):
         losses.append(_step(model, batch(step), bool(schedule.mask_weight)))
         if checkpoint is not None and (step % schedule.save_every == 0 or step == schedule.steps):
-            _keep(model, checkpoint, losses)
+            _save(model, checkpoint, losses)
         progress(step / schedule.steps)
     model.optimizer.finalize_variable_values(model.trainable_variables)
     return model
@@ -89,7 +90,7 @@ def _compiled(build: Callable[[], Any], schedule: TrainingSchedule) -> Any:
 
 
 def _in_bfloat16(build: Callable[[], Any]) -> Any:
-    """What `build` gives, computing in bfloat16 on weights in float32."""
+    """Returns the model that `build` returns, computing in bfloat16 with weights in float32."""
     import keras
 
     before = keras.mixed_precision.dtype_policy()
@@ -101,7 +102,7 @@ def _in_bfloat16(build: Callable[[], Any]) -> Any:
 
 
 def mask_loss(wanted: Any, logits: Any) -> Any:
-    """Cross-entropy of every cell; those of 255 are not known and cost nothing."""
+    """Returns the mean cross-entropy of the cells; cells of 255 are unknown and do not count."""
     import keras
 
     known = keras.ops.cast(wanted < UNKNOWN, "float32")
@@ -113,31 +114,31 @@ def mask_loss(wanted: Any, logits: Any) -> Any:
 def _step(model: Any, batch: Batch, with_mask: bool) -> float:
     wanted = {"head": batch.labels, "mask": batch.masks[:, :, :, None]} if with_mask else batch.labels
     losses = model.train_on_batch(batch.inputs, wanted, return_dict=True)
-    # Keras would go on to tell the mean of all steps so far.
+    # Otherwise Keras returns the mean over all steps so far.
     model.reset_metrics()
     return float(losses["loss"])
 
 
 def refuse_collapsed(logits: NDArray[np.floating[Any]]) -> None:
-    """Raises TrainingRefused for a network that says the same of every face of a batch."""
-    if np.std(logits) < _LEAST_SPREAD:
-        raise TrainingRefused("the network collapsed: it says the same of every face")
+    """Raises TrainingRefused for a network that gives the same logit for every face of a batch."""
+    if np.std(logits) < _MIN_LOGIT_SD:
+        raise TrainingRefused("the network collapsed: it gives the same logit for every face")
 
 
 def write_atomically(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write the file whole or not at all, whenever the process ends."""
+    """Writes an array file atomically: it is complete or absent, even if the process is killed."""
     draft = path.with_suffix(".draft")
     write_arrays(draft, arrays)
     draft.replace(path)
 
 
-def _keep(model: Any, checkpoint: Path, losses: Sequence[float]) -> None:
+def _save(model: Any, checkpoint: Path, losses: Sequence[float]) -> None:
     arrays = {f"v{place}": variable.numpy() for place, variable in enumerate(_variables(model))}
     write_atomically(checkpoint, {**arrays, "losses": np.array(losses, dtype=np.float64)})
 
 
 def _resume(model: Any, checkpoint: Path | None) -> list[float]:
-    """Losses up to the checkpoint, whose state the model then has; none where there is none."""
+    """Restores the state of the checkpoint and returns its losses; returns none without a checkpoint."""
     if checkpoint is None or not checkpoint.is_file():
         return []
     with np.load(checkpoint, allow_pickle=False) as kept:
@@ -147,11 +148,11 @@ def _resume(model: Any, checkpoint: Path | None) -> list[float]:
 
 
 def _variables(model: Any) -> list[Any]:
-    """Weights, states of random generators, and what the optimiser remembers."""
+    """Returns weights, states of random generators, and state of the optimiser."""
     return [*model.variables, *model.optimizer.variables]
 
 
 def read_losses(checkpoint: Path) -> list[float]:
-    """The loss of every step that a checkpoint knows of."""
+    """Returns the loss of every step in a checkpoint."""
     with np.load(checkpoint, allow_pickle=False) as kept:
         return [float(loss) for loss in kept["losses"]]

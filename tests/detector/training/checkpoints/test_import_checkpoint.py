@@ -79,7 +79,7 @@ def test_imported_weights_say_what_they_said_in_pytorch(
     two = forward(weights, normalised(pixels, source))
     expected = two[:, source.fake_class] - two[:, 1 - source.fake_class]
     said = logits(weights, source, pixels)
-    assert np.ptp(expected) > 1e-2, "a network that says the same of everything proves nothing"
+    assert np.ptp(expected) > 1e-2, "a network with constant output proves nothing"
     assert np.abs(said - expected).max() <= 1e-4
 
 
@@ -166,7 +166,7 @@ def test_broken_files_are_refused(tmp_path: Path, suffix: str, content: bytes) -
         ({"block5.rep.2.running_var": None}, "block5.rep.2.running_var"),
         ({"last_linear.weight": np.zeros((3, 2048), np.float32)}, "outputs"),
         ({"conv3.pointwise.weight": np.zeros(4, np.float32)}, "conv3"),
-        ({"conv2.weight": np.full((64, 32, 3, 3), np.nan, np.float32)}, "no numbers"),
+        ({"conv2.weight": np.full((64, 32, 3, 3), np.nan, np.float32)}, "not finite"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(weights: Tensors, change: dict[str, Any], told: str) -> None:

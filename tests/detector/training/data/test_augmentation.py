@@ -42,13 +42,14 @@ def test_the_mask_goes_where_its_picture_goes(size_px: int) -> None:
     rgb = np.repeat(wide[:, :, None], 3, axis=2)
     for view in drawn(30):
         plain = replace(view, gain=1.0, offset=0.0, hidden=None, jpeg_quality=None)
-        shown = plain.picture(rgb, size_px)
+        shown = plain.apply(rgb, size_px)
         assert shown.shape == (size_px, size_px, 3)
         count = size_px // CELL_PX
         expected = cv2.resize(shown[:, :, 0], (count, count), interpolation=cv2.INTER_AREA).astype(int)
-        assert np.abs(expected - plain.cells(mask, size_px)).max() <= 4
-    assert (WHOLE.cells(mask, NATIVE_PX) == mask).mean() > 0.8
-    assert not np.array_equal(replace(WHOLE, mirror=True).cells(mask, size_px), WHOLE.cells(mask, size_px))
+        assert np.abs(expected - plain.apply_to_mask(mask, size_px)).max() <= 4
+    assert (WHOLE.apply_to_mask(mask, NATIVE_PX) == mask).mean() > 0.8
+    mirrored = replace(WHOLE, mirror=True)
+    assert not np.array_equal(mirrored.apply_to_mask(mask, size_px), WHOLE.apply_to_mask(mask, size_px))
 
 
 @pytest.mark.parametrize("size_px", [96, 160, 224])
@@ -56,12 +57,12 @@ def test_a_mask_that_is_not_known_stays_so(size_px: int) -> None:
     mask = np.full((MASK_SIDE, MASK_SIDE), UNKNOWN, np.uint8)
     views = drawn(30)
     assert any(view.hidden is not None for view in views)
-    assert all((view.cells(mask, size_px) == UNKNOWN).all() for view in views)
+    assert all((view.apply_to_mask(mask, size_px) == UNKNOWN).all() for view in views)
 
 
 def test_what_is_hidden_is_grey_and_no_fake() -> None:
     view = Augmentation(0, 0, NATIVE_PX, gain=0.5, hidden=(0.0, 0.0, 0.5, 1.0))
-    shown, cells = view.picture(grey(200), NATIVE_PX), view.cells(np.full((14, 14), 254, np.uint8), NATIVE_PX)
+    shown, cells = view.apply(grey(200), NATIVE_PX), view.apply_to_mask(np.full((14, 14), 254, np.uint8), NATIVE_PX)
     assert (shown[:, : NATIVE_PX // 2] == 128).all()
     assert (shown[:, NATIVE_PX // 2 :] == 100).all()
     assert (cells[:, :7] == 0).all()
@@ -70,9 +71,9 @@ def test_what_is_hidden_is_grey_and_no_fake() -> None:
 
 def test_light_is_clipped_and_the_picture_itself_is_left_alone() -> None:
     rgb = grey(250)
-    assert (replace(WHOLE, gain=1.15, offset=15).picture(rgb, 160) == 255).all()
+    assert (replace(WHOLE, gain=1.15, offset=15).apply(rgb, 160) == 255).all()
     assert (rgb == 250).all()
-    assert np.array_equal(WHOLE.picture(rgb, NATIVE_PX), rgb)
+    assert np.array_equal(WHOLE.apply(rgb, NATIVE_PX), rgb)
 
 
 def test_views_are_of_many_kinds_and_often_what_is_served() -> None:

@@ -160,7 +160,7 @@ def test_windows_hear_what_the_service_scores(tmp_path: Path) -> None:
 
 def test_without_a_rule_windows_are_left_out(places: dict[str, Path]) -> None:
     ours = loaded_model.open_model(default_weights_dir())
-    for model, why in ((ours, "asked for"), (replace(ours, evidence=None), "no statistics")):
+    for model, why in ((ours, "not requested"), (replace(ours, evidence=None), "no evidence statistics")):
         found = window_scoring.measure_windows(model, config_of(places), (), None, lambda _step, _share: None)
         assert why in found["left_out"]
     plan = window_scoring.WindowPlan({"test": lambda *_: "FAKE"})
@@ -179,7 +179,7 @@ def test_levels_that_there_are_not_are_refused(places: dict[str, Path]) -> None:
 def test_a_model_of_ours_is_not_calibrated_on_what_it_was_trained_on(places: dict[str, Path]) -> None:
     done = CliRunner().invoke(app, ["calibrate", str(default_weights_dir()), str(places["data"])])
     assert done.exit_code == 2
-    assert "trained here" in done.output
+    assert "possibly on this data" in done.output
 
 
 def test_every_group_is_judged_by_the_fold_that_never_saw_it() -> None:

@@ -43,10 +43,10 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
 def footage_of(clip: Clip, count: int = 4) -> SampledClip:
     face = DetectedFace(FaceBox(4, 8, 44, 58), 0.99, np.full((5, 2), 20, np.float32))
     times = dict(list(sampled_clips.steady_times(clip.path, 2.0, 60.0))[:count])
-    shots = tuple(
+    frames = tuple(
         SampledFrame(number, times[number], face, split_halves(clip, rgb)) for number, rgb in read_frames(clip, times)
     )
-    return SampledClip(clip, shots, 5.0)
+    return SampledClip(clip, frames, 5.0)
 
 
 def test_the_first_frame_of_every_interval_is_taken_and_a_hole_is_not_made_up_for(clip: Clip) -> None:
@@ -62,14 +62,14 @@ def test_a_clip_is_read_with_the_faces_that_were_found(clip: Clip, tmp_path: Pat
     faces = {frame_key(clip.path, place): known.get(place) for place in (0, 13, 25, 38, 50, 63)}
     (tmp_path / "faces.json").write_text(json.dumps(faces))
     read = sampled_clips.sample_clip(clip, FaceLocator(build_finder(DetectorConfig()), tmp_path / "faces.json"), 2.0)
-    assert [(shot.frame_number, shot.time_s) for shot in read.shots] == [(13, pytest.approx(0.52))]
+    assert [(frame.frame_number, frame.time_s) for frame in read.frames] == [(13, pytest.approx(0.52))]
     assert read.length_s == 5.0
     assert read.face_px == 40.0
 
 
 def test_halves_of_a_pair(clip: Clip) -> None:
-    shot = footage_of(clip).shots[1]
-    real, swapped = shot.halves
+    frame = footage_of(clip).frames[1]
+    real, swapped = frame.halves
     assert real.shape == swapped.shape == (64, 64, 3)
     assert real.mean() == pytest.approx(3 * 13, abs=4)
     assert swapped.mean() < 4
@@ -83,10 +83,10 @@ def test_every_condition_keeps_instants_and_faces(clip: Clip, tmp_path: Path) ->
     assert len(made) == 3
     for shown in made:
         assert shown is not None
-        told, expected = ([(s.frame_number, s.time_s, s.face) for s in clip.shots] for clip in (shown, came))
+        told, expected = ([(s.frame_number, s.time_s, s.face) for s in clip.frames] for clip in (shown, came))
         assert told == expected
-        light = [shot.halves[0].mean() for shot in shown.shots]
-        assert light == pytest.approx([shot.halves[0].mean() for shot in came.shots], abs=12)
+        light = [frame.halves[0].mean() for frame in shown.frames]
+        assert light == pytest.approx([frame.halves[0].mean() for frame in came.frames], abs=12)
     assert [kind.name for kind in sampled_clips.corruption_conditions((), tmp_path)] == ["as it came"]
 
 
@@ -96,8 +96,8 @@ def test_smaller_faces_are_made_of_larger_ones_alone(clip: Clip) -> None:
     assert came.face_px == 40.0
     assert shrink["face of 48 px"](came) is None
     large = DetectedFace(FaceBox(0, 0, 60, 64), 0.99, np.full((5, 2), 30, np.float32))
-    smaller = shrink["face of 48 px"](came._replace(shots=(came.shots[0]._replace(face=large),)))
+    smaller = shrink["face of 48 px"](came._replace(frames=(came.frames[0]._replace(face=large),)))
     assert smaller is not None
     assert smaller.face_px == pytest.approx(48.0)
-    assert smaller.shots[0].halves[1].shape == (51, 51, 3)
-    assert smaller.shots[0].face.landmarks == pytest.approx(np.full((5, 2), 24.0))
+    assert smaller.frames[0].halves[1].shape == (51, 51, 3)
+    assert smaller.frames[0].face.landmarks == pytest.approx(np.full((5, 2), 24.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.training.evaluation.markdown_report import look_tables
+from detector.training.evaluation.markdown_report import temporal_tables
 from detector.training.evaluation.temporal_baselines import (
     LogitTrack,
     compare_baselines,
@@ -71,8 +71,8 @@ def test_tracks_of_rows_that_lie_in_any_order_of_clips() -> None:
 
 def test_a_table_has_a_row_per_condition_and_a_gap_where_a_way_does_not_apply() -> None:
     known = {"value": 0.75, "low": 0.6, "high": 0.9}
-    lines = look_tables({"as it came": {"mean logit": known}, "blur 3": {"mean logit": known, "own": known}})
+    lines = temporal_tables({"as it came": {"mean logit": known}, "blur 3": {"mean logit": known, "own": known}})
     assert lines[4] == "| condition | mean logit | own |"
     assert lines[6] == "| as it came | 0.750 [0.60, 0.90] |  |"
     assert lines[7] == "| blur 3 | 0.750 [0.60, 0.90] | 0.750 [0.60, 0.90] |"
-    assert look_tables({}) == []
+    assert temporal_tables({}) == []

@@ -59,9 +59,9 @@ def test_a_window_without_the_face_is_not_judged_and_a_gap_within_one_is_no_matt
 def test_windows_are_judged_alone_and_the_track_as_a_whole() -> None:
     rules = {"long": lambda times_s, _x, _w: FAKE if len(times_s) > 20 else REAL, "never": lambda *_: UNCERTAIN}
     judged = list(window_verdicts.judge_windows(steady(20.0), TrackSource(1, "a", "a", ""), rules))
-    told = [(row.label, row.is_whole) for row in judged if row.rule == "long"]
+    told = [(row.verdict, row.is_whole) for row in judged if row.rule == "long"]
     assert told == [(REAL, False), (REAL, False), (FAKE, True)]
-    assert [row.label for row in judged if row.rule == "never"] == [UNCERTAIN] * 3
+    assert [row.verdict for row in judged if row.rule == "never"] == [UNCERTAIN] * 3
     assert {row.face_px for row in judged} == {120.0}
 
 
@@ -136,8 +136,8 @@ def test_tables_show_what_was_counted() -> None:
 
 def test_a_rule_that_can_call_nothing_fake_in_a_window_is_not_praised_for_it() -> None:
     dice, silence = tables(said([REAL], 0)).split("### By the rule of silence")
-    assert "(3.3 nats in each frame) is called `FAKE`." in dice
-    assert "is called `UNCERTAIN`: none can be `FAKE`" in silence
+    assert "(3.3 nats in each frame) is `FAKE`." in dice
+    assert "is `UNCERTAIN`, so no window can be `FAKE`" in silence
     same = window_verdicts.constant_track(3.0, 2.0)
     assert (len(same.times_s), same.times_s[-1], set(same.llr), set(same.weights)) == (20, 9.5, {3.0}, {1.0})
 
