@@ -107,7 +107,7 @@ def _samples(clip: Path, wanted: int) -> list[Rgb]:
 
 
 def _cycle_ms(taken: list[float]) -> float:
-    """Returns the mean over a cycle of the median of each of its samples; the first of them detects faces anew."""
+    """Returns the mean over a cycle of the median of each of its samples; faces are detected in the first."""
     medians = [median(taken[_WARM_UP + offset :: DETECT_EVERY]) for offset in range(DETECT_EVERY)]
     return sum(medians) / DETECT_EVERY
 

@@ -1,14 +1,14 @@
-"""Makes the sample call: a person on a video call whose face is somebody else's for the middle third.
+"""Generator of the sample call: a video call in which another face is swapped in for the middle third.
 
-    python -m api.sample_call OUT.mp4 --portraits tests/media/obama.jpg tests/media/biden.jpg
+    python -m tools.make_sample_call OUT.mp4 --portraits tests/media/obama.jpg tests/media/biden.jpg
 
-The first portrait is cut out (GrabCut, seeded by the landmarks), put before its own blurred background as call
-software does, and moved: hand-held camera, head sway, drifting light and colour temperature, sensor noise. From 15 s to
-30 s the second portrait's face is laid over every frame the way real-time swaps do it: aligned by five landmarks
-that jitter a little, matched in CIE Lab, blended in two bands, and softer than the picture around it, because the noise
-of the sensor is under it. Everything follows from one seed, so that the same inputs give the same clip.
+The first portrait is segmented (GrabCut, seeded by the landmarks), placed before its own blurred background as in call
+software, and moved: hand-held camera, head sway, drifting light and colour temperature, sensor noise. From 15 s to 30 s
+the second portrait's face is blended into every frame as by real-time swaps: aligned by five jittering landmarks,
+matched in CIE Lab, blended in two bands. It is softer than the picture around it, because it covers the sensor noise.
+All random numbers come from one seed, so equal inputs give equal clips.
 
-Needs the extra `train`: the landmarks are those of MTCNN. Pictures are uint8 BGR (h, w, 3); points are float64 (n, 2),
+Needs the `train` extra for the landmarks (MTCNN). Pictures are uint8 BGR (h, w, 3); points are float64 (n, 2),
 x then y in pixels.
 """
 
@@ -34,26 +34,27 @@ WIDTH_PX, HEIGHT_PX, RATE_HZ = 640, 360, 30
 DURATION_S, SWAP_START_S, SWAP_END_S = 45.0, 15.0, 30.0
 BIT_RATE = 480_000
 SEED = 20
-EYES_TO_MOUTH_PX = 49.0         # in the frame; gives a face of about 150 px from chin to forehead
-FACE_AT_PX = (326.0, 172.0)     # where the nose rests in the frame
-BACKGROUND_ZOOM = 1.9           # the room is shown larger than the person, so that it fills the wide frame
-SWAP_SIDE_PX = 160              # resolution at which the swapped face lives
+EYES_TO_MOUTH_PX = 49.0         # in the frame; a face is then about 150 px from chin to forehead
+FACE_AT_PX = (326.0, 172.0)     # resting position of the nose in the frame
+BACKGROUND_ZOOM = 1.9           # scale of the room relative to the person, so that it fills the wide frame
+SWAP_SIDE_PX = 160              # side of the square from which the swapped face is scaled
 # left eye, right eye, nose, left and right mouth corner of an upright face, as shares of the aligned square
 TEMPLATE = np.array([(0.36, 0.42), (0.64, 0.42), (0.5, 0.57), (0.385, 0.71), (0.615, 0.71)])
 
 
 def five_points(picture: Picture) -> Array:
-    """The landmarks of the largest face. Raises SystemExit if there is none."""
+    """Returns the landmarks (5, 2) of the largest face. Raises SystemExit if there is none."""
     from mtcnn import MTCNN
 
     faces = MTCNN().detect_faces(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
     if not faces:
-        raise SystemExit("no face in a portrait")
+        raise SystemExit("a portrait shows no face; pass two pictures with a frontal face each")
     points = max(faces, key=lambda face: face["box"][2] * face["box"][3])["keypoints"]
     return np.array([points[name] for name in ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")], float)
 
 
 def eyes_to_mouth_px(points: Array) -> float:
+    """Returns the distance in pixels from the midpoint of the eyes to that of the mouth corners."""
     return float(np.linalg.norm(points[:2].mean(axis=0) - points[3:].mean(axis=0)))
 
 
@@ -66,11 +67,12 @@ class Wander:
         self._weight = amplitude * np.sqrt(slow_hz / self._hz) / 2.5
 
     def at(self, time_s: float) -> float:
+        """Returns the displacement at a time."""
         return float(np.sum(self._weight * np.sin(2 * np.pi * self._hz * time_s + self._phase)))
 
 
 def person_alpha(picture: Picture, points: Array) -> Array:
-    """(h, w) in 0..1: the person. GrabCut from a head ellipse and a trunk below it."""
+    """Returns the mask of the person, (h, w) in 0..1, by GrabCut from a head ellipse and a trunk below it."""
     unit = eyes_to_mouth_px(points)
     x, y = points[2]
     width = picture.shape[1]
@@ -102,9 +104,9 @@ def person_alpha(picture: Picture, points: Array) -> Array:
 
 
 def room(picture: Picture, alpha: Array, centre: Array, scale: float) -> Array:
-    """The portrait's background without the person, blurred, float BGR, with a margin of 60 px around the frame."""
+    """Returns the blurred background without the person, float BGR, with a margin of 60 px around the frame."""
     keep = 1.0 - cv2.dilate(alpha, np.ones((25, 25)))
-    # curtains, windows and walls go on downwards
+    # extends curtains, windows and walls downwards behind the person
     weight = cv2.GaussianBlur(keep, (0, 0), sigmaX=5, sigmaY=250)[..., None] + 1e-4
     fill = cv2.GaussianBlur(picture * keep[..., None], (0, 0), sigmaX=5, sigmaY=250) / weight
     empty = np.where(keep[..., None] > 0.5, picture.astype(np.float64), fill)
@@ -115,8 +117,8 @@ def room(picture: Picture, alpha: Array, centre: Array, scale: float) -> Array:
     return cv2.GaussianBlur(wide, (0, 0), 7)
 
 
-def look_up(layer: Array, where: Array) -> Array:
-    """(h, w, c): the layer's values at points (h, w, 2), 0 outside."""
+def sample_layer(layer: Array, where: Array) -> Array:
+    """Returns the values (h, w, c) of a layer at points (h, w, 2), 0 outside."""
     x, y = np.moveaxis(where.astype(np.float32), -1, 0)
     values: Array = cv2.remap(layer, np.ascontiguousarray(x), np.ascontiguousarray(y), cv2.INTER_LINEAR)
     return values
@@ -124,7 +126,7 @@ def look_up(layer: Array, where: Array) -> Array:
 
 @dataclass(frozen=True)
 class Pose:
-    """One instant of the motion: camera pan, zoom and roll; body and head displacement in frame pixels, head roll."""
+    """Pose at one time: camera pan (px), zoom and roll; displacement of body and head (px), and head roll."""
 
     pan: Array
     zoom: float
@@ -135,7 +137,7 @@ class Pose:
 
 
 class Motion:
-    """Where camera, body and head are at a time."""
+    """Motion of camera, body and head over time."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._slow = [Wander(rng, amplitude, 0.05, 0.3) for amplitude in (9.0, 5.0, 0.035, 0.012, 4.0, 1.5)]
@@ -143,6 +145,7 @@ class Motion:
         self._head = [Wander(rng, amplitude, 0.12, 0.8) for amplitude in (7.0, 4.5, 0.05)]
 
     def at(self, time_s: float) -> Pose:
+        """Returns the pose at a time."""
         pan_x, pan_y, zoom, roll, body_x, body_y = (wander.at(time_s) for wander in self._slow)
         shake_x, shake_y, shake_roll = (wander.at(time_s) for wander in self._shake)
         head_x, head_y, head_roll = (wander.at(time_s) for wander in self._head)
@@ -151,27 +154,27 @@ class Motion:
 
 
 class Scene:
-    """The person before the room, as a camera sees it at a pose."""
+    """The person in front of the room, rendered from the camera at a pose."""
 
     def __init__(self, picture: Picture) -> None:
         self.points = five_points(picture)
         self._scale = EYES_TO_MOUTH_PX / eyes_to_mouth_px(self.points)
         self._nose = self.points[2]
         alpha = person_alpha(picture, self.points)
-        soft = cv2.GaussianBlur(picture, (0, 0), 0.35 / self._scale).astype(np.float32)   # before it is made smaller
+        soft = cv2.GaussianBlur(picture, (0, 0), 0.35 / self._scale).astype(np.float32)   # low-pass before downscaling
         self._layer = np.dstack([soft, alpha.astype(np.float32)])
         self._room = room(picture, alpha, self._nose, self._scale)
         ys, xs = np.mgrid[0:HEIGHT_PX, 0:WIDTH_PX].astype(np.float64)
         self._grid = np.dstack([xs, ys])
 
     def _camera(self, pose: Pose) -> Array:
-        """2 x 3: scene to frame."""
+        """Returns the affine matrix (2, 3) from scene to frame."""
         matrix = cv2.getRotationMatrix2D((WIDTH_PX / 2, HEIGHT_PX / 2), float(np.degrees(pose.roll_rad)), pose.zoom)
         matrix[:, 2] += pose.pan
         return matrix
 
     def _sway(self, scene: Array, pose: Pose) -> Array:
-        """Displacement (.., 2) of scene points (.., 2): all of the head, less of the neck, none of the trunk."""
+        """Returns the displacement (.., 2) of scene points (.., 2): full for the head, less for the neck, else 0."""
         neck = np.array([FACE_AT_PX[0], FACE_AT_PX[1] + 1.6 * EYES_TO_MOUTH_PX])
         weight = 1 / (1 + np.exp((scene[..., 1] - neck[1]) / (0.25 * EYES_TO_MOUTH_PX)))
         arm = scene - neck
@@ -180,7 +183,7 @@ class Scene:
         return shift
 
     def landmarks(self, pose: Pose) -> Array:
-        """(5, 2) in the frame."""
+        """Returns the landmarks (5, 2) in pixels of the frame."""
         scene = (self.points - self._nose) * self._scale + FACE_AT_PX
         scene = scene + self._sway(scene, pose)
         camera = self._camera(pose)
@@ -188,13 +191,13 @@ class Scene:
         return frame
 
     def render(self, pose: Pose) -> Array:
-        """Float BGR (360, 640, 3), without noise."""
+        """Returns float BGR (360, 640, 3), without noise."""
         inverse = cv2.invertAffineTransform(self._camera(pose))
         scene = self._grid @ inverse[:, :2].T + inverse[:, 2]
         shift = 60 + 0.25 * pose.body
-        behind = look_up(self._room, scene + shift)
+        behind = sample_layer(self._room, scene + shift)
         source = (scene - self._sway(scene, pose) - FACE_AT_PX) / self._scale + self._nose
-        person = look_up(self._layer, source)
+        person = sample_layer(self._layer, source)
         alpha = person[..., 3:]
         picture: Array = person[..., :3] * alpha + behind * (1 - alpha)
         return picture
@@ -211,7 +214,7 @@ class Sensor:
         self._across = np.linspace(-1, 1, WIDTH_PX)[None, :, None]
 
     def expose(self, light: Array, time_s: float) -> Picture:
-        """uint8 BGR of what arrives."""
+        """Returns uint8 BGR (h, w, 3): the light after exposure, colour temperature and noise."""
         warmth = self._warmth.at(time_s)
         gain = np.array([1 - warmth, 1.0, 1 + warmth]) * (0.97 + self._exposure.at(time_s))
         lit = light * gain * (1 + self._side.at(time_s) * self._across)
@@ -220,7 +223,7 @@ class Sensor:
 
 
 class Swap:
-    """Lays one portrait's face over another's, frame by frame."""
+    """Blends the face of one portrait into frames of another person."""
 
     def __init__(self, picture: Picture, rng: np.random.Generator) -> None:
         square = TEMPLATE * SWAP_SIDE_PX
@@ -236,18 +239,18 @@ class Swap:
         self._jitter = np.zeros((5, 2))
 
     def apply(self, frame: Picture, landmarks: Array) -> Picture:
-        """The frame with the other face at these landmarks, (5, 2) in its pixels."""
+        """Returns the frame with the face blended in at these landmarks, (5, 2) in pixels."""
         self._jitter = 0.8 * self._jitter + self._rng.normal(0, 0.35, (5, 2))
-        place, _ = cv2.estimateAffinePartial2D(self._square, landmarks + self._jitter, method=cv2.LMEDS)
+        to_frame, _ = cv2.estimateAffinePartial2D(self._square, landmarks + self._jitter, method=cv2.LMEDS)
         size = (WIDTH_PX, HEIGHT_PX)
-        face = cv2.warpAffine(self._face, place, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        mask = cv2.warpAffine(self._mask, place, size)
+        face = cv2.warpAffine(self._face, to_frame, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        mask = cv2.warpAffine(self._mask, to_frame, size)
         face = match_colour(face, frame, mask > 0.5)
         return blend_two_bands(face, frame, mask)
 
 
 def match_colour(face: Picture, frame: Picture, inside: Array) -> Picture:
-    """`face` with the mean of the frame's Lab channels inside the mask, and half of the way to their spread."""
+    """Returns `face` with the Lab mean of the frame inside the mask, and its spread moved half-way to the frame's."""
     lab = cv2.cvtColor(face, cv2.COLOR_BGR2LAB).astype(np.float64)
     wanted = cv2.cvtColor(frame, cv2.COLOR_BGR2LAB)[inside].astype(np.float64)
     given = lab[inside]
@@ -258,7 +261,7 @@ def match_colour(face: Picture, frame: Picture, inside: Array) -> Picture:
 
 
 def blend_two_bands(face: Picture, frame: Picture, mask: Array) -> Picture:
-    """Coarse differences are mixed over a wide edge, fine ones over a narrow edge."""
+    """Returns a blend with a wide edge for coarse structure and a narrow edge for detail."""
     wide = cv2.GaussianBlur(mask, (0, 0), 9)[..., None]
     narrow = cv2.GaussianBlur(mask, (0, 0), 3)[..., None]
     coarse_face = cv2.GaussianBlur(face, (0, 0), 6).astype(np.float64)
@@ -269,7 +272,10 @@ def blend_two_bands(face: Picture, frame: Picture, mask: Array) -> Picture:
 
 
 def write_clip(out: Path, caller: Picture, other: Picture) -> int:
-    """Renders and encodes the clip (H.264 Constrained Baseline 3.1, no B-frames, a key frame every 2 s); its frames."""
+    """Renders the clip and returns its number of frames.
+
+    H.264 Constrained Baseline 3.1, no B-frames, a key frame every 2 s.
+    """
     rng = np.random.default_rng(SEED)
     scene, motion, sensor, swap = Scene(caller), Motion(rng), Sensor(rng), Swap(other, rng)
     frames = int(DURATION_S * RATE_HZ)
@@ -293,14 +299,14 @@ def write_clip(out: Path, caller: Picture, other: Picture) -> int:
 
 
 def main() -> None:
-    """Command line; see the head of this file."""
-    parser = argparse.ArgumentParser(description="make the sample call")
+    """Parses the command line and writes the clip."""
+    parser = argparse.ArgumentParser(description="Generate the sample call.")
     parser.add_argument("out", type=Path)
     parser.add_argument("--portraits", type=Path, nargs=2, required=True, metavar=("CALLER", "OTHER"))
     args = parser.parse_args()
     caller, other = (cv2.imread(str(path), cv2.IMREAD_COLOR) for path in args.portraits)
     if caller is None or other is None:
-        raise SystemExit("a portrait cannot be read")
+        raise SystemExit("a portrait is not a readable picture")
     write_clip(args.out, caller, other)
 
 

@@ -20,7 +20,7 @@ ARRAYS = {
 }
 
 
-def test_arrays_come_back_and_any_numpy_reads_them(tmp_path: Path) -> None:
+def test_arrays_round_trip_and_plain_numpy_reads_them(tmp_path: Path) -> None:
     write_arrays(tmp_path / "x.npz", ARRAYS)
     mapped = MappedArrays(tmp_path / "x.npz").arrays
     plain = np.load(tmp_path / "x.npz", allow_pickle=False)
@@ -31,7 +31,7 @@ def test_arrays_come_back_and_any_numpy_reads_them(tmp_path: Path) -> None:
         assert np.array_equal(plain[name], array)
 
 
-def test_arrays_are_aligned_and_survive_the_release_of_their_pages(tmp_path: Path) -> None:
+def test_arrays_are_aligned_and_readable_after_release_pages(tmp_path: Path) -> None:
     write_arrays(tmp_path / "x.npz", ARRAYS)
     mapped = MappedArrays(tmp_path / "x.npz")
     assert all(array.ctypes.data % 64 == 0 for array in mapped.arrays.values())
@@ -45,7 +45,7 @@ def test_equal_arrays_make_equal_files(tmp_path: Path) -> None:
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
 
 
-def test_another_digest_is_refused(tmp_path: Path) -> None:
+def test_a_wrong_digest_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     write_arrays(path, ARRAYS)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -63,7 +63,7 @@ def test_objects_are_never_unpickled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 but then nothing", b"x" * 5000])
-def test_files_that_are_no_archive_are_refused(tmp_path: Path, content: bytes) -> None:
+def test_files_that_are_not_zip_archives_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.npz").write_bytes(content)
     with pytest.raises(InvalidArrayFile):
         MappedArrays(tmp_path / "x.npz")
@@ -78,7 +78,7 @@ def test_compressed_and_foreign_members_are_refused(tmp_path: Path) -> None:
             MappedArrays(tmp_path / name)
 
 
-def test_truncation_anywhere_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     write_arrays(tmp_path / "x.npz", ARRAYS)
     whole = (tmp_path / "x.npz").read_bytes()
     for length in range(1, len(whole), 37):

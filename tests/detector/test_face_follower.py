@@ -1,4 +1,4 @@
-"""When faces are sought and when followed: a finder of moving squares, and the real one on a moving portrait."""
+"""Face follower: when full detection runs and when faces are followed, with a fake finder and with MTCNN."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def a_face(left: float, top: float = 60.0, side_px: float = 80.0) -> DetectedFac
 
 
 @dataclass
-class Squares:
-    """Finds `faces`; follows those that are near a place that is asked for. Counts what it is asked."""
+class FakeFinder:
+    """Fake finder: finds `faces`, follows those that overlap a given box, and records its calls."""
 
     faces: list[DetectedFace] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
@@ -40,46 +40,46 @@ class Squares:
         self.calls.append("find")
         return tuple(self.faces)
 
-    def follow(self, rgb: NDArray[np.uint8], places: Sequence[FaceBox]) -> tuple[DetectedFace | None, ...]:
+    def follow(self, rgb: NDArray[np.uint8], boxes: Sequence[FaceBox]) -> tuple[DetectedFace | None, ...]:
         self.calls.append("follow")
-        return tuple(max((face for face in self.faces if geometry.iou(face.box, place) > 0), default=None,
-                         key=lambda face: geometry.iou(face.box, place)) for place in places)
+        return tuple(max((face for face in self.faces if geometry.iou(face.box, box) > 0), default=None,
+                         key=lambda face: geometry.iou(face.box, box)) for box in boxes)
 
 
-def run(tracks: FaceFollower, finder: Squares, times: Sequence[float]) -> list[tuple[int, ...]]:
+def run(tracks: FaceFollower, finder: FakeFinder, times: Sequence[float]) -> list[tuple[int, ...]]:
     return [tuple(track for track, _ in tracks.find(finder, FRAME, at_s, 16)) for at_s in times]
 
 
-def test_a_face_is_sought_every_few_samples_and_followed_in_between() -> None:
-    finder = Squares([a_face(50)])
+def test_detection_runs_in_every_third_sample_and_following_in_between() -> None:
+    finder = FakeFinder([a_face(50)])
     assert run(FaceFollower(), finder, [0.5 * n for n in range(6)]) == [(0,)] * 6
     assert finder.calls == ["find", "follow", "follow"] * 2
 
 
-def test_without_a_face_every_sample_is_searched() -> None:
-    finder = Squares()
+def test_without_a_face_detection_runs_in_every_sample() -> None:
+    finder = FakeFinder()
     run(FaceFollower(), finder, [0.0, 0.5, 1.0])
     assert finder.calls == ["find"] * 3
 
 
 @pytest.mark.parametrize("step_s", [MAX_STEP_S + 0.1, 0.0, -5.0])
-def test_after_a_gap_or_a_jump_faces_are_sought(step_s: float) -> None:
-    finder = Squares([a_face(50)])
+def test_detection_runs_after_a_gap_or_a_jump(step_s: float) -> None:
+    finder = FakeFinder([a_face(50)])
     run(FaceFollower(), finder, [10.0, 10.0 + step_s])
     assert finder.calls == ["find"] * 2
 
 
-def test_a_lost_or_drifted_face_is_sought_at_once() -> None:
+def test_detection_runs_at_once_for_a_lost_or_drifted_face() -> None:
     for there in ([], [a_face(104)]):
-        finder, tracks = Squares([a_face(50)]), FaceFollower()
+        finder, tracks = FakeFinder([a_face(50)]), FaceFollower()
         run(tracks, finder, [0.0])
         finder.faces = there
         run(tracks, finder, [0.5])
         assert finder.calls == ["find", "follow", "find"]
 
 
-def test_two_places_never_become_one_face() -> None:
-    finder, tracks = Squares([a_face(20), a_face(150)]), FaceFollower()
+def test_two_tracks_never_follow_the_same_face() -> None:
+    finder, tracks = FakeFinder([a_face(20), a_face(150)]), FaceFollower()
     assert run(tracks, finder, [0.0]) == [(0, 1)]
     finder.faces = [a_face(20), a_face(148)]
     assert sorted(run(tracks, finder, [0.5])[0]) == [0, 1]
@@ -88,16 +88,16 @@ def test_two_places_never_become_one_face() -> None:
     assert finder.calls == ["find", "follow", "follow", "find"]
 
 
-def test_two_places_that_the_same_face_is_near_to_are_sought() -> None:
-    finder, tracks = Squares([a_face(60), a_face(90)]), FaceFollower()
+def test_detection_runs_where_two_tracks_meet_in_one_face() -> None:
+    finder, tracks = FakeFinder([a_face(60), a_face(90)]), FaceFollower()
     assert run(tracks, finder, [0.0]) == [(0, 1)]
     finder.faces = [a_face(75)]
     assert [len(ids) for ids in run(tracks, finder, [0.5])] == [1]
     assert finder.calls == ["find", "follow", "find"]
 
 
-def test_while_somebody_is_missing_the_whole_picture_is_searched() -> None:
-    finder, tracks = Squares([a_face(20), a_face(150)]), FaceFollower()
+def test_detection_runs_in_every_sample_while_a_face_is_missing() -> None:
+    finder, tracks = FakeFinder([a_face(20), a_face(150)]), FaceFollower()
     run(tracks, finder, [0.0])
     finder.faces = [a_face(20)]
     run(tracks, finder, [0.5, 1.0, 1.5])
@@ -106,8 +106,8 @@ def test_while_somebody_is_missing_the_whole_picture_is_searched() -> None:
     assert sorted(run(tracks, finder, [2.0])[0]) == [0, 1]
 
 
-def test_a_followed_face_is_where_it_would_be_found() -> None:
-    """A portrait that sways: the box is the found one's within a little, and the track stays."""
+def test_a_followed_box_matches_the_detected_box() -> None:
+    """On a swaying portrait the followed box has an IoU above .8 with the detected box, and the track id stays."""
     finder, tracks = build_finder(DetectorConfig()), FaceFollower()
     portrait = cv2.cvtColor(cv2.imread(str(PORTRAIT)), cv2.COLOR_BGR2RGB)[:700]
     small = cv2.resize(portrait, None, fx=360 / 700, fy=360 / 700, interpolation=cv2.INTER_AREA)

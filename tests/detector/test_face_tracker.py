@@ -37,7 +37,7 @@ def test_a_face_at_rest_keeps_its_id() -> None:
     assert [ids(tracker, step * STEP_S, face(300, 200)) for step in range(10)] == [[0]] * 10
 
 
-def test_the_very_faces_come_back_in_their_order() -> None:
+def test_faces_are_returned_as_given_and_in_order() -> None:
     small, large = face(100, 100, 40), face(400, 100, 200)
     items = FaceTracker().update(0.0, (small, large))
     assert [item.face for item in items] == [small, large]
@@ -55,26 +55,26 @@ def test_an_approaching_face_keeps_its_id() -> None:
     assert {ids(tracker, step * STEP_S, face(300, 200, 60 * 1.3**step))[0] for step in range(7)} == {0}
 
 
-def test_an_occluded_face_comes_back_as_itself() -> None:
+def test_a_briefly_occluded_face_keeps_its_id() -> None:
     tracker = FaceTracker()
     ids(tracker, 0.0, face(300, 200))
     assert ids(tracker, 0.5) == []
     assert ids(tracker, 1.9, face(310, 205)) == [0]
 
 
-def test_a_face_unseen_for_too_long_is_a_new_one() -> None:
+def test_a_face_unseen_beyond_expiry_gets_a_new_id() -> None:
     tracker = FaceTracker(TrackerConfig(expire_s=2.0))
     ids(tracker, 0.0, face(300, 200))
     assert ids(tracker, 2.1, face(300, 200)) == [1]
 
 
-def test_somebody_elsewhere_is_somebody_else() -> None:
+def test_a_distant_face_gets_a_new_id() -> None:
     tracker = FaceTracker()
     ids(tracker, 0.0, face(100, 200))
     assert ids(tracker, 1.5, face(500, 200)) == [1]
 
 
-def test_a_small_face_in_a_large_one_is_somebody_else() -> None:
+def test_a_much_smaller_face_in_the_same_place_gets_a_new_id() -> None:
     tracker = FaceTracker()
     ids(tracker, 0.0, face(300, 200, 200))
     assert ids(tracker, 0.5, face(300, 200, 50)) == [1]
@@ -83,7 +83,7 @@ def test_a_small_face_in_a_large_one_is_somebody_else() -> None:
 @pytest.mark.parametrize("step_s", [0.04, 0.1, 0.2, 0.5])
 @pytest.mark.parametrize("offset_px", [0, 20, 60])
 def test_crossing_faces_are_not_swapped(step_s: float, offset_px: float) -> None:
-    """Two faces of 100 px pass each other at one and a half sizes per second each."""
+    """Two faces of 100 px cross, each at 1.5 face sizes per second."""
     tracker = FaceTracker()
     seen = set()
     for step in range(int(4 / step_s) + 1):
@@ -92,7 +92,7 @@ def test_crossing_faces_are_not_swapped(step_s: float, offset_px: float) -> None
     assert len(seen) == 1
 
 
-def test_crossing_with_one_face_hidden_meanwhile() -> None:
+def test_ids_survive_a_crossing_with_one_face_hidden() -> None:
     tracker = FaceTracker()
     last: Sequence[int] = ()
     for step in range(41):
@@ -105,7 +105,7 @@ def test_crossing_with_one_face_hidden_meanwhile() -> None:
     assert last == [0, 1]
 
 
-def test_neighbours_who_lean_over_keep_their_ids() -> None:
+def test_neighbours_that_move_sideways_keep_their_ids() -> None:
     tracker = FaceTracker()
     assert ids(tracker, 0.0, face(200, 200), face(330, 200)) == [0, 1]
     assert ids(tracker, 0.5, face(260, 200), face(390, 200)) == [0, 1]
@@ -123,7 +123,7 @@ def test_a_late_frame_is_taken_as_simultaneous() -> None:
     assert ids(tracker, 10.5, face(304, 200)) == [0]
 
 
-def test_a_jump_back_starts_anew_and_goes_on() -> None:
+def test_a_jump_back_ends_all_tracks() -> None:
     tracker = FaceTracker()
     ids(tracker, 100.0, face(300, 200))
     assert ids(tracker, 0.0, face(300, 200)) == [1]
@@ -138,19 +138,19 @@ def test_a_frame_without_a_time_counts_as_simultaneous(pts_s: float) -> None:
     assert ids(tracker, 1.5, face(300, 200)) == [0]
 
 
-def test_a_stream_may_begin_without_a_time() -> None:
+def test_the_first_frame_may_have_no_time() -> None:
     tracker = FaceTracker()
     assert ids(tracker, math.nan, face(300, 200)) == [0]
     assert len(ids(tracker, math.nan, face(300, 200))) == 1
 
 
-def test_the_number_of_tracks_is_bounded_and_the_largest_faces_stay() -> None:
+def test_of_too_many_faces_the_largest_are_tracked() -> None:
     tracker = FaceTracker(TrackerConfig(max_tracks=3))
     crowd = [face(300 * place, 200, 50 + place) for place in range(5)]
     assert [item.face for item in tracker.update(0.0, crowd)] == crowd[2:]
 
 
-def test_faces_in_sight_push_out_those_unseen_longest() -> None:
+def test_new_tracks_replace_those_unseen_longest() -> None:
     tracker = FaceTracker(TrackerConfig(max_tracks=2))
     assert ids(tracker, 0.0, face(100, 200)) == [0]
     assert ids(tracker, 0.1, face(900, 200)) == [1]
@@ -161,7 +161,7 @@ def test_faces_in_sight_push_out_those_unseen_longest() -> None:
 
 @settings(deadline=None)
 @given(frames)
-def test_ids_are_unique_in_a_frame_and_only_count_up(sequence: list[tuple[float, list[DetectedFace]]]) -> None:
+def test_ids_are_unique_per_frame_and_count_up(sequence: list[tuple[float, list[DetectedFace]]]) -> None:
     tracker, now_s, next_id = FaceTracker(TrackerConfig(max_tracks=4)), 0.0, 0
     last_seen: dict[int, float] = {}
     for gap_s, faces in sequence:
@@ -177,7 +177,7 @@ def test_ids_are_unique_in_a_frame_and_only_count_up(sequence: list[tuple[float,
 
 @settings(deadline=None)
 @given(frames, st.randoms(use_true_random=False))
-def test_the_order_of_the_faces_does_not_matter(
+def test_ids_do_not_depend_on_the_order_of_faces(
     sequence: list[tuple[float, list[DetectedFace]]], shuffler: random.Random
 ) -> None:
     tracker, shuffled_tracker, now_s = FaceTracker(), FaceTracker(), 0.0
@@ -190,7 +190,7 @@ def test_the_order_of_the_faces_does_not_matter(
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(allow_nan=True, allow_infinity=True), some_faces), max_size=12))
-def test_any_times_are_survived(sequence: list[tuple[float, list[DetectedFace]]]) -> None:
+def test_arbitrary_times_raise_nothing(sequence: list[tuple[float, list[DetectedFace]]]) -> None:
     tracker = FaceTracker()
     for pts_s, faces in sequence:
         given_ids = ids(tracker, pts_s, *faces)

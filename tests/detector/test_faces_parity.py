@@ -1,4 +1,4 @@
-"""Our face finder against the `mtcnn` package, on the same pictures.
+"""Parity of `MtcnnFaceFinder` with the `mtcnn` package, on the same pictures.
 
 With a data folder (DEEPGUARD_TEST_DATA, or `../shared/data` beside the checkout): 200 stills and over 200 frames of
 clips. Without one: the portraits and the sample call that are shipped.
@@ -43,7 +43,7 @@ class Tally:
     extra: list[str] = field(default_factory=list)
 
     def add(self, name: str, overlap: NDArray[np.float64], counts: NDArray[np.bool_]) -> None:
-        """`overlap` is (reference, ours); `counts` says which reference faces are large enough to be owed."""
+        """`overlap` is (reference, ours); `counts` marks the reference faces that are large enough to be required."""
         self.pictures += 1
         best = overlap.max(axis=1, initial=0)
         self.ious += best[counts & (best >= SAME_FACE_IOU)].tolist()
@@ -85,7 +85,7 @@ def tallies(reference: Reference) -> dict[tuple[str, str], Tally]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_the_reference_s_faces_are_found(tallies: dict[tuple[str, str], Tally], precision: str, kind: str) -> None:
+def test_all_faces_of_the_reference_are_found(tallies: dict[tuple[str, str], Tally], precision: str, kind: str) -> None:
     tally = tallies[precision, kind]
     assert tally.pictures >= (200 if data_folder() else LEAST_SHIPPED[kind])
     assert tally.recall >= LEAST_RECALL, tally.missed
@@ -94,5 +94,5 @@ def test_the_reference_s_faces_are_found(tallies: dict[tuple[str, str], Tally], 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_nothing_else_is_found(tallies: dict[tuple[str, str], Tally], precision: str, kind: str) -> None:
+def test_no_other_faces_are_found(tallies: dict[tuple[str, str], Tally], precision: str, kind: str) -> None:
     assert tallies[precision, kind].extra == []

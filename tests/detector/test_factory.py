@@ -25,7 +25,7 @@ def test_serving_does_not_load_the_training_stack() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_scorer_without_weights_is_refused(tmp_path: Path) -> None:
+def test_building_a_scorer_without_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsRefused):
         build_scorer(DetectorConfig(weights_dir=tmp_path))
 

@@ -26,13 +26,13 @@ def stripes(cycles_per_px: float, side_px: int = 160) -> np.ndarray:
 
 
 @pytest.mark.parametrize("cycles_per_px", [0.1, 0.2, 0.3, 0.45])
-def test_stripes_peak_at_their_frequency(cycles_per_px: float) -> None:
+def test_the_spectrum_of_stripes_peaks_at_their_frequency(cycles_per_px: float) -> None:
     radial = spectrum(stripes(cycles_per_px))
     assert radial.shape == (RADIAL_BINS,)
     assert abs(int(radial.argmax()) - int(cycles_per_px / 0.5 * RADIAL_BINS)) <= 1
 
 
-def test_white_noise_is_flat_and_brightness_does_not_matter() -> None:
+def test_the_spectrum_of_white_noise_is_flat_at_any_brightness() -> None:
     radial = spectrum(NOISE)
     assert radial[2:].std() < 0.2
     shifted = spectrum((NOISE // 2 + 100).astype(np.uint8))
@@ -57,7 +57,7 @@ def test_contrast_cancels_in_all_features() -> None:
     assert np.abs(full - half).max() < 0.6, "only rounding is left"
 
 
-def test_enlarging_lowers_the_tail() -> None:
+def test_upscaling_lowers_the_tail_of_the_spectrum() -> None:
     soft = cv2.resize(cv2.resize(NOISE, (64, 64), interpolation=cv2.INTER_AREA), (160, 160))
     sharp_features, soft_features = frequency_features(NOISE, 120), frequency_features(soft, 120)
     assert sharp_features is not None
@@ -66,7 +66,7 @@ def test_enlarging_lowers_the_tail() -> None:
     assert soft_features[0] < sharp_features[0] - 1, "the spectrum falls more steeply"
 
 
-def test_block_bands_see_the_basis_functions_in_order() -> None:
+def test_dct_bands_follow_the_order_of_basis_functions() -> None:
     place = np.arange(160) % 8
     for u, band in ((1, 0), (3, 0), (5, 2), (7, 3)):
         wave = np.cos(np.pi * (2 * place + 1) * u / 16)
@@ -87,7 +87,7 @@ def test_score_is_a_logistic_of_standardised_features() -> None:
     assert frequency_logit(features, model) == pytest.approx(6.0), "each feature is held to four deviations"
 
 
-def test_no_features_or_no_model_is_no_score() -> None:
+def test_without_features_or_model_there_is_no_score() -> None:
     assert frequency_score(None, flat_frequency_model()) is None
     assert frequency_score(np.zeros(FEATURE_COUNT, np.float32), None) is None
 

@@ -53,12 +53,12 @@ def test_inverted_boxes_have_no_area_and_no_overlap() -> None:
 
 
 def test_a_suppressed_box_still_suppresses() -> None:
-    """0 covers 1, 1 covers 2, 0 does not touch 2: the reference's rule leaves only 0."""
+    """Box 0 overlaps 1, 1 overlaps 2, 0 does not overlap 2: by the rule of the reference only 0 remains."""
     overlaps = np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]], dtype=bool)
     assert geometry.suppress_overlaps(overlaps).tolist() == [0]
 
 
-def test_survivors_of_nothing() -> None:
+def test_suppression_of_no_boxes() -> None:
     assert geometry.suppress_overlaps(np.zeros((0, 0), dtype=bool)).tolist() == []
 
 

@@ -30,7 +30,7 @@ def test_pictures_too_small_for_a_face_have_no_levels(size: tuple[int, int]) -> 
 
 
 @given(frame_sides, frame_sides)
-def test_levels_do_not_meet_and_start_at_even_pixels(width: int, height: int) -> None:
+def test_levels_do_not_overlap_and_start_at_even_pixels(width: int, height: int) -> None:
     levels = levels_of(width, height)
     assert not any(first.overlaps(second) for first, second in itertools.combinations(levels, 2))
     assert all(level.left % 2 == 0 and level.top % 2 == 0 for level in levels)
@@ -39,7 +39,7 @@ def test_levels_do_not_meet_and_start_at_even_pixels(width: int, height: int) ->
         assert all(level.right <= canvas_width and level.bottom <= canvas_height for level in levels)
 
 
-def test_the_canvas_wastes_little() -> None:
+def test_the_canvas_is_mostly_covered_by_levels() -> None:
     levels = levels_of(640, 360)
     canvas_width, canvas_height = image_pyramid.canvas_size(levels)
     assert canvas_width * canvas_height < 1.25 * sum(level.width * level.height for level in levels)
@@ -61,7 +61,7 @@ def test_every_level_owns_the_cells_it_would_have_alone(width: int, height: int)
 
 
 @given(st.floats(0.001, 1))
-def test_levels_are_never_drawn_from_something_smaller(scale: float) -> None:
+def test_levels_are_never_resized_from_a_smaller_picture(scale: float) -> None:
     count, _ = image_pyramid.source_halvings(scale)
     assert count >= 0
     assert scale * 2**count <= 1

@@ -1,4 +1,4 @@
-"""What is loaded and what is refused: nothing is opened before its hash is right."""
+"""Model folders: which are loaded and which are refused; no array is parsed before its hash is checked."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def edited(written: tuple[Path, Manifest], folder: Path, change: dict[str, Any])
     return folder
 
 
-def test_what_was_written_is_read(written: tuple[Path, Manifest]) -> None:
+def test_a_written_manifest_is_read_back(written: tuple[Path, Manifest]) -> None:
     folder, manifest = written
     assert read_manifest(folder) == manifest
     assert read_manifest(folder).info.sha256 == manifest.sha256
     assert "head|kernel" in open_arrays(folder, manifest).arrays
 
 
-def test_the_shipped_artefact_is_whole() -> None:
+def test_the_shipped_model_folder_is_complete() -> None:
     folder = DetectorConfig().weights_dir
     assert folder == default_weights_dir()
     manifest = read_manifest(folder)
@@ -48,13 +48,13 @@ def test_the_shipped_artefact_is_whole() -> None:
     assert (folder / "MODEL_CARD.md").read_text().count(manifest.sha256) == 1
 
 
-def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsRefused, match="no model folder"):
         read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "not json", "[]", "{}", "null", '{"format": 1}', "[" * 100_000])
-def test_a_manifest_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+def test_an_unreadable_manifest_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / MANIFEST_FILE).write_text(text)
     with pytest.raises(WeightsRefused):
         read_manifest(tmp_path)
@@ -89,17 +89,17 @@ def test_a_manifest_made_for_other_code_is_refused(
         read_manifest(edited(written, tmp_path, change))
 
 
-def test_a_manifest_without_frequency_model_is_fine(written: tuple[Path, Manifest], tmp_path: Path) -> None:
+def test_a_manifest_without_frequency_model_is_read(written: tuple[Path, Manifest], tmp_path: Path) -> None:
     assert read_manifest(edited(written, tmp_path, {"frequency": None})).frequency is None
 
 
-def test_a_model_without_calibration_is_read_and_says_so(written: tuple[Path, Manifest], tmp_path: Path) -> None:
+def test_a_model_without_calibration_is_read_as_uncalibrated(written: tuple[Path, Manifest], tmp_path: Path) -> None:
     manifest = read_manifest(edited(written, tmp_path, {"calibration": None}))
     assert not manifest.info.is_calibrated
     assert written[1].info.is_calibrated
 
 
-def test_an_overlong_manifest_is_not_read(tmp_path: Path) -> None:
+def test_an_oversized_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / MANIFEST_FILE).write_text(" " * 300_000 + "{}")
     with pytest.raises(WeightsRefused, match="larger"):
         read_manifest(tmp_path)

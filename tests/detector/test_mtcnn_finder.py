@@ -35,7 +35,7 @@ def portrait() -> Picture:
 
 
 def read(name: str) -> Picture:
-    """Head and shoulders; below them is a lapel pin that is almost a face to the networks, the reference's too."""
+    """Reads a portrait, cropped above a lapel pin that these networks nearly take for a face, as does the reference."""
     return cv2.cvtColor(cv2.imread(str(MEDIA / name)), cv2.COLOR_BGR2RGB)[:700]
 
 
@@ -80,7 +80,7 @@ def test_the_largest_face_comes_first(finder: MtcnnFaceFinder, portrait: Picture
     assert first.box.area > second.box.area
 
 
-def test_portrait_frames_are_searched_as_finely_as_landscape_ones(finder: MtcnnFaceFinder, portrait: Picture) -> None:
+def test_portrait_frames_are_searched_like_landscape_ones(finder: MtcnnFaceFinder, portrait: Picture) -> None:
     face = fitted(portrait, 280)
     assert len(finder.find(on_canvas(720, 1280, (face, 200, 600)))) == 1
     assert len(finder.find(on_canvas(1280, 720, (face, 600, 200)))) == 1
@@ -107,7 +107,7 @@ def test_noise_has_no_faces(finder: MtcnnFaceFinder) -> None:
     ("height", "width"),
     [(1, 1), (1, 8192), (8192, 1), (2, 3), (12, 12), (28, 28), (29, 29), (27, 5000), (30, 5000), (5000, 33), (361, 77)],
 )
-def test_any_frame_size_is_survived(finder: MtcnnFaceFinder, height: int, width: int) -> None:
+def test_any_frame_size_raises_nothing(finder: MtcnnFaceFinder, height: int, width: int) -> None:
     rng = np.random.default_rng(height * width)
     finder.find(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
@@ -151,19 +151,19 @@ def test_frames_need_not_be_contiguous(finder: MtcnnFaceFinder, portrait: Pictur
     ],
     ids=["gray", "one channel", "rgba", "float", "no rows", "no columns"],
 )
-def test_anything_but_an_rgb_frame_is_refused(finder: MtcnnFaceFinder, frame: Picture) -> None:
+def test_other_arrays_than_rgb_frames_are_refused(finder: MtcnnFaceFinder, frame: Picture) -> None:
     with pytest.raises(FinderFailed, match="expected an RGB uint8"):
         finder.find(frame)
 
 
-def test_only_the_last_few_frame_sizes_are_remembered(portrait: Picture) -> None:
+def test_only_the_graphs_of_recent_frame_sizes_are_kept(portrait: Picture) -> None:
     finder = MtcnnFaceFinder(MtcnnConfig(max_frame_sizes=2))
     for width_px in range(300, 380, 16):
         finder.find(cv2.resize(portrait, (width_px, 300)))
     assert finder.cached_sizes == ((348, 300), (364, 300))
 
 
-def test_finding_does_not_depend_on_what_was_searched_before(portrait: Picture) -> None:
+def test_detection_does_not_depend_on_earlier_frames(portrait: Picture) -> None:
     frame = on_canvas(640, 360, (fitted(portrait, 300), 200, 30))
     used, fresh = MtcnnFaceFinder(), MtcnnFaceFinder()
     used.find(np.ascontiguousarray(frame[:, ::-1]))
@@ -224,7 +224,7 @@ def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
         MtcnnFaceFinder(weights_folder=tmp_path)
 
 
-def test_a_face_is_followed_from_near_where_it_is(finder: MtcnnFaceFinder, portrait: Picture) -> None:
+def test_a_face_near_the_given_box_is_followed(finder: MtcnnFaceFinder, portrait: Picture) -> None:
     (face, *_) = finder.find(portrait)
     side_px = face.box.width
     for right_px, down_px in ((0.0, 0.0), (0.15, 0.0), (-0.1, 0.1)):
@@ -234,14 +234,14 @@ def test_a_face_is_followed_from_near_where_it_is(finder: MtcnnFaceFinder, portr
         assert np.abs(followed.landmarks - face.landmarks).max() < 0.1 * side_px
 
 
-def test_where_there_is_no_face_nothing_is_followed(finder: MtcnnFaceFinder, portrait: Picture) -> None:
+def test_boxes_without_a_face_give_none(finder: MtcnnFaceFinder, portrait: Picture) -> None:
     (face, *_) = finder.find(portrait)
     aside, outside = moved(face.box, 0.9 * face.box.width, 0), moved(face.box, 10_000, 0)
     assert finder.follow(portrait, [outside, face.box, aside])[::2] == (None, None)
     assert finder.follow(portrait, []) == ()
 
 
-def test_what_is_no_frame_cannot_be_followed(finder: MtcnnFaceFinder) -> None:
+def test_following_on_an_empty_frame_is_refused(finder: MtcnnFaceFinder) -> None:
     with pytest.raises(FinderFailed):
         finder.follow(np.zeros((0, 5, 3), np.uint8), [FaceBox(0, 0, 10, 10)])
 

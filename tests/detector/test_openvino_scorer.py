@@ -1,4 +1,4 @@
-"""The scorer on random weights: contracts, not quality."""
+"""Scorer on random weights: contracts, not quality of scores."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def crops() -> list[FaceCrop]:
     return [crop_face(face.rgb, face.face) for face in map(portrait, range(7))]
 
 
-def test_scores_come_in_order_whatever_the_batch(scorer: OpenVinoScorer, crops: list[FaceCrop]) -> None:
+def test_scores_keep_the_order_of_crops_at_any_batch_size(scorer: OpenVinoScorer, crops: list[FaceCrop]) -> None:
     together = scorer.score(crops)
     alone = [scorer.score([crop])[0] for crop in crops]
     assert len(together) == len(crops)
@@ -49,7 +49,7 @@ def test_scores_come_in_order_whatever_the_batch(scorer: OpenVinoScorer, crops: 
         assert np.allclose(one.heat_map, other.heat_map, atol=1e-3)
 
 
-def test_a_score_holds_what_the_types_promise(
+def test_score_fields_have_documented_shapes_and_ranges(
     scorer: OpenVinoScorer, crops: list[FaceCrop], artefact: tuple[Path, Manifest]
 ) -> None:
     for score, crop in zip(scorer.score(crops), crops, strict=True):
@@ -64,7 +64,7 @@ def test_a_score_holds_what_the_types_promise(
         assert score.heat_map.max() <= 1
 
 
-def test_an_earlier_answer_is_not_overwritten_by_the_next(scorer: OpenVinoScorer, crops: list[FaceCrop]) -> None:
+def test_a_second_call_does_not_overwrite_earlier_scores(scorer: OpenVinoScorer, crops: list[FaceCrop]) -> None:
     first = scorer.score(crops[:1])[0]
     kept = first.heat_map.copy()
     scorer.score(crops[1:3])
@@ -77,11 +77,11 @@ def test_small_faces_have_no_frequency_score(scorer: OpenVinoScorer) -> None:
     assert scorer.score([small])[0].frequency_score is None
 
 
-def test_an_empty_batch_is_an_empty_answer(scorer: OpenVinoScorer) -> None:
+def test_an_empty_batch_gives_no_scores(scorer: OpenVinoScorer) -> None:
     assert scorer.score([]) == ()
 
 
-def test_the_model_says_who_it_is(scorer: OpenVinoScorer, artefact: tuple[Path, Manifest]) -> None:
+def test_info_identifies_the_model(scorer: OpenVinoScorer, artefact: tuple[Path, Manifest]) -> None:
     assert scorer.info == artefact[1].info
 
 

@@ -1,4 +1,4 @@
-"""The crop that serving and training share, held against stored pictures."""
+"""Preprocessing shared by serving and training, compared with stored pictures."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_beyond_the_frame_the_border_repeats() -> None:
     assert np.array_equal(crop.native_rgb[0, 0], rgb[0, 0])
 
 
-def test_colour_order_is_rgb_all_the_way() -> None:
+def test_colour_order_is_rgb_throughout() -> None:
     red = np.zeros((300, 300, 3), np.uint8)
     red[:, :, 0] = 255
     crop = crop_face(red, face_at(100, 100, 100))
@@ -88,7 +88,7 @@ def test_the_native_crop_is_bounded() -> None:
         FaceBox(-50_000, -50_000, 50_000, 50_000),
     ],
 )
-def test_a_box_that_leaves_nothing_is_refused(box: FaceBox) -> None:
+def test_a_box_outside_the_frame_or_without_area_is_refused(box: FaceBox) -> None:
     with pytest.raises(FaceNotCroppable):
         crop_face(gradient(300, 400), DetectedFace(box, 0.9, np.zeros((5, 2), np.float32)))
 

@@ -1,4 +1,4 @@
-"""Eight bits: the same network up to rounding, and rounding that stays small."""
+"""Quantization: the same network up to rounding errors, and small rounding errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def reach(arrays: dict[str, NDArray[Any]], spread: float = 1.0) -> NDArray[np.fl
     return np.exp(np.random.default_rng(3).normal(0, spread, channels)).astype(np.float32)
 
 
-def test_both_kernels_together_stay_what_they_were() -> None:
+def test_the_product_of_both_kernels_is_unchanged() -> None:
     arrays = network_arrays()
     served = quantize(arrays, {LAYER: reach(arrays)})
     assert served[f"{LAYER}|pointwise_kernel"].dtype == np.int8
@@ -49,7 +49,7 @@ def test_both_kernels_together_stay_what_they_were() -> None:
     assert all(served[name] is arrays[name] for name in untouched)
 
 
-def test_no_channel_goes_beyond_the_range_that_was_measured() -> None:
+def test_scaled_channels_stay_within_the_measured_range() -> None:
     arrays = network_arrays()
     reached = reach(arrays)
     served = quantize(arrays, {LAYER: reached})
@@ -59,7 +59,7 @@ def test_no_channel_goes_beyond_the_range_that_was_measured() -> None:
     assert downscale.max() == pytest.approx(1, rel=0.01)
 
 
-def test_a_channel_that_was_silent_is_not_blown_up() -> None:
+def test_a_channel_of_range_zero_is_not_amplified() -> None:
     arrays = network_arrays()
     reached = reach(arrays)
     reached[:5] = 0
@@ -75,7 +75,7 @@ def test_ranges_are_those_of_every_depthwise_output(pixels: NDArray[np.uint8]) -
     assert all((answers[index] >= 0).all() for index in range(34))
 
 
-def test_the_network_in_eight_bits_says_nearly_the_same(pixels: NDArray[np.uint8]) -> None:
+def test_the_eight_bit_network_gives_nearly_the_same_logits(pixels: NDArray[np.uint8]) -> None:
     arrays = network_arrays()
     served, rounding = quantize_for_serving(arrays, pixels, 0, lambda what, share: None)
     assert sum(name.endswith("pointwise_scale") for name in served) == 34

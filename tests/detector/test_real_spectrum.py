@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_the_shipped_measurement_says_where_it_is_from() -> None:
+def test_the_shipped_spectrum_names_its_source() -> None:
     shipped = shipped_real_spectrum()
     assert shipped.faces >= 500
     assert "real photos" in shipped.source
     assert all(later < earlier for earlier, later in zip(shipped.middle, shipped.middle[1:], strict=False)), "falls"
 
 
-def test_what_is_measured_comes_back_from_the_file(tmp_path: Path) -> None:
+def test_a_spectrum_round_trips_through_its_file(tmp_path: Path) -> None:
     spectra = np.random.default_rng(0).normal(0, 1, (200, RADIAL_BINS)).astype(np.float32)
     measured = summarise(spectra, "noise")
     write_real_spectrum(measured, tmp_path / "noise.json")
@@ -32,7 +32,7 @@ def test_what_is_measured_comes_back_from_the_file(tmp_path: Path) -> None:
     assert measured.high[3] == pytest.approx(np.percentile(spectra[:, 3], 95), abs=1e-3)
 
 
-def test_faces_are_measured_as_a_call_shows_them() -> None:
+def test_faces_are_degraded_before_measurement() -> None:
     faces = [portrait(seed, 512) for seed in range(12)]
     spectra = measure_spectra(faces)
     assert 0 < len(spectra) < 12, "some become too small"
@@ -42,12 +42,12 @@ def test_faces_are_measured_as_a_call_shows_them() -> None:
     assert spectra[:, -4:].mean() != pytest.approx(as_it_is[-4:].mean(), abs=0.01)
 
 
-def test_too_few_faces_make_no_baseline() -> None:
+def test_too_few_faces_are_refused() -> None:
     with pytest.raises(TrainingRefused, match="99 faces"):
         summarise(np.zeros((99, RADIAL_BINS), np.float32), "few")
 
 
-def test_numbers_that_make_no_band_are_refused() -> None:
+def test_unordered_percentiles_are_refused() -> None:
     flat, high = (0.0,) * RADIAL_BINS, (1.0,) * RADIAL_BINS
     with pytest.raises(ValueError, match="low <= middle"):
         RealSpectrum(1, "", high, flat, high)

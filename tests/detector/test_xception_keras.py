@@ -47,8 +47,8 @@ def test_a_missing_weight_is_named() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_the_shipped_network_says_of_people_what_it_says_in_keras() -> None:
-    """In floats to a thousandth of the probability that is told; in eight bits nearly."""
+def test_the_shipped_network_agrees_with_keras_on_faces() -> None:
+    """Posteriors agree to .001 in floats, and approximately in eight bits."""
     shipped = default_weights_dir()
     manifest = read_manifest(shipped)
     arrays, crops = open_arrays(shipped, manifest).arrays, people(100)
@@ -79,7 +79,7 @@ def people(count: int) -> NDArray[np.uint8]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_folding_changes_nothing(pixels: NDArray[np.uint8]) -> None:
+def test_folding_leaves_the_logits_unchanged(pixels: NDArray[np.uint8]) -> None:
     """Released weights in the network as Keras defines it, against the folded arrays; float16 storage is the gap."""
     import keras
 

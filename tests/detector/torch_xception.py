@@ -1,5 +1,7 @@
-"""An Xception written from PyTorch's documentation, in numpy, to hold imported weights against; random weights in the
-naming of public checkpoints; and files as PyTorch and safetensors write them."""
+"""Reference Xception of PyTorch in NumPy, with random weights under the names of public checkpoints.
+
+Also writes files in the formats of PyTorch and safetensors.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small sets to train and judge on, of the public-domain portraits among the tests' media."""
+"""Small data sets for training and evaluation, from the public-domain portraits of the tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def make_folders(root: Path) -> Path:
-    """Two portraits in several lights and cuts, as if they were many people."""
+    """Writes folders of two portraits in several lights and crops, as if they were many people."""
     rng = np.random.default_rng(0)
     for split, name in (("train", "obama"), ("val", "biden")):
         rgb = read_rgb(MEDIA / f"{name}.jpg")
@@ -60,7 +60,7 @@ def _encode(path: Path, frames: list[NDArray[np.uint8]]) -> None:
 
 @contextmanager
 def eagerly() -> Iterator[None]:
-    """TensorFlow without graphs, which take longer to make than a few steps take without one."""
+    """Runs TensorFlow eagerly: for a few steps, building a graph takes longer."""
     import tensorflow as tf
 
     tf.config.run_functions_eagerly(True)

@@ -1,4 +1,4 @@
-"""A whole training run, small: folders of pictures in, a servable artefact out."""
+"""A small but complete training run: from folders of pictures to a model folder that the service loads."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     return TrainConfig(make_folders(root / "data"), root / "base.npz", root / "run", root / "cache")
 
 
-def widens_its_limit(settings: TrainConfig, run: Path, report: dict[str, Any]) -> None:
-    """`deepguard settle` on a run, to what the real halves of its clips reach."""
+def check_settle(settings: TrainConfig, run: Path, report: dict[str, Any]) -> None:
+    """Runs `deepguard settle` on a run and checks that `mean_real` rises to the level of its real clips."""
     command = ["settle", str(run), str(settings.data_dir), "--cache-dir", str(settings.cache_dir), "--levels", ""]
     refused = CliRunner().invoke(app, command)
     assert refused.exit_code != 0
@@ -67,7 +67,7 @@ def widens_its_limit(settings: TrainConfig, run: Path, report: dict[str, Any]) -
 @pytest.mark.timeout(400)
 @pytest.mark.filterwarnings("ignore:Even though the `tf.config")
 @pytest.mark.parametrize("phase", [Phase.TOP, Phase.DEEP])
-def test_smoke_from_twenty_pictures_and_a_pair_to_a_served_model(
+def test_smoke_run_from_twenty_pictures_and_a_pair_to_a_served_model(
     settings: TrainConfig, phase: Phase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(estimates, "BOOTSTRAPS", 20)
@@ -83,7 +83,7 @@ def test_smoke_from_twenty_pictures_and_a_pair_to_a_served_model(
     report = json.loads((tmp_path / "run" / REPORT_FILE).read_text())
     assert report["settings"]["phase"] == phase
     assert report["licences"]["CC0-1.0"] == 1
-    assert report["licences"]["the owner's"] == 10, "the other ten are for judging"
+    assert report["licences"]["the owner's"] == 10, "the other ten are for validation"
     assert {row["name"] for row in report["results"]["pseudo_fakes"]} == {"network", "untrained head", "softness"}
     assert (tmp_path / "run" / "curves.png").is_file()
 
@@ -102,7 +102,7 @@ def test_smoke_from_twenty_pictures_and_a_pair_to_a_served_model(
     assert all(np.any(fold[bias_of(13)] != other[bias_of(13)]) for other in (networks.whole, networks.start))
     assert np.array_equal(networks.start[bias_of(13)], before[bias_of(13)])
 
-    widens_its_limit(settings, tmp_path / "run", report)
+    check_settle(settings, tmp_path / "run", report)
 
 
 def bias_of(block: int) -> str:
@@ -134,7 +134,7 @@ def test_a_later_phase_ships_only_if_it_is_clearly_better(tmp_path: Path, gain: 
     assert export.choose_run([tmp_path / "head", tmp_path / "top"]).name == chosen
 
 
-def test_without_pictures_there_is_a_structure_that_is_no_model(settings: TrainConfig, tmp_path: Path) -> None:
+def test_without_pictures_the_run_is_an_untrained_network_that_is_refused(settings: TrainConfig, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = CliRunner().invoke(app, [
         "train", str(tmp_path), "--base-weights", str(settings.base_weights), "--run-dir", str(run),
@@ -148,7 +148,7 @@ def test_without_pictures_there_is_a_structure_that_is_no_model(settings: TrainC
         export.export(run, tmp_path / "weights", "1")
 
 
-def test_base_weights_that_are_none_are_refused(settings: TrainConfig, tmp_path: Path) -> None:
+def test_unreadable_base_weights_are_refused(settings: TrainConfig, tmp_path: Path) -> None:
     (tmp_path / "base.npz").write_bytes(b"nothing")
     config = TrainConfig(settings.data_dir, tmp_path / "base.npz", tmp_path / "run", tmp_path / "cache")
     with pytest.raises(TrainingRefused, match=r"base\.npz"):
@@ -157,7 +157,7 @@ def test_base_weights_that_are_none_are_refused(settings: TrainConfig, tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_the_head_learns_what_is_there_to_learn() -> None:
+def test_the_head_learns_a_separable_feature() -> None:
     rng = np.random.default_rng(0)
     labels = np.tile([0, 1], 200)
     pooled = rng.normal(1, 0.3, (400, 2048)).astype(np.float32)
@@ -165,15 +165,15 @@ def test_the_head_learns_what_is_there_to_learn() -> None:
     data = HeadData(pooled, labels.astype(np.int64), np.ones(400), np.arange(400).astype(str))
     kernels, biases = fit_heads(data.take(np.arange(300)), (0.1, 100.0), seed=0)
     assert auc(labels[300:], (pooled[300:] @ kernels + biases)[:, 0]) > 0.95
-    assert np.linalg.norm(kernels[:, 1]) < np.linalg.norm(kernels[:, 0]) / 10, "a penalty holds its own column down"
+    assert np.linalg.norm(kernels[:, 1]) < np.linalg.norm(kernels[:, 0]) / 10, "a penalty shrinks its own column"
     penalty = choose_penalty(data.take(np.arange(200)), 2, seed=0)
-    assert auc(labels[:200], penalty.logits) > 0.9, "each row by the fit that did not see it"
+    assert auc(labels[:200], penalty.logits) > 0.9, "held-out logits"
     assert penalty.losses[penalty.chosen] == min(penalty.losses.values())
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_the_top_learns_and_its_arrays_go_both_ways() -> None:
+def test_the_top_learns_and_its_arrays_round_trip() -> None:
     rng = np.random.default_rng(1)
     middle = rng.normal(0, 1, (64, 14, 14, 728)).astype(np.float16)
     middle[1::2, 2:12, 2:12, :200] += np.float16(2)
@@ -190,7 +190,7 @@ def test_the_top_learns_and_its_arrays_go_both_ways() -> None:
     assert all(np.array_equal(again[name], array) for name, array in trained.items())
 
 
-def test_cells_that_are_not_known_cost_nothing() -> None:
+def test_unknown_cells_do_not_count_in_the_mask_loss() -> None:
     wanted = np.array([[254, 0], [255, 255]], np.uint8).reshape(1, 2, 2, 1)
     logits = np.array([[9.0, -9.0], [50.0, -50.0]], np.float32).reshape(1, 2, 2, 1)
     assert float(mask_loss(wanted, logits)) < 1e-3

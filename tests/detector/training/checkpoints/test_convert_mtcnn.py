@@ -32,14 +32,14 @@ def test_the_entry_pins_the_file_and_names_source_and_licence() -> None:
     assert "mtcnn 1.0.0" in entry["source"]
 
 
-def test_another_file_than_the_published_one_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_with_another_digest_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(convert_mtcnn.PUBLISHED_SHA256, "pnet", "0" * 64)
     with pytest.raises(WeightsRefused, match="expected sha256"):
         convert_mtcnn.published_arrays("pnet")
 
 
 def test_the_first_dense_layer_reads_channel_row_column() -> None:
-    """Published inputs count column by column, each with all channels."""
+    """The published layer reads its input in column, row, channel order."""
     side, channels = convert_mtcnn.FLATTENED_SIDE, 2
     published = np.arange(side * side * channels, dtype=np.float32)[:, None]
     serving = convert_mtcnn.serving_kernel(published, first_dense=True)

@@ -1,4 +1,4 @@
-"""Weights that were trained elsewhere: read without running anything, and computing what they computed there."""
+"""Import of PyTorch checkpoints: no code of the file runs, and logits equal those in PyTorch."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def normalised(pixels: NDArray[np.uint8], source: CheckpointFormat) -> NDArray[n
     ],
     ids=["as published", "other colours"],
 )
-def test_imported_weights_say_what_they_said_in_pytorch(
+def test_imported_weights_give_the_logits_of_pytorch(
     weights: Tensors, pixels: NDArray[np.uint8], source: CheckpointFormat
 ) -> None:
     two = forward(weights, normalised(pixels, source))
@@ -83,7 +83,7 @@ def test_imported_weights_say_what_they_said_in_pytorch(
     assert np.abs(said - expected).max() <= 1e-4
 
 
-def test_the_border_of_the_pools_matters(weights: Tensors, pixels: NDArray[np.uint8]) -> None:
+def test_padding_of_pools_changes_the_logits(weights: Tensors, pixels: NDArray[np.uint8]) -> None:
     ours, theirs = (logits(weights, CheckpointFormat(SIZE_PX), pixels, padding) for padding in Padding)
     assert np.abs(ours - theirs).max() > 1e-3
 
@@ -138,7 +138,7 @@ def test_a_hostile_pickle_is_refused_and_nothing_of_it_runs(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["numpy.core.multiarray _reconstruct", "builtins eval", "torch.nn.modules Module"])
-def test_names_that_no_state_dict_needs_are_refused(tmp_path: Path, name: str) -> None:
+def test_pickles_with_other_names_are_refused(tmp_path: Path, name: str) -> None:
     module, attribute = name.split()
     with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
         archive.writestr("archive/data.pkl", pickle.GLOBAL + f"{module}\n{attribute}\n".encode() + pickle.STOP)
@@ -175,7 +175,7 @@ def test_weights_that_do_not_fit_are_refused(weights: Tensors, change: dict[str,
         convert(changed, CheckpointFormat())
 
 
-def test_an_imported_model_is_served_and_says_that_it_is_not_calibrated(tmp_path: Path, weights: Tensors) -> None:
+def test_an_imported_model_is_served_as_uncalibrated(tmp_path: Path, weights: Tensors) -> None:
     write_safetensors(tmp_path / "ours.safetensors", weights)
     done = CliRunner().invoke(
         app, ["import-weights", str(tmp_path / "ours.safetensors"), "--out", str(tmp_path / "model"), "--size", "128"]
@@ -196,7 +196,7 @@ def test_an_imported_model_is_served_and_says_that_it_is_not_calibrated(tmp_path
 
 
 @pytest.mark.parametrize("options", [["--mean", "1,2"], ["--std", "0,0,0"], ["--colour", "cmyk"], ["--size", "20"]])
-def test_options_that_make_no_sense_are_refused(tmp_path: Path, options: list[str]) -> None:
+def test_invalid_options_are_refused(tmp_path: Path, options: list[str]) -> None:
     (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
     done = CliRunner().invoke(
         app, ["import-weights", str(tmp_path / "a.safetensors"), "--out", str(tmp_path / "model"), *options]
@@ -205,7 +205,7 @@ def test_options_that_make_no_sense_are_refused(tmp_path: Path, options: list[st
     assert not (tmp_path / "model").exists()
 
 
-def test_an_overwritten_model_is_read_anew(tmp_path: Path, weights: Tensors) -> None:
+def test_an_import_replaces_an_earlier_model(tmp_path: Path, weights: Tensors) -> None:
     write_safetensors(tmp_path / "a.safetensors", weights)
     first = import_weights(tmp_path / "a.safetensors", tmp_path / "model", CheckpointFormat(128), "one", "1")
     second = import_weights(tmp_path / "a.safetensors", tmp_path / "model", CheckpointFormat(160), "one", "2")

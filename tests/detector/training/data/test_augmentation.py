@@ -1,4 +1,4 @@
-"""What is shown of training pictures: both halves of a pair alike, and their masks with them."""
+"""Augmentation: pictures and masks change alike, and parameters have the documented ranges."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def grey(level: int) -> NDArray[np.uint8]:
 
 
 def a_mask() -> NDArray[np.uint8]:
-    """In one corner, so that every mirror and every cut shows."""
+    """Returns a mask in one corner, on which mirroring and cropping are visible."""
     mask = np.zeros((MASK_SIDE, MASK_SIDE), np.uint8)
     mask[1:6, 2:5] = 254
     return mask
 
 
 @pytest.mark.parametrize("size_px", [96, 160, 224])
-def test_the_mask_goes_where_its_picture_goes(size_px: int) -> None:
+def test_the_mask_is_transformed_like_its_picture(size_px: int) -> None:
     mask = a_mask()
     wide = cv2.resize(mask, (NATIVE_PX, NATIVE_PX), interpolation=cv2.INTER_LINEAR)
     rgb = np.repeat(wide[:, :, None], 3, axis=2)
@@ -53,14 +53,14 @@ def test_the_mask_goes_where_its_picture_goes(size_px: int) -> None:
 
 
 @pytest.mark.parametrize("size_px", [96, 160, 224])
-def test_a_mask_that_is_not_known_stays_so(size_px: int) -> None:
+def test_an_unknown_mask_stays_unknown(size_px: int) -> None:
     mask = np.full((MASK_SIDE, MASK_SIDE), UNKNOWN, np.uint8)
     views = drawn(30)
     assert any(view.hidden is not None for view in views)
     assert all((view.apply_to_mask(mask, size_px) == UNKNOWN).all() for view in views)
 
 
-def test_what_is_hidden_is_grey_and_no_fake() -> None:
+def test_the_occluded_box_is_grey_and_counts_as_real() -> None:
     view = Augmentation(0, 0, NATIVE_PX, gain=0.5, hidden=(0.0, 0.0, 0.5, 1.0))
     shown, cells = view.apply(grey(200), NATIVE_PX), view.apply_to_mask(np.full((14, 14), 254, np.uint8), NATIVE_PX)
     assert (shown[:, : NATIVE_PX // 2] == 128).all()
@@ -69,14 +69,14 @@ def test_what_is_hidden_is_grey_and_no_fake() -> None:
     assert (cells[:, 7:] == 254).all()
 
 
-def test_light_is_clipped_and_the_picture_itself_is_left_alone() -> None:
+def test_light_is_clipped_and_the_input_is_not_modified() -> None:
     rgb = grey(250)
     assert (replace(WHOLE, gain=1.15, offset=15).apply(rgb, 160) == 255).all()
     assert (rgb == 250).all()
     assert np.array_equal(WHOLE.apply(rgb, NATIVE_PX), rgb)
 
 
-def test_views_are_of_many_kinds_and_often_what_is_served() -> None:
+def test_draws_vary_and_often_keep_the_whole_picture() -> None:
     views = drawn(200)
     whole = [view for view in views if view.side == NATIVE_PX]
     assert 60 <= len(whole) <= 110

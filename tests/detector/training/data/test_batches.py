@@ -1,4 +1,4 @@
-"""Batches of pairs: what is in one is decided by seed and step alone."""
+"""Batches of pairs: seed and step alone determine a batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def samples(pairs: int, group_of: list[str], level: int) -> SampleSet:
-    """Pairs of the same noise in both halves, at most `level`; every second pair has masks that are not known."""
+    """Pairs of the same noise in both halves, at most `level`; every second pair has unknown masks."""
     rng = np.random.default_rng(level)
     rgb = np.repeat(rng.integers(0, level, (pairs, 224, 224, 3), dtype=np.uint8), 2, axis=0)
     rows = np.zeros(2 * pairs, SAMPLE_ROW)
@@ -32,7 +32,7 @@ def part(pairs: int = 4, level: int = 100) -> PicturePairs:
     return PicturePairs(samples(pairs, [f"g{index % 2}" for index in range(pairs)], level), np.arange(pairs), 64)
 
 
-def test_both_halves_of_a_pair_are_changed_alike() -> None:
+def test_both_halves_of_a_pair_get_the_same_augmentation() -> None:
     batch = PairBatches([part()], 40, seed=1).batch(1)
     assert batch.inputs.shape == (80, 64, 64, 3)
     assert batch.inputs.dtype == np.uint8
@@ -45,7 +45,7 @@ def test_both_halves_of_a_pair_are_changed_alike() -> None:
     assert batch.masks[1::2][known[1::2]].any(axis=(1, 2)).mean() > 0.9
 
 
-def test_a_batch_is_the_same_whatever_was_drawn_before() -> None:
+def test_a_batch_does_not_depend_on_earlier_batches() -> None:
     batches = PairBatches([part()], 3, seed=1)
     second = batches.batch(2)
     batches.batch(7)
@@ -55,7 +55,7 @@ def test_a_batch_is_the_same_whatever_was_drawn_before() -> None:
     assert not any(np.array_equal(other.inputs, second.inputs) for other in others)
 
 
-def test_parts_share_a_batch_and_an_empty_one_takes_nothing() -> None:
+def test_sources_share_a_batch_and_an_empty_one_is_left_out() -> None:
     low, high = part(level=40), part(level=250)
     empty = PicturePairs(samples(2, ["a", "b"], 40), np.arange(0), 64)
 
@@ -69,7 +69,7 @@ def test_parts_share_a_batch_and_an_empty_one_takes_nothing() -> None:
         bright([empty], 5)
 
 
-def test_every_group_comes_as_often() -> None:
+def test_groups_are_drawn_with_equal_probability() -> None:
     groups = np.array(["few"] * 2 + ["many"] * 98)
     picker = PairPicker(np.arange(100), groups)
     picked = np.array(list(picker.pick(np.random.default_rng(0), 2000)))

@@ -27,7 +27,7 @@ ROWS = (
 
 
 class OneFaceFinder:
-    """Finds a face in the middle of any picture that is not black, and counts how often it was asked."""
+    """Fake finder: a face in the middle of any picture that is not black; counts its calls."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -73,7 +73,7 @@ def test_plain_folders(tmp_path: Path) -> None:
     assert len({still.group for still in stills}) == 3
 
 
-def test_named_groups_stay_unseen(tmp_path: Path) -> None:
+def test_excluded_groups_are_dropped(tmp_path: Path) -> None:
     stills = datasets.read_stills(table(tmp_path, HEADER + ROWS))
     for name in ("anna", "set/anna"):
         kept = datasets.drop_groups(stills, {name}, lambda still: still.group)
@@ -89,7 +89,7 @@ def test_pictures_are_rgb_and_others_refused(tmp_path: Path) -> None:
         datasets.read_rgb(tmp_path / "b.png")
 
 
-def test_a_face_is_sought_once(tmp_path: Path) -> None:
+def test_faces_are_cached(tmp_path: Path) -> None:
     for name, rgb in (("a.png", gradient(200, 200)), ("black.png", np.zeros((200, 200, 3), np.uint8))):
         cv2.imwrite(str(tmp_path / name), rgb)
     names = ("a.png", "black.png")
@@ -133,7 +133,7 @@ def test_a_pair_may_come_as_two_files(tmp_path: Path) -> None:
         assert (real.face, real.frame_number) == (fake.face, fake.frame_number)
 
 
-def test_two_files_of_different_size_are_no_pair(tmp_path: Path) -> None:
+def test_two_files_of_different_size_are_refused(tmp_path: Path) -> None:
     video(tmp_path / "real.mp4", Video(width=320, height=160, frames=4))
     video(tmp_path / "fake.mp4", Video(width=160, height=160, frames=4))
     clip = datasets.Clip(tmp_path / "real.mp4", "g", "", paired=True, swap=tmp_path / "fake.mp4")

@@ -17,13 +17,13 @@ NOTHING = degradations.Degradation(
 )  # fmt: skip
 
 
-def test_a_degradation_without_anything_changes_nothing() -> None:
+def test_an_empty_degradation_changes_nothing() -> None:
     rgb, face = degradations.apply(PERSON.rgb, PERSON.face, NOTHING)
     assert np.array_equal(rgb, PERSON.rgb)
     assert face.box == PERSON.face.box
 
 
-def test_the_same_draw_does_the_same_to_both_halves() -> None:
+def test_one_degradation_changes_both_halves_alike() -> None:
     for seed in range(12):
         call = degradations.draw(np.random.default_rng(seed), 128.0)
         first, _ = degradations.apply(PERSON.rgb, PERSON.face, call)
@@ -59,7 +59,7 @@ def test_a_coarser_quantiser_loses_more() -> None:
     assert np.abs(fine.astype(int) - PERSON.rgb).mean() < np.abs(coarse.astype(int) - PERSON.rgb).mean() / 2
 
 
-def test_jpeg_light_and_noise_do_what_they_say() -> None:
+def test_jpeg_light_and_noise_have_the_expected_effects() -> None:
     assert np.abs(degradations.jpeg(PERSON.rgb, 40).astype(int) - PERSON.rgb).mean() > 0.5
     dark, _ = degradations.apply(PERSON.rgb, PERSON.face, replace(NOTHING, gain=0.5))
     assert dark.mean() == pytest.approx(PERSON.rgb.mean() / 2, rel=0.05)
@@ -67,7 +67,7 @@ def test_jpeg_light_and_noise_do_what_they_say() -> None:
     assert (noisy.astype(float) - PERSON.rgb).std() == pytest.approx(8, rel=0.1)
 
 
-def test_equalised_halves_are_about_as_sharp() -> None:
+def test_matched_halves_have_similar_sharpness() -> None:
     soft = replace(PERSON, rgb=degradations.blurred(PERSON.rgb, 1.2))
     halves = [(0, PERSON), (1, soft)]
     before = np.log(sharpness(PERSON.rgb) / sharpness(soft.rgb))

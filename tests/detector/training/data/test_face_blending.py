@@ -1,4 +1,4 @@
-"""Pseudo-fakes: both halves are the same picture but for the mask, and nothing outside it tells them apart."""
+"""Face blending: both halves of a pair are identical outside the mask."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_colours_are_matched_inside_the_mask() -> None:
 
 
 @pytest.mark.parametrize("way", ["poisson", "two bands"])
-def test_other_blends_leave_the_outside_alone(way: str) -> None:
+def test_all_blends_leave_pixels_outside_the_mask_unchanged(way: str) -> None:
     mask = cv2.GaussianBlur(face_blending.face_mask(np.random.default_rng(1), PEOPLE[0].face, (256, 256)), (0, 0), 3)
     source, target = PEOPLE[1].rgb, PEOPLE[0].rgb
     if way == "poisson":
@@ -90,7 +90,7 @@ def test_other_blends_leave_the_outside_alone(way: str) -> None:
     assert (fake != target).any()
 
 
-def test_mirroring_twice_is_nothing_and_swaps_left_and_right() -> None:
+def test_mirroring_exchanges_left_and_right_and_twice_restores_the_face() -> None:
     person = PEOPLE[2]
     once = face_blending.mirrored(person)
     assert once.face.landmarks[0, 0] < once.face.landmarks[1, 0]

@@ -1,4 +1,4 @@
-"""Every family of fakes changes its mask and nothing else, before and after all that a call does to pictures."""
+"""Families of pseudo-fakes change pixels inside the mask only, also after degradation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from detector.training.data.fake_families import FakeFamily
 
 PEOPLE = [replace(portrait(seed), name=f"picture-{seed}") for seed in range(8)]
-# What an autoencoder would have drawn, as soft as its drawings are.
+# Stands for the patches of an autoencoder, as soft as they are.
 PATCHES = {face.name: np.stack([cv2.GaussianBlur(patch_of(face), (0, 0), 1.5)]) for face in PEOPLE}
 KINDS = families(PATCHES)
 _BLOCK_PX = 8
@@ -37,7 +37,7 @@ def pairs(kind: FakeFamily, count: int) -> list[BlendedPair]:
     return [kind.make(rng, PEOPLE[index % len(PEOPLE)], PEOPLE) for index in range(count)]
 
 
-def test_there_are_five_families_and_every_one_has_its_share() -> None:
+def test_all_five_families_are_drawn() -> None:
     assert {kind.name for kind in KINDS} == set(SHARES)
     assert sum(SHARES.values()) == pytest.approx(1)
     assert "decoded" not in {kind.name for kind in families({})}
@@ -54,18 +54,18 @@ def test_halves_are_bit_identical_outside_the_mask_and_differ_inside(kind: FakeF
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_blocks_outside_the_mask_do_not_give_the_label_away(kind: FakeFamily) -> None:
+def test_blocks_outside_the_mask_do_not_reveal_the_label(kind: FakeFamily) -> None:
     """The leak test: after the whole degradation, a classifier on blocks outside the dilated mask is at chance."""
     assert abs(leak(pairs(kind, 16)) - 0.5) < 0.03
 
 
-def test_a_fake_that_alone_was_coded_is_found_out() -> None:
+def test_the_leak_test_detects_a_fake_coded_alone() -> None:
     coded = [replace(pair, fake=degradations.jpeg(pair.fake, 30)) for pair in pairs(KINDS[0], 16)]
     assert leak(coded) > 0.6
 
 
 def leak(made: list[BlendedPair]) -> float:
-    """AUC, on the second half of the pairs, of a classifier of blocks that was fitted on the first."""
+    """Returns the AUC on the second half of the pairs of a block classifier fitted on the first half."""
     rng = np.random.default_rng(5)
     tables: dict[int, list[NDArray[np.float64]]] = {0: [], 1: []}
     for pair in made:
@@ -86,7 +86,7 @@ def leak(made: list[BlendedPair]) -> float:
 
 
 def block_features(rgb: NDArray[np.uint8], outside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Mean, spread, edge energy and range of 8x8 blocks that lie wholly outside."""
+    """Returns mean, spread, edge energy and range of the 8x8 blocks entirely outside the mask."""
     grey = rgb.astype(np.float64).mean(axis=2)
     rows = []
     for top in range(0, grey.shape[0] - _BLOCK_PX, _BLOCK_PX):
@@ -103,7 +103,7 @@ def stacked(tables: dict[int, list[NDArray[np.float64]]], part: slice) -> tuple[
     return np.concatenate(rows), np.repeat([0, 1], [len(rows[0]), len(rows[1])])
 
 
-def test_restored_fakes_are_as_often_sharper_as_softer_inside() -> None:
+def test_restored_fakes_are_equally_often_sharper_and_softer_inside() -> None:
     (restored,) = (kind for kind in KINDS if kind.name == "restored")
     ratios = []
     for pair in pairs(restored, 24):
@@ -121,7 +121,7 @@ def test_a_family_can_be_held_out() -> None:
         PseudoFakeFactory(PEOPLE, KINDS, held_out="morph")
 
 
-def test_the_mask_follows_its_picture_into_the_crop() -> None:
+def test_the_mask_is_cropped_like_its_picture() -> None:
     pair = pairs(KINDS[1], 1)[0]
     call = replace(degradations.draw(np.random.default_rng(1), 128.0), box_jitter=(0.0, 0.0, 1.0))
     cells = replaced_cells(pair, call)
@@ -136,7 +136,7 @@ def test_the_mask_follows_its_picture_into_the_crop() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_an_autoencoder_draws_every_face_once(tmp_path: Path) -> None:
+def test_the_autoencoder_decodes_every_face_once(tmp_path: Path) -> None:
     settings = DrawSettings(steps=2, seed=0, cache=tmp_path)
     told: list[str] = []
     drawn = draw_patches(PEOPLE[:6], PEOPLE[6:], settings, lambda what, share: told.append(what))

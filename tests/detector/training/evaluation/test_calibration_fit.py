@@ -1,4 +1,4 @@
-"""Calibration on numbers whose truth is known."""
+"""Calibration fit on simulated scores with known LLRs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_logistic_finds_the_true_weights() -> None:
     assert intercept == pytest.approx(0.0, abs=0.2)
 
 
-def test_frequency_earns_its_place_only_when_it_helps() -> None:
+def test_the_frequency_score_gets_a_weight_only_if_it_helps() -> None:
     useful = calibration_fit.fit_fusion(held(1, informative_frequency=True), folds=4, seed=0, gain=1.0)
     assert useful.frequency_used
     assert useful.delta_nll.high < 0
@@ -62,7 +62,7 @@ def test_the_gain_follows_the_worst_stratum() -> None:
     )
 
 
-def test_groups_weigh_the_same_however_many_rows_they_have() -> None:
+def test_groups_have_equal_weight_at_any_number_of_rows() -> None:
     labels = np.array([0, 0, 0, 0, 1, 1])
     groups = np.array(["a", "a", "a", "b", "c", "d"])
     weights = calibration_fit.group_weights(labels, groups)
@@ -71,13 +71,13 @@ def test_groups_weigh_the_same_however_many_rows_they_have() -> None:
     assert weights.mean() == pytest.approx(1.0)
 
 
-def test_knowing_costs_less_than_guessing() -> None:
+def test_informative_scores_have_a_lower_loss_than_chance() -> None:
     data = held(6, informative_frequency=False)
     calibration = calibration_fit.fit_fusion(data, folds=4, seed=0, gain=1.0).calibration
     assert calibration_fit.loss_of(data, calibration) < 0.6 < np.log(2)
 
 
-def test_frequency_model_separates_and_abstains() -> None:
+def test_the_frequency_model_separates_labels_and_needs_enough_spectra() -> None:
     rng = np.random.default_rng(8)
     labels = np.repeat([0, 1], 200)
     features = rng.normal(0, 1, (400, FEATURE_COUNT))

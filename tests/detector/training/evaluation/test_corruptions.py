@@ -37,7 +37,7 @@ def test_higher_levels_change_more_and_sizes_stay(name: str) -> None:
     assert np.array_equal(Corruption(name, 1).apply(RGB), found[0]), "alike for both of a pair"
 
 
-def test_nothing_is_nothing() -> None:
+def test_no_corruption_returns_the_picture_unchanged() -> None:
     assert Corruption().apply(RGB) is RGB
     assert str(Corruption()) == "as it came"
     assert len(all_corruptions()) == 9 * len(LEVELS)
@@ -54,7 +54,7 @@ def test_a_clip_at_a_lower_bitrate_has_as_many_frames_and_fewer_bytes(tmp_path: 
     assert sizes[0] < sizes[1]
 
 
-def test_both_files_of_a_pair_are_coded_each_at_the_whole_rate(tmp_path: Path) -> None:
+def test_each_file_of_a_pair_is_coded_at_the_full_bitrate(tmp_path: Path) -> None:
     for name in ("real", "fake"):
         video(tmp_path / f"{name}.mp4", Video(width=320, height=160, frames=20))
     one = Clip(tmp_path / "real.mp4", "anna", "", paired=True)

@@ -9,7 +9,7 @@ from detector.training.evaluation import estimates
 RNG = np.random.default_rng(11)
 
 
-def test_auc_by_hand() -> None:
+def test_auc_of_hand_computed_cases() -> None:
     labels = np.array([0, 0, 1, 1])
     assert estimates.auc(labels, np.array([1.0, 2.0, 3.0, 4.0])) == 1.0
     assert estimates.auc(labels, np.array([4.0, 3.0, 2.0, 1.0])) == 0.0
@@ -42,7 +42,7 @@ def rows_of_pairs(clips: int, frames: int) -> np.ndarray:
     return rows
 
 
-def test_a_perfect_and_a_blind_scorer_on_pairs() -> None:
+def test_perfect_and_random_scorers_on_pairs() -> None:
     rows = rows_of_pairs(8, 5)
     perfect = estimates.report_pairs("perfect", rows["label"].astype(float), rows)
     assert perfect.frame_auc.value == perfect.clip_auc.value == perfect.paired.value == 1.0
@@ -50,7 +50,7 @@ def test_a_perfect_and_a_blind_scorer_on_pairs() -> None:
     assert blind.frame_auc.value == blind.paired.value == 0.5
 
 
-def test_a_scorer_of_sharpness_is_found_out() -> None:
+def test_a_sharpness_scorer_has_a_high_rank_correlation() -> None:
     rows = rows_of_pairs(8, 20)
     report = estimates.report_pairs("soft", -rows["sharpness"].astype(float), rows)
     assert report.sharpness_rho == pytest.approx(-1.0)

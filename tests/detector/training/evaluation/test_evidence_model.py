@@ -34,7 +34,7 @@ def test_frames_without_a_face_do_not_count() -> None:
     assert correlation_time_s([clip]) == pytest.approx(-0.2 / math.log(0.6), rel=0.2)
 
 
-def test_what_is_measured_of_clips() -> None:
+def test_statistics_of_real_and_fake_clips() -> None:
     real = [ar1(0.5, 400, seed, mean=seed / 100 - 1) for seed in range(100)]
     stats = measure_evidence(real, [-1.0, 1.0, 2.0, 3.0])
     means = [float(np.mean(clip.llr)) for clip in real]
@@ -46,7 +46,7 @@ def test_what_is_measured_of_clips() -> None:
     assert stats.sd == pytest.approx(1.0, abs=0.05)
 
 
-def test_fakes_that_never_stand_out_are_said_to_be_undetectable() -> None:
+def test_fakes_below_the_real_percentile_are_not_detectable() -> None:
     real = [ar1(0.5, 400, seed, mean=1.0) for seed in range(10)]
     stats = measure_evidence(real, [-1.0, 0.0])
     assert stats.detectable == 0.0

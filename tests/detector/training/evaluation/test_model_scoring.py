@@ -1,4 +1,4 @@
-"""`deepguard calibrate` and `deepguard evaluate` on a model that was brought along, with data of a few portraits."""
+"""`deepguard calibrate` and `deepguard evaluate` on an imported model, with data of a few portraits."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_model_is_calibrated_and_evaluated(places: dict[str, Path], monkeypatc
     assert text.index("## Limits") < text.index("## What it is")
 
 
-def test_the_card_of_a_run_belongs_to_what_was_exported_from_it(tmp_path: Path) -> None:
+def test_the_card_of_a_run_needs_the_manifest_of_its_export(tmp_path: Path) -> None:
     (tmp_path / REPORT_FILE).write_text("{}")
     card, shipped = default_weights_dir() / "MODEL_CARD.md", read_manifest(default_weights_dir())
     assert loaded_model.read_card_manifest(tmp_path, card, shipped.sha256) == shipped
@@ -113,7 +113,7 @@ def test_the_card_of_a_run_belongs_to_what_was_exported_from_it(tmp_path: Path) 
         loaded_model.read_card_manifest(tmp_path, tmp_path / "CARD.md", shipped.sha256)
 
 
-def test_a_window_is_judged_by_the_network_that_never_saw_it(places: dict[str, Path]) -> None:
+def test_windows_are_scored_by_the_fold_that_did_not_see_them(places: dict[str, Path]) -> None:
     arrays = network_arrays(0)
     folds = tuple({**arrays, HEAD_BIAS: np.full(1, bias, np.float32)} for bias in (-50.0, 50.0))
     fold_of = {f"somebody-{number}": number % 2 for number in range(4)}
@@ -139,7 +139,7 @@ def test_a_window_is_judged_by_the_network_that_never_saw_it(places: dict[str, P
     assert min(weight for _, weight in heard) == 0.0 < real[1] < 1.0, "as the service weighs small faces"
 
 
-def test_windows_hear_what_the_service_scores(tmp_path: Path) -> None:
+def test_window_llrs_equal_those_of_the_service(tmp_path: Path) -> None:
     calibration = Calibration(0.1, 0.5, frequency_weight=0.7, gain=0.8)
     write_manifest(tmp_path, replace(write_artefact(tmp_path), calibration=calibration))
     rgb = datasets.read_rgb(MEDIA / "biden.jpg")
@@ -168,7 +168,7 @@ def test_without_a_rule_windows_are_left_out(places: dict[str, Path]) -> None:
     assert "no footage" in found["left_out"]
 
 
-def test_levels_that_there_are_not_are_refused(places: dict[str, Path]) -> None:
+def test_unknown_corruption_levels_are_refused(places: dict[str, Path]) -> None:
     done = CliRunner().invoke(
         app, ["evaluate", str(places["model"]), str(places["data"]), "--out", str(places["out"]), "--levels", "9"]
     )
@@ -176,13 +176,13 @@ def test_levels_that_there_are_not_are_refused(places: dict[str, Path]) -> None:
     assert "levels" in done.output
 
 
-def test_a_model_of_ours_is_not_calibrated_on_what_it_was_trained_on(places: dict[str, Path]) -> None:
+def test_a_trained_model_is_not_recalibrated(places: dict[str, Path]) -> None:
     done = CliRunner().invoke(app, ["calibrate", str(default_weights_dir()), str(places["data"])])
     assert done.exit_code == 2
     assert "possibly on this data" in done.output
 
 
-def test_every_group_is_judged_by_the_fold_that_never_saw_it() -> None:
+def test_every_group_is_scored_by_the_fold_that_did_not_see_it() -> None:
     whole, folds = network_arrays(0), ({"fold": np.zeros(1)}, {"fold": np.ones(1)})
     networks = model_scoring.FoldNetworks(whole, folds, {"anna": 1, "bert": 0}, NetworkInput(), whole)
     groups = np.array(["anna", "stranger", "bert", "anna"])
@@ -192,5 +192,5 @@ def test_every_group_is_judged_by_the_fold_that_never_saw_it() -> None:
     assert judged[2] is folds[0]
 
 
-def test_the_shipped_model_says_that_it_may_have_seen_the_data() -> None:
+def test_the_shipped_model_is_not_marked_as_unseen() -> None:
     assert not loaded_model.open_model(default_weights_dir()).unseen

@@ -1,4 +1,4 @@
-"""Where real streams end is taken over all conditions."""
+"""Operating point: the upper end of real streams, over all conditions."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def test_a_condition_that_makes_real_people_look_fake_moves_the_limit() -> None:
     assert (settled.sd, settled.correlation_s, settled.real_middle) == (0.3, 0.5, -0.4)
 
 
-def test_it_is_never_narrower_than_it_was() -> None:
+def test_the_limit_is_never_lowered() -> None:
     settled = with_operating_point(STATS, [track(0, "as it came", -3.0), *FAKES])
     assert settled.mean_real == STATS.mean_real
     assert settled.detectable == 0.75
 
 
-def test_fakes_count_as_they_came_and_small_or_resized_faces_do_not_count() -> None:
+def test_only_uncorrupted_fakes_and_faces_of_native_size_count() -> None:
     real = [track(0, "face of 48 px", 5.0), track(0, "blur 3", 5.0, weight=0.0), track(0, "as it came", 0.0)]
     settled = with_operating_point(STATS, [*real, *FAKES, track(1, "blur 3", 9.0)])
     assert settled.mean_real == STATS.mean_real
     assert settled.mean_fake == pytest.approx(1.0)
 
 
-def test_where_no_fake_lies_above_no_budget_can_be_kept() -> None:
+def test_without_fakes_above_the_limit_nothing_is_detectable() -> None:
     settled = with_operating_point(STATS, [track(0, "blur 3", 2.0), *FAKES])
     assert settled.mean_fake == settled.mean_real == pytest.approx(2.0)
     assert settled.detectable == 0.0

@@ -1,4 +1,4 @@
-"""Clips at a steady rate: which instants are taken, and that conditions keep them."""
+"""Sampled clips: which frames are sampled, and that conditions keep them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def footage_of(clip: Clip, count: int = 4) -> SampledClip:
     return SampledClip(clip, frames, 5.0)
 
 
-def test_the_first_frame_of_every_interval_is_taken_and_a_hole_is_not_made_up_for(clip: Clip) -> None:
+def test_the_first_frame_of_every_interval_is_sampled_and_gaps_stay_empty(clip: Clip) -> None:
     taken = [(place, round(time_s, 2)) for place, time_s in sampled_clips.steady_times(clip.path, 2.0, 60.0)]
     assert taken == [(0, 0.0), (13, 0.52), (25, 3.0), (38, 3.52), (50, 4.0), (63, 4.52)]
     assert [place for place, _ in sampled_clips.steady_times(clip.path, 2.0, 3.0)] == [0, 13]
@@ -75,7 +75,7 @@ def test_halves_of_a_pair(clip: Clip) -> None:
     assert swapped.mean() < 4
 
 
-def test_every_condition_keeps_instants_and_faces(clip: Clip, tmp_path: Path) -> None:
+def test_every_condition_keeps_times_and_faces(clip: Clip, tmp_path: Path) -> None:
     came = footage_of(clip)
     wanted = ("as it came", "noise 3", "vp8 50 kb/s")
     kinds = [kind for kind in sampled_clips.corruption_conditions((3,), tmp_path) if kind.name in wanted]
@@ -90,7 +90,7 @@ def test_every_condition_keeps_instants_and_faces(clip: Clip, tmp_path: Path) ->
     assert [kind.name for kind in sampled_clips.corruption_conditions((), tmp_path)] == ["as it came"]
 
 
-def test_smaller_faces_are_made_of_larger_ones_alone(clip: Clip) -> None:
+def test_clips_are_scaled_down_but_never_up(clip: Clip) -> None:
     came = footage_of(clip)
     shrink = {kind.name: kind.apply for kind in sampled_clips.size_conditions()}
     assert came.face_px == 40.0

@@ -1,4 +1,4 @@
-"""Figures whose truth is known."""
+"""Score metrics on simulated scores with known results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def scored(gap: float, offset_sd: float = 0.0, clips: int = 40, frames: int = 12
     return FrameScores(labels, llr, groups, RNG.uniform(10, 100, len(labels)))
 
 
-def test_a_good_scorer_a_blind_one_and_one_label() -> None:
+def test_metrics_of_good_and_random_scorers_and_of_one_label() -> None:
     good, blind = score_metrics.compute_metrics(scored(6.0)), score_metrics.compute_metrics(scored(0.0))
     assert good is not None
     assert blind is not None
@@ -34,14 +34,14 @@ def test_a_good_scorer_a_blind_one_and_one_label() -> None:
     assert score_metrics.compute_metrics(real.take(np.flatnonzero(real.labels == 0))) is None
 
 
-def test_rates_by_hand() -> None:
+def test_error_rates_of_hand_computed_cases() -> None:
     labels, scores = np.array([0, 0, 0, 0, 1, 1, 1, 1]), np.array([1.0, 2, 3, 5, 4, 6, 7, 8])
     assert score_metrics.equal_error(labels, scores) == pytest.approx(0.25)
     assert score_metrics.tpr_at(labels, scores) == 0.75
     assert score_metrics.tpr_at(labels, scores, fpr=0.25) == 1.0
 
 
-def test_doubt_of_clips_that_agree_with_themselves_makes_it_abstain() -> None:
+def test_correlated_frames_make_more_clips_abstain() -> None:
     confident = scored(3.0)
     alone, discounted = (score_metrics.compute_metrics(confident, icc) for icc in (0.0, 0.9))
     assert alone is not None
@@ -50,14 +50,14 @@ def test_doubt_of_clips_that_agree_with_themselves_makes_it_abstain() -> None:
     assert discounted.abstains > 0.9
 
 
-def test_the_share_of_offsets_is_found() -> None:
+def test_the_intraclass_correlation_is_recovered() -> None:
     own = scored(0.0, offset_sd=2.0, clips=60)
     halves = np.char.add(own.groups, own.labels.astype(str))
     assert score_metrics.intraclass(own.llr, halves) == pytest.approx(0.8, abs=0.08)
     assert score_metrics.intraclass(scored(0.0).llr, halves[:960]) < 0.05
 
 
-def test_a_scorer_of_sharpness_is_worth_nothing_among_its_like() -> None:
+def test_a_sharpness_scorer_is_at_chance_at_equal_sharpness() -> None:
     base = scored(0.0)
     sharpness = np.where(base.labels == 1, 1.0, 2.0) + RNG.normal(0, 0.5, len(base.labels))
     soft = FrameScores(base.labels, -sharpness, base.groups, sharpness)

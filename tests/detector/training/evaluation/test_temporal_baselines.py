@@ -1,4 +1,4 @@
-"""Scores that ought to cancel a clip's own look, on tracks whose truth is known."""
+"""Temporal baselines on simulated tracks with known offsets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tracks(seed: int, spread: float, shows: float, count: int = 30) -> list[Logi
     return [track(rng, f"g{place}", label, looks[place], shows) for place in range(count) for label in (0, 1)]
 
 
-def test_looks_hide_from_the_mean_what_the_rim_and_the_history_show() -> None:
+def test_rim_and_history_detect_fakes_that_clip_offsets_hide_from_the_mean() -> None:
     found = compare_baselines(tracks(0, spread=3.0, shows=0.6), folds=5, seed=0)
     assert found["mean logit"].value < 0.7
     assert found["face against rim"].value > 0.95
@@ -38,13 +38,13 @@ def test_looks_hide_from_the_mean_what_the_rim_and_the_history_show() -> None:
     assert found["swap begins half-way: against own history"].value > 0.95
 
 
-def test_where_there_is_nothing_nothing_is_found() -> None:
+def test_all_baselines_are_at_chance_without_a_difference() -> None:
     found = compare_baselines(tracks(1, spread=1.0, shows=0.0, count=60), folds=5, seed=0)
     for name, estimate in found.items():
         assert estimate.value == pytest.approx(0.5, abs=0.15), name
 
 
-def test_the_window_model_never_judges_a_group_that_it_saw() -> None:
+def test_the_window_model_is_cross_validated_over_groups() -> None:
     made = tracks(2, spread=0.0, shows=0.5, count=10)
     odd = [t._replace(label=1 - t.label) if t.group == "g3" else t for t in made]
     scores = window_scores(odd, folds=10, seed=0)
@@ -61,7 +61,7 @@ def test_history_needs_both_halves_of_a_group() -> None:
     assert "swap begins half-way: mean logit since" not in compare_baselines([made[0], made[3]] * 3, folds=2, seed=0)
 
 
-def test_tracks_of_rows_that_lie_in_any_order_of_clips() -> None:
+def test_tracks_do_not_depend_on_the_order_of_clips() -> None:
     kinds = [("group", "U8"), ("label", "u1"), ("logit", "f4"), ("contrast", "f4")]
     rows = np.array([("b", 1, n, -n) for n in range(5)] + [("a", 0, 9, 9)] * 3 + [("b", 0, 1, 1)] * 4, kinds)
     real, fake = group_tracks(rows)
@@ -69,7 +69,7 @@ def test_tracks_of_rows_that_lie_in_any_order_of_clips() -> None:
     assert (fake.label, fake.contrasts.tolist()) == (1, [0, -1, -2, -3, -4])
 
 
-def test_a_table_has_a_row_per_condition_and_a_gap_where_a_way_does_not_apply() -> None:
+def test_the_table_has_a_row_per_condition_and_empty_cells_for_missing_baselines() -> None:
     known = {"value": 0.75, "low": 0.6, "high": 0.9}
     lines = temporal_tables({"as it came": {"mean logit": known}, "blur 3": {"mean logit": known, "own": known}})
     assert lines[4] == "| condition | mean logit | own |"

@@ -1,4 +1,4 @@
-"""Windows of series whose truth is known, and the tables made of what was said of them."""
+"""Window verdicts on simulated tracks, and their tables."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def said(words: list[str], label: int, condition: str = "as it came", face_px: f
 @pytest.mark.parametrize(("length_s", "counts"), [
     (2.5, [5]), (9.5, [19]), (10.0, [20]), (10.5, [20]), (19.5, [20]), (20.0, [20, 20]), (53.0, [20] * 5),
 ])  # fmt: skip
-def test_whole_windows_are_cut_and_a_short_track_is_one(length_s: float, counts: list[int]) -> None:
+def test_tracks_split_into_whole_windows_and_a_short_track_is_one(length_s: float, counts: list[int]) -> None:
     assert [len(part.times_s) for part in window_verdicts.split_windows(steady(length_s))] == counts
 
 
-def test_no_sample_is_in_two_windows_and_edges_open_the_next() -> None:
+def test_no_sample_is_in_two_windows_and_an_edge_belongs_to_the_next() -> None:
     parts = window_verdicts.split_windows(track([0.0, 9.99, 10.0, 19.9999999, 20.0], 30.0))
     assert [part.llr.tolist() for part in parts] == [[0, 1], [2], [3, 4]]
     assert [part.length_s for part in parts] == [10.0] * 3
 
 
-def test_a_window_without_the_face_is_not_judged_and_a_gap_within_one_is_no_matter() -> None:
+def test_windows_without_a_face_are_left_out_and_gaps_within_windows_allowed() -> None:
     parts = window_verdicts.split_windows(track([1.0, 8.5, 21.0], 30.0))
     assert [part.times_s.tolist() for part in parts] == [[1.0, 8.5], [21.0]]
     assert window_verdicts.split_windows(track([], 30.0)) == []
@@ -56,7 +56,7 @@ def test_a_window_without_the_face_is_not_judged_and_a_gap_within_one_is_no_matt
     assert list(window_verdicts.judge_windows(track([], 30.0), nowhere, {"": lambda *_: FAKE})) == []
 
 
-def test_windows_are_judged_alone_and_the_track_as_a_whole() -> None:
+def test_every_window_and_the_whole_track_get_verdicts() -> None:
     rules = {"long": lambda times_s, _x, _w: FAKE if len(times_s) > 20 else REAL, "never": lambda *_: UNCERTAIN}
     judged = list(window_verdicts.judge_windows(steady(20.0), TrackSource(1, "a", "a", ""), rules))
     told = [(row.verdict, row.is_whole) for row in judged if row.rule == "long"]
@@ -65,7 +65,7 @@ def test_windows_are_judged_alone_and_the_track_as_a_whole() -> None:
     assert {row.face_px for row in judged} == {120.0}
 
 
-def test_faces_too_small_to_count_do_not_make_false_alarms_rare() -> None:
+def test_windows_of_faces_without_weight_count_in_no_error_rate() -> None:
     tiny = EvidenceTrack(*(np.array([value]) for value in (1.0, 3.0, 0.0, 40.0)), length_s=10.0)
     source = TrackSource(0, "a", "a", "as it came")
     judged = list(window_verdicts.judge_windows(tiny, source, {"": lambda *_: UNCERTAIN}))
@@ -75,7 +75,7 @@ def test_faces_too_small_to_count_do_not_make_false_alarms_rare() -> None:
     assert window_verdicts.by_size(judged)["under 64 px"]["windows"] == 1
 
 
-def test_where_nobody_is_called_fake_the_bound_counts_clips() -> None:
+def test_without_false_alarms_the_bound_is_the_rule_of_three_over_clips() -> None:
     found = window_verdicts.shares(said([REAL, UNCERTAIN, REAL, UNCERTAIN], 0) * 3)
     assert found is not None
     assert (found["windows"], found["clips"], found["fake"]["value"], found["alarmed"]) == (12, 4, 0.0, 0)
@@ -84,7 +84,7 @@ def test_where_nobody_is_called_fake_the_bound_counts_clips() -> None:
     assert window_verdicts.shares([]) is None
 
 
-def test_where_somebody_is_the_bound_is_the_intervals() -> None:
+def test_with_false_alarms_the_bound_is_that_of_the_interval() -> None:
     found = window_verdicts.shares(said([FAKE, *[REAL] * 9], 0))
     assert found is not None
     assert found["fake"]["value"] == 0.1
@@ -92,7 +92,7 @@ def test_where_somebody_is_the_bound_is_the_intervals() -> None:
     assert (found["alarmed"], found["tracks"]) == (1, 10)
 
 
-def test_conditions_stand_for_themselves_and_together() -> None:
+def test_shares_are_given_per_condition_and_for_all_together() -> None:
     rows = [*said([FAKE], 0, "blur 3"), *said([REAL, FAKE], 1, "blur 3"), *said([REAL], 0)]
     found = window_verdicts.by_condition(rows)
     assert list(found) == [window_verdicts.ALL, "blur 3", "as it came"]
@@ -101,7 +101,7 @@ def test_conditions_stand_for_themselves_and_together() -> None:
     assert list(window_verdicts.by_condition(said([REAL], 0))) == ["as it came"]
 
 
-def test_sizes_tell_errors_from_silence() -> None:
+def test_tables_by_size_separate_errors_from_uncertain_verdicts() -> None:
     rows = [
         *said([UNCERTAIN] * 4, 0, face_px=63.9), *said([REAL, UNCERTAIN, FAKE, REAL], 0, face_px=64.0),
         *said([FAKE, REAL, REAL, UNCERTAIN], 1, face_px=95.9), *said([FAKE], 1, face_px=400.0),
@@ -122,7 +122,7 @@ def tables(rows: list[WindowVerdict]) -> str:
     return "\n".join(window_tables({**plan, "rules": rules}))
 
 
-def test_tables_show_what_was_counted() -> None:
+def test_tables_show_counts_and_shares() -> None:
     reals = said([REAL, UNCERTAIN, UNCERTAIN, UNCERTAIN], 0)
     text = tables([*reals, *said([FAKE, UNCERTAIN], 1)])
     assert "| as it came | 4 | 4 | 0.0 % [0.0, 0.0] | 75.0 % | 75.0 % | 25.0 % | 0 of 4 | 2 | 50.0 % [0.0, " in text
@@ -134,7 +134,7 @@ def test_tables_show_what_was_counted() -> None:
     assert "windows of swaps" not in tables(reals)
 
 
-def test_a_rule_that_can_call_nothing_fake_in_a_window_is_not_praised_for_it() -> None:
+def test_the_report_states_if_no_window_can_be_fake() -> None:
     dice, silence = tables(said([REAL], 0)).split("### By the rule of silence")
     assert "(3.3 nats in each frame) is `FAKE`." in dice
     assert "is `UNCERTAIN`, so no window can be `FAKE`" in silence
@@ -142,5 +142,5 @@ def test_a_rule_that_can_call_nothing_fake_in_a_window_is_not_praised_for_it() -
     assert (len(same.times_s), same.times_s[-1], set(same.llr), set(same.weights)) == (20, 9.5, {3.0}, {1.0})
 
 
-def test_a_table_that_is_not_there_says_why() -> None:
+def test_a_missing_table_states_the_reason() -> None:
     assert "Not judged: for a reason." in window_tables({"left_out": "for a reason"})

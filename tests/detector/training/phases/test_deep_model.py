@@ -1,4 +1,4 @@
-"""Phase `deep` on a few small pictures: what is trained and what is not, what is kept, and what is served."""
+"""Phase `deep` on a few small pictures: trained and frozen layers, checkpoints, and agreement with OpenVINO."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Weights = dict[str, NDArray[Any]]
 
-# As Keras names them: the shortcuts of blocks 2 and 3 have numbers instead.
+# Keras names; the shortcuts of blocks 2 and 3 have running numbers instead.
 FROZEN = ("block1_", "block2_", "block3_")
 FROZEN_SHORTCUTS = {"conv2d", "conv2d_1", "batch_normalization", "batch_normalization_1"}
 STATISTICS = ("moving_mean", "moving_variance")
@@ -40,7 +40,7 @@ def no_graphs() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def batches() -> PairBatches:
-    """Two pairs of 64 px a batch: drawn faces, darker in the fake half."""
+    """Batches of two pairs of 64 px: drawn faces, darker in the fake half."""
     rgb = np.repeat(np.stack([portrait(seed, 224).rgb for seed in range(4)]), 2, axis=0)
     masks = np.zeros((8, 14, 14), np.uint8)
     rgb[1::2, 56:168, 56:168] //= 2
@@ -72,13 +72,13 @@ def is_frozen(name: str) -> bool:
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """Stands for a killed process."""
 
 
 @pytest.mark.usefixtures("no_graphs")
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_a_killed_run_goes_on_to_the_same_curve_and_trains_blocks_4_to_14(
+def test_an_interrupted_run_resumes_with_the_same_losses_and_trains_blocks_4_to_14(
     batches: PairBatches, weights: Weights, tmp_path: Path
 ) -> None:
     schedule, types = TrainingSchedule(3, seed=4, mask_weight=0.5, save_every=1), set()
@@ -111,7 +111,7 @@ def test_a_killed_run_goes_on_to_the_same_curve_and_trains_blocks_4_to_14(
 @pytest.mark.usefixtures("no_graphs")
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_statistics_are_gathered_anew_and_openvino_says_what_keras_says(
+def test_statistics_are_gathered_again_and_openvino_agrees_with_keras(
     batches: PairBatches, weights: Weights
 ) -> None:
     import keras
@@ -133,13 +133,13 @@ def test_statistics_are_gathered_anew_and_openvino_says_what_keras_says(
 @pytest.mark.usefixtures("no_graphs")
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_a_stage_that_ends_with_a_dead_network_is_refused(batches: PairBatches, weights: Weights) -> None:
+def test_a_stage_that_ends_with_a_collapsed_network_is_refused(batches: PairBatches, weights: Weights) -> None:
     silent = {**weights, "head|kernel": np.zeros((2048, 1), np.float32)}
     with pytest.raises(TrainingRefused, match="collapsed"):
         deep_model.train_stage(silent, batches, TrainingSchedule(1, 0, 0.5, rate=1e-9), lambda share: None)
 
 
-def test_a_network_that_says_the_same_of_every_face_is_refused() -> None:
+def test_a_network_with_constant_logits_is_refused() -> None:
     refuse_collapsed(np.array([0.1, -0.1]))
     with pytest.raises(TrainingRefused, match="collapsed"):
         refuse_collapsed(np.full((8, 1), 3.0))
