@@ -134,7 +134,7 @@ def test_a_later_phase_ships_only_if_it_is_clearly_better(tmp_path: Path, gain: 
     assert export.choose_run([tmp_path / "head", tmp_path / "top"]).name == chosen
 
 
-def test_without_pictures_the_run_is_an_untrained_network_that_is_refused(settings: TrainConfig, tmp_path: Path) -> None:
+def test_without_pictures_the_result_is_refused_as_untrained(settings: TrainConfig, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = CliRunner().invoke(app, [
         "train", str(tmp_path), "--base-weights", str(settings.base_weights), "--run-dir", str(run),
