@@ -214,7 +214,7 @@ def _chosen(container: Any) -> Any:
     if not usable:
         names = ", ".join(sorted({stream.codec_context.name for stream in videos}))
         if names:
-            raise MediaRefused("unsupported_codec", f"H.264 and VP8 are taken; the source has {names}")
+            raise MediaRefused("unsupported_codec", f"H.264 and VP8 are supported; the source has {names}")
         raise MediaRefused("no_video", "the source has no video")
     chosen = min(usable, key=lambda stream: abs(stream.codec_context.height - _BEST_HEIGHT_PX))
     for stream in container.streams:

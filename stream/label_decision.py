@@ -1,7 +1,7 @@
-"""The decision on each face of a stream: what the sums say, in states that become labels. Pure.
+"""Label decision: turns each face's cumulative evidence into a label. No I/O.
 
-States to labels: alarm is FAKE; the lower Wald bound is REAL until what cleared the face is forgotten; everything else
-is UNCERTAIN with its reason. A face that was not seen for `FORGET_S` is forgotten with its sums, and its alarm closes.
+An open alarm is FAKE. A sum at the lower Wald bound is REAL until the clearing evidence has decayed. Everything else is
+UNCERTAIN, with a reason. After `FORGET_S` without being seen, a face loses its sums, and its alarm closes.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from stream.types import Observation
 
 FORGET_S = 10.0
-MIN_EFFECTIVE_SAMPLES = 1.6         # effective samples, below which nothing is said of a face; three samples at 2/s
+MIN_EFFECTIVE_SAMPLES = 1.6         # minimum for a label other than UNCERTAIN; three samples at 2/s
 _SUSPECT = 0.5          # share of the alarm limit
 _STILL_CLEAR = 0.5      # a cleared face stays cleared down to this share of the bound
 _MAX_FACES = 64
 
 
 class FaceState(NamedTuple):
-    """What is decided of one face. `suspicion` is the share of the alarm limit that its sum has reached."""
+    """Decision on one face. `suspicion` is the share of the alarm limit that its sum has reached."""
 
     label: Label
     reason: Reason
@@ -37,7 +37,7 @@ UNKNOWN = FaceState(Label.UNCERTAIN, Reason.INSUFFICIENT_EVIDENCE, False, 0.0)
 
 
 class LabelDecider:
-    """The sums of all faces of one epoch. `fastest_hz` is the highest sampling rate that the stream may have."""
+    """Sums of all faces of one epoch. `fastest_hz` is the highest sampling rate that the stream may have."""
 
     def __init__(self, config: DecisionConfig, fastest_hz: float) -> None:
         self._config = config
@@ -47,7 +47,7 @@ class LabelDecider:
         self._seen_s: dict[int, float] = {}
 
     def observe(self, observation: Observation, model: EvidenceModel) -> None:
-        """Takes in one sampled instant; faces without a score only count as seen."""
+        """Adds one sampled instant. Faces without a score only count as seen."""
         for face in observation.faces:
             self._seen_s[face.track] = observation.pts_s
         self._forget(observation.pts_s)
@@ -61,12 +61,12 @@ class LabelDecider:
             self._clear(face.track, sums)
 
     def limit(self, model: EvidenceModel) -> float:
-        """The alarm limit for as many faces as are followed now."""
+        """Returns the alarm limit for the current number of faces, in nats."""
         budget = AlarmBudget(self._config.false_alarms_per_hour, self._fastest_hz, max(1, len(self._seen_s)))
         return threshold(budget, model)
 
     def state(self, track: int, model: EvidenceModel) -> FaceState:
-        """What is decided of this face; UNKNOWN for one that was never scored."""
+        """Returns the decision on this face; UNKNOWN if it was never scored."""
         sums = self._sums.get(track)
         if sums is None:
             return UNKNOWN
@@ -81,7 +81,7 @@ class LabelDecider:
         return FaceState(Label.UNCERTAIN, reason, False, suspicion)
 
     def snapshot(self, model: EvidenceModel) -> Decision:
-        """Everything that a replacement needs to go on. Faces of which nothing usable was seen yet are not in it."""
+        """Returns the state that another process needs to continue. Omits faces without usable samples."""
         tracks = tuple(
             TrackSums(
                 track=track,
@@ -98,7 +98,7 @@ class LabelDecider:
         return Decision(limit=self.limit(model), clear_bound=self._clear_bound, tracks=tracks)
 
     def restore(self, decision: Decision) -> None:
-        """Goes on from what another process last published."""
+        """Continues from the state that another process last published."""
         self._sums = {
             t.track: CusumState(t.pts_s, t.statistic, t.log_ratio, t.effective_samples, t.alarm)
             for t in decision.tracks[-_MAX_FACES:]
@@ -126,7 +126,10 @@ class LabelDecider:
 
 
 class AlarmPolicy(NamedTuple):
-    """What the budget comes to with this model; `delay_s` is None where the model cannot keep the budget at all."""
+    """Alarm rule that follows from the budget and the model. Limits are in nats.
+
+    `delay_s` is the expected detection delay, None if the model cannot keep the budget.
+    """
 
     false_alarms_per_hour: float
     limit: float
@@ -136,7 +139,7 @@ class AlarmPolicy(NamedTuple):
 
 
 def alarm_policy_of(config: DecisionConfig, rates_hz: tuple[float, float], model: EvidenceModel) -> AlarmPolicy:
-    """For one face; `rates_hz` are the fastest and the usual sampling rate."""
+    """Returns the policy for one face; `rates_hz` are the fastest and the usual sampling rate."""
     fastest_hz, usual_hz = rates_hz
     limit = threshold(AlarmBudget(config.false_alarms_per_hour, fastest_hz), model)
     delay_s = expected_delay_s(limit, usual_hz, model)

@@ -1,4 +1,4 @@
-"""One live stream inside a worker: its waiting units, decoder, sampling grid, tracks and counts."""
+"""Live lane: one live stream inside a worker, with its queue, decoder, sampling grid, tracks and counts."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class LaneSample:
 
 
 class _Taken(NamedTuple):
-    """What one unit gave: the sample among its pictures, if one fills a cell, and the last of them."""
+    """Result of one unit: the picture that fills a cell, if any, and the last picture."""
 
     sample: LaneSample | None
     last: DecodedPicture | None
 
 
 class LiveLane:
-    """Decodes in step with the worker's rounds. `clock` gives monotonic seconds."""
+    """Decodes one stream in step with the worker's rounds. `clock` returns monotonic seconds."""
 
     def __init__(self, opened: OpenStream, limits: MediaLimits, clock: Callable[[], float]) -> None:
         self.opened = opened
@@ -70,7 +70,7 @@ class LiveLane:
 
     @property
     def pace(self) -> int:
-        """How densely the stream is sampled."""
+        """Sampling density of the stream."""
         return self._sampler.pace
 
     @pace.setter
@@ -79,12 +79,12 @@ class LiveLane:
 
     @property
     def has_units(self) -> bool:
-        """Whether a turn would be of use."""
+        """Whether a turn has units to decode."""
         return bool(self._waiting) or (self._held is not None and self._clock() - self._held_s >= HOLD_S)
 
     @property
     def is_holding(self) -> bool:
-        """Whether a late sample waits for a moment, for newer frames to take its place."""
+        """Whether a late sample is held back briefly, so that a newer frame can replace it."""
         return self._held is not None
 
     @property
@@ -106,11 +106,12 @@ class LiveLane:
         self._waiting.append((unit, arrived_s))
 
     def advance(self, budget_s: float) -> LaneSample | None:
-        """Decode what waits up to the next sample or for `budget_s`; for up to `CATCH_UP_S` while it is late.
+        """Decodes waiting units up to the next sample or for `budget_s`; for up to `CATCH_UP_S` while the stream is
+        late.
 
-        A sample that waited too long gives way to a newer one or, in its cell, to a newer frame: decoding is cheap,
-        judging is not. If there is none here, it is held back once, for `HOLD_S` at most: the worker was away, and
-        what came meanwhile is on its way.
+        A newer sample replaces one that waited too long, as does a newer frame of its cell: decoding is cheap, scoring
+        is not. If there is no newer one, the sample is held back once, for at most `HOLD_S`. Units that arrived while
+        the worker was busy may still be in transit.
         """
         began_s = self._clock()
         newest, self._held = self._held, None
@@ -129,13 +130,13 @@ class LiveLane:
         return None
 
     def flush(self) -> LaneSample | None:
-        """The newest sample among what the decoder still holds; the lane is over then."""
+        """Ends the lane; returns the newest sample that the decoder still holds."""
         self._is_flushed = True
         held, self._held = self._held, None
         return self._newer(held, self._take(self._decoder.flush()))
 
     def report(self, unscored: str) -> None:
-        """One sample was examined; `unscored` as in Observation."""
+        """Counts one examined sample; `unscored` as in Observation."""
         if not unscored:
             self._scored += 1
         elif unscored == SCORER_FAILED:
@@ -143,11 +144,11 @@ class LiveLane:
 
     @property
     def owes_credits(self) -> bool:
-        """Whether units were consumed that `take_consumed` has not told of."""
+        """Whether `take_consumed` has not yet reported all consumed units."""
         return self._consumed > 0
 
     def take_consumed(self, now: bool = False) -> int:
-        """How many units were consumed that were not told of; a few are told of together unless it has to be `now`."""
+        """Returns the number of consumed units not yet reported. Reports small numbers only if `now` is set."""
         now_s = self._clock()
         if not now and self._consumed < CREDITS_AT_ONCE and now_s - self._told_s < CREDITS_EVERY_S:
             return 0
@@ -156,12 +157,12 @@ class LiveLane:
         return consumed
 
     def take_refused(self) -> tuple[tuple[int, DropCause], ...]:
-        """Sequence and cause of the units among the consumed that could not be decoded, and were not told of."""
+        """Returns sequence and cause of consumed units that could not be decoded and were not yet reported."""
         refused, self._refused = tuple(self._refused), []
         return refused
 
     def wants_keyframe(self) -> bool:
-        """Whether to ask for a key frame now; true at most once per second."""
+        """Whether to request a key frame now; true at most once per second."""
         now_s = self._clock()
         if not self._keyframe_needed or now_s - self._keyframe_asked_s < KEYFRAME_EVERY_S:
             return False
@@ -169,7 +170,7 @@ class LiveLane:
         return True
 
     def _newer(self, sample: LaneSample | None, decoded: _Taken) -> LaneSample | None:
-        """What there is to show after one more unit."""
+        """Returns the sample to show after one more unit."""
         if decoded.sample is not None:
             self._supersede(sample)
             return decoded.sample
@@ -201,7 +202,7 @@ class LiveLane:
         return _Taken(newest, last)
 
     def _sample_of(self, picture: DecodedPicture) -> LaneSample | None:
-        """This picture as a sample, if it fills a wanted cell."""
+        """Returns this picture as a sample, if it fills a wanted cell."""
         self._decoded += 1
         number, self._next_frame = self._next_frame, self._next_frame + 1
         cell = self._sampler.take(picture.pts_s)

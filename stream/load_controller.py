@@ -1,9 +1,9 @@
-"""How densely each stream is sampled, and whether another one is let in: from measured verdict ages alone. Pure.
+"""Load controller: sets each stream's sampling density, and admits new streams, by measured verdict ages. No I/O.
 
-Suspicion makes a stream wish for more samples, a clear face for fewer. While verdicts come late, the streams with the
-least suspicion give up samples first; they get them back, most suspicious first, once verdicts are early again. A new
-stream starts as slow as the slowest while verdicts are not early. It is refused once they are late although nobody has
-samples left to give up, and until they are early again.
+A suspicious stream is due more samples, a stream with a cleared face fewer. While verdicts are late, the least
+suspicious streams give up samples first. Once verdicts are early again, the most suspicious streams regain samples
+first. While verdicts are not early, a new stream starts at the slowest pace in use. New streams are refused when
+verdicts are late although all streams have the lowest pace, and until verdicts are early again.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ _LADDER = (Pace.FAST, Pace.BASE, Pace.HALF, Pace.QUARTER)
 
 @dataclass(frozen=True, slots=True)
 class LoadControllerConfig:
-    """Verdicts older than `late_ms` mean overload, younger than `early_ms` mean room; each step moves a `share` of the
-    streams (twice as many at twice `late_ms`, and so on), at most once per `settle_s`. `suspicious` is the share of the
-    alarm limit at which a stream is hurried."""
+    """Thresholds and steps of the load controller.
+
+    Verdicts older than `late_ms` mean overload; younger than `early_ms`, spare capacity. Each step moves a `share` of
+    the streams (twice as many at twice `late_ms`, and so on), at most once per `settle_s`. `suspicious` is the share of
+    the alarm limit above which a stream is sampled faster.
+    """
 
     late_ms: float = 500.0
     early_ms: float = 250.0
@@ -36,8 +39,11 @@ class LoadControllerConfig:
 
 @dataclass(frozen=True, slots=True)
 class StreamLoad:
-    """One stream as the ladder sees it. `suspicion` is the share of the alarm limit that its worst face has reached;
-    `age_ms` is the age of its latest verdict, None before the first."""
+    """Load of one stream.
+
+    `suspicion` is the share of the alarm limit that its most suspicious face has reached. `age_ms` is the age of its
+    latest verdict, None before the first.
+    """
 
     stream: str
     suspicion: float
@@ -46,7 +52,7 @@ class StreamLoad:
 
 
 class LoadController:
-    """Remembers only the pace of each stream. `plan` is called a few times per second."""
+    """Plans the pace of each stream, which is its only state. `plan` is called a few times per second."""
 
     def __init__(self, config: LoadControllerConfig | None = None) -> None:
         self._config = config or LoadControllerConfig()
@@ -56,27 +62,27 @@ class LoadController:
 
     @property
     def full(self) -> bool:
-        """Whether a new stream has to be refused."""
+        """Whether new streams must be refused."""
         return self._full
 
     @property
     def pressed(self) -> bool:
-        """Whether somebody gets fewer samples than wished for."""
+        """Whether any stream gets fewer samples than it is due."""
         return self._pressed
 
     @property
     def reduced(self) -> bool:
-        """Whether somebody gets fewer samples than the base rate, and would not if verdicts came in time."""
+        """Whether late verdicts have put any stream below the base rate."""
         return self._reduced
 
     def plan(self, loads: Sequence[StreamLoad], now_s: float) -> Mapping[str, Pace]:
-        """The pace of every stream from now on. `now_s` is monotonic."""
+        """Returns the pace of every stream from now on. `now_s` is monotonic."""
         wishes = {load.stream: self._wish(load) for load in loads}
         age_ms = _high(loads)
         is_early = age_ms < self._config.early_ms
         first = Pace.BASE if is_early else max([Pace.BASE, *self._paces.values()])
         known = {load.stream: self._paces.get(load.stream, first) for load in loads}
-        # A stream may always go slower than it did; faster only when there is room.
+        # A stream may slow down at any time, but speeds up only when there is spare capacity.
         self._paces = {stream: max(pace, wishes[stream]) for stream, pace in known.items()}
         is_least = bool(loads) and all(pace is Pace.QUARTER for pace in self._paces.values())
         self._full = is_least and not is_early and (self._full or age_ms > self._config.late_ms)
@@ -113,6 +119,6 @@ class LoadController:
 
 
 def _high(loads: Sequence[StreamLoad]) -> float:
-    """The 90th percentile of the latest verdicts' ages; 0 where there are none."""
+    """Returns the 90th percentile of the latest verdicts' ages in milliseconds; 0 if there are none."""
     ages_ms = sorted(load.age_ms for load in loads if load.age_ms is not None)
     return ages_ms[min(len(ages_ms) - 1, math.ceil(0.9 * len(ages_ms)) - 1)] if ages_ms else 0.0

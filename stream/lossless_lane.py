@@ -1,4 +1,4 @@
-"""One stream of media that keeps, inside a worker: nothing gives way to anything newer."""
+"""Lossless lane: processes every sampled frame of recorded media in order and drops none."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class LosslessLane(LiveLane):
-    """Examines every wanted frame, however late, one after the other. A unit is consumed when its last picture is."""
+    """Examines every wanted frame, however late. A unit is consumed when its last picture is."""
 
     def __init__(self, opened: OpenStream, limits: MediaLimits, clock: Callable[[], float]) -> None:
         super().__init__(opened, limits, clock)
@@ -35,7 +35,7 @@ class LosslessLane(LiveLane):
         return self._is_flushed and not self.has_units
 
     def advance(self, budget_s: float) -> LaneSample | None:
-        """Decode up to the next sample, or for `budget_s`."""
+        """Decodes up to the next sample, or for `budget_s`."""
         began_s = self._clock()
         while self.has_units:
             sample = self._step()
@@ -44,7 +44,7 @@ class LosslessLane(LiveLane):
         return None
 
     def flush(self) -> LaneSample | None:
-        """The first sample among what the decoder still holds; the others come with `advance`."""
+        """Returns the first sample that the decoder still holds; `advance` returns the others."""
         self._is_flushed = True
         self._pictures = iter(self._decoder.flush())
         return self.advance(0.0)

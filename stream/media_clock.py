@@ -1,19 +1,19 @@
-"""One steady media time per epoch, whatever the sender's timestamps do."""
+"""Media clock: one steady media time per epoch, whatever the sender's timestamps do."""
 
 from __future__ import annotations
 
 import math
 
-_BACKWARD_S = 1.0       # reordering moves a time back by less than this
-_FORWARD_S = 60.0       # silence is ended long before this
+_BACKWARD_S = 1.0       # frame reordering moves a time back by less than this
+_FORWARD_S = 60.0       # a silent stream ends long before this
 _NOMINAL_FRAME_S = 1 / 30
 
 
 class MediaClock:
     """Shifts media times so that they start at 0 and never jump.
 
-    A jump back by more than a second, or ahead by more than a minute, is the sender's clock starting anew: the frame
-    is put one nominal frame after the newest, and later frames keep their distance to it.
+    A jump back by more than a second, or ahead by more than a minute, means that the sender's clock restarted. The
+    frame is then placed one nominal frame after the newest, and later frames keep their distance to it.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class MediaClock:
         self._newest_s = 0.0
 
     def place(self, pts_s: float) -> float:
-        """The media time of this frame in seconds, >= 0. A non-finite time counts as a jump."""
+        """Returns the media time of this frame in seconds, at least 0. A non-finite time counts as a jump."""
         if not math.isfinite(pts_s):
             return self._advance(self._newest_s + _NOMINAL_FRAME_S)
         if self._offset_s is None:

@@ -1,4 +1,4 @@
-"""How much media may cost, before any of it is decoded. No I/O."""
+"""Media limits: upper bounds on size and length, checked before decoding. No I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stream.errors import MediaRefused
 
 
 class Excess(StrEnum):
-    """Which limit a piece of media is over."""
+    """The limit that a piece of media exceeds."""
 
     PIXELS = "pixels"
     SIDE = "side"
@@ -20,11 +20,11 @@ class Excess(StrEnum):
 
 
 class MediaLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Upper bounds, all inclusive. `video_*` holds for every frame of a video, live or not; `picture_*` for stills.
+    """Upper bounds, all inclusive. `video_*` applies to every frame of live and recorded video; `picture_*` to stills.
 
     JPEGs of up to `shrunk_picture_pixels` are shrunk to `picture_pixels` while they are decoded. `unit_bytes` bounds
-    one media unit, `job_s` the seconds that one file may keep a worker busy, `samples` the frames of one file that are
-    scored, and `faces` those examined on one frame, largest first.
+    one media unit. `job_s` bounds the seconds that one file may keep a worker busy. `samples` bounds the scored frames
+    of one file, `faces` the faces examined per frame, largest first.
     """
 
     video_pixels: int = 8_912_896
@@ -42,11 +42,11 @@ class MediaLimits(msgspec.Struct, frozen=True, kw_only=True):
     faces: int = 16
 
     def video_excess(self, width_px: int, height_px: int) -> Excess | None:
-        """Which limit a video frame of this size is over, or None."""
+        """Returns the limit that a video frame of this size exceeds, or None."""
         return _excess(width_px, height_px, self.video_side_px, self.video_pixels)
 
     def picture_excess(self, width_px: int, height_px: int) -> Excess | None:
-        """Which limit a still of this size is over, or None."""
+        """Returns the limit that a still of this size exceeds, or None."""
         return _excess(width_px, height_px, self.picture_side_px, self.picture_pixels)
 
     def check_video(self, width_px: int, height_px: int) -> None:

@@ -1,5 +1,7 @@
-"""Pictures for people: small previews, and what is kept of suspicious samples. Faces are blurred here, where the
-frames are, if they are to be blurred at all: no other process ever has them then."""
+"""Preview pictures: small previews of frames, and evidence pictures of suspicious samples, for people to view.
+
+Faces are blurred in the worker if configured, so that no other process ever holds them unblurred.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,13 @@ if TYPE_CHECKING:
 PREVIEW_QUALITY = 70
 EVIDENCE_QUALITY = 85
 EVIDENCE_WIDTH_PX = 640
-_PNG_LEVEL = 1          # half the time of the usual level, for a tenth more bytes
-_MOSAIC_TILES = 6       # across a face: nobody can be known by them
-_MARGIN = 0.25          # of a box, on each side: hair and chin lie outside
+_PNG_LEVEL = 1          # half the time of the default level, for 10 % more bytes
+_MOSAIC_TILES = 6       # across a face; too coarse to recognise a person
+_MARGIN = 0.25          # share of a box added on each side, for hair and chin
 
 
 class PictureRenderer:
-    """Makes the pictures of one worker. Blocks for a few milliseconds."""
+    """Renders the pictures of one worker. Blocks for a few milliseconds."""
 
     def __init__(self, suspicious_llr: float, preview_width_px: int, blur_faces: bool) -> None:
         self._suspicious_llr = suspicious_llr
@@ -37,11 +39,11 @@ class PictureRenderer:
         self._blur_faces = blur_faces
 
     def preview(self, rgb: NDArray[np.uint8], examined: ExaminedFrame) -> bytes:
-        """A small JPEG copy of an RGB uint8 frame."""
+        """Returns a small JPEG copy of an RGB uint8 frame."""
         return self._shown(rgb, examined, self._preview_width_px, PREVIEW_QUALITY)
 
     def evidence(self, rgb: NDArray[np.uint8], examined: ExaminedFrame) -> Pictures | None:
-        """The frame and its suspicious faces; None if there are none."""
+        """Returns the frame and its suspicious faces; None if no face is suspicious."""
         suspects = [face for face in examined.faces if face.llr is not None and face.llr > self._suspicious_llr]
         if not suspects:
             return None
@@ -62,13 +64,13 @@ class PictureRenderer:
 
 
 def jpeg_of(rgb: NDArray[np.uint8], quality: int) -> bytes:
-    """JPEG of an RGB uint8 picture."""
-    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)      # numpy takes twenty times as long to turn the colours round
+    """Returns the JPEG of an RGB uint8 picture."""
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)      # numpy takes 20 times as long to swap the channels
     return bytes(cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))[1])
 
 
 def blurred(rgb: NDArray[np.uint8], boxes: Iterable[tuple[float, float, float, float]]) -> NDArray[np.uint8]:
-    """A copy with a coarse mosaic over each box, given as (x, y, width, height) in shares of the frame."""
+    """Returns a copy with a coarse mosaic over each box, given as (x, y, width, height) in shares of the frame."""
     covered = rgb.copy()
     height, width = rgb.shape[:2]
     for x, y, box_width, box_height in boxes:

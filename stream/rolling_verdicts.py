@@ -1,6 +1,6 @@
-"""One stream's whole logic: observations in, verdicts out. No clock, no I/O.
+"""Rolling verdicts: turns one stream's observations into verdicts. No clock, no I/O.
 
-The probability of a verdict is that of its window; the label follows from the evidence since the face was first seen.
+The probability of a verdict is that of its window. The label follows from the evidence since the face was first seen.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 class ObservationContext(NamedTuple):
-    """What else is known when an observation arrives: Unix time, counts so far, which model scored and how its
-    evidence behaves (None: no model)."""
+    """Context of an observation: Unix time, counts so far, the model that scored, and its evidence model (None: no
+    model)."""
 
     now_s: float
     counts: FrameCounts
@@ -33,7 +33,7 @@ class ObservationContext(NamedTuple):
 
 
 class RollingVerdicts:
-    """Keeps the last window of one epoch of one stream."""
+    """Holds the last window of one epoch of one stream."""
 
     def __init__(self, stream: str, epoch: int, phase: float, config: StreamConfig) -> None:
         self._stream = stream
@@ -43,17 +43,18 @@ class RollingVerdicts:
         self._cutter = VerdictWindowCutter(config.windows, self._grid)
         self._recent: deque[Observation] = deque()
         self._decider = LabelDecider(config.decision, rate_hz_of(Pace.FAST, config.windows.sample_rate_hz))
-        self._decided_s = 0.0       # what was observed before is in the sums already
+        self._decided_s = 0.0       # the sums already include earlier observations
 
     def restore(self, verdict: Verdict) -> None:
-        """Goes on behind this verdict of the same epoch. What it stands on is to be observed once more."""
+        """Continues after this verdict of the same epoch. The caller passes the observations of its window again."""
         self._cutter.go_on_after(verdict.sequence)
         self._decided_s = verdict.end_s
         if verdict.decision is not None:
             self._decider.restore(verdict.decision)
 
     def observe(self, observation: Observation, moment: ObservationContext) -> tuple[Verdict, ...]:
-        """The verdicts that this observation completes. One that is not newer than the last is ignored."""
+        """Returns the verdicts that this observation completes. Ignores an observation that is not newer than the
+        last."""
         if self._recent and observation.cell <= self._recent[-1].cell:
             return ()
         self._recent.append(observation)
@@ -65,7 +66,7 @@ class RollingVerdicts:
         return verdicts
 
     def finish(self, moment: ObservationContext) -> tuple[Verdict, ...]:
-        """What is left when the stream ends."""
+        """Returns the remaining verdicts at the end of the stream."""
         window = self._cutter.remainder()
         return () if window is None else (self._judge(window, moment),)
 
@@ -107,7 +108,7 @@ class RollingVerdicts:
         )
 
     def _decide(self, faces: tuple[FaceVerdict, ...], moment: ObservationContext) -> tuple[FaceVerdict, ...]:
-        """The faces with what is decided of them, most suspicious first."""
+        """Returns the faces with their decisions, most suspicious first."""
         if moment.model is not None and not moment.model.calibrated:
             return withheld(faces)
         evidence = moment.evidence

@@ -1,4 +1,4 @@
-"""Segments of MP4, WebM and MPEG-TS: each is opened by itself, and gives its pictures one by one."""
+"""Segment decoder: opens each MP4, WebM or MPEG-TS segment by itself, and yields its pictures one by one."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _KINDS = (MediaKind.MP4, MediaKind.MATROSKA, MediaKind.MPEGTS)
 
 
 def decoder_for(codec: Codec, limits: MediaLimits) -> UnitDecoder:
-    """The one for media units of this kind."""
+    """Returns the decoder for media units of this codec."""
     return SegmentDecoder(limits) if codec is Codec.SEGMENT else build_decoder(codec, limits)
 
 
 class SegmentDecoder:
-    """Nothing is carried over from one segment to the next."""
+    """Decodes segments independently: no state carries over from one to the next."""
 
     def __init__(self, limits: MediaLimits) -> None:
         self._limits = limits
@@ -43,7 +43,7 @@ class SegmentDecoder:
         return ()
 
     def _pictures(self, unit: MediaUnit) -> Iterator[DecodedPicture]:
-        """The first one is shown at the unit's time. Raises MediaRefused where it ends early."""
+        """Yields the pictures; the first is shown at the unit's time. Raises MediaRefused if the segment ends early."""
         kind = _kind(unit.payload)
         try:
             with av.open(io.BytesIO(unit.payload), format=kind.value, options=dict(OPEN_OPTIONS)) as container:

@@ -21,19 +21,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Natural-log likelihood ratios at which the test stops: fake at or above `upper`, real at or below `lower`."""
+    """Log-likelihood ratios (nats) at which the test stops: fake at or above `upper`, real at or below `lower`."""
 
     upper: float
     lower: float
 
 
 def wald_bounds(false_alarm: float, miss: float) -> Bounds:
-    """`upper` = ln((1 - miss) / false_alarm), `lower` = ln(miss / (1 - false_alarm))."""
+    """Returns `upper` = ln((1 - miss) / false_alarm) and `lower` = ln(miss / (1 - false_alarm))."""
     return Bounds(math.log((1 - miss) / false_alarm), math.log(miss / (1 - false_alarm)))
 
 
 def effective_samples(count: int, correlation: float) -> float:
-    """How many independent samples `count` samples of an AR(1) series with this lag-1 correlation are worth."""
+    """Returns the number of independent samples that carry as much information as `count` samples of an AR(1)
+    series."""
     if count <= 1 or correlation <= 0:
         return float(count)
     rho = correlation
@@ -43,7 +44,7 @@ def effective_samples(count: int, correlation: float) -> float:
 
 
 def sigmoid(value: float) -> float:
-    """1 / (1 + exp(-value)) without overflow."""
+    """Returns 1 / (1 + exp(-value)) without overflow."""
     if value >= 0:
         return 1 / (1 + math.exp(-value))
     grown = math.exp(value)
@@ -52,7 +53,7 @@ def sigmoid(value: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the samples of one face add up to. `llr` is None where nothing usable was seen."""
+    """Combined evidence of one face. `llr` is None if no sample was usable."""
 
     samples: int
     usable: int
@@ -60,9 +61,9 @@ class Evidence:
 
 
 def combine(llrs: Sequence[float], weights: Sequence[float], correlation: float) -> Evidence:
-    """Weighted evidence of one face: the sum of weight x llr, discounted for correlation between samples.
+    """Returns the weighted evidence of one face: the sum of weight x llr, discounted for correlation between samples.
 
-    `weights` in 0..1 say how much each sample may count; those of weight 0 or with a non-finite llr do not.
+    `weights` in 0..1 scale each sample. Samples of weight 0 or with a non-finite llr are ignored.
     """
     usable = [(w, x) for w, x in zip(weights, llrs, strict=True) if w > 0 and math.isfinite(x)]
     if not usable:
@@ -72,12 +73,12 @@ def combine(llrs: Sequence[float], weights: Sequence[float], correlation: float)
 
 
 def posterior(llr: float, config: DecisionConfig) -> float:
-    """Probability of fake given the evidence and the operator's prior."""
+    """Returns the probability of fake, given the evidence and the operator's prior."""
     return sigmoid(llr + math.log(config.prior_fake / (1 - config.prior_fake)))
 
 
 def decide(evidence: Evidence, config: DecisionConfig, min_samples: int) -> tuple[Label, Reason]:
-    """The label that this evidence has earned."""
+    """Returns the label that this evidence supports."""
     if evidence.llr is None:
         return Label.UNCERTAIN, Reason.FACE_TOO_SMALL
     if evidence.usable < min_samples:

@@ -1,4 +1,4 @@
-"""Decoded pictures into media units, for sources that have nothing else: H.264, each picture for itself."""
+"""Still encoder: encodes each decoded picture as a standalone H.264 unit, for sources without encoded media."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ class Planes(NamedTuple):
 
 
 class StillEncoder:
-    """One access unit per picture, Annex-B with parameter sets, that can be decoded without any other: what is lost on
-    the way costs one sample. Not for use by several threads at the same time."""
+    """Encodes one access unit per picture: Annex-B with parameter sets, decodable without any other unit.
+
+    A unit that is lost in transit thus costs one sample. Not thread-safe.
+    """
 
     def __init__(self) -> None:
         self._encoder: Any = None
@@ -35,7 +37,8 @@ class StillEncoder:
         self._number = 0
 
     def encode(self, picture: Planes) -> bytes:
-        """The picture at its own size, upright; an odd last row or column is left out. At least 2 x 2 pixels."""
+        """Returns the encoded picture at its own size, upright, at least 2 x 2 pixels. An odd last row or column is
+        cropped."""
         frame = av.VideoFrame.from_ndarray(upright(picture), format="yuv420p")
         if (frame.width, frame.height) != self._size_px:
             self._start(frame.width, frame.height)
@@ -51,7 +54,7 @@ class StillEncoder:
 
 
 def upright(picture: Planes) -> Plane:
-    """(height * 3/2, width): Y, U and V below each other, with even sides."""
+    """Returns uint8 (height * 3/2, width): Y, U and V below each other, with even sides."""
     width, height = picture.width_px, picture.height_px
     half_width, half_height = (width + 1) // 2, (height + 1) // 2
     samples = np.frombuffer(picture.i420, np.uint8)

@@ -1,6 +1,6 @@
-"""Still pictures: headers read and limits checked before a single pixel is decoded.
+"""Still image decoding, with headers read and limits checked before any pixel is decoded.
 
-OpenCV decodes JPEG and PNG, Pillow the other kinds. Both turn a picture as its EXIF orientation says.
+OpenCV decodes JPEG and PNG; Pillow decodes the other formats. Both apply the EXIF orientation.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BARE_MARKERS = frozenset((0x01, *range(0xD0, 0xDA)))
 
 @dataclass(frozen=True, slots=True)
 class StillHeader:
-    """`complete` says whether the file reaches its own end mark."""
+    """Format and size of a picture. `complete` says whether the file reaches its own end mark."""
 
     codec: str
     width_px: int
@@ -42,7 +42,7 @@ class StillHeader:
 
 
 def decode_still(data: bytes, limits: MediaLimits) -> NDArray[np.uint8]:
-    """RGB uint8 (h, w, 3), upright, of the first frame. JPEGs above the pixel limit are shrunk while they are decoded.
+    """Decodes the first frame to upright RGB uint8 (h, w, 3). Shrinks JPEGs above the pixel limit while decoding.
 
     Raises MediaRefused: unsupported_media, too_large, truncated or undecodable.
     """
@@ -76,7 +76,8 @@ def _decode_with_opencv(data: bytes, kind: MediaKind, mode: int) -> NDArray[np.u
 
 
 def _shrinking_mode(header: StillHeader, limits: MediaLimits) -> int:
-    """The weakest of OpenCV's shrinking modes that gets a JPEG within the limit. Raises MediaRefused (too_large)."""
+    """Returns the weakest of OpenCV's shrinking modes that keeps a JPEG within the limit. Raises MediaRefused
+    (too_large)."""
     if header.width_px * header.height_px > limits.shrunk_picture_pixels:
         limits.check_picture(header.width_px, header.height_px)
     for factor, mode in _REDUCED_MODES.items():
@@ -86,9 +87,10 @@ def _shrinking_mode(header: StillHeader, limits: MediaLimits) -> int:
 
 
 def _decode_without_end(data: bytes, mode: int) -> NDArray[np.uint8]:
-    """A JPEG whose end mark is missing, if every pixel of it is there. Raises MediaRefused (truncated).
+    """Decodes a JPEG that lacks its end mark but holds every pixel. Raises MediaRefused (truncated).
 
-    A decoder makes up what is missing from the bytes that follow. The picture is whole if it does not depend on them.
+    A decoder invents missing pixels from the bytes that follow. If two different paddings give the same picture, no
+    pixel is missing.
     """
     body = data.rstrip(b"\xff")
     paddings = b"", b"\x5a" * 64
@@ -99,8 +101,8 @@ def _decode_without_end(data: bytes, mode: int) -> NDArray[np.uint8]:
 
 
 def _decode_with_pillow(data: bytes, kind: MediaKind, limits: MediaLimits) -> NDArray[np.uint8]:
-    """The first frame by Pillow, which opens nothing but the format that the bytes announce."""
-    import pi_heif  # most workers never need it
+    """Decodes the first frame with Pillow, restricted to the format that the first bytes announce."""
+    import pi_heif  # imported late: most workers never need it
     from PIL import Image, ImageOps
 
     pi_heif.register_heif_opener()
@@ -116,7 +118,8 @@ def _decode_with_pillow(data: bytes, kind: MediaKind, limits: MediaLimits) -> ND
 
 
 def read_header(data: bytes) -> StillHeader:
-    """Size and completeness, without decoding. Raises MediaRefused: unsupported_media, truncated or undecodable."""
+    """Reads size and completeness without decoding. Raises MediaRefused: unsupported_media, truncated or
+    undecodable."""
     if data.startswith(JPEG_MAGIC):
         return _jpeg_header(data)
     if data.startswith(PNG_MAGIC):

@@ -1,7 +1,6 @@
-"""Suspicious samples of a whole call as pictures, few enough to keep in memory. Pure.
+"""Suspicious frames of a call: a small, bounded set of samples with pictures. No I/O.
 
-Only what speaks for an alarm is ever pictured (`stream.preview_pictures`): of a call without suspicion nothing is
-kept here.
+Only samples that support an alarm have pictures (`stream.preview_pictures`), so a call without suspicion stores none.
 """
 
 from __future__ import annotations
@@ -20,9 +19,12 @@ KEPT = 16
 
 
 class SuspiciousFrames:
-    """Overflow policy: the picture whose neighbours are closest to each other in time leaves, so that they stay spread
-    over the call. The first, the newest and the most suspicious of all stay. What left is found for a while (as many
-    again), because somebody may just have been told of it."""
+    """Suspicious samples of one call, spread over time.
+
+    Overflow policy: drops the picture whose neighbours are closest to each other in time. The first, the newest and the
+    most suspicious always stay. The last `KEPT` dropped ones can still be found, because a client may just have
+    received a link to one.
+    """
 
     def __init__(self) -> None:
         self._pictured: list[Observation] = []
@@ -30,11 +32,11 @@ class SuspiciousFrames:
 
     @property
     def pictured(self) -> tuple[Observation, ...]:
-        """In the order of time."""
+        """Samples with pictures, in order of time."""
         return tuple(self._pictured)
 
     def add(self, observation: Observation) -> None:
-        """Takes in the next sample that was pictured; one without pictures changes nothing."""
+        """Adds the next sample. Ignores one without pictures."""
         if observation.pictures is None:
             return
         self._pictured.append(_light(observation, observation.pictures))
@@ -42,7 +44,7 @@ class SuspiciousFrames:
             self._left.append(self._pictured.pop(self._least_missed()))
 
     def find(self, sequence: int) -> Observation | None:
-        """The picture of this sample, also if it left lately."""
+        """Returns the sample with this sequence number, even if it was dropped recently; None if unknown."""
         return next((seen for seen in (*self._pictured, *self._left) if seen.sequence == sequence), None)
 
     def _least_missed(self) -> int:
@@ -53,7 +55,7 @@ class SuspiciousFrames:
 
 
 def _light(observation: Observation, pictures: Pictures) -> Observation:
-    """Without what the model saw: the frame is there, and the maps and spectra are small."""
+    """Removes the network's input pictures. The frame, heat maps and spectra are small enough to keep."""
     faces = tuple(msgspec.structs.replace(face, png=None) for face in pictures.faces)
     kept = Pictures(jpeg=pictures.jpeg, faces=faces)
     return msgspec.structs.replace(observation, preview_jpeg=None, pictures=kept)

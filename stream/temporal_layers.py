@@ -1,8 +1,8 @@
-"""Temporal layers: which frames of a call need not be decoded at all at the pace it is sampled. Pure.
+"""Temporal layers: selects the frames that need not be decoded at the current pace. No I/O.
 
-A VP8 sender may number its frames by layer: layer 0 stands on its own, each further layer doubles the frame rate and
-only refers to layers below or to itself. Leaving out a whole layer and those above it harms nothing. Taking one up
-again has to wait for a frame of it that refers to layer 0 alone, or for a key frame (RFC 7741, 4.2: TID and Y).
+A VP8 sender may assign frames to layers. Layer 0 is independent. Each further layer doubles the frame rate and refers
+only to itself and lower layers, so a layer can be dropped together with those above it. Adding a layer back has to wait
+for a key frame, or for one of its frames that refers to layer 0 alone (RFC 7741, 4.2: TID and Y).
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections import deque
 from itertools import accumulate
 from typing import NamedTuple
 
-FRAMES_PER_SAMPLE = 2.0     # so that a sample is never more than half its turn late
-_LAYERS = 4                 # two bits
+FRAMES_PER_SAMPLE = 2.0     # so that a sample is late by at most half the sampling interval
+_LAYERS = 4                 # TID has two bits
 _WINDOW_S = 2.0
 _KNOWN_S = 1.0
 _MAX_FRAMES = 512
 
 
 class Layer(NamedTuple):
-    """Where a frame belongs. `sync`: it refers to layer 0 alone."""
+    """Temporal layer of a frame. `sync` says that the frame refers to layer 0 alone."""
 
     number: int
     sync: bool = False
@@ -29,17 +29,20 @@ BASE = Layer(0)
 
 
 class LayerFilter:
-    """Tells for every frame of one stream whether to decode it. `needed_hz` is how many frames per second of media the
-    sampling needs; as long as it is not known how many each layer has, all are wanted."""
+    """Decides which frames of one stream to decode.
+
+    `needed_hz` is the number of frames per second of media that the sampling needs. All frames are wanted until the
+    frame rate of each layer is known.
+    """
 
     def __init__(self, needed_hz: float) -> None:
         self.needed_hz = needed_hz
-        self._highest = _LAYERS - 1     # what can be decoded
+        self._highest = _LAYERS - 1     # highest layer whose references were all kept
         self._seen: deque[tuple[float, int]] = deque()
         self._counts = [0] * _LAYERS
 
     def wants(self, layer: Layer, pts_s: float, keyframe: bool) -> bool:
-        """Whether to decode this frame; to be asked once for each, in their order."""
+        """Whether to decode this frame. Call it once for each frame, in order."""
         self._count(layer.number, pts_s)
         needed = self._needed()
         if keyframe:
@@ -53,7 +56,7 @@ class LayerFilter:
         return layer.number <= self._highest
 
     def _needed(self) -> int:
-        """The fewest layers that have enough frames together."""
+        """Returns the smallest number of layers that together have enough frames."""
         span_s = self._seen[-1][0] - self._seen[0][0]
         if span_s < _KNOWN_S:
             return _LAYERS - 1

@@ -1,8 +1,8 @@
-"""Verdicts of a whole call in bounded memory: buckets that grow coarser with age. Pure.
+"""Timeline buckets: the verdicts of a whole call in bounded memory, coarser with age. No I/O.
 
-The newest verdicts have a bucket each, one step of media time wide. When a tier is full, its oldest buckets that belong
-together become one bucket, four times as wide, of the next tier. So an hour takes about 500 buckets, a day about 800,
-and neither the highest nor the lowest value is ever lost, only when exactly it was.
+Each of the newest verdicts has its own bucket, one step of media time wide. When a tier is full, its oldest aligned
+buckets merge into one bucket of the next tier, four times as wide. An hour takes about 500 buckets, a day about 800.
+Merging keeps the lowest and highest values; only their exact times are lost.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 PER_TIER = 120
 FACTOR = 4
-_ROUND = 6      # digits of a time in steps; media times are products of settings such as 0.1, which are not exact
+_ROUND = 6      # digits of a time in steps: products of settings such as 0.1 are not exact
 _GRAVITY = (Label.NO_FACE, Label.REAL, Label.UNCERTAIN, Label.FAKE)
 
 
 class Spread(NamedTuple):
-    """Of `number` values the lowest, the mean and the highest."""
+    """Lowest, mean and highest of `number` values."""
 
     low: float
     mean: float
@@ -36,12 +36,12 @@ class Spread(NamedTuple):
 
 
 class Bucket(msgspec.Struct, frozen=True, kw_only=True):
-    """Verdicts whose windows end in (`start_s`, `end_s`], media time. `verdicts` says how many.
+    """Verdicts whose windows end in (`start_s`, `end_s`] of media time. `verdicts` is their number.
 
-    `label` is the gravest: FAKE before UNCERTAIN, REAL, NO_FACE. `prob_fake` is None where nothing could be judged;
-    `suspicion` is the highest share of the alarm limit, None where no sum over the call decides; `rate_hz` is the
-    lowest sampling rate, `faces` the highest number of faces; `face_px` and `quality` (0..1) are of each verdict's best
-    face. `dropped` counts by cause what was dropped since the bucket before.
+    `label` is the most severe: FAKE before UNCERTAIN, REAL, NO_FACE. `prob_fake` is None if no face could be judged.
+    `suspicion` is the highest share of the alarm limit, None without a cumulative sum. `rate_hz` is the lowest sampling
+    rate, `faces` the highest number of faces. `face_px` and `quality` (0..1) are those of each verdict's best face.
+    `dropped` counts drops since the previous bucket, by cause.
     """
 
     start_s: float
@@ -61,7 +61,7 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TimelineBuckets:
-    """The verdicts of one epoch. `step_s` is the width of the finest buckets."""
+    """Buckets of one epoch. `step_s` is the width of the finest buckets."""
 
     def __init__(self, step_s: float) -> None:
         if not step_s > 0:
@@ -72,7 +72,7 @@ class TimelineBuckets:
         self._dropped: Mapping[str, int] = {}
 
     def add(self, verdict: Verdict) -> None:
-        """Takes in the next verdict; one that is not newer than the last is a repeat and changes nothing."""
+        """Adds the next verdict. Ignores repeats, which are not newer than the last."""
         if verdict.sequence <= self._newest:
             return
         self._newest = verdict.sequence
@@ -82,7 +82,7 @@ class TimelineBuckets:
 
     @property
     def buckets(self) -> tuple[Bucket, ...]:
-        """In the order of time: the coarsest first."""
+        """Buckets in order of time, coarsest first."""
         return tuple(bucket for tier in reversed(self._tiers) for bucket in tier.values())
 
     def _put(self, level: int, cell: int, bucket: Bucket) -> None:
@@ -103,7 +103,7 @@ class TimelineBuckets:
 
 
 def merged(earlier: Bucket, later: Bucket) -> Bucket:
-    """One bucket over both."""
+    """Merges two buckets."""
     causes = (*earlier.dropped, *(cause for cause in later.dropped if cause not in earlier.dropped))
     return Bucket(
         start_s=earlier.start_s,
@@ -124,7 +124,7 @@ def merged(earlier: Bucket, later: Bucket) -> Bucket:
 
 
 def joined(one: Spread, other: Spread) -> Spread:
-    """The spread of both together."""
+    """Combines two spreads."""
     number = one.number + other.number
     mean = (one.mean * one.number + other.mean * other.number) / number
     return Spread(min(one.low, other.low), mean, max(one.high, other.high), number)

@@ -1,8 +1,7 @@
-"""HDR video (BT.2100 PQ and HLG) mapped to SDR (BT.709 primaries, gamma 2.4), as players show it on an SDR screen.
+"""Tone mapping of HDR video (BT.2100 PQ and HLG) to SDR (BT.709 primaries, gamma 2.4), as players do for SDR screens.
 
 Formulas: PQ and HLG after ITU-R BT.2100-2; reference white 203 cd/m2 after BT.2408; roll-off after the EETF of
-BT.2390-8.
-Light up to about 100 cd/m2, where faces lie, passes unchanged.
+BT.2390-8. Light up to about 100 cd/m2, the range of faces, passes unchanged.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class HdrTransfer(Enum):
 
 
 def tone_mapped(rgb: NDArray[np.uint16], transfer: HdrTransfer) -> NDArray[np.uint8]:
-    """SDR RGB uint8 (h, w, 3) of a BT.2020 HDR picture, uint16 (h, w, 3), full range."""
+    """Returns SDR RGB uint8 (h, w, 3) of a full-range BT.2020 HDR picture, uint16 (h, w, 3)."""
     light = _light_of_code(transfer)[rgb >> 4]
     if transfer is HdrTransfer.HLG:
         scene = cv2.transform(light, np.array([_BT2020_LUMA], np.float32))
@@ -53,20 +52,20 @@ def tone_mapped(rgb: NDArray[np.uint16], transfer: HdrTransfer) -> NDArray[np.ui
 
 
 def pq_of_nits(nits: Floats | float) -> Floats:
-    """The PQ signal (0 to 1) of light in cd/m2."""
+    """Returns the PQ signal (0 to 1) of light in cd/m2."""
     power = np.power(np.asarray(nits, np.float64) / 10_000, _M1)
     return np.asarray(np.power((_C1 + _C2 * power) / (1 + _C3 * power), _M2), np.float32)
 
 
 def nits_of_pq(signal: Floats) -> Floats:
-    """Light in cd/m2 of a PQ signal (0 to 1)."""
+    """Returns light in cd/m2 of a PQ signal (0 to 1)."""
     root = np.power(np.asarray(signal, np.float64), 1 / _M2)
     return np.asarray(10_000 * np.power(np.maximum(root - _C1, 0) / (_C2 - _C3 * root), 1 / _M1), np.float32)
 
 
 @cache
 def _light_of_code(transfer: HdrTransfer) -> Floats:
-    """By 12-bit code: cd/m2 for PQ, scene light (0 to 1) for HLG."""
+    """Returns light by 12-bit code: cd/m2 for PQ, scene light (0 to 1) for HLG."""
     signal = np.linspace(0, 1, _STEPS, dtype=np.float32)
     if transfer is HdrTransfer.PQ:
         return nits_of_pq(signal)
@@ -76,7 +75,8 @@ def _light_of_code(transfer: HdrTransfer) -> Floats:
 
 @cache
 def _roll_off() -> Floats:
-    """Factor on light, by the square root of the brightest component over `PEAK_NITS`, in `_STEPS` steps.
+    """Returns the factor on light, indexed by the square root of the brightest component over `PEAK_NITS`, in `_STEPS`
+    steps.
 
     BT.2390 EETF from a peak of `PEAK_NITS` to `WHITE_NITS`: the identity below its knee, a cubic Hermite spline above.
     """

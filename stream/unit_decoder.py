@@ -1,7 +1,7 @@
-"""From encoded media units to pictures, one decoder per live stream. Never dies of what it is fed.
+"""Unit decoder: decodes a live stream's media units to pictures, and survives damaged media.
 
-The gate: nothing is decoded before a key frame, after a unit is missing, or after a unit failed, until the next key
-frame. What a decoder makes up for lost data looks like a manipulated face; it is not shown to anyone.
+The decoder waits for a key frame at the start, after a missing unit and after a failed unit. Pictures that FFmpeg
+concealed are dropped: concealment artefacts look like manipulated faces.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from stream.media_limits import MediaLimits
     from stream.types import MediaUnit
 
-    VideoContext = Any      # av.VideoCodecContext; av ships stubs that do not know `options`
+    VideoContext = Any      # av.VideoCodecContext; av's stubs lack `options`
 
 MIN_LIBAVFORMAT = (62, 12, 102)     # FFmpeg 8.1.2
-# What av raises for bad media; its own class covers most, but not all (UnicodeDecodeError is a ValueError).
+# Errors that av raises for bad media. FFmpegError does not cover all (UnicodeDecodeError is a ValueError).
 DECODER_ERRORS = (av.error.FFmpegError, ValueError, ArithmeticError, LookupError, RuntimeError, MemoryError, OSError)
 
 _MAX_PENDING = 64
@@ -48,9 +48,9 @@ def check_libraries() -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedPicture:
-    """One decoded picture, converted when it is asked for, with the times of the unit that it came in.
+    """One decoded picture with the times of its unit, converted on demand.
 
-    `rgb` gives uint8 (h, w, 3), upright and in square pixels.
+    `rgb` returns uint8 (h, w, 3), upright and in square pixels.
     """
 
     sequence: int
@@ -61,9 +61,9 @@ class DecodedPicture:
 
 @dataclass(frozen=True, slots=True)
 class DecodedUnit:
-    """What one unit gave: pictures, or why it was dropped; `keyframe_needed` while only a key frame helps.
+    """Result of one unit: its pictures, or the cause of its drop. `keyframe_needed` while only a key frame helps.
 
-    Those of a segment are decoded one by one as they are taken, which raises MediaRefused where that fails.
+    Pictures of a segment are decoded one by one as they are taken, which may raise MediaRefused.
     """
 
     pictures: Iterable[DecodedPicture] = ()
@@ -77,19 +77,19 @@ class UnitDecoder(Protocol):
     def decode(self, unit: MediaUnit) -> DecodedUnit: ...
 
     def flush(self) -> tuple[DecodedPicture, ...]:
-        """What the decoder still holds at the end of the stream."""
+        """Returns the pictures that the decoder still holds at the end of the stream."""
         ...
 
 
 def build_decoder(codec: Codec, limits: MediaLimits) -> UnitDecoder:
-    """The one for pictures or access units; `stream.segment_decoder` has the one for segments."""
+    """Returns the decoder for still pictures or access units; `stream.segment_decoder` handles segments."""
     if codec in (Codec.JPEG, Codec.PNG):
         return StillDecoder(limits)
     return VideoDecoder(codec, limits)
 
 
 class StillDecoder:
-    """Whole pictures; each stands alone."""
+    """Decodes still pictures, each by itself."""
 
     def __init__(self, limits: MediaLimits) -> None:
         self._limits = limits
@@ -110,7 +110,7 @@ class StillDecoder:
 
 
 class _Origin(NamedTuple):
-    """What is remembered of a unit until its frame comes out."""
+    """Data of a unit, kept until its frame is decoded."""
 
     pts_s: float
     capture_s: float
@@ -118,7 +118,7 @@ class _Origin(NamedTuple):
 
 
 class VideoDecoder:
-    """H.264 access units or VP8 frames."""
+    """Decodes H.264 access units or VP8 frames."""
 
     def __init__(self, codec: Codec, limits: MediaLimits) -> None:
         self._codec = codec
@@ -192,7 +192,7 @@ class VideoDecoder:
             self._pending.popitem(last=False)
 
     def _announces_too_much(self, payload: bytes) -> bool:
-        """VP8 tells its size in the clear; FFmpeg reports an excess there like any other bad argument."""
+        """Whether a VP8 header exceeds the size limit. FFmpeg reports this excess as a generic invalid argument."""
         if self._codec is not Codec.VP8 or len(payload) < 10 or payload[3:6] != b"\x9d\x01\x2a":
             return False
         width_px, height_px = (int.from_bytes(payload[k : k + 2], "little") & 0x3FFF for k in (6, 8))

@@ -1,4 +1,4 @@
-"""Where windows begin and end on media time, and how many samples each of them wanted."""
+"""Verdict windows: begin and end of each window on media time, and the number of samples wanted in it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from stream.config import WindowConfig
     from stream.frame_sampler import SamplingGrid
 
-_ROUND = 9      # digits; grid times are products of settings such as 0.1, whose sums are not exact
+_ROUND = 9      # digits: sums of products of settings such as 0.1 are not exact
 
 
 @dataclass(frozen=True, slots=True)
 class VerdictWindow:
-    """One window: half-open media time [start_s, end_s); `wanted` cells of the sampling grid start in it."""
+    """One window: half-open media time [start_s, end_s) in seconds; `wanted` cells of the sampling grid start in it."""
 
     sequence: int
     start_s: float
@@ -31,11 +31,11 @@ class VerdictWindow:
 
 
 class VerdictWindowCutter:
-    """Tells which windows an observed cell completes.
+    """Determines which windows an observed cell completes.
 
-    A window is complete when no wanted cell is left in it. Of the windows that end between two wanted cells only the
-    first is cut: the others would repeat it. After a gap, windows are cut as long as they hold something observed, then
-    one empty one; the rest of the gap is skipped.
+    A window is complete when no wanted cell is left in it. Of the windows that end between two wanted cells, only the
+    first is returned: the others would repeat it. After a gap, windows follow while they contain observations, then one
+    empty window; the rest of the gap is skipped.
     """
 
     def __init__(self, config: WindowConfig, grid: SamplingGrid) -> None:
@@ -43,10 +43,10 @@ class VerdictWindowCutter:
         self._grid = grid
         self._wanted: deque[int] = deque()
         self._last_sequence = -1
-        self._last: tuple[int, int] | None = None       # newest observed cell, and the pace it was sampled at
+        self._last: tuple[int, int] | None = None       # newest observed cell and its pace
 
     def completed_by(self, cell: int, pace: int) -> tuple[VerdictWindow, ...]:
-        """The windows, in order, that end before the next wanted cell. `cell` only ever grows."""
+        """Returns the windows, in order, that end before the next wanted cell. `cell` never decreases."""
         near, far = self._lost_before(cell, pace)
         windows = []
         for wanted, following in pairwise((*near, cell, wanted_after(cell, pace))):
@@ -60,22 +60,22 @@ class VerdictWindowCutter:
         return tuple(windows)
 
     def go_on_after(self, sequence: int) -> None:
-        """Cuts nothing up to this window: it was cut before."""
+        """Skips windows up to this sequence number, which another process has published."""
         self._last_sequence = sequence
 
     def remainder(self) -> VerdictWindow | None:
-        """The unfinished window that holds what was observed since the last cut, for the end of the stream."""
+        """Returns the unfinished window with the observations since the last one, at the end of the stream."""
         if self._last is None or self._grid.start_s(self._last[0]) < self._end_s(self._last_sequence):
             return None
         return self._window(self._first_holding(self._last[0]))
 
     @property
     def oldest_needed_s(self) -> float:
-        """Observations before this media time are in no window to come."""
+        """No future window contains observations before this media time."""
         return max(0.0, self._end_s(self._last_sequence + 1) - self._config.window_s)
 
     def _lost_before(self, cell: int, pace: int) -> tuple[list[int], list[int]]:
-        """Wanted cells between the last observed one and `cell`: the nearest to each, a window's worth at most."""
+        """Returns the wanted cells between the last observed one and `cell`, at most a window's worth next to each."""
         if self._last is None:
             return [], []
         last, last_pace = self._last
@@ -95,7 +95,7 @@ class VerdictWindowCutter:
         return window
 
     def _first_holding(self, cell: int) -> int:
-        """The first window not yet cut that ends after this cell's start."""
+        """Returns the first pending window that ends after this cell's start."""
         return max(self._last_sequence + 1, math.floor(round(self._grid.start_s(cell) / self._config.hop_s, _ROUND)))
 
     def _window(self, sequence: int) -> VerdictWindow:

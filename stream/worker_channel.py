@@ -1,5 +1,7 @@
-"""Length-prefixed MessagePack on a stream socket: four bytes of length, big-endian, then one struct of
-`stream.worker_messages`."""
+"""Worker channel: length-prefixed MessagePack on a stream socket.
+
+Each message is four bytes of length, big-endian, then one struct of `stream.worker_messages`.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +28,15 @@ _from_worker = msgspec.msgpack.Decoder(FromWorker)
 
 
 def pack(message: ToWorker | FromWorker) -> bytes:
-    """One message with its length before it. Raises ChannelBroken if it is too long."""
+    """Returns one message preceded by its length. Raises ChannelBroken if it is too long."""
     body = _encoder.encode(message)
     if len(body) > MAX_MESSAGE_BYTES:
-        raise ChannelBroken(f"message of {len(body)} bytes; at most {MAX_MESSAGE_BYTES} fit")
+        raise ChannelBroken(f"message of {len(body)} bytes; at most {MAX_MESSAGE_BYTES} are allowed")
     return _HEADER.pack(len(body)) + body
 
 
 async def receive(reader: asyncio.StreamReader) -> FromWorker:
-    """The next message of a worker. Raises ChannelBroken, or asyncio.IncompleteReadError at its end."""
+    """Returns the next message of a worker. Raises ChannelBroken, or asyncio.IncompleteReadError at the end."""
     (size,) = _HEADER.unpack(await reader.readexactly(_HEADER.size))
     _check_size(size)
     try:
@@ -45,7 +47,7 @@ async def receive(reader: asyncio.StreamReader) -> FromWorker:
 
 
 class WorkerChannel:
-    """The worker's end: blocking; `send` may be called from several threads, `receive` from one."""
+    """The worker's end. Calls block; `send` may be called from several threads, `receive` from one."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
@@ -59,7 +61,7 @@ class WorkerChannel:
             self._socket.sendall(data)
 
     def receive(self) -> ToWorker | None:
-        """Blocks for the next message; None at the end. Raises ChannelBroken, OSError."""
+        """Blocks for the next message; returns None at the end. Raises ChannelBroken, OSError."""
         header = self._reader.read(_HEADER.size)
         if len(header) < _HEADER.size:
             return None
@@ -81,4 +83,4 @@ class WorkerChannel:
 
 def _check_size(size: int) -> None:
     if size > MAX_MESSAGE_BYTES:
-        raise ChannelBroken(f"message of {size} bytes announced; at most {MAX_MESSAGE_BYTES} are taken")
+        raise ChannelBroken(f"message of {size} bytes announced; at most {MAX_MESSAGE_BYTES} are allowed")

@@ -1,4 +1,4 @@
-"""The worker's reading thread: what the pool sends waits here for the main thread, and pings are answered."""
+"""Worker inbox: a thread that reads the pool's messages for the main thread and answers pings."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from stream.worker_channel import WorkerChannel
     from stream.worker_messages import ToWorker
 
-MAX_MESSAGES = 20_000       # credits keep it far below; more means that the pool has lost count
+MAX_MESSAGES = 20_000       # credits keep the queue far shorter; more means that the pool miscounts
 
 _log = logging.getLogger(__name__)
 
 
 class WorkerInbox:
-    """Filled by its own thread, emptied by one other. The process ends with the connection: nobody is left to serve."""
+    """Queue filled by its own thread and emptied by the main thread. The process ends when the connection does."""
 
     def __init__(self, channel: WorkerChannel) -> None:
         self._channel = channel
@@ -35,7 +35,7 @@ class WorkerInbox:
         self._thread.start()
 
     def take(self, timeout_s: float) -> list[tuple[ToWorker, float]]:
-        """All waiting messages with their monotonic times of arrival; waits up to `timeout_s` for the first one.
+        """Returns all waiting messages with their monotonic arrival times; waits up to `timeout_s` for the first.
 
         The time until the next call counts as one round of the caller's loop.
         """
@@ -68,7 +68,7 @@ class WorkerInbox:
     def _put(self, message: ToWorker) -> None:
         with self._ready:
             if len(self._messages) >= MAX_MESSAGES:
-                raise ChannelBroken(f"{MAX_MESSAGES} messages wait")
+                raise ChannelBroken(f"{MAX_MESSAGES} messages are waiting, which is the limit")
             self._messages.append((message, time.monotonic()))
             self._ready.notify()
 

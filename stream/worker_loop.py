@@ -1,6 +1,6 @@
-"""A worker's main thread: rounds of decoding, one batch of analysis over all streams, and one step of one file.
+"""Worker loop: each round decodes, analyses one batch over all streams, and advances one file by a step.
 
-Everything is bounded per round, so that no stream and no file can keep the others waiting.
+Every part of a round is bounded, so that no stream or file delays the others.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ if TYPE_CHECKING:
     from stream.worker_pool_config import WorkerSettings
 
 DECODE_BUDGET_S = 0.01
-SAMPLES_PER_ROUND = 4       # the gain of a larger batch is small, and whoever is in it waits for the others
+SAMPLES_PER_ROUND = 4       # a larger batch gains little, and its samples wait for each other
 IDLE_S = 1.0
 ASIDE_S = 0.005
-PICTURED_CELLS = 10         # every second sample of the base pace
+PICTURED_CELLS = 10         # grid cells between evidence pictures: every second sample at the base pace
 
 _log = logging.getLogger(__name__)
 _Key = tuple[str, int]
@@ -77,7 +77,7 @@ class WorkerLoop:
             self.round(inbox.take(self._patience_s()))
 
     def _patience_s(self) -> float:
-        """How long nothing needs to be done unless a message comes."""
+        """Returns how long the loop may wait for a message."""
         if any(lane.has_units or lane.is_closing for lane in self._lanes.values()):
             return 0.0
         if any(lane.is_holding for lane in self._lanes.values()):
@@ -87,7 +87,7 @@ class WorkerLoop:
         return ASIDE_S if all(job.is_waiting for job in self._jobs) else 0.0
 
     def round(self, messages: Iterable[tuple[ToWorker, float]]) -> None:
-        """Take in what came, then give every stream and one file their turn."""
+        """Handles new messages, then gives every stream and one file their turn."""
         for message, arrived_s in messages:
             self._handle(message, arrived_s)
         self._advance_lanes()
@@ -133,8 +133,10 @@ class WorkerLoop:
             self._jobs.remove(job)
 
     def _advance_lanes(self) -> None:
-        """Streams have their turns one after the other, until a batch of samples is there; the rest comes first next
-        time, and before it who is about to have a newer sample."""
+        """Gives streams their turns until a batch is full; the remaining streams come first in the next round.
+
+        Streams that hold back a late sample keep their place in the order.
+        """
         taken: list[tuple[LiveLane, LaneSample]] = []
         for key, lane in list(self._lanes.items()):
             if len(taken) == SAMPLES_PER_ROUND:
@@ -152,7 +154,7 @@ class WorkerLoop:
             self._report(key, lane)
 
     def _turn(self, key: _Key, lane: LiveLane) -> LaneSample | None:
-        """What one stream has to show in this round."""
+        """Returns the sample that one stream contributes to this round."""
         if not (lane.has_units or lane.is_closing):
             return None
         self._in_hand.note(stream_name(*key))
@@ -204,13 +206,14 @@ class WorkerLoop:
         )
 
     def _pictures(self, item: LaneSample, sample: FrameSample, examined: ExaminedFrame) -> Pictures | None:
-        """Evidence, where there is any, of every second sample of the base pace and of as many at any other."""
+        """Renders evidence pictures of a suspicious sample, every second one at the base pace and as often in time at
+        others."""
         if item.cell % PICTURED_CELLS:
             return None
         return self._darkroom.evidence(sample.rgb, examined)
 
     def _return_credits(self, key: _Key, lane: LiveLane, now: bool) -> None:
-        """Before the samples are judged, so that units go on coming meanwhile."""
+        """Returns credits before the samples are scored, so that units keep arriving meanwhile."""
         stream, epoch = key
         if consumed := lane.take_consumed(now):
             refused = lane.take_refused()

@@ -1,8 +1,7 @@
-"""A worker process: `python -m stream.worker_main SETTINGS`, with SETTINGS the JSON of a WorkerSettings.
+"""Worker process: `python -m stream.worker_main SETTINGS`, with SETTINGS the JSON of a WorkerSettings.
 
-Started by `stream.worker_pool` with one end of a socket pair. It says Hello when it is warm, serves until the socket
-closes,
-and holds nothing that its death would lose for others.
+`stream.worker_pool` starts it with one end of a socket pair. It sends Hello when it is warm and serves until the socket
+closes. It holds no state that other processes would lose with it.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _start(settings: WorkerSettings) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C in a terminal is for the parent to deal with
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # the parent handles Ctrl-C in a terminal
     die_with(settings.parent_pid)
     confine(settings.address_space_bytes, settings.max_files)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s worker %(process)d %(levelname)s %(message)s")
@@ -69,7 +68,7 @@ def _start(settings: WorkerSettings) -> None:
 
 
 def _load(settings: WorkerSettings) -> tuple[FrameAnalyser, Hello]:
-    """Finder and scorer as far as there are weights for them; Hello says what is missing."""
+    """Loads finder and scorer as far as their weights exist; Hello reports what is missing."""
     config = DetectorConfig(num_threads=settings.threads)
     if settings.weights_dir:
         config = DetectorConfig(weights_dir=Path(settings.weights_dir), num_threads=settings.threads)

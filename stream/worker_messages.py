@@ -1,7 +1,7 @@
-"""What the network process and a worker process say to each other: length-prefixed MessagePack over a socket pair.
+"""Messages between the network process and a worker process: length-prefixed MessagePack over a socket pair.
 
-Flow control is by credits: a worker answers every FeedUnit with its share of a Consumed; the pool keeps at most
-`PoolConfig.unit_credits` units of one stream in flight and lets the rest wait in that stream's bounded queue.
+Flow control uses credits. A worker reports consumed units in Consumed messages. The pool keeps at most
+`PoolConfig.unit_credits` units of one stream in flight; the rest wait in that stream's bounded queue.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from stream.types import Codec, DropCause, FaceObservation, FrameCounts, MediaUn
 
 
 class OpenStream(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
-    """Start (or, in a replacement worker, go on with) one stream. `phase` in 0..1 shifts the sampling grid.
+    """Opens one stream, or continues it in a replacement worker. `phase` in 0..1 shifts the sampling grid.
 
-    What a replacement must not repeat: tracks are numbered from `first_track`, frames from `first_frame`, and no
-    sample is taken from the cells up to `after_cell`. `pace` is how densely to sample (`stream.frame_sampler.Pace`).
+    A replacement continues the numbering: tracks from `first_track`, frames from `first_frame`. It takes no sample from
+    cells up to `after_cell`. `pace` is the sampling density (`stream.frame_sampler.Pace`).
 
-    A `repeatable` stream is media that keeps: however late, every wanted frame is examined, and each by itself, so that
-    the same media gives the same observations wherever its reading begins.
+    A `repeatable` stream is recorded media: every wanted frame is examined by itself, however late. The same media then
+    gives the same observations wherever reading starts.
     """
 
     stream: str
@@ -35,14 +35,14 @@ class OpenStream(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
 
 
 class FeedUnit(msgspec.Struct, frozen=True, kw_only=True, tag="unit"):
-    """`waited_s`: how long a unit of live media waited in the pool."""
+    """Carries one unit; `waited_s` is the time that a unit of live media waited in the pool."""
 
     unit: MediaUnit
     waited_s: float = 0.0
 
 
 class SetPace(msgspec.Struct, frozen=True, kw_only=True, tag="pace"):
-    """Sample this densely from now on."""
+    """Sets the sampling density from now on."""
 
     stream: str
     epoch: int
@@ -50,15 +50,17 @@ class SetPace(msgspec.Struct, frozen=True, kw_only=True, tag="pace"):
 
 
 class CloseStream(msgspec.Struct, frozen=True, kw_only=True, tag="close"):
-    """Flush the decoder, send what is left, then StreamClosed."""
+    """Flushes the decoder. The worker sends the remaining observations, then StreamClosed."""
 
     stream: str
     epoch: int
 
 
 class RunJob(msgspec.Struct, frozen=True, kw_only=True, tag="job"):
-    """Judge one file. `path` lies in a directory that the service made; at most `max_samples` frames are scored,
-    spread over the whole file and never denser than `rate_hz`."""
+    """Judges one file. `path` lies in a directory that the service made.
+
+    At most `max_samples` frames are scored, spread over the whole file and never denser than `rate_hz`.
+    """
 
     job: str
     path: str
@@ -79,9 +81,9 @@ ToWorker = OpenStream | FeedUnit | SetPace | CloseStream | RunJob | CancelJob | 
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
-    """First message of a worker: it is warm. `model` is None if no model could be loaded; `problem` says why.
+    """First message of a warm worker. `model` is None if no model could be loaded; `problem` says why.
 
-    `evidence` is how the model's evidence behaves, where its manifest says so.
+    `evidence` is the model's evidence model, if its manifest has one.
     """
 
     pid: int
@@ -91,9 +93,9 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
 
 
 class Consumed(msgspec.Struct, frozen=True, kw_only=True, tag="consumed"):
-    """`units` of this stream left the worker's hands; `counts` is the worker's cumulative view since OpenStream.
+    """Reports `units` of this stream as consumed; `counts` is cumulative since OpenStream.
 
-    `refused` are those among them that could not be decoded, by sequence. What only lacked a key frame is not.
+    `refused` lists those that could not be decoded, by sequence, except units that only lacked a key frame.
     """
 
     stream: str
@@ -113,7 +115,7 @@ class KeyframeNeeded(msgspec.Struct, frozen=True, kw_only=True, tag="keyframe"):
 
 
 class StreamFailed(msgspec.Struct, frozen=True, kw_only=True, tag="stream_failed"):
-    """The stream cannot be decoded at all (wrong codec, too large, too many bad units in a row)."""
+    """The stream cannot be decoded at all: wrong codec, too large, or too many bad units in a row."""
 
     stream: str
     epoch: int
@@ -128,7 +130,7 @@ class StreamClosed(msgspec.Struct, frozen=True, kw_only=True, tag="closed"):
 
 
 class FileFrame(msgspec.Struct, frozen=True, kw_only=True, tag="file_frame"):
-    """One scored frame of a file job: `done` of `planned` samples are through."""
+    """One scored frame of a file job; `done` of `planned` samples are finished."""
 
     job: str
     frame_number: int
@@ -156,7 +158,7 @@ class JobDone(msgspec.Struct, frozen=True, kw_only=True, tag="job_done"):
 
 
 class JobFailed(msgspec.Struct, frozen=True, kw_only=True, tag="job_failed"):
-    """Refused or undecodable: becomes a MediaRefused with these fields."""
+    """The file is refused or undecodable; becomes a MediaRefused with these fields."""
 
     job: str
     code: str
@@ -165,7 +167,7 @@ class JobFailed(msgspec.Struct, frozen=True, kw_only=True, tag="job_failed"):
 
 
 class Pong(msgspec.Struct, frozen=True, kw_only=True, tag="pong"):
-    """`busy_s` is how long the worker's main thread has been in one round of its loop."""
+    """Answers Ping. `busy_s` is the time that the worker's main thread has spent in the current round."""
 
     nonce: int
     busy_s: float = 0.0

@@ -1,4 +1,4 @@
-"""The worker processes together: spawned in parallel, supervised, replaced, and given streams and files to work on."""
+"""Worker pool: starts, supervises and replaces worker processes, and assigns streams and files to them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FILE_TRIES = 2
 
 
 class WorkerPool:
-    """Owns the worker processes. Everything runs in one event loop; nothing here blocks it."""
+    """Owns the worker processes. Runs in one event loop and never blocks it."""
 
     def __init__(self, config: PoolConfig) -> None:
         self._config = config
@@ -41,7 +41,7 @@ class WorkerPool:
         self._is_closed = False
 
     async def start(self) -> None:
-        """Spawn the workers; returns when the first one is warm. Raises WorkerLost if every one of them fails."""
+        """Starts the workers; returns when the first is warm. Raises WorkerLost if all of them fail."""
         self._task = asyncio.create_task(self._keep_slots(), name="worker pool")
         while not self.status.ready:
             if all(slot.has_ended for slot in self._slots):
@@ -50,7 +50,7 @@ class WorkerPool:
             await self._changed.wait()
 
     async def close(self) -> None:
-        """End all workers; streams that are still open fail. Idempotent."""
+        """Ends all workers. Streams that are still open fail. Idempotent."""
         if self._is_closed or self._task is None:
             return
         self._is_closed = True
@@ -76,7 +76,8 @@ class WorkerPool:
         )
 
     def open(self, spec: OpenStream, sink: StreamSink) -> WorkerStream:
-        """A new stream on the worker with the fewest; it waits where none is warm. Raises StreamExists, WorkerLost."""
+        """Opens a stream on the worker with the fewest, or queues it until one is warm. Raises StreamExists,
+        WorkerLost."""
         if self._is_closed:
             raise WorkerLost("the worker pool is closed")
         stream = WorkerStream(spec, sink, self._config, self._release)
@@ -87,9 +88,9 @@ class WorkerPool:
         return stream
 
     async def run_file(self, request: FileRequest) -> AsyncIterator[FileFrame | JobDone]:
-        """The frames of one file as they are judged, then a JobDone. Closing the iterator cancels the job.
+        """Yields the scored frames of one file, then a JobDone. Closing the iterator cancels the job.
 
-        A file whose worker dies gets a second try in another one. Raises MediaRefused, WorkerLost.
+        If the worker dies, the file is tried once more in another one. Raises MediaRefused, WorkerLost.
         """
         delivered = 0
         tried: WorkerSlot | None = None
@@ -108,7 +109,7 @@ class WorkerPool:
                 job.end()
         raise MediaRefused("decoder_crashed", "the decoder crashed on this file")
 
-    # What the slots tell.
+    # Calls from the slots.
 
     def on_warm(self, slot: WorkerSlot) -> None:
         homeless, self._homeless = self._homeless, []
@@ -118,7 +119,7 @@ class WorkerPool:
         self._announce()
 
     def on_lost(self, streams: tuple[WorkerStream, ...], culprit: str) -> None:
-        """Streams move to a live worker at once, but not the one that may kill that worker too."""
+        """Moves the streams to a live worker at once, except the culprit, which could kill that worker too."""
         for stream in streams:
             if stream_name(*stream.key) != culprit:
                 self._place(stream)
@@ -142,7 +143,7 @@ class WorkerPool:
             self._homeless.append(stream)
 
     def _spread(self) -> None:
-        """Have the fullest workers hand streams over at their next key frames, until all hold about the same."""
+        """Has the fullest workers hand streams over at their next key frames, until all hold about the same number."""
         warm = [slot for slot in self._slots if slot.hello is not None]
         fair = -(-sum(slot.load[0] for slot in warm) // len(warm))
         for slot in warm:
@@ -161,7 +162,7 @@ class WorkerPool:
             self._homeless.remove(stream)
 
     async def _slot_with_place(self, avoid: WorkerSlot | None) -> WorkerSlot:
-        """The least busy warm worker that can take a file. Raises WorkerLost if there is no worker for too long."""
+        """Returns the least busy warm worker that can take a file. Raises WorkerLost if there is none for too long."""
         while not self._is_closed:
             places = [slot for slot in self._slots if slot.has_place]
             if places:
@@ -175,7 +176,7 @@ class WorkerPool:
         raise WorkerLost("no worker is ready")
 
     def _announce(self) -> None:
-        """Wake all who wait for something to change."""
+        """Wakes all tasks that wait for a change of the pool."""
         self._changed.set()
         self._changed = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""Settings of the worker pool and what it says of itself. No I/O."""
+"""Configuration and status of the worker pool. No I/O."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PoolConfig:
-    """`workers` 0 is one per core that this process may use; `weights_dir` None is the folder that ships.
+    """Limits of the worker pool.
 
-    Per stream, at most `unit_queue` units of `unit_queue_bytes` together wait in the pool, and at most `unit_credits`
-    units of `flight_bytes` are in a worker's hands. `unit_wait_s` is for live media, which is of no use when it comes
-    late: how long a unit may wait for a worker that is there; None for media that keeps. A worker that does not answer
-    for `silent_limit_s`, or for `heartbeat_s` while it uses no processor time at all, or stays in one round of its loop
-    for `busy_limit_s`, is killed and replaced. A stream that
-    was in a worker's hands when it crashed or hung fails at the `max_crashes`-th time within `crash_memory_s`.
+    `workers` 0 means one per core that this process may use. `weights_dir` None means the shipped weights.
+
+    Per stream, at most `unit_queue` units of `unit_queue_bytes` together wait in the pool. At most `unit_credits` units
+    of `flight_bytes` are in a worker. `unit_wait_s` is the longest time that a unit of live media may wait for a
+    running worker; None for recorded media.
+
+    A worker is killed and replaced in three cases: it does not answer for `silent_limit_s`; it does not answer for
+    `heartbeat_s` and uses no processor time; or it stays in one round of its loop for `busy_limit_s`. A stream fails
+    when workers have crashed or hung on it `max_crashes` times within `crash_memory_s`.
     """
 
     workers: int = 0
@@ -72,8 +75,10 @@ class FileRequest:
 
 @dataclass(frozen=True, slots=True)
 class PoolStatus:
-    """`ready` of `wanted` workers are warm; `problem` says why there is no model, or is empty. `evidence` is how the
-    model's evidence behaves; None if that is not known."""
+    """`ready` of `wanted` workers are warm. `problem` says why there is no model, or is empty.
+
+    `evidence` is the model's evidence model; None if it was not measured.
+    """
 
     ready: int
     wanted: int
@@ -85,7 +90,7 @@ class PoolStatus:
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker process is told on its command line."""
+    """Settings that a worker process gets on its command line."""
 
     socket_fd: int
     note_fd: int

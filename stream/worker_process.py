@@ -1,4 +1,4 @@
-"""One worker process from the pool's side: spawned, listened to, watched, and killed when it hangs."""
+"""Worker process seen from the pool: starts one, reads its messages, and kills it when it hangs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 
 class WorkerProcess:
-    """One incarnation of a worker. `send` may be called at any time; `serve` runs it to its end."""
+    """One process of a worker slot. `send` may be called at any time; `serve` runs it to its end."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class WorkerProcess:
         config: PoolConfig,
     ) -> None:
         self._process = process
-        # asyncio's own send_signal polls, which can take the exit status away from asyncio's watcher.
+        # asyncio's send_signal polls, which can take the exit status away from asyncio's watcher.
         self._pidfd = os.pidfd_open(process.pid)
         self._in_hand = in_hand
         self._hung = False
@@ -57,7 +57,7 @@ class WorkerProcess:
 
     @classmethod
     async def spawn(cls, config: PoolConfig) -> WorkerProcess:
-        """Start a process; it is cold until `serve` hands out its Hello. Raises OSError."""
+        """Starts a process; it is cold until `serve` passes on its Hello. Raises OSError."""
         with ExitStack() as undo:
             ours, theirs = socket.socketpair()
             undo.callback(ours.close)
@@ -76,7 +76,7 @@ class WorkerProcess:
                 )
             try:
                 worker = cls(process, in_hand, reader, writer, config)
-            except ProcessLookupError as error:     # asyncio has waited for it: there is no process to hold
+            except ProcessLookupError as error:     # asyncio has already reaped the process
                 raise ProcessLookupError(f"exited at once (status {await process.wait()})") from error
             undo.pop_all()
             return worker
@@ -86,14 +86,14 @@ class WorkerProcess:
         return self._process.pid
 
     def send(self, message: ToWorker) -> None:
-        """Never blocks: credits bound what waits. Does nothing once the worker is gone."""
+        """Never blocks: credits bound the queue. Does nothing once the worker is gone."""
         if not self._writer.is_closing():
             self._writer.write(pack(message))
 
     async def serve(self, handle: Callable[[FromWorker], None]) -> str:
-        """Hand out what the worker says until it is gone; give the reason. The process is dead then.
+        """Passes on the worker's messages until it is dead; returns the reason.
 
-        If it crashed or hung, `culprit` names the stream or job that was in its hands.
+        If it crashed or hung, `culprit` names the stream or job that it was processing.
         """
         reason = "exited"
         try:
@@ -111,7 +111,7 @@ class WorkerProcess:
         return f"{reason} (status {self._process.returncode})"
 
     async def stop(self) -> None:
-        """Ask the process to end; kill it after 3 s."""
+        """Asks the process to end; kills it after 3 s."""
         self._signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(_STOP_LIMIT_S):
@@ -127,7 +127,7 @@ class WorkerProcess:
         await self._process.wait()
 
     def _blame(self) -> None:
-        """Name the culprit; a worker that somebody killed has none."""
+        """Sets the culprit. A worker that was killed from outside has none."""
         if self._hung or self._process.returncode in _CRASHES:
             self.culprit = self._in_hand.read()
         self._in_hand.close()
@@ -150,10 +150,10 @@ class WorkerProcess:
             handle(message)
 
     async def _watch(self) -> None:
-        """Raises WorkerLost when the worker has been silent for too long: `silent_limit_s` for one that still computes,
-        `heartbeat_s` for one that does nothing at all while pings wait.
+        """Raises WorkerLost when the worker has been silent for too long.
 
-        Time in which this event loop itself did not run is not held against the worker.
+        The limit is `silent_limit_s` for a worker that uses processor time, and `heartbeat_s` for one that uses none
+        while pings wait. Time in which this event loop itself did not run does not count.
         """
         tick_s = self._config.heartbeat_s / _PINGS_PER_HEARTBEAT
         idle = _Idleness(self.pid)
@@ -163,7 +163,7 @@ class WorkerProcess:
             await asyncio.sleep(tick_s)
             now_s = self._now_s()
             late_s = now_s - before_s - tick_s
-            if late_s > tick_s:     # what the worker said meanwhile is not read yet
+            if late_s > tick_s:     # messages that arrived meanwhile are not read yet
                 self._heard_s += late_s
                 idle.restart(now_s)
                 continue
@@ -179,11 +179,11 @@ class WorkerProcess:
             raise WorkerLost(f"silent for more than {limit_s:.0f} s")
         limit_s = self._config.heartbeat_s
         if self.hello and min(silent_s, idle_s) > limit_s:
-            raise WorkerLost(f"stands still for more than {limit_s:.1f} s")
+            raise WorkerLost(f"used no processor time for more than {limit_s:.1f} s")
 
     def _check_busy(self, pong: Pong) -> None:
         if pong.busy_s > self._config.busy_limit_s:
-            raise WorkerLost(f"in one round for {pong.busy_s:.0f} s")
+            raise WorkerLost(f"stayed in one round of its loop for {pong.busy_s:.0f} s")
 
     @staticmethod
     def _now_s() -> float:
@@ -191,8 +191,11 @@ class WorkerProcess:
 
 
 class _Idleness:
-    """For how long a process has used no processor time at all. One that waits for a core, or for its memory to be read
-    back, gets at least a moment of it in a second; one that hangs or is stopped does not."""
+    """Measures how long a process has used no processor time at all.
+
+    A process that waits for a core, or for its memory to be paged in, still gets some processor time within a second.
+    One that hangs or is stopped gets none.
+    """
 
     def __init__(self, pid: int) -> None:
         self._clock = (~pid << 3) | 2       # clock_getcpuclockid(3), which Python has for threads only
@@ -202,7 +205,7 @@ class _Idleness:
         self._since_s = now_s
 
     def seconds(self, now_s: float) -> float:
-        """0 where it cannot be told."""
+        """Returns the idle time in seconds; 0 if it cannot be measured."""
         try:
             used_s = time.clock_gettime(self._clock)
         except OSError:
@@ -213,7 +216,7 @@ class _Idleness:
 
 
 class Backoff:
-    """How long to wait before the next start of a worker. `soon_s`: one that dies younger than this died at once."""
+    """Back-off between starts of a worker. A worker that dies younger than `soon_s` died at once."""
 
     def __init__(self, longest_s: float, soon_s: float = 5.0) -> None:
         self._longest_s = longest_s
@@ -221,7 +224,7 @@ class Backoff:
         self._in_a_row = 0
 
     def after(self, warm_for_s: float | None) -> float:
-        """Seconds to wait; `warm_for_s` is how long the last one was warm, None if it never was."""
+        """Returns the seconds to wait. `warm_for_s` is how long the last worker was warm, None if it never was."""
         if warm_for_s is not None and warm_for_s >= self._soon_s:
             self._in_a_row = 0
             return 0.0
@@ -246,7 +249,7 @@ def _settings(config: PoolConfig, socket_fd: int, note_fd: int) -> WorkerSetting
 
 
 def _environment(config: PoolConfig) -> dict[str, str]:
-    """All that a worker gets to see: no keys and no addresses of the service's own environment."""
+    """Returns the environment of a worker, without keys and addresses of the service."""
     return {
         "PATH": os.defpath,
         "LANG": "C.UTF-8",

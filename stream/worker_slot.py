@@ -1,4 +1,4 @@
-"""One place in the pool: a worker process, its replacements, and the streams and files that it holds."""
+"""Worker slot: one place in the pool, with its worker process, replacements, streams and file jobs."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ _Key = tuple[str, int]
 
 
 class WorkerSlotOwner(Protocol):
-    """Who is told what becomes of a slot's worker. Called in the event loop; must not block."""
+    """Receives reports on a slot's worker. Called in the event loop; must not block."""
 
     def on_warm(self, slot: WorkerSlot) -> None: ...
 
     def on_lost(self, streams: tuple[WorkerStream, ...], culprit: str) -> None:
-        """The worker is gone; `streams` were on it and are detached; `culprit` is what it crashed on, or ""."""
+        """Reports a lost worker. Its `streams` are detached; `culprit` names what it crashed on, or is ""."""
         ...
 
     def on_place_free(self) -> None: ...
 
 
 class JobRun:
-    """One file in one worker. Its queue is bounded by the number of samples that were asked for."""
+    """One file in one worker. The number of requested samples bounds its queue."""
 
     def __init__(self, slot: WorkerSlot, request: FileRequest) -> None:
         self.name = uuid.uuid4().hex
@@ -65,12 +65,12 @@ class JobRun:
         )
 
     def put(self, message: FileFrame | JobDone | JobFailed | None) -> None:
-        """None means that the worker is gone."""
+        """Queues a message; None means that the worker is gone."""
         self._is_over = self._is_over or not isinstance(message, FileFrame)
         self._messages.put_nowait(message)
 
     async def next(self) -> FileFrame | JobDone:
-        """Raises MediaRefused, WorkerLost."""
+        """Returns the next message. Raises MediaRefused, WorkerLost."""
         message = await self._messages.get()
         if message is None:
             raise WorkerLost("the worker ended while it judged the file")
@@ -79,14 +79,14 @@ class JobRun:
         return message
 
     def end(self) -> None:
-        """Cancel the job if it is not over, and give its place back."""
+        """Cancels the job if it is still running, and releases its place."""
         if not self._is_over:
             self._slot.send(CancelJob(job=self.name))
         self._slot.forget_job(self.name)
 
 
 class WorkerSlot:
-    """`keep` runs the slot's workers one after the other until it is cancelled; `has_ended` tells that one is gone."""
+    """Keeps one worker running. `keep` replaces dead workers until cancelled; `has_ended` reports that one is gone."""
 
     def __init__(self, config: PoolConfig, owner: WorkerSlotOwner) -> None:
         self._config = config
@@ -102,7 +102,7 @@ class WorkerSlot:
 
     @property
     def hello(self) -> Hello | None:
-        """What the worker said when it was warm; None while there is no warm worker."""
+        """Hello of the warm worker; None if there is none."""
         return self._process.hello if self._process is not None else None
 
     @property
@@ -138,7 +138,7 @@ class WorkerSlot:
             self._owner.on_place_free()
 
     async def keep(self) -> None:
-        """Spawn, serve, replace, until `stop`."""
+        """Starts, serves and replaces workers until `stop`."""
         backoff = Backoff(self._config.longest_backoff_s)
         while not self._is_stopping:
             warm_for_s = await self._live()
@@ -154,7 +154,7 @@ class WorkerSlot:
             await self._process.stop()
 
     async def _live(self) -> float | None:
-        """One worker from its start to its end; for how many seconds it was warm, None if it never was."""
+        """Runs one worker from start to end. Returns how many seconds it was warm, None if it never was."""
         self._warm_since_s = None
         try:
             self._process = process = await WorkerProcess.spawn(self._config)

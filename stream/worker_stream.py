@@ -1,8 +1,8 @@
-"""The pool's side of one live stream: a bounded queue with an overflow policy, credits, and counts that add up.
+"""Worker stream: the pool's queue for one stream, with overflow policy, credits and consistent counts.
 
-The queue holds encoded units. When it is full, or its oldest unit has waited too long for a worker that is there,
-everything before the newest key frame goes; without one, everything up to the next key frame goes, and one is asked
-for. Stills stand alone: there the oldest goes.
+The queue holds encoded units. It overflows when it is full, or when its oldest unit has waited too long for a running
+worker. Then everything before the newest key frame is dropped. Without a key frame, everything up to the next one is
+dropped, and one is requested. Stills are independent, so only the oldest is dropped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 
 
 class WorkerLink(Protocol):
-    """A live worker, as far as a stream needs it."""
+    """A live worker, as seen by a stream."""
 
     def send(self, message: ToWorker) -> None:
         """Never blocks; does nothing once the worker is gone."""
@@ -37,16 +37,16 @@ class WorkerLink(Protocol):
 
 
 class _Waiting(NamedTuple):
-    """A unit in the queue; `since_s` monotonic."""
+    """A unit in the queue; `since_s` is monotonic."""
 
     unit: MediaUnit
     since_s: float
 
 
 class WorkerStream:
-    """One stream in the pool. Survives the death of its worker: the pool attaches it to another one.
+    """One stream in the pool. If its worker dies, the pool attaches it to another one.
 
-    Its sink is asked for a key frame at most once per second.
+    Requests a key frame from its sink at most once per second.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class WorkerStream:
 
     @property
     def counts(self) -> FrameCounts:
-        """Cumulative over all workers that held this stream, and over what was dropped before any did."""
+        """Cumulative counts over all workers that held this stream, and over drops before that."""
         dropped = Counter(self._dropped)
         dropped.update(self._past.dropped)
         dropped.update(self._current.dropped)
@@ -100,11 +100,11 @@ class WorkerStream:
 
     @property
     def waiting(self) -> int:
-        """Units here and in the worker's hands."""
+        """Number of units in the queue and in the worker."""
         return len(self._queue) + len(self._in_flight)
 
     def feed(self, unit: MediaUnit) -> None:
-        """Hand over one unit. Never blocks; what does not fit is dropped and counted. After `close` it does nothing."""
+        """Queues one unit. Never blocks; drops and counts what does not fit. Does nothing after `close`."""
         if self.is_over or self._is_closing:
             return
         self._received += 1
@@ -127,7 +127,7 @@ class WorkerStream:
             self._pump()
 
     def set_pace(self, pace: int) -> None:
-        """Sample this densely from now on, in this worker and in those that follow it."""
+        """Sets the sampling density in this worker and its replacements."""
         if pace == self._opened.pace or self.is_over:
             return
         self._opened = msgspec.structs.replace(self._opened, pace=pace)
@@ -135,7 +135,7 @@ class WorkerStream:
             self._link.send(SetPace(stream=self._opened.stream, epoch=self._opened.epoch, pace=pace))
 
     async def close(self) -> FrameCounts:
-        """Let the worker finish what it has and give the final counts; takes at most `close_limit_s`. Idempotent."""
+        """Lets the worker finish, and returns the final counts; takes at most `close_limit_s`. Idempotent."""
         self._is_closing = True
         if self._link is None:
             self._end()
@@ -152,16 +152,16 @@ class WorkerStream:
         return self.counts
 
     def abandon(self) -> None:
-        """Ends at once; what is not examined yet is of no interest, and nothing more is reported."""
+        """Ends at once: discards unexamined units and reports nothing more."""
         self._is_closing = True
         self._empty()
         self._send_close()
         self._end()
 
-    # From here on: for the pool.
+    # Calls from the pool.
 
     def attach(self, link: WorkerLink) -> None:
-        """Go on in this worker."""
+        """Continues in this worker."""
         self._link = link
         self._attached_s = _now_s()
         self._close_sent = False
@@ -176,16 +176,16 @@ class WorkerStream:
         self._pump()
 
     def hand_over(self, move: Callable[[], None]) -> None:
-        """Leave this worker at the next key frame without losing anything; `move` then attaches to another one.
+        """Leaves this worker at the next key frame without loss; `move` then attaches to another one.
 
-        Faces get new numbers there, so a repeatable stream stays where it is.
+        Faces get new track ids there, so a repeatable stream is not handed over.
         """
         if self._hand_over is None and not self._is_closing and not self._opened.repeatable:
             self._hand_over = move
             self._ask_for_keyframe()
 
     def detach(self, is_culprit: bool = False) -> None:
-        """The worker is gone; what it held is lost. `is_culprit` if it crashed on this stream."""
+        """Counts the units in the dead worker as lost. `is_culprit` says that it crashed on this stream."""
         self._leave()
         self._drop(DropCause.WORKER_LOST, len(self._in_flight))
         self._in_flight.clear()
@@ -201,7 +201,7 @@ class WorkerStream:
             self._ask_for_keyframe(always=True)
 
     def may_go_on_after_crash(self) -> bool:
-        """Count one crash of a worker on this stream; after too many the stream has failed."""
+        """Counts one worker crash on this stream; returns False when there were too many."""
         now_s = _now_s()
         self._crashed_s = [at_s for at_s in self._crashed_s if now_s - at_s < self._config.crash_memory_s] + [now_s]
         if len(self._crashed_s) < self._config.max_crashes:
@@ -235,7 +235,7 @@ class WorkerStream:
                     self._go_on_elsewhere()
 
     def fail(self, cause: DropCause, message: str) -> None:
-        """End the stream from the pool's side."""
+        """Ends the stream from the pool's side."""
         if not self.is_over:
             self._end()
             self._sink.failed(cause, message)
@@ -252,7 +252,7 @@ class WorkerStream:
         self._queue_bytes = 0
 
     def _go_on_elsewhere(self) -> None:
-        """The worker has given the stream up as it was told to."""
+        """Moves the stream after the worker has released it for a handover."""
         move = self._hand_over
         self._leave()
         if move is None:
@@ -271,7 +271,7 @@ class WorkerStream:
         self._pump()
 
     def _pump(self) -> None:
-        """Send what the credits allow; a unit that is larger than all credit goes alone."""
+        """Sends as many units as the credits allow. A unit larger than all credits is sent alone."""
         if self._link is None:
             return
         while self._queue and len(self._in_flight) < self._config.unit_credits:
@@ -302,14 +302,14 @@ class WorkerStream:
 
     @property
     def _waits_too_long(self) -> bool:
-        """Whether the worker is behind by more than its verdicts may be; what waited for a worker to start is not."""
+        """Whether the oldest unit has waited too long. Time in which a worker starts does not count."""
         limit_s = self._config.unit_wait_s
         if limit_s is None or self._link is None or not self._queue:
             return False
         return _now_s() - max(self._queue[0].since_s, self._attached_s) > limit_s
 
     def _overflow(self, unit: MediaUnit) -> None:
-        """Make room for `unit`, or start skipping to the next key frame."""
+        """Makes room for `unit`, or starts to skip to the next key frame."""
         if self._is_still:
             while self._queue and self._is_full(unit):
                 self._forget(1)

@@ -1,1 +1,1 @@
-"""Where media units come from: live peers and files."""
+"""Sources of media units: live RTP and video files."""

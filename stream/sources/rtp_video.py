@@ -1,7 +1,7 @@
-"""Encoded video out of RTP: packets in, whole frames with media times out. Nothing here decodes, waits or does I/O.
+"""RTP video: assembles packets into whole frames with media times. Does not decode, wait or do I/O.
 
-The decoder must never see a frame whose references were lost on the way: it would show something that nobody sent,
-and that would be judged. So a permanent loss ends the hand-off until the next key frame, which is asked for.
+The decoder must not get a frame whose references were lost: concealment would show a picture that was never sent. After
+a permanent loss, frames are withheld and a key frame is requested.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 
 CLOCK_HZ = 90_000
 
-_SEQUENCE_RESTART = 100     # a packet this far behind is no straggler: the sender started anew (as in aiortc)
+_SEQUENCE_RESTART = 100     # a packet this far behind means that the sender restarted (as in aiortc)
 _H264_IDR, _H264_SPS = 5, 7
 _H264_SLICES = (1, 5)
 
 
 class Fragment(NamedTuple):
-    """One RTP packet without its payload header. `sequence` is 16 bits, `rtp_time` and `ssrc` 32; `data` is Annex-B
-    for H.264; `arrived_s` is monotonic time; `layer` is what its payload header says."""
+    """One RTP packet without its payload header.
+
+    `sequence` has 16 bits, `rtp_time` and `ssrc` 32. `data` is Annex-B for H.264. `arrived_s` is monotonic time.
+    `layer` is the temporal layer in the payload header.
+    """
 
     ssrc: int
     sequence: int
@@ -36,16 +39,16 @@ class Fragment(NamedTuple):
 
 
 class TrackOutput(Protocol):
-    """Where the frames of one track go. Called in the event loop; must not block or raise."""
+    """Receives the frames of one track. Called in the event loop; must not block or raise."""
 
     def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer) -> None:
-        """One whole frame that can be decoded after the ones before it; its first packet came `age_s` ago."""
+        """Takes one whole frame, decodable after the previous ones. Its first packet arrived `age_s` seconds ago."""
 
     def lost(self) -> None:
-        """Media is missing from here on."""
+        """Reports that media is missing from here on."""
 
     def ask_keyframe(self, ssrc: int) -> None:
-        """Only a key frame helps now."""
+        """Requests a key frame, without which no frame can be decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class TrackConfig:
 
 
 class RtpClock:
-    """Media seconds since the first timestamp. Signed 32-bit steps: frames out of order and wraps are both fine."""
+    """Media seconds since the first timestamp. Signed 32-bit steps handle reordered frames and wrap-around."""
 
     def __init__(self) -> None:
         self._last: int | None = None
@@ -74,8 +77,10 @@ class RtpClock:
 
 
 def layer_of(codec: Codec, payload: bytes) -> Layer:
-    """The temporal layer that the payload header of an RTP packet names (VP8: RFC 7741 4.2); the base where it names
-    none, or is cut short."""
+    """Returns the temporal layer in the payload header of an RTP packet (VP8: RFC 7741 4.2).
+
+    Returns the base layer if the header names none or is truncated.
+    """
     if codec is not Codec.VP8 or len(payload) < 2 or not payload[0] & 0x80 or not payload[1] & 0x20:
         return BASE
     has_picture, has_index = payload[1] & 0x80, payload[1] & 0x40
@@ -90,7 +95,7 @@ def layer_of(codec: Codec, payload: bytes) -> Layer:
 
 
 def is_keyframe(codec: Codec, payload: bytes) -> bool:
-    """Whether decoding can start with this frame. A frame that lost its beginning never counts as one."""
+    """Whether decoding can start with this frame. False for a frame whose beginning was lost."""
     if codec is Codec.VP8:      # RFC 6386 9.1: bit 0 of the frame tag, then the start code
         return len(payload) > 9 and not payload[0] & 1 and payload[3:6] == b"\x9d\x01\x2a"
     if not payload.startswith(b"\x00\x00\x00\x01"):
@@ -102,7 +107,7 @@ def is_keyframe(codec: Codec, payload: bytes) -> bool:
 
 
 def nal_units(payload: bytes) -> Iterator[tuple[int, int]]:
-    """Type and first byte after the header of every NAL unit of an Annex-B access unit (4-byte start codes)."""
+    """Returns type and first body byte of every NAL unit of an Annex-B access unit (4-byte start codes)."""
     start = payload.find(b"\x00\x00\x00\x01")
     while start >= 0 and start + 5 < len(payload):
         yield payload[start + 4] & 0x1F, payload[start + 5]
@@ -110,13 +115,13 @@ def nal_units(payload: bytes) -> Iterator[tuple[int, int]]:
 
 
 class VideoTrack:
-    """Puts the frames of one SSRC together and hands on those that can be decoded."""
+    """Assembles the frames of one SSRC and outputs those that can be decoded."""
 
     def __init__(self, codec: Codec, output: TrackOutput, config: TrackConfig | None = None) -> None:
         self.frames_whole = 0
         self.frames_withheld = 0        # whole, but with lost references
         self.gaps = 0
-        self.newest_s = float("-inf")   # when the newest whole frame was there, monotonic
+        self.newest_s = float("-inf")   # when the newest whole frame was complete, monotonic
         self._codec = codec
         self._output = output
         self._config = config or TrackConfig()
@@ -124,8 +129,8 @@ class VideoTrack:
         self._ssrc: int | None = None
         self._heard_s = 0.0
         self._next = 0                              # sequence number that continues the frame in hand
-        self._early: dict[int, Fragment] = {}       # what came before its turn
-        self._blocked_s = 0.0                       # since when the next one is missing
+        self._early: dict[int, Fragment] = {}       # packets that arrived before their predecessors
+        self._blocked_s = 0.0                       # monotonic time since when the next one is missing
         self._parts: list[Fragment] = []
         self._part_bytes = 0
         self._done_time: int | None = None          # RTP time of the newest frame that a marker completed
@@ -135,11 +140,11 @@ class VideoTrack:
 
     @property
     def ssrc(self) -> int | None:
-        """Whose packets are taken, once there were any."""
+        """SSRC of the accepted packets; None before the first."""
         return self._ssrc
 
     def take(self, fragment: Fragment) -> None:
-        """One packet, in whatever order the network has it."""
+        """Takes one packet; packets may arrive in any order."""
         if not self._admit(fragment):
             return
         ahead = _signed(fragment.sequence - self._next, 16)
@@ -158,13 +163,13 @@ class VideoTrack:
             self._ask(fragment.arrived_s)
 
     def _admit(self, fragment: Fragment) -> bool:
-        """One source at a time; another may follow when the first has fallen silent."""
+        """Whether to accept a packet's SSRC. Another SSRC may take over when the first has fallen silent."""
         if fragment.ssrc != self._ssrc:
             if self._ssrc is not None:
                 if fragment.arrived_s - self._heard_s < self._config.other_source_after_s:
                     return False
                 self._restart(fragment.sequence)
-            else:       # what starts now most likely starts with a key frame
+            else:       # a new source most likely starts with a key frame
                 self._asked_s = fragment.arrived_s - self._config.ask_every_s + self._config.patience_s
             self._ssrc = fragment.ssrc
             self._next = fragment.sequence
@@ -172,12 +177,12 @@ class VideoTrack:
         return True
 
     def _advance(self, now_s: float) -> None:
-        """Takes over everything that is contiguous."""
+        """Processes all contiguous packets."""
         moved = False
         while (fragment := self._early.pop(self._next, None)) is not None:
             self._next = (self._next + 1) & 0xFFFF
             moved = True
-            if fragment.data:       # bandwidth probes are empty
+            if fragment.data:       # bandwidth probes carry no data
                 self._continue_with(fragment, now_s)
         if moved:
             self._blocked_s = now_s
@@ -211,7 +216,7 @@ class VideoTrack:
         self._output.frame(payload, pts_s, keyframe, now_s - parts[0].arrived_s, parts[0].layer)
 
     def _give_up(self) -> None:
-        """What is missing will not come: goes on with the earliest packet that is there."""
+        """Gives up the missing packets and continues with the earliest one that has arrived."""
         self._break()
         self._next = min(self._early, key=lambda sequence: _signed(sequence - self._next, 16))
 
@@ -236,6 +241,6 @@ class VideoTrack:
 
 
 def _signed(difference: int, bits: int) -> int:
-    """`difference` modulo 2^bits, as the signed number nearest to 0."""
+    """Returns `difference` modulo 2^bits as the signed number nearest to 0."""
     half = 1 << (bits - 1)
     return ((difference + half) & ((1 << bits) - 1)) - half

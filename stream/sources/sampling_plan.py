@@ -1,8 +1,8 @@
-"""Which frames of a file are scored, and which packets need not be decoded for that. No I/O.
+"""Sampling plan: the frames of a file to score, and the packets that can be skipped without decoding. No I/O.
 
 The index lists the packets of the video stream in file order. Where every packet has a presentation time, frames are
-chosen by time, and groups of pictures in which no frame is wanted are left out; the frames that come out are the same
-as those of decoding everything. Where times are missing or are not those of presentation (AVI), frames are counted.
+chosen by time. Groups of pictures without a wanted frame are skipped; the resulting frames equal those of decoding
+everything. Where times are missing or are decoding times (AVI), frames are counted.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class PacketEntry(NamedTuple):
-    """`pts` in ticks of the stream's time base, or None; `end` is `pts` plus the packet's duration.
+    """`pts` is in ticks of the stream's time base, or None; `end` is `pts` plus the packet's duration.
 
-    `is_shown` is False where the container says that the frame is decoded for the sake of others only.
+    `is_shown` is False if the container marks the frame as decoded for reference only.
     """
 
     pts: int | None
@@ -31,7 +31,7 @@ class PacketEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PacketIndex:
-    """All packets of one video stream, in file order; `tick_s` is the length of one tick."""
+    """All packets of one video stream, in file order; `tick_s` is the length of one tick in seconds."""
 
     entries: tuple[PacketEntry, ...]
     tick_s: float
@@ -40,9 +40,8 @@ class PacketIndex:
 
     @property
     def is_timed(self) -> bool:
-        """Whether the times tell frames apart and rise from key frame to key frame; they start anew where recordings
-        were joined.
-        """
+        """Whether the times are distinct and rise from key frame to key frame. Times restart where recordings were
+        joined."""
         if not self.ordered_times or any(entry.pts is None for entry in self.entries):
             return False
         starts = [entry.pts or 0 for entry in self.entries if entry.is_keyframe]
@@ -50,8 +49,8 @@ class PacketIndex:
 
     @property
     def duration_s(self) -> float:
-        """From the first frame's start to the last frame's end; a frame shows for 1 / fps where nothing else is known.
-        """
+        """Seconds from the first frame's start to the last frame's end; a frame lasts 1 / fps if its duration is
+        unknown."""
         times = self.times
         if not (self.is_timed and times):
             return self.frames * self._frame_s
@@ -60,12 +59,12 @@ class PacketIndex:
 
     @property
     def times(self) -> list[int]:
-        """Presentation times, ascending, each once."""
+        """Distinct presentation times, ascending."""
         return sorted({entry.pts for entry in self.entries if entry.pts is not None and entry.is_shown})
 
     @property
     def frames(self) -> int:
-        """How many frames there are to show."""
+        """Number of frames to show."""
         return sum(entry.is_shown for entry in self.entries)
 
     @property
@@ -75,7 +74,7 @@ class PacketIndex:
 
 @dataclass(frozen=True, slots=True)
 class SampleTarget:
-    """A frame to be scored: `at` is its pts (timed index) or its number in display order."""
+    """A frame to score: `at` is its pts (timed index) or its number in display order."""
 
     at: int
     frame_number: int
@@ -90,13 +89,13 @@ class SamplingPlan:
     keyframes: tuple[tuple[int, int], ...] = field(repr=False)
 
     def resume_at(self, target: SampleTarget) -> int:
-        """The position of the last key frame that does not come after this frame; 0 if there is none."""
+        """Returns the position of the last key frame at or before this frame; 0 if there is none."""
         found = bisect_right(self.keyframes, target.at, key=itemgetter(0))
         return self.keyframes[found - 1][1] if found else 0
 
 
 def plan_samples(index: PacketIndex, max_samples: int, rate_hz: float) -> SamplingPlan:
-    """At most `max_samples` frames, and at most `rate_hz` a second, in the middles of equal parts of the file."""
+    """Plans at most `max_samples` frames, at most `rate_hz` per second, in the middles of equal parts of the file."""
     total = index.frames
     count = max(1, min(max_samples, round(index.duration_s * rate_hz), total))
     middles = [(number + 0.5) / count for number in range(count)]

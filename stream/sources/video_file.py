@@ -1,6 +1,6 @@
-"""Video files: opened under every limit, indexed without decoding, then only the wanted frames brought out.
+"""Video file: opened under every limit, indexed without decoding, then decoded only for the wanted frames.
 
-All work is cut into steps: the iterators here give None when a step is over and there is nothing to hand out yet.
+All work is divided into steps. The iterators here yield None when a step is over and no result is ready.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from stream.media_limits import MediaLimits
     from stream.sources.sampling_plan import SampleTarget, SamplingPlan
 
-    VideoStream = Any       # av.VideoStream; av's stubs do not know all that is used here
+    VideoStream = Any       # av.VideoStream; av's stubs are incomplete
 
-# FFmpeg's names: of demuxers that may be opened, of codecs that may be decoded, of decoders that may probe.
+# FFmpeg's names of allowed demuxers, allowed codecs, and decoders allowed for probing.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,mpeg,flv"
 CODECS = frozenset((
     "h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "mpeg1video", "mpeg2video", "h263", "flv1", "prores",
@@ -41,7 +41,7 @@ _PROBING_DECODERS = ",".join(sorted(CODECS | {"libdav1d"}))
 OPEN_OPTIONS = {
     "format_whitelist": FORMATS,
     "protocol_whitelist": "file",
-    "codec_whitelist": _PROBING_DECODERS,   # the probe decodes too, before any codec can be looked at
+    "codec_whitelist": _PROBING_DECODERS,   # probing decodes too, before the codec can be checked
     "probesize": "5000000",
     "analyzeduration": "5000000",
     "max_streams": "32",
@@ -53,7 +53,7 @@ _FALLBACK_FPS = 25.0
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """At most `max_samples` frames at `rate_hz` a second, spread over the whole file.
+    """Sampling of a video: at most `max_samples` frames at `rate_hz` per second, spread over the whole file.
 
     A short video is sampled more densely, at up to `short_rate_hz` until `short_samples` are reached.
     """
@@ -64,7 +64,7 @@ class Sampling:
     short_rate_hz: float = 5.0
 
     def rate_of(self, duration_s: float) -> float:
-        """Samples per second of a video that is so long."""
+        """Returns the samples per second for a video of this length."""
         if duration_s <= 0:
             return self.short_rate_hz
         return max(self.rate_hz, min(self.short_rate_hz, self.short_samples / duration_s))
@@ -81,7 +81,7 @@ class FileSample:
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
-    """What is known of a video: `total_frames` was counted; `bad_frames` could not be decoded or trusted."""
+    """Facts about a video: `total_frames` was counted; `bad_frames` could not be decoded or trusted."""
 
     container: str
     codec: str
@@ -92,7 +92,7 @@ class VideoFacts:
 
 
 def identify(path: Path, limits: MediaLimits) -> MediaKind:
-    """The kind of a regular file that is whole and not too large.
+    """Returns the kind of a regular file that is whole and within the size limit.
 
     Raises MediaRefused: empty_file, unsupported_media, too_large or truncated.
     """
@@ -107,16 +107,16 @@ def identify(path: Path, limits: MediaLimits) -> MediaKind:
             raise MediaRefused("unsupported_media", f"the file's content is not {KIND_NAMES}", 415)
         limit_bytes = limits.picture_bytes if kind.is_picture else limits.file_bytes
         if status.st_size > limit_bytes:
-            raise too_large(f"the file has {status.st_size} bytes; at most {limit_bytes} are taken")
+            raise too_large(f"the file has {status.st_size} bytes; at most {limit_bytes} are allowed")
         if is_cut_off(file, kind, status.st_size) and not plays_until_cut(file, kind):
             raise MediaRefused("truncated", f"the {kind.upper()} file ends before its content does")
     return kind
 
 
 class VideoFile:
-    """Brings the wanted frames out of one video file.
+    """Extracts the wanted frames of one video file.
 
-    `facts` and `planned` are known once the first sample is out; `facts.bad_frames` is final at the end.
+    `facts` and `planned` are known after the first sample; `facts.bad_frames` is final at the end.
     """
 
     def __init__(self, path: Path, kind: MediaKind, limits: MediaLimits) -> None:
@@ -127,7 +127,7 @@ class VideoFile:
         self.facts = VideoFacts(kind.value, "", 0, 0.0, 0.0)
 
     def samples(self, sampling: Sampling) -> Iterator[FileSample | None]:
-        """The wanted frames in order, with None between steps.
+        """Yields the wanted frames in order, with None between steps.
 
         Raises MediaRefused: unsupported_media, no_video, no_frames, too_large, undecodable.
         """
@@ -164,13 +164,13 @@ class VideoFile:
                     yield
                     pace.restart()
         except DECODER_ERRORS:
-            self.count_bad()        # what was read up to here may still be whole
+            self.count_bad()        # the packets read so far may still be whole
         fps = float(stream.average_rate or stream.guessed_rate or _FALLBACK_FPS)
         index = PacketIndex(
             entries=tuple(entries),
             tick_s=float(stream.time_base),
             fps=fps,
-            ordered_times=self._kind is not MediaKind.AVI,      # its times are those of decoding
+            ordered_times=self._kind is not MediaKind.AVI,      # AVI has decoding times only
         )
         self._limits.check_length(index.duration_s, index.frames)
         codec = stream.codec_context.codec.canonical_name
@@ -183,7 +183,7 @@ class VideoFile:
 
 
 class _Extraction:
-    """One pass through the packets that decodes what the plan needs."""
+    """One pass over the packets that decodes only what the plan needs."""
 
     def __init__(self, video: VideoFile, index: PacketIndex, plan: SamplingPlan) -> None:
         self._video = video
@@ -217,7 +217,7 @@ class _Extraction:
             raise MediaRefused("undecodable", f"no frame of the video can be decoded ({bad} failed)")
 
     def _packets(self, container: Any, stream: VideoStream, context: Any) -> Iterator[Any]:
-        """The packets that matter, then None for what the decoder still holds."""
+        """Yields the needed packets, then None to flush the decoder."""
         skipped = False
         try:
             for position, packet in enumerate(p for p in container.demux(stream) if p.size):
@@ -242,7 +242,7 @@ class _Extraction:
             return []
 
     def _take(self, frame: av.VideoFrame, shown: ShownFrames) -> FileSample | None:
-        """The sample if this frame is wanted and whole."""
+        """Returns the sample if this frame is wanted and whole."""
         self._video.check_frame(frame.width, frame.height)
         at = frame.pts if self._is_timed else self._counted
         self._counted += 1
@@ -257,7 +257,7 @@ class _Extraction:
         return FileSample(number, (at - self._origin) * self._tick_s, rgb)
 
     def _is_whole(self, frame: av.VideoFrame) -> bool:
-        """Not made up by the decoder, and not built on what was, up to the next key frame."""
+        """Whether neither this frame nor any since the last key frame was concealed by the decoder."""
         if frame.is_corrupt:
             self._tainted = True
         elif frame.key_frame:
@@ -267,7 +267,7 @@ class _Extraction:
         return not self._tainted
 
     def _number_of(self, at: int) -> int:
-        """The frame number of a frame that stands in for a missing one."""
+        """Returns the frame number of a frame that replaces a missing one."""
         if not self._is_timed:
             return at
         return round((at - self._origin) * self._tick_s * self._video.facts.fps)
@@ -285,7 +285,7 @@ class _Extraction:
 
 
 class _Pace:
-    """Tells when a step has lasted long enough."""
+    """Measures whether a step has lasted long enough."""
 
     def __init__(self) -> None:
         self._until_s = time.monotonic() + _STEP_S
@@ -298,7 +298,7 @@ class _Pace:
 
 
 def video_stream(container: Any, limits: MediaLimits) -> VideoStream:
-    """The first real video stream, its decoder set up but not open.
+    """Returns the first real video stream, with its decoder configured but not open.
 
     Raises MediaRefused: no_video, unsupported_media or too_large.
     """
@@ -309,7 +309,7 @@ def video_stream(container: Any, limits: MediaLimits) -> VideoStream:
     context = stream.codec_context
     codec = context.codec.canonical_name if context is not None else "unknown"
     if codec not in CODECS:
-        raise MediaRefused("unsupported_media", f"video codec {codec} is not taken", 415)
+        raise MediaRefused("unsupported_media", f"video codec {codec} is not supported", 415)
     limits.check_video(context.width, context.height)
     context.thread_count = 1
     context.options = {"max_pixels": str(limits.video_pixels)}
