@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from consumers.claim_check import Claims
+from consumers.claim_check import ClaimFetcher
 from consumers.consumer_context import ConsumerContext, NoAlarmKeeper
 from consumers.consumer_health import ConsumerStatus, LagWatch, PartitionStatus, check_topics
 from consumers.errors import BrokerUnreachable, ConsumerError, GenerationLost, TopicMissing
@@ -71,7 +71,7 @@ class Consumer:
         writer = await self._patiently(self._broker.writer, stop)
         if writer is None:
             return
-        claims = Claims(self._config.claims)
+        claims = ClaimFetcher(self._config.claims)
         out = RetryingWriter(writer, self._config.longest_backoff_s, topics_exist=True)
         self._desk = ConsumerContext(self._config, self._pool, out, claims, self._alarms)
         try:

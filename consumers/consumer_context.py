@@ -13,7 +13,7 @@ from consumers.poison_pills import PoisonPills
 
 if TYPE_CHECKING:
     from consumers.broker import Record
-    from consumers.claim_check import Claims
+    from consumers.claim_check import ClaimFetcher
     from consumers.config import ConsumeConfig
     from consumers.dead_letters import Cause
     from consumers.retrying_writer import RetryingWriter
@@ -44,7 +44,7 @@ class ConsumerContext:
     took media with it that has to be read again."""
 
     def __init__(
-        self, config: ConsumeConfig, pool: Workers, out: RetryingWriter, claims: Claims, alarms: AlarmKeeper
+        self, config: ConsumeConfig, pool: Workers, out: RetryingWriter, claims: ClaimFetcher, alarms: AlarmKeeper
     ) -> None:
         self.config = config
         self.pool = pool

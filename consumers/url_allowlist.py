@@ -1,24 +1,22 @@
-"""Which references may be fetched: by an allow-list of URLs, and by the address that a name leads to. No I/O."""
+"""Allow-list of claim-check URLs: scheme, host, port and path prefix, and the addresses behind them. No I/O."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from consumers.errors import ContractBroken
+from consumers.outbound_http import host_matches, may_contact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _PORTS = {"http": 80, "https": 443}
-_NAT64 = IPv6Network("64:ff9b::/96")
-_ANY_BELOW = "*."
 
 
 class AllowedTarget(NamedTuple):
-    """Where a URL leads; `path` is the decoded path."""
+    """A parsed URL; `path` is decoded."""
 
     scheme: str
     host: str
@@ -30,8 +28,8 @@ class AllowedTarget(NamedTuple):
 class AllowList:
     """URL prefixes, such as `https://media.example.com/clips/` or `https://*.example.com/`; none allows nothing.
 
-    Scheme, host and port have to be equal, the path has to begin as the prefix's. `private` allows addresses that are
-    not of the public internet.
+    Scheme, host and port must be equal, and the path must start with the prefix's path. `private` allows addresses
+    that are not on the public internet.
     """
 
     prefixes: tuple[AllowedTarget, ...] = ()
@@ -39,25 +37,25 @@ class AllowList:
 
     @classmethod
     def of(cls, urls: Iterable[str], private: bool = False) -> AllowList:
-        """Raises ContractBroken for what is no URL prefix."""
+        """Parses the prefixes. Raises ContractBroken for one that is not a plain URL."""
         return cls(tuple(target_of(url) for url in urls), private)
 
     def check_url(self, url: str) -> AllowedTarget:
-        """Raises ContractBroken (bad_reference, refused_reference)."""
+        """Parses a URL and checks it against the prefixes. Raises ContractBroken (bad_reference, refused_reference)."""
         target = target_of(url)
         if not any(_covers(prefix, target) for prefix in self.prefixes):
             raise ContractBroken("refused_reference", f"{target.scheme}://{target.host} is not on the allow-list")
         return target
 
     def check_address(self, address: str) -> None:
-        """Raises ContractBroken (refused_reference) for addresses that a stranger must not have us talk to."""
-        if not self.private and not is_public(ip_address(address.partition("%")[0])):
+        """Raises ContractBroken (refused_reference) for an address that is not global, unless `private`."""
+        if not may_contact(address, any_address=self.private):
             raise ContractBroken("refused_reference", "the reference leads to a private address")
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimConfig:
-    """`limit_s` is for one fetch as a whole, redirects included; `at_once` for all fetches of this process."""
+    """Limits of claim-check fetches. `limit_s` is for one whole fetch with redirects; `at_once` for the process."""
 
     allowed: AllowList = field(default_factory=AllowList)
     payload_bytes: int = 8 * 2**20
@@ -66,7 +64,7 @@ class ClaimConfig:
 
 
 def target_of(url: str) -> AllowedTarget:
-    """Raises ContractBroken (bad_reference)."""
+    """Parses an HTTP or HTTPS URL without a login. Raises ContractBroken (bad_reference)."""
     try:
         parts = urlsplit(url)
         scheme, host, port = parts.scheme, parts.hostname, parts.port
@@ -74,7 +72,7 @@ def target_of(url: str) -> AllowedTarget:
     except ValueError:
         raise ContractBroken("bad_reference", "the reference is not a URL") from None
     if scheme not in _PORTS:
-        raise ContractBroken("bad_reference", f"references are fetched by http and https, not by {scheme[:16]!r}")
+        raise ContractBroken("bad_reference", f"expected an http or https reference, got {scheme[:16]!r}")
     path = unquote(unquote(parts.path or "/"))
     is_odd = has_login or "\\" in url or any(part in (".", "..") for part in path.split("/"))
     if is_odd or not host or host.startswith("."):
@@ -85,17 +83,4 @@ def target_of(url: str) -> AllowedTarget:
 def _covers(prefix: AllowedTarget, target: AllowedTarget) -> bool:
     if (prefix.scheme, prefix.port) != (target.scheme, target.port) or not target.path.startswith(prefix.path):
         return False
-    if prefix.host.startswith(_ANY_BELOW):
-        return target.host.endswith(prefix.host[1:])
-    return target.host == prefix.host
-
-
-def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether it is of the public internet, also where it stands for another address."""
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if address in _NAT64:
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(inner)
-    return address.is_global and not address.is_multicast
+    return host_matches(prefix.host, target.host)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -12,7 +11,8 @@ import httpx
 from standardwebhooks import Webhook
 
 from consumers.errors import ContractBroken
-from consumers.url_allowlist import AllowList, target_of
+from consumers.outbound_http import OutboundClient, OutboundRequest, may_contact
+from consumers.url_allowlist import AllowedTarget, target_of
 
 LIMIT_S = 15.0
 _LONGEST_WAIT_S = 24 * 3600
@@ -38,14 +38,25 @@ class DeliveryResult(NamedTuple):
     retry_after_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _WebhookPolicy:
+    """Implements `OutboundPolicy`: any target whose address is global, or any address if `private`."""
+
+    private: bool
+
+    def check_url(self, url: str) -> AllowedTarget:
+        return target_of(url)
+
+    def check_address(self, address: str) -> None:
+        if not may_contact(address, any_address=self.private):
+            raise ContractBroken("refused_reference", "the target has a private address")
+
+
 class WebhookSender:
     """Sends to any target. `private` allows non-public addresses. Call `close` at the end."""
 
     def __init__(self, private: bool = False) -> None:
-        self._allowed = AllowList(private=private)
-        self._client = httpx.AsyncClient(
-            timeout=LIMIT_S, trust_env=False, follow_redirects=False, headers={"User-Agent": "deepguard"}
-        )
+        self._client: OutboundClient[AllowedTarget] = OutboundClient(_WebhookPolicy(private), LIMIT_S)
 
     async def send(self, target: WebhookTarget, message_id: str, body: str) -> DeliveryResult:
         """Makes one attempt of at most `LIMIT_S` seconds. Raises nothing."""
@@ -60,22 +71,14 @@ class WebhookSender:
             return DeliveryResult(f"no connection: {type(error).__name__}")
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._client.close()
 
     async def _post(self, target: WebhookTarget, message_id: str, body: str) -> httpx.Response:
-        place = target_of(target.url)
-        found = await asyncio.get_running_loop().getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
-        addresses = [str(entry[4][0]) for entry in found]
-        for address in addresses:
-            self._allowed.check_address(address)
-        url = httpx.URL(target.url)
-        request = self._client.build_request(
-            "POST", url.copy_with(host=addresses[0]), content=body.encode(),
-            headers={**_signed(target, message_id, body), "Host": url.netloc.decode()},
-            extensions={"sni_hostname": place.host},
+        headers = _signed(target, message_id, body)
+        response, _ = await self._client.open(
+            OutboundRequest("POST", target.url, headers, body.encode(), max_redirects=0)
         )
-        response = await self._client.send(request, stream=True)     # the response body is not read
-        await response.aclose()
+        await response.aclose()     # the response body is not read
         return response
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.claim_check import Claims
+from consumers.claim_check import ClaimFetcher
 from consumers.errors import ContractBroken, ReferenceUnavailable
 from consumers.media_contract import ClaimCheck, ContentType, Media, Stamp
 from consumers.url_allowlist import AllowList, ClaimConfig
@@ -43,7 +43,7 @@ async def redeem(
     async def told(_host: str, _port: int) -> list[str]:
         return addresses or []
 
-    claims = Claims(config) if addresses is None else Claims(config, told)
+    claims = ClaimFetcher(config) if addresses is None else ClaimFetcher(config, told)
     try:
         return await claims.redeem(claim(uri, sha256))
     finally:

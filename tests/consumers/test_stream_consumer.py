@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumers.broker import PartitionId, Record
-from consumers.claim_check import Claims
+from consumers.claim_check import ClaimFetcher
 from consumers.consumer_context import ConsumerContext, NoAlarmKeeper
 from consumers.media_contract import EndOfStream, Stamp, encode
 from consumers.retrying_writer import RetryingWriter
@@ -39,7 +39,7 @@ async def ground() -> Ground:
 
 @pytest.fixture
 async def desk(ground: Ground) -> AsyncIterator[ConsumerContext]:
-    claims = Claims(CONFIG.claims)
+    claims = ClaimFetcher(CONFIG.claims)
     yield ConsumerContext(CONFIG, PayloadWorkers(), RetryingWriter(await ground.broker.writer(), 1.0), claims,
     NoAlarmKeeper())
     await claims.close()

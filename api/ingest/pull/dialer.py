@@ -16,15 +16,20 @@ import httpx
 
 from api.ingest.pull.errors import PullFailed, PullRefused, failed_status
 from api.ingest.pull.url_policy import SECURE, Place, PullPolicy
-from consumers.claim_check import resolve
+from consumers.outbound_http import (
+    HostUnresolved,
+    OutboundClient,
+    OutboundRequest,
+    TooManyRedirects,
+    checked_address,
+    resolve,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator
 
-    Resolve = Callable[[str, int], Awaitable[list[str]]]
+    from consumers.outbound_http import Resolve
 
-_HTTP = ("http", "https")
-_MAX_REDIRECTS = 3
 _STREAM_BYTES = 2**20
 
 
@@ -35,25 +40,9 @@ class Fetched(NamedTuple):
     place: Place
 
 
-class Request(NamedTuple):
-    """An HTTP request. A redirect to another host drops its `Authorization` header."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str] = {}
-    content: bytes | None = None
-
-
 def basic_login(place: Place) -> str:
     """Returns the `Authorization` value for the login of this URL."""
     return "Basic " + b64encode(f"{place.user}:{place.password}".encode()).decode()
-
-
-def _client(timeout_s: float) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        timeout=timeout_s, trust_env=False, follow_redirects=False, verify=ssl.create_default_context(),
-        headers={"Accept-Encoding": "identity", "User-Agent": "deepguard"},
-    )
 
 
 @dataclass(frozen=True)
@@ -68,12 +57,9 @@ class Dialer:
         """Returns the IP address to connect to. Raises PullRefused (host_unknown, address_not_allowed)."""
         try:
             async with asyncio.timeout(self.timeout_s):
-                addresses = await self.resolve(place.host, place.port)
-        except (OSError, UnicodeError, TimeoutError):
+                return await checked_address(place, self.policy.check_address, self.resolve)
+        except (HostUnresolved, TimeoutError):
             raise PullRefused("host_unknown", f"{place.host} cannot be resolved") from None
-        for address in addresses:
-            self.policy.check_address(address)
-        return addresses[0]
 
     async def connect(self, place: Place) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Opens a TCP connection, with TLS if the scheme requires it. Raises PullFailed."""
@@ -91,45 +77,38 @@ class Dialer:
             raise PullFailed("unreachable", f"{place.authority}: {error.strerror or type(error).__name__}") from None
 
     @asynccontextmanager
-    async def fetch(self, request: Request) -> AsyncIterator[Fetched]:
+    async def fetch(self, request: OutboundRequest) -> AsyncIterator[Fetched]:
         """Sends an HTTP request and follows at most three redirects. Raises PullFailed, also for a status from 400."""
-        async with _client(self.timeout_s) as client:
-            place, headers = self.policy.check(request.url, _HTTP), dict(request.headers)
-            if place.user:
-                headers["Authorization"] = basic_login(place)
-            for _ in range(_MAX_REDIRECTS + 1):
-                response = await self._send(client, request, place, headers)
-                try:
-                    if not response.has_redirect_location:
-                        if response.status_code >= 300:
-                            raise failed_status(response.status_code)
-                        yield Fetched(response, place)
-                        return
-                    before, place = place, self._redirected(response, place)
-                    if before[:3] != place[:3]:
-                        headers.pop("Authorization", None)
-                finally:
-                    await response.aclose()
-        raise PullFailed("too_many_redirects", f"more than {_MAX_REDIRECTS} redirects", is_final=True)
-
-    def _redirected(self, response: httpx.Response, place: Place) -> Place:
+        place, headers = self.policy.check_url(request.url), dict(request.headers)
+        if place.user:
+            headers["Authorization"] = basic_login(place)
+        client: OutboundClient[Place] = OutboundClient(self.policy, self.timeout_s, self._resolve_in_time)
         try:
-            url = str(httpx.URL(place.url).join(response.headers["location"]))
+            response, place = await self._open(client, request._replace(headers=headers))
+            try:
+                if response.status_code >= 300:
+                    raise failed_status(response.status_code)
+                yield Fetched(response, place)
+            finally:
+                await response.aclose()
+        finally:
+            await client.close()
+
+    async def _resolve_in_time(self, host: str, port: int) -> list[str]:
+        async with asyncio.timeout(self.timeout_s):
+            return await self.resolve(host, port)
+
+    async def _open(self, client: OutboundClient[Place], request: OutboundRequest) -> tuple[httpx.Response, Place]:
+        try:
+            return await client.open(request)
+        except HostUnresolved as error:
+            raise PullRefused("host_unknown", str(error)) from None
         except (httpx.InvalidURL, UnicodeError):
             raise PullRefused("bad_url", "the source redirects to a malformed URL") from None
-        return self.policy.check(url, _HTTP)
-
-    async def _send(
-        self, client: httpx.AsyncClient, request: Request, place: Place, headers: dict[str, str]
-    ) -> httpx.Response:
-        pinned = httpx.URL(place.url).copy_with(host=await self.address_of(place))
-        plain = client.build_request(
-            request.method, pinned, headers={**headers, "Host": place.authority}, content=request.content,
-            extensions={"sni_hostname": place.host},
-        )
-        try:
-            return await client.send(plain, stream=True)
-        except httpx.TimeoutException:
-            raise PullFailed("timeout", f"{place.authority} does not answer") from None
+        except TooManyRedirects as error:
+            raise PullFailed("too_many_redirects", str(error), is_final=True) from None
+        except httpx.TimeoutException as error:
+            raise PullFailed("timeout", f"{error.request.headers['Host']} does not answer") from None
         except httpx.HTTPError as error:
-            raise PullFailed("unreachable", f"{place.authority}: {type(error).__name__}") from None
+            authority = error.request.headers["Host"]
+            raise PullFailed("unreachable", f"{authority}: {type(error).__name__}") from None

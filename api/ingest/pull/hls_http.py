@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import httpx
 import msgspec
 
-from api.ingest.pull.dialer import Request, basic_login
+from api.ingest.pull.dialer import basic_login
 from api.ingest.pull.errors import PullFailed
 from api.ingest.pull.url_policy import place_of
+from consumers.outbound_http import OutboundRequest
 from stream.demuxer_messages import (
     HEADER,
     MAX_MESSAGE_BYTES,
@@ -92,7 +93,7 @@ class DemuxedAttempt:
 
     async def run(self, frames: Frames) -> None:
         async with AsyncExitStack() as stack:
-            first = await stack.enter_async_context(self._dialer.fetch(Request("GET", self._url)))
+            first = await stack.enter_async_context(self._dialer.fetch(OutboundRequest("GET", self._url)))
             reader, writer = await _start(first.place.url, stack)
             served = _Served(place_of(self._url), first, self._dialer, writer)
             stack.push_async_callback(served.close)
@@ -190,14 +191,14 @@ class _Served:
         self._is_broken = data.is_broken
         return data
 
-    def _request(self, order: Open) -> Request:
+    def _request(self, order: Open) -> OutboundRequest:
         """Builds the request; the login of the source goes to its own host only."""
         last = str(order.end - 1) if order.end >= 0 else ""
         headers = {"Range": f"bytes={order.offset}-{last}"} if order.offset or last else {}
         place = self._dialer.policy.check(order.url)
         if self._root.user and place[:3] == self._root[:3]:
             headers["Authorization"] = basic_login(self._root)
-        return Request("GET", place.url, headers)
+        return OutboundRequest("GET", place.url, headers)
 
     def _answer(self, message: ToDemuxer) -> None:
         body = msgspec.msgpack.encode(message)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from api.ingest.pull.errors import PullRefused
 from api.settings.pull import PORTS
-from consumers.url_allowlist import is_public
+from consumers.outbound_http import host_matches, may_contact
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
 
 MAX_URL = 2048
 SECURE = frozenset({"https", "rtsps", "rtmps"})
-_ANY_BELOW = "*."
 
 
 class Place(NamedTuple):
@@ -76,18 +77,17 @@ class PullPolicy:
             raise PullRefused("scheme_not_allowed", f"expected {' or '.join(schemes)}, got {place.scheme}")
         if place.scheme not in self.schemes:
             raise PullRefused("scheme_not_allowed", f"{place.scheme} is not one of DEEPGUARD_PULL_SCHEMES")
-        if self.hosts and not any(_covers(host, place.host) for host in self.hosts):
+        if self.hosts and not any(host_matches(host, place.host) for host in self.hosts):
             raise PullRefused("host_not_allowed", f"{place.host} is not one of DEEPGUARD_PULL_HOSTS")
         return place
 
+    def check_url(self, url: str) -> Place:
+        """Does what `check` does, for HTTP and HTTPS alone."""
+        return self.check(url, ("http", "https"))
+
     def allows(self, address: str) -> bool:
         """Whether connections and packets may go to this IP address."""
-        try:
-            plain = ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        mapped = plain.ipv4_mapped if isinstance(plain, IPv6Address) else None
-        return is_public(plain) or any((mapped or plain) in network for network in self.networks)
+        return may_contact(address, self.networks)
 
     def check_address(self, address: str) -> None:
         """Raises PullRefused (address_not_allowed)."""
@@ -95,7 +95,3 @@ class PullPolicy:
             raise PullRefused(
                 "address_not_allowed", "the source is neither on the public internet nor in DEEPGUARD_PULL_NETWORKS"
             )
-
-
-def _covers(allowed: str, host: str) -> bool:
-    return host.endswith(allowed[1:]) if allowed.startswith(_ANY_BELOW) else host == allowed

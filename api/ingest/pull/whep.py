@@ -14,9 +14,9 @@ from aiortc import RTCSessionDescription
 
 from api.ingest.aiortc_patches import Network, ask_keyframe, listening_on, new_connection, tap_video
 from api.ingest.ice_candidates import is_usable, read_candidate
-from api.ingest.pull.dialer import Request
 from api.ingest.pull.errors import PullFailed, PullRefused
 from api.ingest.pull.url_policy import place_of
+from consumers.outbound_http import OutboundRequest
 from stream.sources.rtp_video import Fragment, VideoTrack
 from stream.types import Codec
 
@@ -106,7 +106,7 @@ class WhepAttempt:
     async def _post(self, offer: str) -> tuple[str, str]:
         """Returns the answer and the URL of the session, empty if the SFU names none. Raises PullFailed."""
         headers = {**self._headers, "Content-Type": "application/sdp", "Accept": "application/sdp"}
-        async with self._dialer.fetch(Request("POST", self._url, headers, offer.encode())) as (response, place):
+        async with self._dialer.fetch(OutboundRequest("POST", self._url, headers, offer.encode())) as (response, place):
             body = b""
             try:
                 async for part in response.aiter_raw():
@@ -127,7 +127,7 @@ class WhepAttempt:
             return
         with suppress(PullFailed, TimeoutError):
             is_same = place_of(location)[:3] == place_of(self._url)[:3]     # no other host gets the token
-            request = Request("DELETE", location, self._headers if is_same else {})
+            request = OutboundRequest("DELETE", location, self._headers if is_same else {})
             async with asyncio.timeout(_CLOSE_S), self._dialer.fetch(request):
                 pass
 
