@@ -20,6 +20,7 @@ from consumers.broker import Message
 from consumers.errors import BrokerRefused, BrokerUnreachable, RecordTooLarge
 from consumers.media_contract import ContentType, EndOfStream, Media, Stamp, encode
 from consumers.retrying_writer import RetryingWriter
+from stream.codecs import VIDEO_CODECS
 from stream.events import StreamEnded, StreamStarted, Verdict
 from stream.types import Codec, DropCause, FrameCounts
 
@@ -42,7 +43,8 @@ _LONGEST_BACKOFF_S = 5.0
 _RETRY_S = 1.0
 _TIMEBASE = Fraction(1, 90_000)
 _CONTENT = {
-    Codec.H264: ContentType.H264, Codec.VP8: ContentType.VP8, Codec.JPEG: ContentType.JPEG, Codec.PNG: ContentType.PNG
+    Codec.JPEG: ContentType.JPEG, Codec.PNG: ContentType.PNG,
+    **{row.codec: ContentType(row.content_type) for row in VIDEO_CODECS},
 }
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from consumers.errors import ContractBroken
+from stream.codecs import VIDEO_CODECS
 from stream.identity import STREAM_ID
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ class ContentType(StrEnum):
     PNG = "image/png"
     H264 = "video/h264"         # one access unit, Annex-B
     VP8 = "video/vp8"           # one frame
+    HEVC = "video/h265"         # one access unit, Annex-B
+    VP9 = "video/vp9"           # one superframe
+    AV1 = "video/av1"           # one temporal unit, with its sequence header at key frames
     MP4 = "video/mp4"           # fragmented, with its own init
     MPEGTS = "video/mp2t"
     WEBM = "video/webm"
@@ -64,8 +68,7 @@ class ContentType(StrEnum):
 KIND_OF: dict[ContentType, Kind] = {
     ContentType.JPEG: Kind.FRAME,
     ContentType.PNG: Kind.FRAME,
-    ContentType.H264: Kind.UNIT,
-    ContentType.VP8: Kind.UNIT,
+    **{ContentType(row.content_type): Kind.UNIT for row in VIDEO_CODECS},
     ContentType.MP4: Kind.SEGMENT,
     ContentType.MPEGTS: Kind.SEGMENT,
     ContentType.WEBM: Kind.SEGMENT,

@@ -14,6 +14,8 @@ import cv2
 from consumers.errors import SourceUnreadable
 from consumers.media_contract import ContentType
 from consumers.record_form import RecordForm
+from stream.access_units import AccessUnits
+from stream.codecs import BY_FFMPEG, VIDEO_CODECS
 from stream.display_picture import ShownFrames
 from stream.unit_decoder import DECODER_ERRORS
 
@@ -22,12 +24,11 @@ if TYPE_CHECKING:
 
 TIMEBASE = Fraction(1, 90_000)
 
-_UNITS = {"h264": ContentType.H264, "vp8": ContentType.VP8}
-_SEGMENTS = {
-    "h264": ContentType.MP4, "hevc": ContentType.MP4, "vp8": ContentType.WEBM, "vp9": ContentType.WEBM,
-    "av1": ContentType.WEBM,
-}
 _FORMATS = {ContentType.MP4: "mp4", ContentType.WEBM: "webm"}
+_UNITS = {row.ffmpeg: ContentType(row.content_type) for row in VIDEO_CODECS}
+_SEGMENTS = {
+    row.ffmpeg: next(kind for kind, name in _FORMATS.items() if name == row.segment_format) for row in VIDEO_CODECS
+}
 _MUXING = {"mp4": {"movflags": "frag_keyframe+empty_moov+default_base_moof"}, "webm": {}}
 _TIMEOUT_S = (10.0, 10.0)       # to open, and between two packets
 _FALLBACK_TICKS = 3600          # 25 frames/s
@@ -101,15 +102,15 @@ def _frames(container: Any, stream: Any, cut: Cut) -> Iterator[MediaPiece]:
 
 def _units(container: Any, stream: Any, cut: Cut) -> Iterator[MediaPiece]:
     content_type = _content_type(stream, _UNITS, cut)
-    to_annex_b = av.BitStreamFilterContext("h264_mp4toannexb", stream) if content_type is ContentType.H264 else None
+    units = AccessUnits(stream, BY_FFMPEG[stream.codec_context.codec.canonical_name])
     clock = _Clock(stream)
     for packet in _packets(container, stream):
         ticks = clock.ticks(packet)
         if ticks is None:
             continue
         duration, keyframe = clock.duration(packet), packet.is_keyframe
-        parts = [packet] if to_annex_b is None else to_annex_b.filter(packet)
-        yield MediaPiece(content_type, ticks, duration, b"".join(map(bytes, parts)), keyframe)
+        payload = b"".join(payload for _, payload in units.of(packet))
+        yield MediaPiece(content_type, ticks, duration, payload, keyframe)
 
 
 def _segments(container: Any, stream: Any, cut: Cut) -> Iterator[MediaPiece]:

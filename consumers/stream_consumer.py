@@ -18,6 +18,7 @@ from consumers.offset_tracker import OffsetTracker, needed_from_s
 from consumers.poison_pills import TRIES
 from consumers.sequencing import StreamSequence, Turn
 from consumers.stream_outbox import Outbox, Refusal
+from stream.codecs import VIDEO_CODECS
 from stream.events import StreamEnded, Verdict
 from stream.frame_sampler import phase_of
 from stream.identity import StreamIdentity
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _CODECS = {
-    ContentType.JPEG: Codec.JPEG, ContentType.PNG: Codec.PNG, ContentType.H264: Codec.H264,
-    ContentType.VP8: Codec.VP8, ContentType.MP4: Codec.SEGMENT, ContentType.MPEGTS: Codec.SEGMENT,
-    ContentType.WEBM: Codec.SEGMENT,
+    ContentType.JPEG: Codec.JPEG, ContentType.PNG: Codec.PNG, ContentType.MP4: Codec.SEGMENT,
+    ContentType.MPEGTS: Codec.SEGMENT, ContentType.WEBM: Codec.SEGMENT,
+    **{ContentType(row.content_type): row.codec for row in VIDEO_CODECS},
 }
 _STILLS = (Codec.JPEG, Codec.PNG)
 

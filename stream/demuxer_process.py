@@ -19,6 +19,8 @@ import av.subtitles.subtitle
 import msgspec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from stream.access_units import AccessUnits, codec_of
+from stream.codecs import BY_FFMPEG, TITLES, VIDEO_CODECS
 from stream.demuxer_messages import (
     HEADER,
     MAX_READ_BYTES,
@@ -38,19 +40,16 @@ from stream.display_transform import AS_DECODED, DisplayTransform
 from stream.errors import MediaRefused
 from stream.process_sandbox import confine, die_with
 from stream.seccomp_filter import refuse_outside
-from stream.types import Codec
 from stream.unit_decoder import DECODER_ERRORS, check_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FORMATS = "hls,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,flv,live_flv,aac,mp3,webvtt"
-_CODECS = {"h264": Codec.H264, "vp8": Codec.VP8}
-_FILTERS = {Codec.H264: "h264_mp4toannexb"}
 _OPTIONS = {
     "format_whitelist": FORMATS,
     "protocol_whitelist": "http,https,crypto",      # for playlists; FFmpeg itself opens none of them
-    "codec_whitelist": "h264,vp8",
+    "codec_whitelist": ",".join({name for row in VIDEO_CODECS for name in (row.ffmpeg, row.decoder)}),
     "probesize": "2000000",
     "analyzeduration": "3000000",
     "max_streams": "64",
@@ -178,19 +177,19 @@ def demux(parent: Parent, settings: DemuxSettings) -> None:
 
     with av.open(settings.url, io_open=io_open, options=dict(_OPTIONS)) as container:
         stream = _chosen(container)
-        codec = _CODECS[stream.codec_context.name]
-        bits = av.BitStreamFilterContext(_FILTERS[codec], stream) if codec in _FILTERS else None
+        row = BY_FFMPEG[stream.codec_context.codec.canonical_name]
+        units = AccessUnits(stream, row)
         display: DisplayTransform | None = None
         for packet in container.demux(stream):
             if packet.size > settings.packet_bytes:
                 raise MediaRefused("bad_media", f"a frame of {packet.size} bytes")
             if display is None and packet.is_keyframe:
                 display = _display_of(stream, packet)
-            for plain in (packet,) if bits is None or not packet.size else bits.filter(packet):
+            for plain, payload in units.of(packet):
                 at = plain.dts if plain.pts is None else plain.pts
                 if at is not None and plain.size:
                     pts_s, is_keyframe = float(at * plain.time_base), bool(plain.is_keyframe)
-                    parent.tell(Packet(codec, bytes(plain), pts_s, is_keyframe, display or AS_DECODED))
+                    parent.tell(Packet(row.codec, payload, pts_s, is_keyframe, display or AS_DECODED))
 
 
 def _display_of(stream: Any, packet: Any) -> DisplayTransform | None:
@@ -210,11 +209,11 @@ def _display_of(stream: Any, packet: Any) -> DisplayTransform | None:
 def _chosen(container: Any) -> Any:
     """Returns the video stream to judge: the largest of up to 720 lines. The others are not fetched."""
     videos = [stream for stream in container.streams.video if stream.codec_context is not None]
-    usable = [stream for stream in videos if stream.codec_context.name in _CODECS]
+    usable = [stream for stream in videos if codec_of(stream) is not None]
     if not usable:
-        names = ", ".join(sorted({stream.codec_context.name for stream in videos}))
+        names = ", ".join(sorted({stream.codec_context.codec.canonical_name for stream in videos}))
         if names:
-            raise MediaRefused("unsupported_codec", f"H.264 and VP8 are supported; the source has {names}")
+            raise MediaRefused("unsupported_codec", f"{TITLES} are supported; the source has {names}")
         raise MediaRefused("no_video", "the source has no video")
     chosen = min(usable, key=lambda stream: abs(stream.codec_context.height - _BEST_HEIGHT_PX))
     for stream in container.streams:

@@ -14,10 +14,13 @@ from stream.display_transform import AS_DECODED, DisplayTransform
 
 
 class Codec(StrEnum):
-    """How one media unit is encoded. Pictures are whole stills; H.264 and VP8 need a key frame first."""
+    """How one media unit is encoded. Stills stand alone; video needs a key frame first (`stream.codecs`)."""
 
     H264 = "h264"   # one access unit, Annex-B
     VP8 = "vp8"     # one frame
+    HEVC = "hevc"   # one access unit, Annex-B
+    VP9 = "vp9"     # one superframe
+    AV1 = "av1"     # one temporal unit, with its sequence header at key frames
     JPEG = "jpeg"
     PNG = "png"
     SEGMENT = "segment"     # MP4, WebM or MPEG-TS data that can be decoded by itself

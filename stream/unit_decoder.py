@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import av
 import av.error
 
+from stream.codecs import BY_CODEC
 from stream.display_picture import PictureConverter, oriented
 from stream.errors import DecodeFailed, MediaRefused
 from stream.still_images import decode_still
@@ -123,7 +124,7 @@ class VideoDecoder:
     def __init__(self, codec: Codec, limits: MediaLimits) -> None:
         self._codec = codec
         self._limits = limits
-        self._context: VideoContext = av.CodecContext.create(codec.value, "r")
+        self._context: VideoContext = av.CodecContext.create(BY_CODEC[codec].decoder, "r")
         self._context.thread_count = 1
         self._context.options = {"max_pixels": str(limits.video_pixels)}
         self._open = False

@@ -24,9 +24,11 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from api.errors import PublishFailed, Refusal
 from api.ingest.aiortc_patches import loopback_candidates, new_connection, tell_keyframe_requests
+from stream.access_units import AccessUnits, codec_of
+from stream.codecs import BY_CODEC, RTP_TITLES
+from stream.types import Codec
 
 _MAX_FILE_BYTES = 256 * 2**20
-_MIME_TYPES = {"h264": "video/H264", "vp8": "video/VP8"}
 TICKS = Fraction(1, 90_000)
 _HTTP_S = 20.0
 _DELETE_S = 5.0
@@ -115,18 +117,18 @@ def load_clip(source: Path) -> Clip:
 
 def _read_clip(container: av.container.InputContainer, source: Path) -> Clip:
     stream = next(iter(container.streams.video), None)
-    codec = stream.codec_context.name if stream is not None else "no video"
-    codec = "vp8" if codec == "libvpx" else codec
-    if stream is None or codec not in _MIME_TYPES:
-        raise PublishFailed(f"{source} has codec {codec}; only H.264 and VP8 can be published")
-    annex_b = av.BitStreamFilterContext("h264_mp4toannexb", stream) if codec == "h264" else None
+    row = codec_of(stream) if stream is not None else None
+    if stream is None or row is None or not row.rtp_name:
+        found = stream.codec_context.codec.canonical_name if stream is not None else "no video"
+        raise PublishFailed(f"{source} has {found}; {RTP_TITLES} can be published")
+    units = AccessUnits(stream, row)
     packets: list[tuple[int, bytes]] = []
     starts: list[int] = []
     for packet in container.demux(stream):
         if packet.pts is None or packet.time_base is None:
             continue
         ticks = round(packet.pts * packet.time_base / TICKS)
-        data = b"".join(bytes(part) for part in annex_b.filter(packet)) if annex_b is not None else bytes(packet)
+        data = b"".join(payload for _, payload in units.of(packet))
         if packet.is_keyframe:
             starts.append(len(packets))
         packets.append((ticks, data))
@@ -137,7 +139,7 @@ def _read_clip(container: av.container.InputContainer, source: Path) -> Clip:
     first, last = packets[0][0], packets[-1][0]
     nominal = round((last - first) / (len(packets) - 1))
     moved = tuple((ticks - first, data) for ticks, data in packets)
-    return Clip(codec, moved, last - first + nominal, tuple(starts) or (0,))
+    return Clip(row.codec, moved, last - first + nominal, tuple(starts) or (0,))
 
 
 class EncodedTrack(MediaStreamTrack):
@@ -205,7 +207,7 @@ async def _negotiate(
     """Offers the track with its codec only, and returns the session URL. Raises PublishFailed."""
     transceiver = connection.addTransceiver(track, direction="sendonly")
     tell_keyframe_requests(transceiver.sender, track.keyframe_requested)
-    mime_type = _MIME_TYPES[track.codec]
+    mime_type = f"video/{BY_CODEC[Codec(track.codec)].rtp_name}"
     capabilities = RTCRtpSender.getCapabilities("video").codecs
     transceiver.setCodecPreferences([c for c in capabilities if c.mimeType in (mime_type, "video/rtx")])
     with loopback_candidates(_is_this_machine(url)):

@@ -23,9 +23,9 @@ from consumers.kafka.topics import look_at
 from detector.config import default_weights_dir
 from detector.errors import DetectorError
 from detector.model_artifact import open_arrays, read_manifest
+from stream.codecs import TITLES, VIDEO_CODECS
 
 BROKER_S = 5.0
-_CODECS = {"h264": "H.264", "vp8": "VP8"}
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -68,10 +68,10 @@ def check_model(settings: Settings) -> Finding:
 
 def check_codecs() -> Finding:
     """Checks that PyAV has decoders for the codecs of publishers."""
-    missing = [name for codec, name in _CODECS.items() if codec not in av.codecs_available]
+    missing = [row.title for row in VIDEO_CODECS if row.decoder not in av.codecs_available]
     if missing:
         return Finding("fail", "codecs", f"no decoder for {' and '.join(missing)}", "install the wheel of PyAV")
-    return Finding("ok", "codecs", " and ".join(_CODECS.values()))
+    return Finding("ok", "codecs", TITLES)
 
 
 def check_addresses(settings: Settings) -> Finding:

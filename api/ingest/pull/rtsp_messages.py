@@ -10,11 +10,11 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from api.ingest.pull.errors import PullFailed
+from stream.codecs import BY_RTP_NAME, RTP_TITLES
 from stream.types import Codec
 
 MAX_HEAD_BYTES = 16 * 1024
 MAX_BODY_BYTES = 64 * 1024
-_CODECS = {"H264": Codec.H264, "VP8": Codec.VP8}
 _PARAMETER = re.compile(r'(\w+)=(?:"([^"]*)"|([^\s,]*))', re.ASCII)
 _START_CODE = b"\x00\x00\x00\x01"
 
@@ -112,11 +112,11 @@ def offered_video(sdp: str, base: str) -> OfferedVideo:
         raise PullFailed("no_video", "the source has no video", is_final=True)
     for section in videos:
         for found in re.finditer(r"^a=rtpmap:(\d{1,3}) (\w+)/90000", section, re.MULTILINE | re.ASCII):
-            codec = _CODECS.get(found[2].upper())
-            if codec is not None:
+            row = BY_RTP_NAME.get(found[2].upper())
+            if row is not None:
                 control = _join(base, _attribute(section, "control"))
-                return OfferedVideo(codec, int(found[1]), control, session_control, _parameter_sets(section, found[1]))
-    raise PullFailed("unsupported_codec", "H.264 and VP8 are taken; the source has neither", is_final=True)
+    raise PullFailed("unsupported_codec", f"{RTP_TITLES} are received by RTSP; the source has neither", is_final=True)
+    raise PullFailed("unsupported_codec", f"{RTP_TITLES} are received by RTSP; the source has neither", is_final=True)
 
 
 def _attribute(section: str, name: str) -> str:

@@ -17,6 +17,7 @@ from api.ingest.ice_candidates import is_usable, read_candidate
 from api.ingest.pull.errors import PullFailed, PullRefused
 from api.ingest.pull.url_policy import place_of
 from consumers.outbound_http import OutboundRequest
+from stream.codecs import BY_RTP_NAME, RTP_TITLES
 from stream.sources.rtp_video import Fragment, VideoTrack
 from stream.types import Codec
 
@@ -33,7 +34,6 @@ log = structlog.get_logger(__name__)
 _MAX_ANSWER_BYTES = 64 * 1024
 _CLOSE_S = 5.0
 _ASK_EVERY_S = 0.5
-_CODECS = {"H264": Codec.H264, "VP8": Codec.VP8}
 _CREATED = 201
 
 
@@ -65,9 +65,9 @@ def read_answer(text: str, policy: PullPolicy, loopback: bool) -> SfuAnswer:
         raise PullFailed("no_video", "the SFU sends no video", is_final=True)
     for payload_type in video[2].split():
         name = re.search(rf"^a=rtpmap:{payload_type} (\w+)/90000", video[3], re.MULTILINE)
-        if name is not None and name[1].upper() in _CODECS:
-            return SfuAnswer("\r\n".join(lines) + "\r\n", _CODECS[name[1].upper()])
-    raise PullFailed("unsupported_codec", "H.264 and VP8 are taken; the SFU sends neither", is_final=True)
+        if name is not None and name[1].upper() in BY_RTP_NAME:
+            return SfuAnswer("\r\n".join(lines) + "\r\n", BY_RTP_NAME[name[1].upper()].codec)
+    raise PullFailed("unsupported_codec", f"{RTP_TITLES} are received by WHEP; the SFU sends neither", is_final=True)
 
 
 class WhepAttempt:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from api.errors import OfferRefused
 from api.ingest.ice_candidates import MAX_CANDIDATES, RemoteCandidate, read_candidate
+from stream.codecs import BY_RTP_NAME
 from stream.types import Codec
 
 MAX_OFFER_BYTES = 64 * 1024
@@ -117,7 +118,7 @@ def prepare_offer(text: str) -> PreparedOffer:
         raise unacceptable(f"only video and audio can be received, not {', '.join(others)}")
     mids = _bundled_mids(session, media)
     chosen = _choose_video(video)
-    codec = Codec.VP8 if chosen.name == "VP8" else Codec.H264
+    codec = BY_RTP_NAME[chosen.name].codec
     head = ["v=0", "o=- 0 0 IN IP4 127.0.0.1", "s=-", "t=0 0", f"a=group:BUNDLE {' '.join(mids)}"]
     sections = []
     for section, mid in zip(media, mids, strict=True):
@@ -305,8 +306,9 @@ def _choose_video(section: _Section) -> _Format:
         name, clock_hz = maps.get(payload_type, ("", 0))
         if not (96 <= payload_type <= 127 and clock_hz == 90_000):
             continue
-        fmtp = _h264_parameters(parameters.get(payload_type, {})) if name == "H264" else ""
-        if name == "VP8" or fmtp:
+        row = BY_RTP_NAME.get(name)
+        fmtp = _h264_parameters(parameters.get(payload_type, {})) if row is not None and row.codec is Codec.H264 else ""
+        if row is not None and (fmtp or row.codec is not Codec.H264):
             return _Format(payload_type, name, fmtp, _rtx_of(payload_type, maps, parameters))
     names = ", ".join(sorted({name for name, _ in maps.values()} - {"RTX", "RED", "ULPFEC"})) or "nothing known"
     raise unacceptable(f"VP8 and H264 (8 bit, 4:2:0) can be judged; the offer has {names}")
