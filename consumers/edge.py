@@ -169,7 +169,9 @@ class EdgeFeed:
         stamp = self._stamp(unit.sequence, unit.capture_s)
         pts = max(0, round(unit.pts_s / _TIMEBASE))
         try:
-            await self._edge.write(Media(stamp, _CONTENT[unit.codec], pts, _TIMEBASE, unit.payload, unit.keyframe))
+            await self._edge.write(
+                Media(stamp, _CONTENT[unit.codec], pts, _TIMEBASE, unit.payload, unit.keyframe, unit.display)
+            )
         except RecordTooLarge:
             self._drop(DropCause.TOO_LARGE)
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from consumers.errors import ContractBroken
 from stream.codecs import VIDEO_CODECS
+from stream.display_transform import AS_DECODED, MAX_SAMPLE_ASPECT, DisplayTransform
 from stream.identity import STREAM_ID
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ _NUMBER = re.compile(r"[0-9]{1,16}")
 _REASON = re.compile(r"[a-z_]{1,64}")
 _SOURCE = re.compile(r"[\x21-\x7e]{1,256}")
 _TIMEBASE = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
+_QUARTER_TURNS = {"0": 0, "90": 1, "180": 2, "270": 3}
+_ASPECT = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,9})?", re.ASCII)
 _Value = TypeVar("_Value")
 
 
@@ -92,7 +95,10 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """One frame, access unit or segment. Its media time is `pts` x `timebase` seconds since the start of the epoch."""
+    """One frame, access unit or segment. Its media time is `pts` x `timebase` seconds since the start of the epoch.
+
+    `display` says how the frames of an access unit are shown; segments say so themselves.
+    """
 
     stamp: Stamp
     content_type: ContentType
@@ -100,6 +106,7 @@ class Media:
     timebase: Fraction
     payload: bytes
     keyframe: bool = True
+    display: DisplayTransform = AS_DECODED
 
     @property
     def kind(self) -> Kind:
@@ -168,6 +175,7 @@ def parse(key: bytes | None, value: bytes | None, headers: Headers) -> Item:
         timebase=fields.parsed("ce_timebase", _timebase),
         payload=value or b"",
         keyframe=kind is not Kind.UNIT or fields.parsed("ce_keyframe", _flag),
+        display=_display(fields) if kind is Kind.UNIT else AS_DECODED,
     )
     if media.pts * media.timebase > MAX_MEDIA_S:
         raise ContractBroken("bad_header", f"ce_pts: expected at most {MAX_MEDIA_S} seconds")
@@ -218,6 +226,7 @@ def _headers_of(item: Item, source: str) -> list[tuple[str, str]]:
     ]
     if kind is Kind.UNIT:
         headers.append(("ce_keyframe", str(int(media.keyframe))))
+        headers += _display_headers(media.display)
     if isinstance(item, ClaimCheck):
         headers.append(("ce_dataref", item.uri))
         headers += [("ce_sha256", item.sha256)] if item.sha256 else []
@@ -267,6 +276,10 @@ class _Fields:
             raise ContractBroken("bad_header", f"{name}: {found[:64]!r} is not allowed")
         return value
 
+    def optional_parsed(self, name: str, read: Callable[[str], _Value | None]) -> _Value | None:
+        """As `parsed`; None if the header is absent or null."""
+        return None if self.optional(name) is None else self.parsed(name, read)
+
     def number(self, name: str) -> int:
         return self.parsed(name, _number)
 
@@ -305,6 +318,30 @@ def _stream(key: bytes | None) -> str:
     if not re.fullmatch(STREAM_ID, stream):
         raise ContractBroken("wrong_key", f"the key is not a stream id ({STREAM_ID})")
     return stream
+
+
+def _display(fields: _Fields) -> DisplayTransform:
+    """How a unit is shown, by its optional headers."""
+    turns = fields.optional_parsed("ce_rotation", _QUARTER_TURNS.get)
+    mirrored = fields.optional_parsed("ce_mirrored", _flag)
+    aspect = fields.optional_parsed("ce_sampleaspect", _aspect)
+    return DisplayTransform(turns or 0, mirrored or False, aspect or 0.0)
+
+
+def _display_headers(display: DisplayTransform) -> list[tuple[str, str]]:
+    headers = []
+    if display.quarter_turns:
+        headers.append(("ce_rotation", str(90 * display.quarter_turns)))
+    if display.is_mirrored:
+        headers.append(("ce_mirrored", "1"))
+    if display.sample_aspect:
+        headers.append(("ce_sampleaspect", f"{display.sample_aspect:.6g}"))
+    return headers
+
+
+def _aspect(text: str) -> float | None:
+    value = float(text) if _ASPECT.fullmatch(text) else 0.0
+    return value if 1 / MAX_SAMPLE_ASPECT <= value <= MAX_SAMPLE_ASPECT else None
 
 
 def _with_payload(media: Media, fields: _Fields) -> Media | ClaimCheck:

@@ -83,7 +83,9 @@ class _Sender:
         media_s = float(piece.ticks * TIMEBASE)
         if await self._is_stopped_until(self._start_s + media_s if self._publication.is_paced else 0.0):
             return False
-        item = Media(self._stamp(), piece.content_type, piece.ticks, TIMEBASE, piece.payload, piece.keyframe)
+        item = Media(
+            self._stamp(), piece.content_type, piece.ticks, TIMEBASE, piece.payload, piece.keyframe, piece.display
+        )
         await self._write(item)
         records, payload_bytes, *_ = self.progress
         end_s = media_s + float(piece.duration * TIMEBASE)

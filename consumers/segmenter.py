@@ -16,7 +16,8 @@ from consumers.media_contract import ContentType
 from consumers.record_form import RecordForm
 from stream.access_units import AccessUnits
 from stream.codecs import BY_FFMPEG, VIDEO_CODECS
-from stream.display_picture import ShownFrames
+from stream.display_picture import ShownFrames, display_of_packet
+from stream.display_transform import AS_DECODED, DisplayTransform
 from stream.unit_decoder import DECODER_ERRORS
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class MediaPiece(NamedTuple):
     duration: int
     payload: bytes
     keyframe: bool = True
+    display: DisplayTransform = AS_DECODED
 
 
 def pieces(source: str, cut: Cut) -> Generator[MediaPiece]:
@@ -103,14 +105,16 @@ def _frames(container: Any, stream: Any, cut: Cut) -> Iterator[MediaPiece]:
 def _units(container: Any, stream: Any, cut: Cut) -> Iterator[MediaPiece]:
     content_type = _content_type(stream, _UNITS, cut)
     units = AccessUnits(stream, BY_FFMPEG[stream.codec_context.codec.canonical_name])
+    display: DisplayTransform | None = None
     clock = _Clock(stream)
     for packet in _packets(container, stream):
         ticks = clock.ticks(packet)
         if ticks is None:
             continue
         duration, keyframe = clock.duration(packet), packet.is_keyframe
+        display = display or display_of_packet(stream, packet) if keyframe else display
         payload = b"".join(payload for _, payload in units.of(packet))
-        yield MediaPiece(content_type, ticks, duration, payload, keyframe)
+        yield MediaPiece(content_type, ticks, duration, payload, keyframe, display or AS_DECODED)
 
 
 def _segments(container: Any, stream: Any, cut: Cut) -> Iterator[MediaPiece]:

@@ -193,6 +193,7 @@ class StreamConsumer:
         self._session.feed_unit(MediaUnit(
             stream=self.stream, epoch=self._handle, sequence=media.stamp.sequence, codec=codec, payload=media.payload,
             pts_s=media.pts_s, capture_s=media.stamp.capture_s, keyframe=media.keyframe,
+            display=media.display,
         ))
         self._desk.limit.good()
         return None

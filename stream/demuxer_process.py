@@ -35,7 +35,7 @@ from stream.demuxer_messages import (
     Read,
     ToDemuxer,
 )
-from stream.display_picture import transform_of_frame
+from stream.display_picture import display_of_packet
 from stream.display_transform import AS_DECODED, DisplayTransform
 from stream.errors import MediaRefused
 from stream.process_sandbox import confine, die_with
@@ -184,26 +184,12 @@ def demux(parent: Parent, settings: DemuxSettings) -> None:
             if packet.size > settings.packet_bytes:
                 raise MediaRefused("bad_media", f"a frame of {packet.size} bytes")
             if display is None and packet.is_keyframe:
-                display = _display_of(stream, packet)
+                display = display_of_packet(stream, packet)
             for plain, payload in units.of(packet):
                 at = plain.dts if plain.pts is None else plain.pts
                 if at is not None and plain.size:
                     pts_s, is_keyframe = float(at * plain.time_base), bool(plain.is_keyframe)
                     parent.tell(Packet(row.codec, payload, pts_s, is_keyframe, display or AS_DECODED))
-
-
-def _display_of(stream: Any, packet: Any) -> DisplayTransform | None:
-    """Returns the container's display transform, or None if this packet yields no frame.
-
-    FFmpeg attaches the transform to decoded frames.
-    """
-    try:
-        frames = stream.codec_context.decode(packet) or stream.codec_context.decode(None)
-        stream.codec_context.flush_buffers()
-    except DECODER_ERRORS:
-        return None
-    aspect = float(stream.sample_aspect_ratio or 0)
-    return msgspec.structs.replace(transform_of_frame(frames[0]), sample_aspect=aspect) if frames else None
 
 
 def _chosen(container: Any) -> Any:

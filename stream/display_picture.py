@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import av
+import av.error
 import cv2
+import msgspec
 import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 
@@ -16,7 +19,6 @@ from stream.display_transform import AS_DECODED, DisplayTransform, shown_size, t
 from stream.tone_mapping import HdrTransfer, tone_mapped
 
 if TYPE_CHECKING:
-    import av
     from numpy.typing import NDArray
 
     Rgb = NDArray[np.uint8]
@@ -36,6 +38,20 @@ def transform_of_frame(frame: av.VideoFrame) -> DisplayTransform:
     side_data: Any = frame.side_data
     matrix = side_data.get(SideDataType.DISPLAYMATRIX)
     return AS_DECODED if matrix is None else transform_of_matrix(np.frombuffer(matrix, np.int32).tolist())
+
+
+def display_of_packet(stream: Any, packet: Any) -> DisplayTransform | None:
+    """How a container shows a stream, by one of its key frames; None if that cannot be decoded.
+
+    FFmpeg attaches the display matrix to decoded frames alone. The decoder of the stream is flushed afterwards.
+    """
+    try:
+        frames = stream.codec_context.decode(packet) or stream.codec_context.decode(None)
+        stream.codec_context.flush_buffers()
+    except (av.error.FFmpegError, ValueError):
+        return None
+    aspect = float(stream.sample_aspect_ratio or 0)
+    return msgspec.structs.replace(transform_of_frame(frames[0]), sample_aspect=aspect) if frames else None
 
 
 class PictureConverter:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import msgspec
 import structlog
 
+from stream.display_transform import AS_DECODED, DisplayTransform
 from stream.events import Event, Label, StreamEnded, StreamGap, StreamStalled, StreamStarted, Verdict
 from stream.evidence_buffer import AlarmWatch
 from stream.face_id_handover import Returning
@@ -144,7 +145,10 @@ class Session:
             )
         )
 
-    def feed(self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float, layer: Layer = BASE) -> None:
+    def feed(
+        self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float, layer: Layer = BASE, *,
+        display: DisplayTransform = AS_DECODED,
+    ) -> None:
         """Takes one encoded unit from the source; never blocks, and ignores units once the stream is ending.
 
         Skips units of temporal layers that the sampling does not need; the others are numbered without a gap.
@@ -158,7 +162,7 @@ class Session:
             return
         unit = MediaUnit(
             stream=self.stream, epoch=self.epoch, sequence=self._sequence, codec=self.spec.codec, payload=payload,
-            pts_s=placed_s, capture_s=capture_s, keyframe=keyframe,
+            pts_s=placed_s, capture_s=capture_s, keyframe=keyframe, display=display,
         )
         self._sequence += 1
         self._feed.feed(unit)

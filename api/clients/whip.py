@@ -23,9 +23,11 @@ from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from api.errors import PublishFailed, Refusal
-from api.ingest.aiortc_patches import loopback_candidates, new_connection, tell_keyframe_requests
+from api.ingest.aiortc_patches import loopback_candidates, new_connection, send_orientation, tell_keyframe_requests
 from stream.access_units import AccessUnits, codec_of
 from stream.codecs import BY_CODEC, RTP_TITLES
+from stream.display_picture import display_of_packet
+from stream.display_transform import AS_DECODED, DisplayTransform, cvo_of_transform
 from stream.types import Codec
 
 _MAX_FILE_BYTES = 256 * 2**20
@@ -65,12 +67,14 @@ class Clip(NamedTuple):
     """The encoded video of a file, in memory.
 
     `packets` are (90 kHz ticks from the first frame, data). `starts` are the indices of the key frames.
+    `display` is how the file shows its frames.
     """
 
     codec: str
     packets: tuple[tuple[int, bytes], ...]
     duration_ticks: int
     starts: tuple[int, ...] = (0,)
+    display: DisplayTransform = AS_DECODED
 
 
 async def publish(url: str, source: Path, options: PublishOptions) -> PublishStats:
@@ -124,13 +128,15 @@ def _read_clip(container: av.container.InputContainer, source: Path) -> Clip:
     units = AccessUnits(stream, row)
     packets: list[tuple[int, bytes]] = []
     starts: list[int] = []
+    display: DisplayTransform | None = None
     for packet in container.demux(stream):
         if packet.pts is None or packet.time_base is None:
             continue
         ticks = round(packet.pts * packet.time_base / TICKS)
-        data = b"".join(payload for _, payload in units.of(packet))
         if packet.is_keyframe:
             starts.append(len(packets))
+            display = display or display_of_packet(stream, packet)
+        data = b"".join(payload for _, payload in units.of(packet))     # empties the packet
         packets.append((ticks, data))
     if len(packets) < 2:
         raise PublishFailed(f"{source} has fewer than two frames")
@@ -139,7 +145,7 @@ def _read_clip(container: av.container.InputContainer, source: Path) -> Clip:
     first, last = packets[0][0], packets[-1][0]
     nominal = round((last - first) / (len(packets) - 1))
     moved = tuple((ticks - first, data) for ticks, data in packets)
-    return Clip(row.codec, moved, last - first + nominal, tuple(starts) or (0,))
+    return Clip(row.codec, moved, last - first + nominal, tuple(starts) or (0,), display or AS_DECODED)
 
 
 class EncodedTrack(MediaStreamTrack):
@@ -147,9 +153,10 @@ class EncodedTrack(MediaStreamTrack):
 
     kind = "video"
 
-    def __init__(self, codec: str) -> None:
+    def __init__(self, codec: str, display: DisplayTransform = AS_DECODED) -> None:
         super().__init__()
         self.codec = codec
+        self.display = display
         self.frames = 0
         self.payload_bytes = 0
 
@@ -174,7 +181,7 @@ class ClipTrack(EncodedTrack):
     """Sends the packets of a clip at the pace of their media time, in a loop."""
 
     def __init__(self, clip: Clip) -> None:
-        super().__init__(clip.codec)
+        super().__init__(clip.codec, clip.display)
         self.clip = clip
         self._start_s: float | None = None
 
@@ -207,6 +214,8 @@ async def _negotiate(
     """Offers the track with its codec only, and returns the session URL. Raises PublishFailed."""
     transceiver = connection.addTransceiver(track, direction="sendonly")
     tell_keyframe_requests(transceiver.sender, track.keyframe_requested)
+    if track.display != AS_DECODED:
+        send_orientation(transceiver.sender, cvo_of_transform(track.display))
     mime_type = f"video/{BY_CODEC[Codec(track.codec)].rtp_name}"
     capabilities = RTCRtpSender.getCapabilities("video").codecs
     transceiver.setCodecPreferences([c for c in capabilities if c.mimeType in (mime_type, "video/rtx")])

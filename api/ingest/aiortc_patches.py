@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import aioice.ice
 import aioice.turn
+import aiortc.rtp
 import structlog
 from aioice.candidate import candidate_foundation, candidate_priority
 from aiortc import RTCConfiguration, RTCPeerConnection
+from aiortc.codecs import HEADER_EXTENSIONS
 from aiortc.rtcdtlstransport import RTCCertificate
+from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters
 from aiortc.rtcrtpreceiver import NackGenerator
-from aiortc.rtp import RtcpByePacket
+from aiortc.rtp import RtcpByePacket, pack_header_extensions, unpack_header_extensions
 
 from stream.sources.rtp_video import Fragment, layer_of
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 FIXED_BITRATE_BPS = 2_500_000
+VIDEO_ORIENTATION = "urn:3gpp:video-orientation"
 
 CIPHERS = (
     b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA:"
@@ -51,10 +55,12 @@ PRIVATE_PARTS: dict[str, tuple[str, ...]] = {
         "_handle_rtcp_packet", "_send_rtcp_pli",
     ),
     "aiortc.rtcrtpreceiver": ("NackGenerator",),
+    "aiortc.rtp": ("HeaderExtensionsMap", "pack_header_extensions", "unpack_header_extensions"),
+    "aiortc.codecs": ("HEADER_EXTENSIONS",),
     "aiortc.rtcdtlstransport.RTCDtlsTransport": ("_rtp_router", "_handle_rtp_data", "_handle_rtcp_data"),
     "aiortc.rtcdtlstransport.RTCCertificate": ("_create_ssl_context",),
     "aiortc.rtcdtlstransport.RtpRouter": ("route_rtp", "ssrc_table"),
-    "aiortc.rtcrtpsender.RTCRtpSender": ("_send_keyframe",),
+    "aiortc.rtcrtpsender.RTCRtpSender": ("_send_keyframe", "_RTCRtpSender__rtp_header_extensions_map"),
     "aioice.ice": ("get_host_addresses", "StunProtocol"),
     "aioice.ice.Connection": ("get_component_candidates", "_protocols", "_queue", "_nominated", "_check_list"),
     "aioice.ice.StunProtocol": ("datagram_received",),
@@ -126,6 +132,45 @@ def tell_keyframe_requests(sender: Any, asked: Callable[[], None]) -> None:
     sender._send_keyframe = asked
 
 
+def send_orientation(sender: Any, value: int) -> None:
+    """Attaches this byte of coordination of video orientation to all packets of the sender."""
+    sender._RTCRtpSender__rtp_header_extensions_map.video_orientation = value
+
+
+class _OrientedExtensions(aiortc.rtp.HeaderExtensionsMap):
+    """Header extensions of aiortc, and coordination of video orientation (3GPP TS 26.114 7.4.5), which it ignores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.video_orientation: int | None = None       # to send
+        self._orientation_id: int | None = None
+
+    def configure(self, parameters: Any) -> None:
+        super().configure(parameters)
+        for extension in parameters.headerExtensions:
+            if extension.uri == VIDEO_ORIENTATION:
+                self._orientation_id = extension.id
+
+    def get(self, extension_profile: int, extension_value: bytes) -> Any:
+        values: Any = super().get(extension_profile, extension_value)
+        if self._orientation_id is not None:
+            for number, value in unpack_header_extensions(extension_profile, extension_value):
+                if number == self._orientation_id and value:
+                    values.video_orientation = value[0]
+        return values
+
+    def set(self, values: Any) -> tuple[int, bytes]:
+        profile, packed = super().set(values)
+        if self.video_orientation is None or self._orientation_id is None:
+            return profile, packed
+        found = unpack_header_extensions(profile, packed)
+        return pack_header_extensions([*found, (self._orientation_id, bytes([self.video_orientation]))])
+
+
+aiortc.rtp.HeaderExtensionsMap = _OrientedExtensions        # type: ignore[misc]
+HEADER_EXTENSIONS["video"].append(RTCRtpHeaderExtensionParameters(id=13, uri=VIDEO_ORIENTATION))
+
+
 def _limit_sources(router: Any) -> None:
     """Limits the SSRCs of a connection: aiortc keeps state for each, and its receiver reports fail beyond 31."""
     route = router.route_rtp
@@ -184,7 +229,7 @@ class _Diversion:
         """Returns no frame and no key frame request; the tap's owner requests key frames."""
         self._tap.packet(Fragment(
             packet.ssrc, packet.sequence_number, packet.timestamp, bool(packet.marker), packet._data, self._tap.now_s(),
-            layer_of(self._codec, packet.payload),
+            layer_of(self._codec, packet.payload), getattr(packet.extensions, "video_orientation", None),
         ))
         return False, None
 

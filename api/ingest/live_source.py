@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
+from stream.display_transform import AS_DECODED, DisplayTransform
 from stream.errors import StreamError
 from stream.temporal_layers import BASE
 from stream.types import DropCause, EndReason
@@ -71,7 +72,9 @@ class SourceStatus(NamedTuple):
 class MediaSession(Protocol):
     """Receives a source's frames. Implemented by `stream.stream_session.Session`."""
 
-    def feed(self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float, layer: Layer) -> None: ...
+    def feed(
+        self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float, layer: Layer, *, display: DisplayTransform
+    ) -> None: ...
 
     def gap(self, cause: DropCause) -> None: ...
 
@@ -170,7 +173,10 @@ class LiveSource(ABC):
         """Returns what lists show; `now_s` is monotonic."""
         return SourceStatus(self.identity, self.protocol, self.host, self.state, problem=self.problem)
 
-    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer = BASE) -> None:
+    def frame(
+        self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer = BASE, *,
+        display: DisplayTransform = AS_DECODED,
+    ) -> None:
         """Takes one whole frame, decodable after the frames before it, that arrived `age_s` ago."""
         if self._closing is not None or self.state is SourceState.FAILED:
             return
@@ -183,7 +189,7 @@ class LiveSource(ABC):
                 self.state, self.problem = SourceState.FAILED, Problem("not_admitted", str(error))
                 self.end_soon(EndReason.FAILED, str(error))
                 return
-        self._session.feed(payload, pts_s, keyframe, time.time() - age_s, layer)
+        self._session.feed(payload, pts_s, keyframe, time.time() - age_s, layer, display=display)
 
     def lost(self) -> None:
         """Records that media is missing from here on."""

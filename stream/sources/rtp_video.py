@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from stream.display_transform import AS_DECODED, DisplayTransform, transform_of_cvo
 from stream.temporal_layers import BASE, Layer
 from stream.types import Codec
 
@@ -26,7 +27,7 @@ class Fragment(NamedTuple):
     """One RTP packet without its payload header.
 
     `sequence` has 16 bits, `rtp_time` and `ssrc` 32. `data` is Annex-B for H.264. `arrived_s` is monotonic time.
-    `layer` is the temporal layer in the payload header.
+    `layer` is the temporal layer in the payload header, `orientation` the byte of the orientation extension or None.
     """
 
     ssrc: int
@@ -36,12 +37,15 @@ class Fragment(NamedTuple):
     data: bytes
     arrived_s: float
     layer: Layer = BASE
+    orientation: int | None = None
 
 
 class TrackOutput(Protocol):
     """Receives the frames of one track. Called in the event loop; must not block or raise."""
 
-    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer) -> None:
+    def frame(
+        self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer, *, display: DisplayTransform
+    ) -> None:
         """Takes one whole frame, decodable after the previous ones. Its first packet arrived `age_s` seconds ago."""
 
     def lost(self) -> None:
@@ -137,6 +141,7 @@ class VideoTrack:
         self._markers_end_frames = True
         self._need_keyframe = True
         self._asked_s = float("-inf")
+        self._display = AS_DECODED
 
     @property
     def ssrc(self) -> int | None:
@@ -213,7 +218,20 @@ class VideoTrack:
             self.frames_withheld += 1
             return
         self._need_keyframe = False
-        self._output.frame(payload, pts_s, keyframe, now_s - parts[0].arrived_s, parts[0].layer)
+        self._orient(parts, keyframe)
+        age_s = now_s - parts[0].arrived_s
+        self._output.frame(payload, pts_s, keyframe, age_s, parts[0].layer, display=self._display)
+
+    def _orient(self, parts: list[Fragment], keyframe: bool) -> None:
+        """Takes over the orientation of a frame. It holds until the next one; a key frame without one is upright.
+
+        Senders attach it to key frames and to changes.
+        """
+        told = next((part.orientation for part in reversed(parts) if part.orientation is not None), None)
+        if told is not None:
+            self._display = transform_of_cvo(told)
+        elif keyframe:
+            self._display = AS_DECODED
 
     def _give_up(self) -> None:
         """Gives up the missing packets and continues with the earliest one that has arrived."""

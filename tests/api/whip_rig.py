@@ -25,6 +25,7 @@ from stream.errors import ServiceDraining, ServiceFull, StreamExists, StreamUnkn
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from stream.display_transform import DisplayTransform
     from stream.protocols import SourceControl
     from stream.stream_session import StreamSpec
     from stream.temporal_layers import Layer
@@ -46,6 +47,7 @@ class Unit(NamedTuple):
     keyframe: bool
     capture_s: float
     layer: Layer
+    display: DisplayTransform
 
 
 @dataclass
@@ -60,8 +62,10 @@ class CollectingSession:
     ended: EndReason | None = None
     message: str = ""
 
-    def feed(self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float, layer: Layer) -> None:
-        self.units.append(Unit(payload, pts_s, keyframe, capture_s, layer))
+    def feed(
+        self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float, layer: Layer, *, display: DisplayTransform
+    ) -> None:
+        self.units.append(Unit(payload, pts_s, keyframe, capture_s, layer, display))
 
     def gap(self, cause: DropCause) -> None:
         self.gaps.append(cause)

@@ -94,7 +94,11 @@ def test_every_header_of_a_frame_is_needed(name: str) -> None:
     ("unknown_type", RawRecord(headers={"ce_type": b"frame"})),
     ("unsupported_media", RawRecord(headers={"content-type": b"image/gif"})),
     ("unsupported_media", RawRecord(headers={"content-type": b"video/h264"})),
-    ("unsupported_media", RawRecord(headers=UNIT | {"content-type": b"video/h265"})),
+    ("unsupported_media", RawRecord(headers=UNIT | {"content-type": b"video/mpeg2"})),
+    ("bad_header", RawRecord(headers=UNIT | {"ce_rotation": b"45"})),
+    ("bad_header", RawRecord(headers=UNIT | {"ce_mirrored": b"yes"})),
+    ("bad_header", RawRecord(headers=UNIT | {"ce_sampleaspect": b"16:9"})),
+    ("bad_header", RawRecord(headers=UNIT | {"ce_sampleaspect": b"900"})),
     ("wrong_key", RawRecord(key=None)),
     ("wrong_key", RawRecord(key=b"../secrets")),
     ("wrong_key", RawRecord(key=b"\xff\xfe")),
@@ -197,7 +201,7 @@ def test_one_hostile_header_among_good_ones(headers: dict[str, bytes | None], va
 def test_the_page_tells_every_header_type_and_code() -> None:
     source = Path(media_contract.__file__).read_text()
     codes = set(re.findall(r'ContractBroken\("([a-z_]+)"', source)) | {"wrong_version"}
-    headers = {*FRAME, "ce_keyframe", "ce_dataref", "ce_sha256"}
+    headers = {*FRAME, "ce_keyframe", "ce_dataref", "ce_sha256", "ce_rotation", "ce_mirrored", "ce_sampleaspect"}
     told = set(re.findall(r"^\| `([^`]+)`", PAGE, re.M))
     assert {f"org.deepguard.media.{kind}" for kind in Kind} <= told
     assert {content_type.value for content_type in ContentType} <= told

@@ -129,11 +129,28 @@ def test_no_login_is_told_on() -> None:
 
 
 def test_a_codec_that_has_no_unit_says_what_can_be_done(tmp_path: Path) -> None:
-    path = video(tmp_path / "clip.mp4", Clip(encoder="libx265"))
-    with pytest.raises(SourceUnreadable, match="hevc cannot be published as units, only h264, vp8; frames can"):
+    path = video(tmp_path / "clip.avi", Clip(encoder="mpeg4"))
+    only = "mpeg4 cannot be published as units, only h264, vp8, hevc, vp9, av1; frames can"
+    with pytest.raises(SourceUnreadable, match=only):
         list(pieces(str(path), Cut(RecordForm.UNITS)))
 
 
 def test_the_length_is_that_of_the_file(tmp_path: Path) -> None:
     assert source_length_s(str(video(tmp_path / "clip.mp4", CLIP))) == pytest.approx(2.5, abs=0.05)
     assert float(TIMEBASE * 90_000) == 1.0
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_units_of_turned_video_say_how_it_is_shown(tmp_path: Path, degrees: int) -> None:
+    path = tmp_path / "turned.mp4"
+    with av.open(str(path), "w") as output:
+        stream: Any = output.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.set_display_rotation(-degrees)
+        for number in range(4):
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            frame.pts = number
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    found = list(pieces(str(path), Cut(RecordForm.UNITS)))
+    assert {piece.display.quarter_turns for piece in found} == {degrees // 90}

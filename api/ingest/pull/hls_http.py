@@ -151,7 +151,7 @@ class _Served:
                         await closed.close()
                 case Packet() as packet:
                     await asyncio.sleep(self._pace.wait_s(packet.pts_s, time.monotonic()))
-                    frames.take(packet.codec, packet.payload, packet.pts_s, packet.keyframe)
+                    frames.take(packet.codec, packet.payload, packet.pts_s, packet.keyframe, packet.display)
                 case Finished(code, message):
                     if self._is_broken:
                         raise PullFailed("connection_lost", "the source closed the connection before the media ended")

@@ -12,6 +12,7 @@ import structlog
 
 from api.ingest.live_source import LiveSource, Problem, SourceKind, SourceState, SourceStatus
 from api.ingest.pull.errors import PullFailed
+from stream.display_transform import AS_DECODED, DisplayTransform
 from stream.stream_session import StreamSpec
 from stream.temporal_layers import BASE
 from stream.types import Codec, DropCause, EndReason
@@ -46,10 +47,14 @@ class PullRequest(NamedTuple):
 class Frames(Protocol):
     """Receives the frames of an attempt. Called in the event loop; must not block."""
 
-    def take(self, codec: Codec, payload: bytes, pts_s: float, keyframe: bool) -> None:
+    def take(
+        self, codec: Codec, payload: bytes, pts_s: float, keyframe: bool, display: DisplayTransform = AS_DECODED
+    ) -> None:
         """Takes one whole frame, H.264 as Annex-B with in-band parameter sets. Drops frames before a key frame."""
 
-    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer) -> None:
+    def frame(
+        self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer, *, display: DisplayTransform
+    ) -> None:
         """As `take`, for the announced codec."""
 
     def announce(self, codec: Codec) -> None:
@@ -124,11 +129,16 @@ class PulledSource(LiveSource):
             raise PullFailed("unsupported_codec", f"the source changed from {self._codec} to {codec}", is_final=True)
         self._codec = codec
 
-    def take(self, codec: Codec, payload: bytes, pts_s: float, keyframe: bool) -> None:
+    def take(
+        self, codec: Codec, payload: bytes, pts_s: float, keyframe: bool, display: DisplayTransform = AS_DECODED
+    ) -> None:
         self.announce(codec)
-        self.frame(payload, pts_s, keyframe, 0.0)
+        self.frame(payload, pts_s, keyframe, 0.0, display=display)
 
-    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer = BASE) -> None:
+    def frame(
+        self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer = BASE, *,
+        display: DisplayTransform = AS_DECODED,
+    ) -> None:
         if self.state is SourceState.FAILED:
             return
         self._heard_s = time.monotonic()
@@ -137,7 +147,7 @@ class PulledSource(LiveSource):
         if self._needs_keyframe and not keyframe:
             return
         self._needs_keyframe = False
-        super().frame(payload, pts_s, keyframe, age_s, layer)
+        super().frame(payload, pts_s, keyframe, age_s, layer, display=display)
 
     async def _run(self) -> None:
         """Makes attempts until the source ends or has failed for good."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from api.ingest.pull.dialer import Dialer
     from api.ingest.pull.puller import Frames
     from api.ingest.pull.url_policy import Place
+    from stream.display_transform import DisplayTransform
     from stream.temporal_layers import Layer
 
 _MAX_REDIRECTS = 3
@@ -198,11 +199,13 @@ class _Playback:
     def ask_keyframe(self, ssrc: int) -> None:
         self._connection.send_packet(self._control, picture_loss(ssrc))
 
-    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer) -> None:
+    def frame(
+        self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer, *, display: DisplayTransform
+    ) -> None:
         video = self._video
         if keyframe and video.codec is Codec.H264 and not _has_parameter_sets(payload):
             payload = video.parameter_sets + payload
-        self._frames.frame(payload, pts_s, keyframe, age_s, layer)
+        self._frames.frame(payload, pts_s, keyframe, age_s, layer, display=display)
 
     def lost(self) -> None:
         self._frames.lost()

@@ -115,7 +115,9 @@ def offered_video(sdp: str, base: str) -> OfferedVideo:
             row = BY_RTP_NAME.get(found[2].upper())
             if row is not None:
                 control = _join(base, _attribute(section, "control"))
-    raise PullFailed("unsupported_codec", f"{RTP_TITLES} are received by RTSP; the source has neither", is_final=True)
+                return OfferedVideo(
+                    row.codec, int(found[1]), control, session_control, _parameter_sets(section, found[1])
+                )
     raise PullFailed("unsupported_codec", f"{RTP_TITLES} are received by RTSP; the source has neither", is_final=True)
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from api.ingest.pull.dialer import Dialer
     from api.ingest.pull.puller import Frames
     from api.ingest.pull.url_policy import PullPolicy
+    from stream.display_transform import DisplayTransform
     from stream.temporal_layers import Layer
 
 log = structlog.get_logger(__name__)
@@ -201,8 +202,10 @@ class _Receiver:
     def now_s(self) -> float:
         return time.monotonic()
 
-    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer) -> None:
-        self._frames.frame(payload, pts_s, keyframe, age_s, layer)
+    def frame(
+        self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer, *, display: DisplayTransform
+    ) -> None:
+        self._frames.frame(payload, pts_s, keyframe, age_s, layer, display=display)
 
     def lost(self) -> None:
         self._frames.lost()

@@ -22,7 +22,7 @@ _MAX_MEDIA = 8
 _PROFILES = frozenset({"UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "RTP/SAVPF"})
 _AUDIO = {"OPUS": "opus/48000/2", "G722": "G722/8000", "PCMU": "PCMU/8000", "PCMA": "PCMA/8000"}
 _EXTENSIONS = frozenset({
-    "urn:ietf:params:rtp-hdrext:sdes:mid", "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
+    "urn:3gpp:video-orientation", "urn:ietf:params:rtp-hdrext:sdes:mid", "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
 })
 _FEEDBACK = ("nack", "nack pli", "goog-remb")
 _HASH_BYTES = {"sha-256": 32, "sha-384": 48, "sha-512": 64}

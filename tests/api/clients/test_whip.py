@@ -166,3 +166,22 @@ async def test_a_redirect_to_another_service_is_followed(h264: Path) -> None:
         assert stats.ended_by == "duration"
         assert first.service.sessions == []
         assert [session.spec.stream for session in second.service.sessions] == ["clip"]
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+async def test_a_turned_file_is_published_with_its_orientation(tmp_path: Path, degrees: int) -> None:
+    """The header extension for orientation is negotiated, sent, and handed on with every frame."""
+    path = tmp_path / "turned.mp4"
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=30, options={"bf": "0", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 160, 120, "yuv420p", 15
+        stream.set_display_rotation(-degrees)
+        for number in range(30):
+            frame = av.VideoFrame.from_ndarray(np.full((120, 160, 3), 60, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 30)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    async with whip_rig() as rig:
+        await publish(f"{rig.url}/whip/turned", path, PublishOptions(duration_s=1.5))
+        (session,) = rig.service.sessions
+    assert {unit.display.quarter_turns for unit in session.units} == {degrees // 90}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from aiortc.codecs.vpx import VpxPayloadDescriptor
@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from stream.sources.rtp_video import Fragment, RtpClock, TrackConfig, VideoTrack, is_keyframe, layer_of
 from stream.temporal_layers import BASE, Layer
 from stream.types import Codec
+
+if TYPE_CHECKING:
+    from stream.display_transform import DisplayTransform
 
 VP8_KEY = b"\x10\x00\x00\x9d\x01\x2a\x80\x02\x68\x01"
 VP8_DELTA = b"\x11\x00\x00delta"
@@ -40,8 +43,13 @@ class Output:
     losses: int = 0
     asked: list[int] = field(default_factory=list)
 
-    def frame(self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer) -> None:
+    displays: list[DisplayTransform] = field(default_factory=list)
+
+    def frame(
+        self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer, *, display: DisplayTransform
+    ) -> None:
         self.frames.append(Out(payload, pts_s, keyframe, age_s, layer))
+        self.displays.append(display)
 
     def lost(self) -> None:
         self.losses += 1
@@ -296,3 +304,15 @@ def test_the_clock_follows_every_step(steps: list[int], start: int) -> None:
 ])
 def test_key_frames(codec: Codec, payload: bytes, expected: bool) -> None:
     assert is_keyframe(codec, payload) is expected
+
+
+def test_the_orientation_follows_its_extension() -> None:
+    """It stays until a frame brings another one; a key frame without one is upright again."""
+    output = Output()
+    track = VideoTrack(Codec.VP8, output)
+    orientations = {0: 1, 4: 2}       # by frame; frame 10 is a key frame without one
+    for fragment in call(12, packets=2):
+        number = (fragment.rtp_time - call(1)[0].rtp_time) % 2**32 // 3000
+        is_last = fragment.marker
+        track.take(fragment._replace(orientation=orientations.get(number) if is_last else None))
+    assert [display.quarter_turns for display in output.displays] == [1] * 4 + [2] * 6 + [0] * 2

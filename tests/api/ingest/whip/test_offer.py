@@ -45,7 +45,8 @@ def test_a_browser_gets_its_first_codec() -> None:
     assert [f"{f.type} {f.parameter or ''}".strip() for f in video.rtp.codecs[0].rtcpFeedback] == [
         "nack", "nack pli", "goog-remb"
     ]
-    assert {e.uri.rpartition("/")[2].rpartition(":")[2] for e in video.rtp.headerExtensions} == {"abs-send-time", "mid"}
+    extensions = {e.uri.rpartition("/")[2].rpartition(":")[2] for e in video.rtp.headerExtensions}
+    assert extensions == {"abs-send-time", "mid", "video-orientation"}
     assert [s.ssrc for s in video.ssrc] == [2001, 2002]
     assert video.rtp.muxId == "1"
     assert (video.ice.usernameFragment, video.ice.password) == (UFRAG, PASSWORD)
