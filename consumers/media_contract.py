@@ -13,34 +13,30 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from fractions import Fraction
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from consumers.errors import ContractBroken
+from consumers.record_headers import HeaderFields
 from stream.codecs import VIDEO_CODECS
 from stream.display_transform import AS_DECODED, MAX_SAMPLE_ASPECT, DisplayTransform
 from stream.identity import STREAM_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
 
     from consumers.broker import Headers
 
 SPEC_VERSION = "1.0"
 TYPE_PREFIX = "org.deepguard.media."
-MAX_HEADER_BYTES = 2048
 MAX_MEDIA_S = 10**8         # three years; more is no media time
-MAX_NUMBER = 2**53 - 1      # what every language's numbers can hold
 
 _DIGITS = 12
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_NUMBER = re.compile(r"[0-9]{1,16}")
 _REASON = re.compile(r"[a-z_]{1,64}")
 _SOURCE = re.compile(r"[\x21-\x7e]{1,256}")
 _TIMEBASE = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 _QUARTER_TURNS = {"0": 0, "90": 1, "180": 2, "270": 3}
 _ASPECT = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,9})?", re.ASCII)
-_Value = TypeVar("_Value")
 
 
 class Kind(StrEnum):
@@ -161,7 +157,7 @@ class Encoded(NamedTuple):
 
 def parse(key: bytes | None, value: bytes | None, headers: Headers) -> Item:
     """What this record says. Raises ContractBroken, and nothing else, whatever the record holds."""
-    fields = _Fields(headers)
+    fields = HeaderFields(headers)
     fields.must_equal("ce_specversion", SPEC_VERSION, "wrong_version")
     kind = _kind(fields.text("ce_type"))
     stamp = _stamp(key, fields)
@@ -233,57 +229,6 @@ def _headers_of(item: Item, source: str) -> list[tuple[str, str]]:
     return headers
 
 
-class _Fields:
-    """The headers that the contract knows, as text. Others are nobody's business here."""
-
-    def __init__(self, headers: Headers) -> None:
-        self._values: dict[str, bytes | None] = {}
-        self._twice: set[str] = set()
-        for name, value in headers:
-            if name in self._values:
-                self._twice.add(name)
-            self._values[name] = value
-
-    def text(self, name: str) -> str:
-        value = self.optional(name)
-        if value is None:
-            raise ContractBroken("missing_header", f"{name} is missing")
-        return value
-
-    def optional(self, name: str) -> str | None:
-        """None if the header is absent or null."""
-        value = self._values.get(name)
-        if value is None:
-            return None
-        if name in self._twice:
-            raise ContractBroken("bad_header", f"{name} is there twice")
-        if len(value) > MAX_HEADER_BYTES:
-            raise ContractBroken("bad_header", f"{name} has more than {MAX_HEADER_BYTES} bytes")
-        try:
-            return value.decode()
-        except UnicodeDecodeError as error:
-            raise ContractBroken("bad_header", f"{name} is not UTF-8") from error
-
-    def must_equal(self, name: str, expected: str, code: str) -> None:
-        if (found := self.text(name)) != expected:
-            raise ContractBroken(code, f"{name}: expected {expected!r}, got {found[:64]!r}")
-
-    def parsed(self, name: str, read: Callable[[str], _Value | None]) -> _Value:
-        """`read` gives None for what is not allowed."""
-        found = self.text(name)
-        value = read(found)
-        if value is None:
-            raise ContractBroken("bad_header", f"{name}: {found[:64]!r} is not allowed")
-        return value
-
-    def optional_parsed(self, name: str, read: Callable[[str], _Value | None]) -> _Value | None:
-        """As `parsed`; None if the header is absent or null."""
-        return None if self.optional(name) is None else self.parsed(name, read)
-
-    def number(self, name: str) -> int:
-        return self.parsed(name, _number)
-
-
 def _kind(name: str) -> Kind:
     try:
         return Kind(name.removeprefix(TYPE_PREFIX) if name.startswith(TYPE_PREFIX) else "")
@@ -301,7 +246,7 @@ def _content_type(text: str, kind: Kind) -> ContentType:
     return found
 
 
-def _stamp(key: bytes | None, fields: _Fields) -> Stamp:
+def _stamp(key: bytes | None, fields: HeaderFields) -> Stamp:
     stream = _stream(key)
     fields.must_equal("ce_partitionkey", stream, "wrong_key")
     epoch, sequence = fields.number("ce_streamepoch"), fields.number("ce_sequence")
@@ -320,7 +265,7 @@ def _stream(key: bytes | None) -> str:
     return stream
 
 
-def _display(fields: _Fields) -> DisplayTransform:
+def _display(fields: HeaderFields) -> DisplayTransform:
     """How a unit is shown, by its optional headers."""
     turns = fields.optional_parsed("ce_rotation", _QUARTER_TURNS.get)
     mirrored = fields.optional_parsed("ce_mirrored", _flag)
@@ -344,7 +289,7 @@ def _aspect(text: str) -> float | None:
     return value if 1 / MAX_SAMPLE_ASPECT <= value <= MAX_SAMPLE_ASPECT else None
 
 
-def _with_payload(media: Media, fields: _Fields) -> Media | ClaimCheck:
+def _with_payload(media: Media, fields: HeaderFields) -> Media | ClaimCheck:
     uri, digest = fields.optional("ce_dataref"), fields.optional("ce_sha256")
     if digest is not None and not _DIGEST.fullmatch(digest):
         raise ContractBroken("bad_header", "ce_sha256: expected 64 hexadecimal digits in lower case")
@@ -387,11 +332,6 @@ def _reason(value: bytes | None) -> str:
     except (ValueError, AttributeError, RecursionError):
         pass
     raise ContractBroken("bad_value", "the value of an end of stream is a JSON object with a reason")
-
-
-def _number(text: str) -> int | None:
-    value = int(text) if _NUMBER.fullmatch(text) else MAX_NUMBER + 1
-    return value if value <= MAX_NUMBER else None
 
 
 def _flag(text: str) -> bool | None:
