@@ -17,8 +17,15 @@ import numpy as np
 
 from detector import geometry, image_pyramid, mtcnn_openvino
 from detector.errors import FinderFailed, WeightsRefused
-from detector.mtcnn_config import MtcnnConfig
-from detector.mtcnn_stages import BatchedNetwork, Candidates, GraphCompiler, ProposalStage, apply_offsets, downscale
+from detector.mtcnn_stages import (
+    BatchedNetwork,
+    Candidates,
+    GraphCompiler,
+    MtcnnConfig,
+    ProposalStage,
+    apply_offsets,
+    downscale,
+)
 from detector.types import DetectedFace, FaceBox
 
 if TYPE_CHECKING:
