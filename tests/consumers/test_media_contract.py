@@ -12,11 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers import media_contract
+from consumers import media_contract, record_headers
 from consumers.errors import ContractBroken
 from consumers.media_contract import (
     KIND_OF,
-    MAX_NUMBER,
     ClaimCheck,
     ContentType,
     EndOfStream,
@@ -27,6 +26,7 @@ from consumers.media_contract import (
     encode,
     parse,
 )
+from consumers.record_headers import MAX_HEADER_BYTES, MAX_NUMBER
 from stream.identity import STREAM_ID
 from tests.consumers.records import EOS, FRAME, UNIT, RawRecord
 
@@ -199,7 +199,7 @@ def test_one_hostile_header_among_good_ones(headers: dict[str, bytes | None], va
 
 
 def test_the_page_tells_every_header_type_and_code() -> None:
-    source = Path(media_contract.__file__).read_text()
+    source = "".join(Path(module.__file__ or "").read_text() for module in (media_contract, record_headers))
     codes = set(re.findall(r'ContractBroken\("([a-z_]+)"', source)) | {"wrong_version"}
     headers = {*FRAME, "ce_keyframe", "ce_dataref", "ce_sha256", "ce_rotation", "ce_mirrored", "ce_sampleaspect"}
     told = set(re.findall(r"^\| `([^`]+)`", PAGE, re.M))
@@ -207,5 +207,5 @@ def test_the_page_tells_every_header_type_and_code() -> None:
     assert {content_type.value for content_type in ContentType} <= told
     assert headers == {name for name in told if name.startswith(("ce_", "content-type"))}
     assert codes <= told
-    assert f"{media_contract.MAX_HEADER_BYTES} bytes" in PAGE
+    assert f"{MAX_HEADER_BYTES} bytes" in PAGE
     assert STREAM_ID in PAGE
