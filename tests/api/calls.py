@@ -81,7 +81,7 @@ def started(stream: str, epoch: int = 1, call_id: str = "") -> StreamStarted:
 
 
 def said(stream: str, sequence: int, label: Label = Label.UNCERTAIN, reason: Reason = Reason.BETWEEN_BOUNDS) -> Verdict:
-    """A verdict that nobody earned, for tests of how verdicts travel."""
+    """Returns a made-up verdict, for tests of event delivery."""
     return Verdict(
         id=f"{stream}/1/{sequence}", stream=stream, epoch=1, sequence=sequence, start_s=0.0, end_s=4.0, samples=8,
         wanted=8, coverage=1.0, rate_hz=2.0, label=label, reason=reason, prob_fake=0.5, llr=0.0, faces=(),

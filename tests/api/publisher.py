@@ -120,7 +120,7 @@ class Publisher:
 
 @asynccontextmanager
 async def publishing(url: str, **kinds: object) -> AsyncIterator[Publisher]:
-    """A publisher that is hung up at the end without a word."""
+    """Yields a publisher; closes it at the end without a DELETE."""
     publisher = Publisher(url, **kinds)     # type: ignore[arg-type]
     try:
         await publisher.publish()

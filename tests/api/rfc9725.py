@@ -124,7 +124,7 @@ async def delete_frees() -> None:
 
 
 async def consent() -> None:
-    """Whoever vanishes without a word is noticed: no media within the limit, and consent checks of aioice behind it."""
+    """A publisher that vanishes is detected by the media timeout, and by ICE consent checks."""
     async with client_of(WhipConfig(silence_s=1.0)) as client, publishing(f"{client.rig.url}/whip/call") as call:
         session = await client.rig.service.first()
         call.lose = lambda _: True

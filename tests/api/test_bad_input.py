@@ -33,7 +33,7 @@ HEAD = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nConte
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[Rig]:
-    """A service of its own, whose memory nothing else moves."""
+    """A separate service, whose memory no other test changes."""
     with running_rig(max_file_size_bytes=2**20) as running:
         yield running
 

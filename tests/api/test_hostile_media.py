@@ -1,4 +1,4 @@
-"""Media and datagrams that are meant to break things: no exception gets out, nothing grows, and the call goes on."""
+"""Hostile media and datagrams: no unhandled exception, no growth of memory, and the call continues."""
 
 from __future__ import annotations
 

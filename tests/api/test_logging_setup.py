@@ -76,7 +76,7 @@ def test_the_file_is_rotated(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(60)
 def test_a_blocked_terminal_does_not_block_the_service() -> None:
-    """The log is a pipe that is full; the program goes on and ends when the pipe is closed."""
+    """The log is a full pipe; the program continues, and ends when the pipe closes."""
     program = (
         "import structlog, time\n"
         "from api.logging_setup import logging_to\nfrom api.settings.base import Settings\n"

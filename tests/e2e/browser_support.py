@@ -78,14 +78,14 @@ def make_camera_clip(source: Path, target: Path, frames: int = CAMERA_FRAMES) ->
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on now."""
+    """Returns a free TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def _clean_environment(settings: dict[str, str]) -> dict[str, str]:
-    """Ours without what whoever runs the tests has set, and with `settings`."""
+    """Returns the environment with `settings`, and without the DeepGuard settings of the developer."""
     kept = {n: v for n, v in os.environ.items() if not n.startswith("DEEPGUARD_") or n == "DEEPGUARD_DATABASE_URL"}
     return {**kept, "LOG_DIR": "", "HOST": "127.0.0.1", **settings}
 
@@ -105,7 +105,7 @@ class Service:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> Self:
-        """Returns when a worker is there to judge. Fails the test with the log if that does not come."""
+        """Waits until the service is ready. Fails the test with the log after a timeout."""
         environment = _clean_environment({"PORT": str(self.port), **self.settings})
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -162,7 +162,7 @@ class Service:
 
 @contextmanager
 def running_service(log: Path, key: str = "", **settings: str) -> Iterator[Service]:
-    """A service with these environment variables, ready to judge; ended in order."""
+    """Runs a ready service with these environment variables; shuts it down gracefully."""
     if key:
         settings["DEEPGUARD_API_KEYS"] = key
     service = Service(settings, log, key)
@@ -178,7 +178,7 @@ def published(service: Service, stream_id: str, sample: bool = True) -> Iterator
     senders = [_sender(service, stream_id, sample)]
 
     def is_live() -> bool:
-        if senders[-1].poll() is not None:      # turned away: the service is busy, and said when to come again
+        if senders[-1].poll() is not None:      # refused: the service is busy and sent Retry-After
             senders.append(_sender(service, stream_id, sample))
         info = service.stream(stream_id)
         return info is not None and info["state"] == "live"
@@ -187,7 +187,7 @@ def published(service: Service, stream_id: str, sample: bool = True) -> Iterator
         service.wait_for(is_live, f"{stream_id} is live")
         yield
     finally:
-        senders[-1].kill()      # as when a call drops: the service has to notice by itself
+        senders[-1].kill()      # like a dropped call: the service must detect it
         senders[-1].wait()
 
 
@@ -205,7 +205,7 @@ def _sender(service: Service, stream_id: str, sample: bool) -> subprocess.Popen[
 
 
 class Watch:
-    """What a page says and asks for while it is open."""
+    """Records console messages and requests of a page."""
 
     def __init__(self, page: Page, origin: str) -> None:
         self.page = page
@@ -249,7 +249,7 @@ def opened(browser: Browser, url: str, **options: Any) -> Iterator[Watch]:
 
 
 def start_webcam(watch: Watch, press: Callable[[Locator], None] = lambda button: button.click()) -> str:
-    """Puts the camera on air, again when the service is busy and says when to come again; the name of the call."""
+    """Starts the webcam, with retries while the service is busy; returns the name of the call."""
     page, status = watch.page, watch.page.locator("#webcam-status")
     deadline_s = time.monotonic() + BUSY_S
     while True:

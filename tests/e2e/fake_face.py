@@ -1,4 +1,4 @@
-"""A camera that shows a fake face: one that the shipped model tells, made by the project's own blending.
+"""A camera that shows a fake face that the shipped model detects, made by the project's own blending.
 
 A portrait's face is blended into itself with other statistics (`detector.training.data.face_blending`), as training
 does it. Which

@@ -1,4 +1,4 @@
-"""Runs a command in a network namespace whose only way out is watched, and reports every packet that tried to leave.
+"""Runs a command in a network namespace with a monitored uplink, and reports every outgoing packet.
 
     unshare --mount --net python -m tests.e2e.isolated_network HOME COMMAND...
 

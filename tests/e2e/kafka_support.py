@@ -151,13 +151,13 @@ class Member:
         return self._process.wait(60)
 
     def require_alive(self) -> None:
-        """Nobody may die but by our hand."""
+        """Checks that no process died except those that the test killed."""
         assert self._process is not None
         status = self._process.poll()
         assert status is None, f"{self.name} ended with {status}:\n{self.log}"
 
     def end(self) -> None:
-        """Whatever state it is in."""
+        """Stops the process in any state."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()

@@ -1,4 +1,4 @@
-"""A call whose packets go through a bad network, and what the service makes of it."""
+"""A call through a lossy network, and the service's view of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOOPBACK = re.compile(r"a=candidate:\S+ 1 udp \d+ 127\.0\.0\.1 (\d+) typ host",
 
 
 class Seen(NamedTuple):
-    """What the service says of a stream; `sent` frames were made by the publisher until then."""
+    """Stream counts of the service, after the publisher sent `sent` frames."""
 
     sent: int
     received: int

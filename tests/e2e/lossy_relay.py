@@ -15,7 +15,7 @@ import sys
 
 
 class Relay:
-    """Who sends to `near` first is the near end; the far end sees `far`."""
+    """The first sender to `near` is the near end; the far end sends to `far`."""
 
     def __init__(self, far_port: int) -> None:
         self.far_address = ("127.0.0.1", far_port)

@@ -1,4 +1,4 @@
-"""A real service whose verdicts are made up: what the wall makes of them is tested, not what is judged.
+"""A real service with made-up verdicts, for tests of the wall.
 
 Events go through the service's bus, WebSocket and page; a stream that was `shown` a picture is a real stream, whose
 picture was decoded by a worker and comes over HTTP.
@@ -44,7 +44,7 @@ QUALITY = Quality(face_px=110.0, sharpness=60.0, luminance=120.0, weight=1.0)
 
 @dataclass(frozen=True)
 class Line:
-    """What the next verdict of a stream says; `level` is the share of the alarm limit."""
+    """The content of a stream's next verdict; `level` is the share of the alarm limit."""
 
     label: Label = Label.UNCERTAIN
     reason: Reason = Reason.MONITORING
@@ -117,7 +117,7 @@ def _decision(line: Line, pts_s: float) -> Decision:
 
 @dataclass
 class Stage:
-    """Publishes what the actors are to say, in the service's own loop."""
+    """Publishes the scripted verdicts in the service's event loop."""
 
     rig: Rig
     actors: dict[str, Actor] = field(default_factory=dict)

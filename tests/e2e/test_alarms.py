@@ -1,4 +1,4 @@
-"""An alarm as a person meets it: on the page, with its evidence, decided on, downloaded, judged again."""
+"""An alarm on the dashboard: shown with its evidence, reviewed, downloaded and replayed."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_call_is_locked_without_a_key_and_its_alarms_outlive_it(browser: Brows
         expect(page.locator("#call-body")).to_be_hidden()
         page.locator("#call-key").click()
         unlocked(page)
-        expect(page.locator("#call-trouble")).to_contain_text("this is what its alarm kept")
+        expect(page.locator("#call-trouble")).to_contain_text("samples stored with its alarm")
         kept = len(case.pictured)
         expect(page.locator("#call-count")).to_have_text(f"{kept} evidence frames")
         expect(page.locator(".lane.prob .lane-line").first).to_have_attribute("d", re.compile("^M.*L"))
@@ -159,5 +159,5 @@ def test_a_call_before_its_first_verdict_shows_its_other_participants(browser: B
             others.get_by_role("link").click()
             expect(page.locator("#call-source")).to_contain_text("bob")
         expect(page.locator("#call-state")).to_have_text("Ended: stopped by an operator")
-        expect(page.locator("#call-trouble")).to_contain_text("The call is over")
+        expect(page.locator("#call-trouble")).to_contain_text("The call has ended")
         watch.assert_quiet("Failed to load resource", "WebSocket connection")

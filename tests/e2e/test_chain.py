@@ -51,7 +51,7 @@ SHIFT_OVER_VERDICTS = """() => new Promise(resolve => {
 
 
 class OnAir(NamedTuple):
-    """A page whose webcam is judged, and the name of its call."""
+    """A page with a live webcam, and the name of its call."""
 
     watch: Watch
     stream: str
@@ -230,7 +230,7 @@ class Heard:
         return [message["recovered"] for message in self.messages if message["type"] == "subscribed"]
 
     def changes(self, after: int) -> list[int]:
-        """Places of what may never be lost: everything but verdicts that say the same as the one before."""
+        """Positions of events that must not be lost: all but repeated verdicts."""
         said: dict[str, tuple[str, str]] = {}
         found = []
         for offset, event in self.events:
@@ -246,7 +246,7 @@ class Heard:
 
 
 def test_a_cut_network_loses_nothing(browser: Browser, service: Service) -> None:
-    """While a page is cut off, another call begins, is judged, alarms and ends. All of it is there afterwards."""
+    """A call that starts, alarms and ends while the page is offline is complete after the reconnect."""
     with TcpRelay(service.port) as cable, browser.new_context() as near, browser.new_context() as far:
         page, other = near.new_page(), far.new_page()
         heard, known = Heard(page), Heard(other)
@@ -263,7 +263,7 @@ def test_a_cut_network_loses_nothing(browser: Browser, service: Service) -> None
         stream = start_webcam(Watch(other, service.url))
         card = other.locator(f".card[data-stream='{stream}']")
         expect(card).to_have_attribute("data-label", "FAKE", timeout=ALARM_MS)
-        go_to(page, stream)     # nobody can answer now
+        go_to(page, stream)     # the service is down
         expect(page.locator("#call-trouble")).to_have_text("The service cannot be reached.")
         other.locator("#webcam-stop").click()
         expect(card.locator("[data-part='state']")).to_have_text("Ended")

@@ -1,4 +1,4 @@
-"""`deepguard demo` in its own process: the sample call is judged, and nothing survives the end."""
+"""`deepguard demo` as a process: the sample call gets verdicts, and no process survives the end."""
 
 from __future__ import annotations
 

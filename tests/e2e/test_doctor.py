@@ -47,7 +47,7 @@ def coturn(folder: Path) -> Iterator[str]:
 
 
 def doctor(*arguments: str, key: str = "", **settings: str) -> tuple[int, dict[str, tuple[str, str]], str]:
-    """Its status, level and words of each check, and everything that it said."""
+    """Runs the command; returns its exit status, each check's level and text, and the output."""
     command = [sys.executable, "-m", "api.cli", "doctor", *arguments]
     done = subprocess.run(
         command, env=child_environment(**settings), input=key + "\n", capture_output=True, text=True, timeout=120,

@@ -1,4 +1,4 @@
-"""`deepguard produce` and a client that is not ours (librdkafka), through Apache Kafka."""
+"""`deepguard produce` and a third-party client (librdkafka), through Apache Kafka."""
 
 from __future__ import annotations
 

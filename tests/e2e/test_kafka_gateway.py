@@ -1,4 +1,4 @@
-"""A client that is not ours writes media by the documented contract; two consumers judge it, one of them is killed; a
+"""A third-party client writes media by the documented contract; two consumers analyze it, one of them is killed; a
 WebSocket client at a gateway sees every verdict once, and the foreign client reads the same ones from the topic.
 """
 
@@ -63,7 +63,7 @@ def consumers(course: Course, tmp_path: Path) -> Iterator[list[Member]]:
 
 
 def headers(stream: str, epoch: int, sequence: int, **more: str) -> list[tuple[str, str]]:
-    """As docs/contracts/kafka.md tells a producer, written by hand."""
+    """A record as docs/contracts/kafka.md specifies, built by hand."""
     common = {
         "ce_specversion": "1.0", "ce_source": "/ingest/foreign", "ce_id": f"{stream}/{epoch}/{sequence}",
         "ce_time": datetime.now(UTC).isoformat(), "ce_partitionkey": stream, "ce_streamepoch": str(epoch),

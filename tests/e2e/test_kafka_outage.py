@@ -1,4 +1,4 @@
-"""The broker goes away for a while: nothing is lost, memory stays bounded, readiness says so, and it mends itself.
+"""Broker outage: nothing is lost, memory stays bounded, readiness reports it, and the consumer recovers.
 
 `DEEPGUARD_TEST_OUTAGE_S` says for how long.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 OUTAGE_S = float(os.environ.get("DEEPGUARD_TEST_OUTAGE_S", "20"))
 STREAMS, FRAMES, PARTITIONS = 6, 60, 2
-IDLE = {"DEEPGUARD_KAFKA_IDLE_S": "12"}     # less than the outage, in which nobody is silent
+IDLE = {"DEEPGUARD_KAFKA_IDLE_S": "12"}     # shorter than the outage, during which all streams send
 GROWTH_BYTES = 64 * 2**20
 
 pytestmark = pytest.mark.timeout(240 + int(OUTAGE_S))
@@ -77,7 +77,7 @@ async def publish(course: Course, rows: list[tuple[Item, ...]]) -> None:
 
 
 async def until_health(port: int, is_so: Callable[[dict[str, Any]], bool], limit_s: float = 90) -> None:
-    """Until `/readyz` says so; with the right status each time."""
+    """Waits for this state of `/readyz`; checks the status code each time."""
     seen: dict[str, Any] = {}
     deadline_s = time.monotonic() + limit_s
     async with httpx.AsyncClient(trust_env=False) as client:

@@ -33,7 +33,7 @@ def settings_of(course: Course) -> dict[str, str]:
 
 
 def verdict_after(gateway: Service, before: tuple[int, int]) -> tuple[int, int]:
-    """The first one that the gateway tells which is later than this, as (epoch, sequence)."""
+    """Returns the gateway's first verdict after this one, as (epoch, sequence)."""
     url = gateway.url.replace("http", "ws", 1) + "/ws"
     deadline_s = time.monotonic() + PATIENCE_S
     with connect(url, subprotocols=["deepguard.v1"], proxy=None) as websocket:

@@ -1,4 +1,4 @@
-"""Verdicts by the thousand to readers whose lines are cut, who are slow, and whose service is replaced under them.
+"""Thousands of verdicts to readers with dropped connections, slow readers, and a replaced service.
 
 `DEEPGUARD_TEST_VERDICTS` is how many there are (100,000 take some minutes). Every reader must have been told every
 change of what a stream's verdict says, once and in order; a verdict that says the same as the next one may be left out.
@@ -60,7 +60,7 @@ class Told:
 
 @dataclass
 class Reader:
-    """One watcher, and what it was told: verdicts with their places, in a new piece after each Snapshot."""
+    """One client and its verdicts with positions, in a new piece after each Snapshot."""
 
     pace_s: float
     pieces: list[list[tuple[FeedPosition, Verdict]]] = field(default_factory=list)

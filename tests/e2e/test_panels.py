@@ -1,4 +1,4 @@
-"""The tools beside the wall in a real Chromium, and whether everybody can use all of the page (axe-core)."""
+"""The tool panels in a real Chromium, and the accessibility of the page (axe-core)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _short(violation: dict[str, Any]) -> list[str]:
 
 def test_the_wall_is_accessible(browser: Browser, rig: Rig, stage: Stage) -> None:
     with opened(browser, rig.url) as watch:
-        expect(watch.page.locator(".card")).to_have_count(6)     # who has left is not in the first snapshot
+        expect(watch.page.locator(".card")).to_have_count(6)     # ended calls are not in the first snapshot
         expect(watch.page.locator(".card[data-framed] .face").first).to_be_visible()
         expect_accessible(watch.page, LOOKS)
         watch.page.get_by_label("Find a call").fill("nobody")
@@ -143,7 +143,7 @@ def test_sources_are_added_watched_and_stopped(browser: Browser, rig: Rig) -> No
         page.get_by_role("button", name="Add", exact=True).click()
         item = page.locator(".source")
         expect(item).to_contain_text(f"Send VP8 to UDP port {port} of 127.0.0.1")
-        expect(item).to_contain_text("Waiting for its first picture")
+        expect(item).to_contain_text("Waiting for the first frame")
         expect(page.get_by_role("button", name="Stop gate-2")).to_be_focused()
 
         page.get_by_role("button", name="Add a source").click()

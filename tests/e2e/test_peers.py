@@ -32,7 +32,7 @@ SOURCES = {
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calls]:
-    """Everybody, judged for 20 s."""
+    """All publishers with verdicts for 20 s."""
     with (
         running_rig(api_keys=(SecretStr(KEY),)) as rig,
         everybody(rig, tmp_path_factory.mktemp("peers")) as calls,

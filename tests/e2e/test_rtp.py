@@ -1,4 +1,4 @@
-"""Plain RTP from FFmpeg, as an SFU forwards it, judged by the real service."""
+"""Plain RTP from FFmpeg, as an SFU forwards it, against the real service."""
 
 from __future__ import annotations
 

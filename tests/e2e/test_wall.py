@@ -1,4 +1,4 @@
-"""The wall in a real Chromium: order, calls, filter, focus, what is told, and that nothing jumps with sixty cards."""
+"""The wall in a real Chromium: order, calls, filter, focus, announcements, and a stable layout with sixty cards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls over real WebRTC on loopback, from a publisher of encoded media, judged by the real service."""
+"""Calls over real WebRTC on loopback, from a publisher of encoded media, against the real service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`deepguard bench live` in a process of its own. What it measures is for `tests/bench` to judge."""
+"""`deepguard bench live` as a process. `tests/bench` checks the measured values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rule that `evaluate` asks is the one that judges live calls."""
+"""`evaluate` applies the same rules as live calls."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def times(count: int) -> np.ndarray:
 
 
 def live(llrs: list[float]) -> str:
-    """What a stream says of the same face: FAKE if a verdict ever alarms, else the last label."""
+    """Returns the label of a stream with this face: FAKE if a verdict alarms, else the last label."""
     monitor, verdicts = RollingVerdicts("call", 7, 0.3, StreamConfig()), []
     for sample, llr in enumerate(llrs):
         verdicts += monitor.observe(observation(sample, (face(1, llr),)), moment())

@@ -23,7 +23,7 @@ run_and_leave(work, LookupError)
 
 
 def ended(program: str, how: str) -> subprocess.CompletedProcess[str]:
-    """With words that wait in a buffer, as they do wherever nobody turned that off."""
+    """Runs with text in the output buffer, as with default buffering."""
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.run(
         [sys.executable, "-c", program, how], env=buffered, capture_output=True, text=True, timeout=60, check=False

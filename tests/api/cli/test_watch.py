@@ -47,7 +47,7 @@ def publish(rig: Rig, *events: Event) -> None:
 
 @contextmanager
 def watching(*arguments: str, key: str = "") -> Iterator[subprocess.Popen[str]]:
-    """The command, as soon as it has said that it is connected."""
+    """Runs the command; yields after it reports the connection."""
     command = [sys.executable, "-m", "api.cli", "watch", *arguments]
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen(command, text=True, **pipes) as process:

@@ -37,7 +37,7 @@ def ended(stream: str) -> StreamEnded:
 
 
 async def happened(news: AsyncGenerator[News, None], count: int) -> list[Event]:
-    """The next so many events, whatever else is said between them."""
+    """Returns the next `count` events, without other messages."""
     events: list[Event] = []
     while len(events) < count:
         said = await anext(news)

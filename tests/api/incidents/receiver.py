@@ -1,4 +1,4 @@
-"""A real HTTP server that receives webhooks, and answers as it is told."""
+"""A real HTTP server that receives webhooks and answers with configured statuses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Receiver:
         with self._lock:
             try:
                 self.received.append(Received(headers["webhook-id"], Webhook(SECRET).verify(body, headers)))
-            except Exception as error:      # noqa: BLE001  whatever is wrong with it, the test will tell
+            except Exception as error:      # noqa: BLE001  the test reports the error
                 self.unsigned.append(repr(error))
             return self.answers.pop(0) if self.answers else 200
 

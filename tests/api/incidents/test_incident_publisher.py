@@ -30,7 +30,7 @@ HURRIED = PublisherTimeouts(hold_s=0.3, settle_s=0.5)
 
 
 class Bench:
-    """A publisher at work, and what its bus says."""
+    """A running publisher and the events on its bus."""
 
     def __init__(self, database: Database, timeouts: PublisherTimeouts) -> None:
         self.bus = EventBus()
@@ -68,7 +68,7 @@ async def working(
 
 
 def locked(database_url: str) -> sqlite3.Connection:
-    """Somebody who writes and does not end."""
+    """Holds a write transaction open."""
     other = sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     return other

@@ -1,4 +1,4 @@
-"""kill -9 at the very moment when an alarm is heard of: the incident is there, once, and is told."""
+"""SIGKILL at the moment an alarm is published: the incident is stored once, and its webhook is sent."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_an_incident_survives_a_kill_at_its_alarm(database_url: str) -> None:
     hook = f"http://127.0.0.1:{port}/hook"
     with receiving(port) as before:
         heard = [killed_at_its_alarm(database_url, hook) for _ in range(ROUNDS)]
-    heard.append(killed_at_its_alarm(database_url, hook))       # nobody is there to be told
+    heard.append(killed_at_its_alarm(database_url, hook))       # the receiver is not running
     wanted = {f"inc_{digits(verdict)}" for verdict in heard}
     settings = {"database_url": database_url, "webhook_urls": hook, "webhook_secrets": SECRET, "webhook_private": True}
     with receiving(port) as receiver, running_rig(**settings) as rig, rig.client() as client:

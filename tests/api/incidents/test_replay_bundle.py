@@ -43,7 +43,7 @@ CONFIG = DetectorConfig()
 
 
 def made_up(logit: float) -> FaceObservation:
-    """A face that nobody has a picture of, with the score that the shipped model would give for this logit."""
+    """Returns a face without a picture, with the score of the shipped model for this logit."""
     llr = log_likelihood_ratio(logit, 0.25, read_manifest(CONFIG.weights_dir).calibration)
     return msgspec.structs.replace(face(1, llr), logit=logit)
 
@@ -108,7 +108,7 @@ def covered_up(contents: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def flipped(contents: dict[str, bytes], start: str) -> dict[str, bytes]:
-    """One bit of one byte in the middle of the first file whose name starts so."""
+    """Flips one bit in the middle of the first file whose name starts with `start`."""
     name = min(name for name in contents if name.startswith(start))
     data = bytearray(contents[name])
     data[len(data) // 2] ^= 1

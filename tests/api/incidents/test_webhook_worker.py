@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 async def delivering(
     database: Database, url: str, waits_s: tuple[float, ...] = (0.1, 0.1), private: bool = True
 ) -> AsyncIterator[WebhookWorker]:
-    """A worker at work, who tries again soon."""
+    """Runs a worker with short retry delays."""
     sender, executor = WebhookSender(private), ThreadPoolExecutor(2)
     worker = WebhookWorker(WebhookTarget(url, SECRET), WebhookOutbox(database), sender, executor, waits_s)
     running = asyncio.create_task(worker.run())

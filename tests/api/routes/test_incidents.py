@@ -34,7 +34,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def told_rig(receiver: Receiver) -> Iterator[Rig]:
-    """A service with a key that tells of incidents."""
+    """A service with an API key and webhooks."""
     with running_rig(api_keys=KEY, webhook_urls=receiver.url, webhook_secrets=SECRET, webhook_private=True) as running:
         yield running
 

@@ -41,7 +41,7 @@ def test_service_metrics_name_no_stream(rig: Rig) -> None:
 
 
 def test_a_lost_incident_shows(rig: Rig) -> None:
-    """As many changes at once as nobody could write."""
+    """Submits more alarm changes at once than the database queue holds."""
     publisher = rig.context.incidents.publisher
     with rig.client() as client:
         before = figures(client.get("/metrics").text)["deepguard_incidents_lost_total"]

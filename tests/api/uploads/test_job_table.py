@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """Work that goes on when it is told to."""
+    """Work that continues when the test opens the gate."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.open = asyncio.Event()

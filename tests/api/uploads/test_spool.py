@@ -32,7 +32,7 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 
 
 def request_of(body: bytes, chunk_bytes: int = 50_000, gone_after: int | None = None, **headers: str) -> Request:
-    """A request whose body comes in pieces; the client leaves after `gone_after` of them."""
+    """A request with a chunked body; the client disconnects after `gone_after` chunks."""
     pieces = [body[i : i + chunk_bytes] for i in range(0, len(body), chunk_bytes)] or [b""]
     messages: list[dict[str, Any]] = [
         {"type": "http.request", "body": piece, "more_body": i < len(pieces) - 1} for i, piece in enumerate(pieces)

@@ -1,4 +1,4 @@
-"""Everybody's publishers at once, against one service, and what the service says of each while they last."""
+"""Runs all third-party publishers at once against one service and records the state of each stream."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Calls:
         return self.judged_s(stream) >= JUDGED_S and len(self.good_windows(stream)) >= GOOD_WINDOWS
 
     def wait_for_all(self, streams: set[str]) -> None:
-        """Until each is judged; fails with what the others did if that does not come."""
+        """Waits until each stream has a verdict; fails with the publishers' output after a timeout."""
         end_s = time.monotonic() + TOGETHER_S
         while late := {name for name in streams if not self.is_judged(name)}:
             if time.monotonic() > end_s:
@@ -123,7 +123,7 @@ class Calls:
 
 
 def streams_of(calls: Calls) -> set[str]:
-    """All that should be judged."""
+    """All streams that must get verdicts."""
     chromium = {name for name, codec in CHROMIUM.items() if codec in calls.chromium_has}
     return {"ffmpeg", "gstreamer", "libwebrtc", "janus", "same-clip", "room.ann", "room.bob"} | chromium
 

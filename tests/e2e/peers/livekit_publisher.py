@@ -27,7 +27,7 @@ SIZE_PX = (640, 360)
 
 
 async def publish(url: str, room_name: str, identity: str, clip: Clip, stop: asyncio.Event) -> list[str]:
-    """The identities of all who were ever seen in the room."""
+    """The identities of all participants seen in the room."""
     room, seen = rtc.Room(), set()
     room.on("participant_connected", lambda participant: seen.add(participant.identity))
     await room.connect(url, room_token(identity, room_name))

@@ -24,19 +24,19 @@ const FRESH = /** @type {const} */ ({ cache: "no-store" });
  * @returns {Promise<CallData>}
  */
 export async function loadCall(stream, epoch) {
-  const [remembered, listed] = await Promise.all([remember(stream, epoch), alarmsOf(stream)]);
-  const shown = remembered?.timeline.epoch ?? epoch ?? listed.incidents[0]?.epoch;
+  const [found, listed] = await Promise.all([loadTimeline(stream, epoch), alarmsOf(stream)]);
+  const shown = found?.timeline.epoch ?? epoch ?? listed.incidents[0]?.epoch;
   const kept = await Promise.all(listed.incidents.filter((incident) => incident.epoch === shown).map(keptBy));
   const known = kept.flatMap((one) => one ?? []);
   return {
     ...listed,
-    timeline: remembered?.timeline ?? (known.length ? keptTimeline(known) : null),
-    frames: united([remembered?.frames ?? [], ...known.map((one) => one.frames)]),
+    timeline: found?.timeline ?? (known.length ? keptTimeline(known) : null),
+    frames: united([found?.frames ?? [], ...known.map((one) => one.frames)]),
   };
 }
 
 /** @param {string} stream @param {number|null} epoch @returns {Promise<{timeline: Timeline, frames: EvidenceFrame[]}|null>} */
-async function remember(stream, epoch) {
+async function loadTimeline(stream, epoch) {
   const base = `v1/streams/${encodeURIComponent(stream)}`;
   const query = epoch === null ? "" : `?epoch=${epoch}`;
   try {

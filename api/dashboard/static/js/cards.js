@@ -12,7 +12,7 @@ import { HISTORY_S } from "./store.js";
 
 const STALE_MS = 5_000;
 const MAX_STEP_S = 2.6;
-const UNSEEN_MS = 1_000;      // how old a card may be that nobody can see
+const UNSEEN_MS = 1_000;      // update interval of invisible cards
 
 export class Card {
   /** @type {StreamView} */

@@ -17,7 +17,7 @@ export function kindOf(name) {
 
 /**
  * @typedef {Object} Progress
- * @property {"uploading"|"judging"} phase
+ * @property {"uploading"|"analyzing"} phase
  * @property {number|null} share  0..1, null where unknown
  */
 
@@ -60,7 +60,7 @@ function upload(path, file, { onProgress, signal }) {
     sender.open("POST", urlOf(path));
     for (const [name, value] of Object.entries(authHeaders())) sender.setRequestHeader(name, value);
     sender.upload.onprogress = (event) => onProgress({ phase: "uploading", share: event.loaded / (event.total || 1) });
-    sender.upload.onload = () => onProgress({ phase: "judging", share: null });
+    sender.upload.onload = () => onProgress({ phase: "analyzing", share: null });
     sender.onerror = () => reject(new TypeError("network"));
     sender.onabort = () => reject(new DOMException("cancelled", "AbortError"));
     sender.onload = () => {
@@ -86,7 +86,7 @@ async function followJob(started, { onProgress, signal }) {
   try {
     let job = started;
     while (job.state === "queued" || job.state === "running") {
-      onProgress({ phase: "judging", share: job.planned ? job.done / job.planned : null });
+      onProgress({ phase: "analyzing", share: job.planned ? job.done / job.planned : null });
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
       signal.throwIfAborted();
       job = await requestJson(path, { signal });

@@ -93,7 +93,7 @@ export class Job {
 
   /** @param {Record<string, any>} parts @param {boolean} scored */
   async #pictures(parts, scored) {
-    this.#progressed({ phase: "judging", share: null });
+    this.#progressed({ phase: "analyzing", share: null });
     const picture = await createImageBitmap(this.file, { resizeWidth: PICTURE_PX, resizeQuality: "high" }).catch(() => null);
     try {
       const heat = scored ? await heatMap(this.file, this.#abort.signal) : null;

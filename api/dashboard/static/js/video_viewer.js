@@ -9,7 +9,7 @@ import { paint } from "./file_result.js";
 
 /** @typedef {{pts_s: number, prob_fake: number|null}} Frame  in percent */
 
-const SETTLE_MS = 350;      // heat maps cost the service a judgement: none while the slider moves
+const SETTLE_MS = 350;      // a heat map costs an inference: none is requested while the slider moves
 
 export class ClipLook {
   /** @type {Clip|null} */

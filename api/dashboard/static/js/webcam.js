@@ -17,7 +17,7 @@ const CAMERA_ERRORS = /** @type {Record<string, string>} */ ({
   SecurityError: "This page may not use the camera.",
 });
 
-/** @returns {string} a name that nobody else uses */
+/** @returns {string} a unique name */
 function freshName() {
   const random = crypto.getRandomValues(new Uint8Array(4));
   return `webcam-${[...random].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
