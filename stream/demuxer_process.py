@@ -38,8 +38,7 @@ from stream.demuxer_messages import (
 from stream.display_picture import display_of_packet
 from stream.display_transform import AS_DECODED, DisplayTransform
 from stream.errors import MediaRefused
-from stream.process_sandbox import confine, die_with
-from stream.seccomp_filter import refuse_outside
+from stream.process_sandbox import confine, die_with, refuse_outside
 from stream.unit_decoder import DECODER_ERRORS, check_libraries
 
 if TYPE_CHECKING:

@@ -150,5 +150,5 @@ def test_stills_stand_alone(codec: Codec, extension: str) -> None:
     ],
 )
 def test_bad_stills_are_dropped_for_a_reason(payload: bytes, cause: DropCause) -> None:
-    decoder = StillDecoder(MediaLimits(picture_pixels=10_000))
+    decoder = StillDecoder(MediaLimits(picture_pixels=10_000, shrunk_picture_pixels=10_000))
     assert decoder.decode(still(payload)) == DecodedUnit(dropped=cause)

@@ -1,4 +1,4 @@
-"""What a demuxing process cannot do any more, tried in a process of its own."""
+"""Sandbox of the demuxer process, tested in a child process."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import sys
 
 TRY = """
 import socket, sys
-from stream.process_sandbox import confine
-from stream.seccomp_filter import refuse_outside
+from stream.process_sandbox import confine, refuse_outside
 listener = socket.create_server(("127.0.0.1", 0))
 confine(0, 32)
 before = refuse_outside()
