@@ -44,8 +44,8 @@ class CallRecord:
         self.started = started
         self.ended: StreamEnded | None = None
         self.verdict: Verdict | None = None
-        self.rollup = TimelineBuckets(step_s)
-        self.gallery = SuspiciousFrames()
+        self.timeline = TimelineBuckets(step_s)
+        self.suspicious_frames = SuspiciousFrames()
         self._alarms: deque[Mark] = deque(maxlen=MARKS_KEPT // 2)
         self._troubles: deque[Mark] = deque(maxlen=MARKS_KEPT // 2)
 
@@ -59,7 +59,7 @@ class CallRecord:
         match event:
             case Verdict():
                 self.verdict = event
-                self.rollup.add(event)
+                self.timeline.add(event)
             case IncidentOpened():
                 self._alarms.append(Mark(kind="alarm_opened", at_s=event.pts_s, incident=event.id))
             case IncidentClosed():
@@ -101,7 +101,7 @@ class CallHistory:
         """Records a sample with pictures."""
         record = self._records.get((observation.stream, observation.epoch))
         if record is not None:
-            record.gallery.add(observation)
+            record.suspicious_frames.add(observation)
 
     def epochs(self, stream: str, now_s: float) -> tuple[int, ...]:
         """Returns the stream's epochs in ascending order; empty for an unknown stream."""

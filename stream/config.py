@@ -59,7 +59,7 @@ class StreamConfig:
 
     windows: WindowConfig = field(default_factory=WindowConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
-    ladder: LoadControllerConfig = field(default_factory=LoadControllerConfig)
+    load: LoadControllerConfig = field(default_factory=LoadControllerConfig)
     max_streams: int = 64
     max_jobs: int = 8
     ended_kept_s: float = 60.0

@@ -21,7 +21,7 @@ class CrashMarker:
     @classmethod
     def create(cls) -> CrashMarker:
         """Creates an empty marker. Raises OSError."""
-        fd = os.memfd_create("in-hand")
+        fd = os.memfd_create("crash-marker")
         os.ftruncate(fd, _BYTES)
         return cls(fd)
 

@@ -132,10 +132,10 @@ class ServiceSessionHost:
     """The `SessionHost` of a stream service: receives the events, alarms and ends of its sessions."""
 
     def __init__(
-        self, table: SessionTable, pool: WorkerPool, records: CallHistory, outlet: EventSink,
+        self, table: SessionTable, pool: WorkerPool, records: CallHistory, event_sink: EventSink,
         remote: RemoteWorkers | None,
     ) -> None:
-        self.outlet = outlet
+        self.event_sink = event_sink
         self._table = table
         self._pool = pool
         self._records = records
@@ -144,10 +144,10 @@ class ServiceSessionHost:
 
     def publish(self, event: Event) -> None:
         if self._remote is None or self._remote.publishes_here(event):
-            self.outlet.publish(event)
+            self.event_sink.publish(event)
 
     def alarm(self, change: AlarmChange) -> None:
-        self.outlet.alarm(change)
+        self.event_sink.alarm(change)
 
     def pictured(self, observation: Observation) -> None:
         self._records.pictured(observation)

@@ -74,22 +74,22 @@ class StreamService:
         self._session_host = ServiceSessionHost(self._sessions, pool, self.records, DirectEventSink(bus), remote)
         self._jobs = 0
         self._balancing: asyncio.Task[None] | None = None
-        self._ladder = LoadController(config.ladder)
+        self._load_controller = LoadController(config.load)
         self._draining = False
 
     @property
-    def outlet(self) -> EventSink:
+    def event_sink(self) -> EventSink:
         """Where events and alarms of the sessions go. The incident store replaces it before the first stream."""
-        return self._session_host.outlet
+        return self._session_host.event_sink
 
-    @outlet.setter
-    def outlet(self, outlet: EventSink) -> None:
-        self._session_host.outlet = outlet
+    @event_sink.setter
+    def event_sink(self, event_sink: EventSink) -> None:
+        self._session_host.event_sink = event_sink
 
     async def start(self) -> None:
         """Starts the workers; returns when the first is warm. Raises WorkerLost if none can be started."""
         await self._pool.start()
-        self._balancing = asyncio.get_running_loop().create_task(self._balance(), name="sampling ladder")
+        self._balancing = asyncio.get_running_loop().create_task(self._balance(), name="load controller")
 
     async def close(self) -> None:
         """Ends every stream after its last verdict, then the workers. Idempotent."""
@@ -101,7 +101,7 @@ class StreamService:
         if self._balancing is not None:
             self._balancing.cancel()
             await asyncio.gather(self._balancing, return_exceptions=True)
-        await self.outlet.settle()
+        await self.event_sink.settle()
         self._bus.close()
         await self._pool.close()
 
@@ -115,7 +115,7 @@ class StreamService:
             streams=len(self._sessions),
             workers_ready=pool.ready,
             workers_wanted=pool.wanted,
-            overloaded=self._ladder.reduced or self._ladder.full,
+            overloaded=self._load_controller.reduced or self._load_controller.full,
         )
 
     def open(self, spec: StreamSpec, control: SourceControl) -> Session:
@@ -209,7 +209,7 @@ class StreamService:
         while True:
             await asyncio.sleep(_BALANCE_EVERY_S)
             now_s = time.monotonic()
-            paces = self._ladder.plan([session.load(now_s) for session in self._sessions], now_s)
+            paces = self._load_controller.plan([session.load(now_s) for session in self._sessions], now_s)
             for session in self._sessions:
                 session.watch(now_s)
             for stream, pace in paces.items():
@@ -222,11 +222,12 @@ class StreamService:
         admitted sources whose stream is not open yet.
         """
         self._check_place(stream, arriving)
-        if self._ladder.full:
+        if self._load_controller.full:
             raise ServiceFull("verdicts are late although all streams are sampled at the lowest rate", _retry_after_s())
         now_s = time.monotonic()
         starting = arriving + sum(session.is_starting(now_s) for session in self._sessions)
-        at_once = _START_PRESSED if self._ladder.pressed else max(_START_AT_ONCE, _START_SHARE * len(self._sessions))
+        usual = max(_START_AT_ONCE, _START_SHARE * len(self._sessions))
+        at_once = _START_PRESSED if self._load_controller.pressed else usual
         if starting >= at_once:
             raise ServiceFull(f"{starting} streams are starting", _retry_after_s(_RETRY_STARTING_S))
 

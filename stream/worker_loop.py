@@ -60,14 +60,14 @@ class WorkerLoop:
     """Serves streams and files until the process ends."""
 
     def __init__(
-        self, channel: WorkerChannel, in_hand: CrashMarker, analyser: FrameAnalyser, settings: WorkerSettings
+        self, channel: WorkerChannel, crash_marker: CrashMarker, analyser: FrameAnalyser, settings: WorkerSettings
     ) -> None:
         self._channel = channel
-        self._in_hand = in_hand
+        self._crash_marker = crash_marker
         self._analyser = analyser
-        analyser.on_frame = in_hand.note
+        analyser.on_frame = crash_marker.note
         self._limits = settings.limits
-        self._darkroom = PictureRenderer(analyser.suspicious_llr, settings.preview_width_px, settings.blur_faces)
+        self._renderer = PictureRenderer(analyser.suspicious_llr, settings.preview_width_px, settings.blur_faces)
         self._lanes: dict[_Key, LiveLane] = {}
         self._jobs: deque[FileJob] = deque()
         self._tools = JobTools(analyser, settings.limits, ThreadPoolExecutor(1, thread_name_prefix="aside"))
@@ -157,7 +157,7 @@ class WorkerLoop:
         """Returns the sample that one stream contributes to this round."""
         if not (lane.has_units or lane.is_closing):
             return None
-        self._in_hand.note(stream_name(*key))
+        self._crash_marker.note(stream_name(*key))
         try:
             return lane.advance(DECODE_BUDGET_S) if lane.has_units else lane.flush()
         except Exception as error:      # noqa: BLE001  outermost frame of a stream
@@ -165,7 +165,7 @@ class WorkerLoop:
             self._fail(key, error)
             return None
         finally:
-            self._in_hand.note("")
+            self._crash_marker.note("")
 
     def _fail(self, key: _Key, error: Exception) -> None:
         self._lanes.pop(key, None)
@@ -201,7 +201,7 @@ class WorkerLoop:
             faces=examined.faces,
             unscored=examined.unscored,
             pace=item.pace,
-            preview_jpeg=self._darkroom.preview(sample.rgb, examined),
+            preview_jpeg=self._renderer.preview(sample.rgb, examined),
             pictures=self._pictures(item, sample, examined),
         )
 
@@ -210,7 +210,7 @@ class WorkerLoop:
         others."""
         if item.cell % PICTURED_CELLS:
             return None
-        return self._darkroom.evidence(sample.rgb, examined)
+        return self._renderer.evidence(sample.rgb, examined)
 
     def _return_credits(self, key: _Key, lane: LiveLane, now: bool) -> None:
         """Returns credits before the samples are scored, so that units keep arriving meanwhile."""
@@ -233,9 +233,9 @@ class WorkerLoop:
         if not self._jobs:
             return
         job = self._jobs.popleft()
-        self._in_hand.note(job.request.job)
+        self._crash_marker.note(job.request.job)
         message = job.step()
-        self._in_hand.note("")
+        self._crash_marker.note("")
         if message is not None:
             self._channel.send(message)
         if job.is_over:

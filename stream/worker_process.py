@@ -39,7 +39,7 @@ class WorkerProcess:
     def __init__(
         self,
         process: asyncio.subprocess.Process,
-        in_hand: CrashMarker,
+        crash_marker: CrashMarker,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         config: PoolConfig,
@@ -47,7 +47,7 @@ class WorkerProcess:
         self._process = process
         # asyncio's send_signal polls, which can take the exit status away from asyncio's watcher.
         self._pidfd = os.pidfd_open(process.pid)
-        self._in_hand = in_hand
+        self._crash_marker = crash_marker
         self._hung = False
         self.culprit = ""
         self._reader, self._writer = reader, writer
@@ -62,20 +62,20 @@ class WorkerProcess:
             ours, theirs = socket.socketpair()
             undo.callback(ours.close)
             with theirs:
-                in_hand = CrashMarker.create()
-                undo.callback(in_hand.close)
+                crash_marker = CrashMarker.create()
+                undo.callback(crash_marker.close)
                 reader, writer = await asyncio.open_connection(sock=ours)
                 undo.callback(writer.close)
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-P", "-X", "faulthandler", "-m", "stream.worker_main"),
-                    msgspec.json.encode(_settings(config, theirs.fileno(), in_hand.fd)).decode(),
-                    pass_fds=(theirs.fileno(), in_hand.fd),
+                    msgspec.json.encode(_settings(config, theirs.fileno(), crash_marker.fd)).decode(),
+                    pass_fds=(theirs.fileno(), crash_marker.fd),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     env=_environment(config),
                 )
             try:
-                worker = cls(process, in_hand, reader, writer, config)
+                worker = cls(process, crash_marker, reader, writer, config)
             except ProcessLookupError as error:     # asyncio has already reaped the process
                 raise ProcessLookupError(f"exited at once (status {await process.wait()})") from error
             undo.pop_all()
@@ -129,8 +129,8 @@ class WorkerProcess:
     def _blame(self) -> None:
         """Sets the culprit. A worker that was killed from outside has none."""
         if self._hung or self._process.returncode in _CRASHES:
-            self.culprit = self._in_hand.read()
-        self._in_hand.close()
+            self.culprit = self._crash_marker.read()
+        self._crash_marker.close()
         os.close(self._pidfd)
 
     def _signal(self, number: signal.Signals) -> None:

@@ -107,12 +107,12 @@ async def running_incidents(config: IncidentConfig, bus: EventBus) -> AsyncItera
 @asynccontextmanager
 async def recorded_alarms(service: StreamService, publisher: IncidentPublisher, bus: EventBus) -> AsyncIterator[None]:
     """Routes the events and alarms of a stream service through the publisher for the block."""
-    service.outlet = publisher
+    service.event_sink = publisher
     try:
         yield
     finally:
         await publisher.settle()
-        service.outlet = DirectEventSink(bus)
+        service.event_sink = DirectEventSink(bus)
 
 
 class _Maintenance:

@@ -54,7 +54,7 @@ async def list_evidence(request: Request, stream_id: StreamId, epoch: Epoch = No
     """Lists the pictures of suspicious samples of a call, by time."""
     context = context_of(request)
     record = context.service.records.get(stream_id, epoch, time.monotonic())
-    frames = tuple(_frame(context, record, seen) for seen in record.gallery.pictured)
+    frames = tuple(_frame(context, record, seen) for seen in record.suspicious_frames.pictured)
     told = EvidenceFrames(stream=stream_id, epoch=record.started.epoch, frames=frames)
     return json_response(told, headers=NO_STORE)
 
@@ -71,7 +71,7 @@ async def get_evidence_frame(
     path = frame_path(stream_id, epoch, sequence)
     if not context.incidents.urls.is_valid(path, expires=ticket.expires, signature=ticket.signature, now_s=time.time()):
         await require_key(request)
-    seen = context.service.records.get(stream_id, epoch, time.monotonic()).gallery.find(sequence)
+    seen = context.service.records.get(stream_id, epoch, time.monotonic()).suspicious_frames.find(sequence)
     if seen is None or seen.pictures is None:
         raise NotFound("no_frame", "this frame is not stored, or has been deleted")
     headers = {"Cache-Control": "private, max-age=300", "X-Content-Type-Options": "nosniff"}
@@ -98,7 +98,7 @@ def _timeline(record: CallRecord, epochs: tuple[int, ...]) -> TimelineAnswer:
         state="live" if ended is None else "ended",
         ended=None if ended is None else EndAnswer(reason=ended.reason, message=ended.message),
         verdict=record.verdict,
-        buckets=tuple(record.rollup.buckets),
+        buckets=tuple(record.timeline.buckets),
         marks=record.marks,
     )
 

@@ -79,7 +79,7 @@ def stream_config(settings: Settings) -> StreamConfig:
     )
     decision = DecisionConfig(false_alarms_per_hour=settings.false_alarms_per_hour, miss=settings.miss_rate)
     return StreamConfig(
-        windows=windows, decision=decision, ladder=LoadControllerConfig(adaptive=settings.adaptive),
+        windows=windows, decision=decision, load=LoadControllerConfig(adaptive=settings.adaptive),
         max_streams=settings.max_streams, max_jobs=files_at_once(settings),
     )
 

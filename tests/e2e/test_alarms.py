@@ -45,7 +45,7 @@ def browser() -> Iterator[Browser]:
 
 def alarmed(rig: Rig, stream: str) -> IncidentCase:
     case = msgspec.structs.replace(opened_case(stream), opened_s=time.time(), pictured=pictured(stream))
-    rig.call(rig.context.service.outlet.alarm, case)
+    rig.call(rig.context.service.event_sink.alarm, case)
     return case
 
 

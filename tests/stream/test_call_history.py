@@ -35,7 +35,7 @@ def test_a_call_is_remembered_from_its_start_to_a_while_after_its_end() -> None:
         records.follow(judged(number), 1.0)
     records.follow(ended(), 2.0)
     record = records.get("call", None, 2.0 + KEPT_S)
-    assert len(record.rollup.buckets) == 8
+    assert len(record.timeline.buckets) == 8
     assert record.verdict == judged(8)
     assert record.ended is not None
     with pytest.raises(StreamUnknown):
@@ -91,4 +91,4 @@ def test_what_belongs_to_no_known_epoch_is_ignored() -> None:
     records.pictured(msgspec.structs.replace(PICTURED, epoch=6))
     assert records.epochs("call", 0.0) == (7,)
     records.pictured(msgspec.structs.replace(PICTURED, epoch=7, stream="call"))
-    assert len(records.get("call", None, 0.0).gallery.pictured) == 1
+    assert len(records.get("call", None, 0.0).suspicious_frames.pictured) == 1

@@ -12,10 +12,12 @@ def load(n: int, suspicion: float = 0.0, age_ms: float | None = 100.0, clear: bo
     return StreamLoad(f"call-{n}", suspicion, clear, age_ms)
 
 
-def settle(ladder: LoadController, loads: list[StreamLoad], start_s: float = 0.0, ticks: int = 40) -> dict[str, Pace]:
+def settle(
+    controller: LoadController, loads: list[StreamLoad], start_s: float = 0.0, ticks: int = 40
+) -> dict[str, Pace]:
     paces: dict[str, Pace] = {}
     for tick in range(ticks):
-        paces = dict(ladder.plan(loads, start_s + tick))
+        paces = dict(controller.plan(loads, start_s + tick))
     return paces
 
 
@@ -29,16 +31,16 @@ def test_suspicion_hurries_and_a_clear_face_slows_down() -> None:
 
 
 def test_without_adaption_only_overload_moves_a_pace() -> None:
-    ladder = LoadController(LoadControllerConfig(adaptive=False))
-    assert set(settle(ladder, [load(0, suspicion=0.9), load(1, clear=True)]).values()) == {Pace.BASE}
+    controller = LoadController(LoadControllerConfig(adaptive=False))
+    assert set(settle(controller, [load(0, suspicion=0.9), load(1, clear=True)]).values()) == {Pace.BASE}
 
 
 def test_overload_is_said_of_streams_below_their_due_alone() -> None:
-    ladder = LoadController()
-    settle(ladder, [load(0, suspicion=0.6), load(1, clear=True), load(2)])
-    assert not ladder.reduced, "the clear stream is slow because nobody needs more of it"
-    ladder.plan([load(n, age_ms=900.0) for n in range(8)], 50.0)
-    assert ladder.reduced
+    controller = LoadController()
+    settle(controller, [load(0, suspicion=0.6), load(1, clear=True), load(2)])
+    assert not controller.reduced, "the clear stream is slow because nobody needs more of it"
+    controller.plan([load(n, age_ms=900.0) for n in range(8)], 50.0)
+    assert controller.reduced
 
 
 def test_under_load_the_least_suspicious_give_up_samples_first() -> None:
@@ -54,48 +56,48 @@ def test_the_later_verdicts_are_the_more_streams_give_up_samples_at_once() -> No
 
 
 def test_a_stream_is_refused_only_when_nobody_has_samples_left_to_give_up() -> None:
-    ladder = LoadController()
+    controller = LoadController()
     loads = [load(n, age_ms=900.0) for n in range(4)]
-    refused_at = next(tick for tick in range(40) if (ladder.plan(loads, float(tick)), ladder.full)[1])
+    refused_at = next(tick for tick in range(40) if (controller.plan(loads, float(tick)), controller.full)[1])
     assert refused_at >= 8, "two steps down for each of four streams, one stream a second"
-    assert set(settle(ladder, loads, 40.0).values()) == {Pace.QUARTER}
-    settle(ladder, [load(n, age_ms=400.0) for n in range(4)], 100.0)
-    assert ladder.full, "not late any more, but another one would make it so again"
-    settle(ladder, [load(n) for n in range(4)], 200.0)
-    assert not ladder.full
+    assert set(settle(controller, loads, 40.0).values()) == {Pace.QUARTER}
+    settle(controller, [load(n, age_ms=400.0) for n in range(4)], 100.0)
+    assert controller.full, "not late any more, but another one would make it so again"
+    settle(controller, [load(n) for n in range(4)], 200.0)
+    assert not controller.full
 
 
 def test_who_comes_while_verdicts_are_not_early_starts_as_slow_as_the_slowest() -> None:
     for age_ms, first in ((900.0, Pace.QUARTER), (400.0, Pace.QUARTER), (100.0, Pace.BASE)):
-        ladder = LoadController(LoadControllerConfig(settle_s=100.0))
-        settle(ladder, [load(n, age_ms=900.0) for n in range(4)], ticks=801)
-        assert ladder.pressed
-        paces = ladder.plan([load(n, age_ms=age_ms) for n in range(5)], 801.0)
+        controller = LoadController(LoadControllerConfig(settle_s=100.0))
+        settle(controller, [load(n, age_ms=900.0) for n in range(4)], ticks=801)
+        assert controller.pressed
+        paces = controller.plan([load(n, age_ms=age_ms) for n in range(5)], 801.0)
         assert paces["call-4"] is first
-        assert ladder.full is (age_ms > 100.0)
+        assert controller.full is (age_ms > 100.0)
 
 
 def test_samples_come_back_when_there_is_room_most_suspicious_first() -> None:
-    ladder = LoadController()
-    settle(ladder, [load(n, suspicion=n / 100, age_ms=900.0) for n in range(4)])
-    between = settle(ladder, [load(n, suspicion=n / 100, age_ms=400.0) for n in range(4)], 100.0)
+    controller = LoadController()
+    settle(controller, [load(n, suspicion=n / 100, age_ms=900.0) for n in range(4)])
+    between = settle(controller, [load(n, suspicion=n / 100, age_ms=400.0) for n in range(4)], 100.0)
     assert set(between.values()) == {Pace.QUARTER}, "in between nothing moves, so that paces do not flap"
-    first = dict(ladder.plan([load(n, suspicion=n / 100) for n in range(4)], 200.0))
+    first = dict(controller.plan([load(n, suspicion=n / 100) for n in range(4)], 200.0))
     assert first["call-3"] is Pace.HALF
-    assert set(settle(ladder, [load(n, suspicion=n / 100) for n in range(4)], 300.0).values()) == {Pace.BASE}
+    assert set(settle(controller, [load(n, suspicion=n / 100) for n in range(4)], 300.0).values()) == {Pace.BASE}
 
 
 def test_one_slow_stream_among_many_is_not_overload() -> None:
     loads = [load(n) for n in range(19)] + [load(19, age_ms=5000.0)]
-    ladder = LoadController()
-    assert set(settle(ladder, loads).values()) == {Pace.BASE}
-    assert not ladder.full
+    controller = LoadController()
+    assert set(settle(controller, loads).values()) == {Pace.BASE}
+    assert not controller.full
 
 
 def test_nobody_there_is_no_overload() -> None:
-    ladder = LoadController()
-    assert ladder.plan([], 0.0) == {}
-    assert not ladder.full
+    controller = LoadController()
+    assert controller.plan([], 0.0) == {}
+    assert not controller.full
 
 
 @given(
@@ -105,16 +107,16 @@ def test_nobody_there_is_no_overload() -> None:
     )
 )
 def test_every_stream_always_has_a_pace(ticks: list[list[tuple[float, bool, float | None]]]) -> None:
-    ladder = LoadController()
+    controller = LoadController()
     for at, tick in enumerate(ticks):
         loads = [load(n, suspicion, age_ms, clear) for n, (suspicion, clear, age_ms) in enumerate(tick)]
-        paces = ladder.plan(loads, float(at))
+        paces = controller.plan(loads, float(at))
         assert set(paces) == {each.stream for each in loads}
         assert set(paces.values()) <= set(Pace)
 
 
 @pytest.mark.parametrize("age_ms", [0.0, 100.0, 400.0])
 def test_a_suspicious_stream_that_calms_down_gives_its_samples_back_at_once(age_ms: float) -> None:
-    ladder = LoadController()
-    settle(ladder, [load(0, suspicion=0.9)])
-    assert ladder.plan([load(0, age_ms=age_ms)], 100.0) == {"call-0": Pace.BASE}
+    controller = LoadController()
+    settle(controller, [load(0, suspicion=0.9)])
+    assert controller.plan([load(0, age_ms=age_ms)], 100.0) == {"call-0": Pace.BASE}

@@ -44,9 +44,9 @@ def test_previews_are_small_jpegs(width: int, height: int, blur: bool) -> None:
 
 
 def test_evidence_is_made_of_suspicious_faces_alone() -> None:
-    darkroom = PictureRenderer(1.0, 320, blur_faces=False)
-    assert darkroom.evidence(frame(), examined(face(1, llr=1.0), face(2, llr=None))) is None
-    found = darkroom.evidence(frame(), examined(face(1, llr=0.5), face(2, llr=1.5)))
+    renderer = PictureRenderer(1.0, 320, blur_faces=False)
+    assert renderer.evidence(frame(), examined(face(1, llr=1.0), face(2, llr=None))) is None
+    found = renderer.evidence(frame(), examined(face(1, llr=0.5), face(2, llr=1.5)))
     assert found is not None
     assert [seen.track for seen in found.faces] == [2]
     assert picture(found.jpeg).shape == (round(HEIGHT * EVIDENCE_WIDTH_PX / WIDTH), EVIDENCE_WIDTH_PX, 3)

@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 AHEAD_S = 0.55      # of the newest judged frame: as far as the next sample, and a frame more
 # What a slow machine does to the density of samples is shown elsewhere: here every call keeps its own.
-CONFIG = StreamConfig(max_streams=3, max_jobs=1, ladder=LoadControllerConfig(late_ms=60_000))
+CONFIG = StreamConfig(max_streams=3, max_jobs=1, load=LoadControllerConfig(late_ms=60_000))
 
 
 def call(stream: str) -> StreamSpec:

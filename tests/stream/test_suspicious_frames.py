@@ -23,11 +23,11 @@ def seen(number: int, llr: float) -> Observation:
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.floats(-3, 3)), min_size=1, max_size=120))
 def test_few_are_kept_and_the_worst_is_among_them(told: list[tuple[int, float]]) -> None:
-    gallery, number = SuspiciousFrames(), 0
+    frames, number = SuspiciousFrames(), 0
     for step, llr in told:
         number += step
-        gallery.add(seen(number, llr))
-    kept = gallery.pictured
+        frames.add(seen(number, llr))
+    kept = frames.pictured
     assert len(kept) == min(KEPT, len(told))
     assert [one.sequence for one in kept] == sorted(one.sequence for one in kept)
     assert max(one.faces[0].llr or 0.0 for one in kept) == max(llr for _, llr in told)
@@ -35,36 +35,36 @@ def test_few_are_kept_and_the_worst_is_among_them(told: list[tuple[int, float]])
 
 
 def test_they_stay_spread_over_the_call() -> None:
-    gallery = SuspiciousFrames()
+    frames = SuspiciousFrames()
     for number in range(1000):
-        gallery.add(seen(number, 1.0))
-    times = [one.pts_s for one in gallery.pictured]
+        frames.add(seen(number, 1.0))
+    times = [one.pts_s for one in frames.pictured]
     assert times[0] < 50
     assert times[-1] > 450
     assert max(later - earlier for earlier, later in pairwise(times)) < 150
 
 
 def test_what_was_not_pictured_is_not_kept_nor_is_the_crop() -> None:
-    gallery = SuspiciousFrames()
-    gallery.add(observation(0, (suspect(),)))
-    assert gallery.pictured == ()
-    gallery.add(seen(3, 1.0))
-    (kept,) = gallery.pictured
+    frames = SuspiciousFrames()
+    frames.add(observation(0, (suspect(),)))
+    assert frames.pictured == ()
+    frames.add(seen(3, 1.0))
+    (kept,) = frames.pictured
     assert kept.pictures is not None
     assert kept.pictures.jpeg == pictures_of(observation(0, (suspect(),))).jpeg
     assert [face.png for face in kept.pictures.faces] == [None]
     assert kept.pictures.faces[0].spectrum
-    assert gallery.find(3) is kept
-    assert gallery.find(4) is None
+    assert frames.find(3) is kept
+    assert frames.find(4) is None
 
 
 def test_what_left_lately_is_still_found() -> None:
-    gallery = SuspiciousFrames()
+    frames = SuspiciousFrames()
     for number in range(KEPT + 1):
-        gallery.add(seen(number, 1.0))
-    (left,) = set(range(KEPT + 1)) - {one.sequence for one in gallery.pictured}
-    assert gallery.find(left) is not None
+        frames.add(seen(number, 1.0))
+    (left,) = set(range(KEPT + 1)) - {one.sequence for one in frames.pictured}
+    assert frames.find(left) is not None
     for number in range(KEPT + 1, 10 * KEPT):
-        gallery.add(seen(number, 1.0))
-    assert gallery.find(left) is None
-    assert sum(gallery.find(number) is not None for number in range(10 * KEPT)) == 2 * KEPT
+        frames.add(seen(number, 1.0))
+    assert frames.find(left) is None
+    assert sum(frames.find(number) is not None for number in range(10 * KEPT)) == 2 * KEPT

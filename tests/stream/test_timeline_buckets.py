@@ -14,17 +14,17 @@ from tests.stream.verdicts import judged
 
 
 def filled(count: int) -> TimelineBuckets:
-    rollup = TimelineBuckets(0.5)
+    timeline = TimelineBuckets(0.5)
     for number in range(1, count + 1):
-        rollup.add(judged(number))
-    return rollup
+        timeline.add(judged(number))
+    return timeline
 
 
 def test_the_newest_verdicts_have_a_bucket_each() -> None:
-    rollup = TimelineBuckets(0.5)
-    rollup.add(judged(1, prob_fake=0.25, coverage=0.5))
-    rollup.add(judged(2, prob_fake=None, label=Label.NO_FACE))
-    first, second = rollup.buckets
+    timeline = TimelineBuckets(0.5)
+    timeline.add(judged(1, prob_fake=0.25, coverage=0.5))
+    timeline.add(judged(2, prob_fake=None, label=Label.NO_FACE))
+    first, second = timeline.buckets
     assert (first.start_s, first.end_s, second.start_s, second.end_s) == (0.0, 0.5, 0.5, 1.0)
     assert first.prob_fake == Spread(0.25, 0.25, 0.25, 1)
     assert first.coverage == Spread(0.5, 0.5, 0.5, 1)
@@ -32,18 +32,18 @@ def test_the_newest_verdicts_have_a_bucket_each() -> None:
 
 
 def test_repeats_change_nothing() -> None:
-    rollup = filled(9)
-    before = rollup.buckets
+    timeline = filled(9)
+    before = timeline.buckets
     for number in (9, 8, 1):
-        rollup.add(judged(number, prob_fake=0.99))
-    assert rollup.buckets == before
+        timeline.add(judged(number, prob_fake=0.99))
+    assert timeline.buckets == before
 
 
 def test_drops_are_told_where_they_happened() -> None:
-    rollup, late, both = TimelineBuckets(0.5), {"queue_full": 3}, {"queue_full": 4, "packet_loss": 2}
+    timeline, late, both = TimelineBuckets(0.5), {"queue_full": 3}, {"queue_full": 4, "packet_loss": 2}
     for number, dropped in enumerate(({}, late, late, both), 1):
-        rollup.add(judged(number, frames=FrameCounts(dropped=dropped)))
-    assert [bucket.dropped for bucket in rollup.buckets] == [{}, late, {}, {"queue_full": 1, "packet_loss": 2}]
+        timeline.add(judged(number, frames=FrameCounts(dropped=dropped)))
+    assert [bucket.dropped for bucket in timeline.buckets] == [{}, late, {}, {"queue_full": 1, "packet_loss": 2}]
 
 
 @pytest.mark.parametrize(("hours", "most"), [(1, 550), (8, 720)])
@@ -69,12 +69,12 @@ def made_up(seed: int, count: int) -> list[tuple[int, float | None, Label, bool,
 @given(st.integers(0, 10**6), st.integers(1, 3 * PER_TIER * FACTOR))
 def test_nothing_is_lost_but_when_exactly_it_was(seed: int, count: int) -> None:
     told = made_up(seed, count)
-    rollup, sequence, drops = TimelineBuckets(0.5), 0, 0
+    timeline, sequence, drops = TimelineBuckets(0.5), 0, 0
     for step, prob, label, alarm, dropped in told:
         sequence, drops = sequence + step, drops + dropped
         counts = FrameCounts(dropped={"late": drops})
-        rollup.add(judged(sequence, prob_fake=prob, label=label, alarm=alarm, frames=counts))
-    buckets = rollup.buckets
+        timeline.add(judged(sequence, prob_fake=prob, label=label, alarm=alarm, frames=counts))
+    buckets = timeline.buckets
     assert all(one.end_s <= other.start_s for one, other in pairwise(buckets)), "in order of time"
     assert sum(bucket.verdicts for bucket in buckets) == len(told)
     assert sum(bucket.dropped.get("late", 0) for bucket in buckets) == drops
@@ -89,20 +89,20 @@ def test_nothing_is_lost_but_when_exactly_it_was(seed: int, count: int) -> None:
 
 
 def test_the_gravest_word_stays() -> None:
-    rollup = TimelineBuckets(0.5)
+    timeline = TimelineBuckets(0.5)
     for number in range(1, PER_TIER * FACTOR):
         label = Label.FAKE if number == 5 else Label.REAL
-        rollup.add(judged(number, label=label, alarm=number == 5, suspicion=1.2 if number == 5 else 0.1))
-    (marked,) = [bucket for bucket in rollup.buckets if bucket.alarm]
+        timeline.add(judged(number, label=label, alarm=number == 5, suspicion=1.2 if number == 5 else 0.1))
+    (marked,) = [bucket for bucket in timeline.buckets if bucket.alarm]
     assert (marked.label, marked.suspicion, marked.verdicts) == (Label.FAKE, 1.2, FACTOR)
 
 
 def test_values_that_are_not_known_do_not_count() -> None:
     assert joined(Spread(1, 1, 1, 1), Spread(3, 4, 5, 2)) == Spread(1, 3, 5, 3)
-    rollup = TimelineBuckets(10.0)
-    rollup.add(judged(1, prob_fake=None))
-    rollup.add(judged(2, prob_fake=0.5))
-    assert rollup.buckets[0].prob_fake == Spread(0.5, 0.5, 0.5, 1)
+    timeline = TimelineBuckets(10.0)
+    timeline.add(judged(1, prob_fake=None))
+    timeline.add(judged(2, prob_fake=0.5))
+    assert timeline.buckets[0].prob_fake == Spread(0.5, 0.5, 0.5, 1)
 
 
 def test_a_width_is_positive() -> None:

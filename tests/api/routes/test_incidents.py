@@ -48,7 +48,7 @@ def client(told_rig: Rig) -> Iterator[httpx.Client]:
 def alarmed(rig: Rig, stream: str) -> IncidentCase:
     """The service has had an alarm of this stream."""
     case = msgspec.structs.replace(opened_case(stream), opened_s=time.time())
-    rig.call(rig.context.service.outlet.alarm, case)
+    rig.call(rig.context.service.event_sink.alarm, case)
     with rig.client(KEY) as client:
         until(lambda: client.get(f"/v1/incidents/{case.id}").status_code == 200)
     return case
@@ -62,7 +62,7 @@ def test_an_alarm_is_listed_looked_at_reviewed_exported_and_deleted(
     assert [incident.id for incident in listed.incidents] == [case.id]
     shown = answer_as(IncidentDetails, client.get(f"/v1/incidents/{case.id}").json())
     assert (shown.review, shown.close_reason, shown.tracks, shown.call_id) == ("open", None, (1,), "a-call")
-    told_rig.call(told_rig.context.service.outlet.alarm, over(case))
+    told_rig.call(told_rig.context.service.event_sink.alarm, over(case))
     until(lambda: client.get(f"/v1/incidents/{case.id}").json()["close_reason"] == "alarm_over")
     answer = client.post(f"/v1/incidents/{case.id}/review", json={"decision": "confirm", "note": "seen", "by": "Ada"})
     reviewed = answer_as(IncidentDetails, answer.json())
