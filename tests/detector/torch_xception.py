@@ -120,8 +120,8 @@ def write_safetensors(path: Path, tensors: Tensors) -> None:
         start = body.tell()
         body.write(np.ascontiguousarray(array).tobytes())
         header[name] = {"dtype": kinds[array.dtype], "shape": list(array.shape), "data_offsets": [start, body.tell()]}
-    told = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(told)) + told + body.getvalue())
+    encoded = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(encoded)) + encoded + body.getvalue())
 
 
 class _Named:

@@ -161,7 +161,7 @@ def test_broken_files_are_refused(tmp_path: Path, suffix: str, content: bytes) -
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"block5.rep.2.running_var": None}, "block5.rep.2.running_var"),
         ({"last_linear.weight": np.zeros((3, 2048), np.float32)}, "outputs"),
@@ -169,9 +169,9 @@ def test_broken_files_are_refused(tmp_path: Path, suffix: str, content: bytes) -
         ({"conv2.weight": np.full((64, 32, 3, 3), np.nan, np.float32)}, "not finite"),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(weights: Tensors, change: dict[str, Any], told: str) -> None:
+def test_weights_that_do_not_fit_are_refused(weights: Tensors, change: dict[str, Any], message: str) -> None:
     changed = {name: array for name, array in (weights | change).items() if array is not None}
-    with pytest.raises(WeightsRefused, match=told):
+    with pytest.raises(WeightsRefused, match=message):
         convert(changed, CheckpointFormat())
 
 

@@ -77,7 +77,7 @@ def test_matched_halves_have_similar_sharpness() -> None:
         assert [label for label, _ in made] == [0, 1]
         gaps.append(np.log(sharpness(made[0][1].rgb) / sharpness(made[1][1].rgb)))
     assert abs(float(np.mean(gaps))) < before / 3
-    assert min(gaps) < 0 < max(gaps), "which half is sharper must not be told by equality either"
+    assert min(gaps) < 0 < max(gaps), "which half is sharper must not follow from equal sharpness either"
 
 
 def sharpness(rgb: np.ndarray) -> float:

@@ -44,7 +44,7 @@ EVIDENCE = EvidenceStats(
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Data of four swapped clips and ten people, and a model with random weights that says it was imported."""
+    """Data of four swapped clips and ten people, and an imported model with random weights."""
     root = tmp_path_factory.mktemp("trial")
     make_pairs(make_folders(root / "data"), 4)
     (root / "model").mkdir()
@@ -74,8 +74,8 @@ def test_a_model_is_calibrated_and_evaluated(places: dict[str, Path], monkeypatc
     assert "is calibrated" in command("calibrate", places, "--pairs", "8")
     manifest = read_manifest(places["model"])
     assert manifest.info.is_calibrated
-    told = manifest.trained["calibrated"]
-    assert set(told["delta_nats"]) == {"frequency", "contrast", "quality"}
+    calibrated = manifest.trained["calibrated"]
+    assert set(calibrated["delta_nats"]) == {"frequency", "contrast", "quality"}
     assert manifest.evidence is None, "there is no real footage here to measure it on"
 
     write_manifest(places["model"], replace(manifest, evidence=EVIDENCE))

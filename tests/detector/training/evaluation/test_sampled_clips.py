@@ -83,8 +83,8 @@ def test_every_condition_keeps_times_and_faces(clip: Clip, tmp_path: Path) -> No
     assert len(made) == 3
     for shown in made:
         assert shown is not None
-        told, expected = ([(s.frame_number, s.time_s, s.face) for s in clip.frames] for clip in (shown, came))
-        assert told == expected
+        actual, expected = ([(s.frame_number, s.time_s, s.face) for s in clip.frames] for clip in (shown, came))
+        assert actual == expected
         light = [frame.halves[0].mean() for frame in shown.frames]
         assert light == pytest.approx([frame.halves[0].mean() for frame in came.frames], abs=12)
     assert [kind.name for kind in sampled_clips.corruption_conditions((), tmp_path)] == ["as it came"]

@@ -59,8 +59,8 @@ def test_windows_without_a_face_are_left_out_and_gaps_within_windows_allowed() -
 def test_every_window_and_the_whole_track_get_verdicts() -> None:
     rules = {"long": lambda times_s, _x, _w: FAKE if len(times_s) > 20 else REAL, "never": lambda *_: UNCERTAIN}
     judged = list(window_verdicts.judge_windows(steady(20.0), TrackSource(1, "a", "a", ""), rules))
-    told = [(row.verdict, row.is_whole) for row in judged if row.rule == "long"]
-    assert told == [(REAL, False), (REAL, False), (FAKE, True)]
+    verdicts = [(row.verdict, row.is_whole) for row in judged if row.rule == "long"]
+    assert verdicts == [(REAL, False), (REAL, False), (FAKE, True)]
     assert [row.verdict for row in judged if row.rule == "never"] == [UNCERTAIN] * 3
     assert {row.face_px for row in judged} == {120.0}
 
