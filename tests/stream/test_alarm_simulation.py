@@ -23,7 +23,7 @@ def model_of(auc: float, rho: float) -> EvidenceModel:
 
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize("auc", [0.75, 0.85, 0.95])
-def test_the_budget_is_kept_and_the_delay_is_the_formulas(auc: float, rho: float) -> None:
+def test_budget_is_kept_and_delay_matches_the_formula(auc: float, rho: float) -> None:
     outcome = simulate(
         AlarmBudget(TARGET_PER_HOUR, RATE_HZ), model_of(auc, rho), SimulatedStreams(RATE_HZ), streams=512
     )
@@ -45,14 +45,14 @@ def test_the_budget_is_kept_and_the_delay_is_the_formulas(auc: float, rho: float
     ids=["offset .3", "offset .5", "heavy tails", "30 % lost", "70 % lost", "two faces"],
 )
 @pytest.mark.parametrize("rho", [0.5, 0.9])
-def test_the_budget_is_kept_in_worlds_that_differ_from_the_model(world: SimulatedStreams, rho: float) -> None:
+def test_budget_is_kept_on_evidence_that_differs_from_the_model(world: SimulatedStreams, rho: float) -> None:
     """With an offset per stream, `mean_real` is the 95th percentile of the streams' means, as the model defines it."""
     budget = AlarmBudget(TARGET_PER_HOUR, RATE_HZ, tracks=world.tracks)
     outcome = simulate(budget, model_of(0.85, rho), world, streams=512)
     assert outcome.rate_high <= TARGET_PER_HOUR
 
 
-def test_without_the_discount_the_budget_is_broken() -> None:
+def test_correlated_evidence_without_discount_exceeds_the_budget() -> None:
     """The control: correlated evidence, taken for independent, gives many times the allowed alarms."""
     naive = model_of(0.85, 0.0)
     outcome = simulate(
@@ -64,7 +64,7 @@ def test_without_the_discount_the_budget_is_broken() -> None:
     assert outcome.rate_low > 10 * TARGET_PER_HOUR
 
 
-def test_a_blind_model_never_alarms_a_fake_and_the_simulation_says_so() -> None:
+def test_model_without_separation_never_alarms_and_reports_infinite_delay() -> None:
     blind = EvidenceModel(mean_real=0.5, mean_fake=0.4, sd=1.0, correlation_s=0.5)
     outcome = simulate(AlarmBudget(), blind, SimulatedStreams(RATE_HZ), streams=8, hours=0.1)
     assert outcome.detected_share == 0.0

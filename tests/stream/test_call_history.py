@@ -29,7 +29,7 @@ def begun(stream: str = "call", epoch: int = 7) -> CallHistory:
     return records
 
 
-def test_a_call_is_remembered_from_its_start_to_a_while_after_its_end() -> None:
+def test_history_is_kept_from_start_until_some_time_after_the_end() -> None:
     records = begun()
     for number in range(1, 9):
         records.follow(judged(number), 1.0)
@@ -42,7 +42,7 @@ def test_a_call_is_remembered_from_its_start_to_a_while_after_its_end() -> None:
         records.get("call", None, 2.1 + KEPT_S)
 
 
-def test_marks_are_in_the_order_of_time_and_alarms_outlive_gaps() -> None:
+def test_marks_are_sorted_by_time_and_gaps_never_displace_alarms() -> None:
     records = begun()
     records.follow(opened("inc_1", 4.0), 0.0)
     for number in range(2 * MARKS_KEPT):
@@ -62,7 +62,7 @@ def test_marks_are_in_the_order_of_time_and_alarms_outlive_gaps() -> None:
     assert [mark.kind for mark in marks if mark.at_s == 900.0] == ["stalled"]
 
 
-def test_each_epoch_has_its_own_record_and_the_newest_is_shown() -> None:
+def test_each_epoch_has_its_own_record_and_the_newest_is_the_default() -> None:
     records = begun()
     records.follow(judged(1), 0.0)
     records.follow(ended(), 0.0)
@@ -85,7 +85,7 @@ def test_ended_calls_are_bounded_and_running_ones_stay() -> None:
     assert records.epochs("running", 100.0) == (1,)
 
 
-def test_what_belongs_to_no_known_epoch_is_ignored() -> None:
+def test_events_of_unknown_epochs_are_ignored() -> None:
     records = begun()
     records.follow(judged(1, epoch=6), 0.0)
     records.pictured(msgspec.structs.replace(PICTURED, epoch=6))

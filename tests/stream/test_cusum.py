@@ -53,7 +53,7 @@ def test_independence_is_one_minus_rho_over_one_plus_rho(rho: float) -> None:
     assert independence(0.5, tau) == pytest.approx((1 - rho) / (1 + rho))
 
 
-def test_the_sum_against_the_plain_recursion() -> None:
+def test_sum_equals_the_plain_recursion() -> None:
     random = np.random.default_rng(1)
     values = [float(v) for v in random.normal(0.0, 2.0, 200)]
     rise = 0.0
@@ -76,7 +76,7 @@ def test_more_suspicion_never_lowers_the_sum(values: list[float], at: int, bump:
 
 
 @given(llrs, st.integers(1, 79))
-def test_a_replacement_goes_on_where_the_sums_were_left(values: list[float], cut: int) -> None:
+def test_a_replacement_process_continues_from_the_saved_state(values: list[float], cut: int) -> None:
     cut = min(cut, len(values))
     first = run(values[:cut])[-1]
     resumed = run(values[cut:], start=first)[-1] if values[cut:] else first
@@ -95,7 +95,7 @@ def test_a_replacement_goes_on_where_the_sums_were_left(values: list[float], cut
         EvidenceSample(math.nan, 3.0, 1.0),
     ],
 )
-def test_samples_that_cannot_count_change_nothing(useless: EvidenceSample) -> None:
+def test_unusable_samples_change_nothing(useless: EvidenceSample) -> None:
     before = CusumState(pts_s=1.0, statistic=2.0, log_ratio=1.0, effective_samples=3.0)
     assert advance(before, useless, MODEL, LIMIT) == before
 
@@ -114,27 +114,27 @@ def test_low_quality_moves_the_sum_less() -> None:
     assert run([2.0] * 5, weight=0.25)[-1].statistic < run([2.0] * 5)[-1].statistic
 
 
-def test_what_cleared_a_face_is_forgotten() -> None:
+def test_clearing_evidence_decays() -> None:
     cleared = run([-3.0] * 40)[-1]
     later = advance(cleared, EvidenceSample(cleared.pts_s + 600.0, MODEL.reference, 1.0), MODEL, LIMIT)
     assert cleared.log_ratio < -4
     assert -0.1 < later.log_ratio <= 0
 
 
-def test_a_model_that_cannot_tell_says_so() -> None:
+def test_model_without_separation_is_reported() -> None:
     blind = EvidenceModel(mean_real=0.5, mean_fake=0.4, sd=1.0, correlation_s=0.5)
     assert not blind.separable
     assert expected_delay_s(LIMIT, 2.0, blind) == math.inf
 
 
 @pytest.mark.parametrize("bad", [{"sd": 0.0}, {"clip": -1.0}, {"correlation_s": -1.0}])
-def test_an_evidence_model_that_makes_no_sense_is_refused(bad: dict[str, float]) -> None:
+def test_invalid_evidence_models_are_refused(bad: dict[str, float]) -> None:
     good = {"mean_real": -1.0, "mean_fake": 1.0, "sd": 1.0, "correlation_s": 0.5}
     with pytest.raises(ValueError, match="expected"):
         EvidenceModel(**(good | bad))
 
 
-def test_a_budget_of_no_alarms_at_all_is_refused() -> None:
+def test_a_budget_of_zero_alarms_is_refused() -> None:
     with pytest.raises(ValueError, match="expected"):
         AlarmBudget(false_alarms_per_hour=0.0)
 
@@ -153,7 +153,7 @@ def test_a_face_is_cleared_by_a_test_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("fake_low", [-0.1, 0.1, 0.45])
-def test_where_fakes_start_too_near_to_real_streams_nobody_is_cleared(fake_low: float) -> None:
+def test_no_face_is_cleared_where_fakes_lie_too_near_to_real_streams(fake_low: float) -> None:
     blind = EvidenceModel(0.8, 1.5, 0.4, 0.65, real_middle=0.1, fake_low=fake_low)
     sums = CusumState()
     for k in range(400):

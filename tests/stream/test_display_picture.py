@@ -105,7 +105,7 @@ def test_turned_and_mirrored_video_is_judged_upright(read: Any, transform: Displ
 
 @pytest.mark.parametrize("read", [of_file, of_segment])
 @pytest.mark.parametrize("aspect", [Fraction(2), Fraction(4, 3), Fraction(1, 2)])
-def test_squeezed_video_is_judged_in_its_own_shape(read: Any, aspect: Fraction, tmp_path: Path) -> None:
+def test_anamorphic_video_is_judged_in_square_pixels(read: Any, aspect: Fraction, tmp_path: Path) -> None:
     squeezed = (round(WIDTH / aspect), HEIGHT) if aspect > 1 else (WIDTH, round(HEIGHT * aspect))
     frames = [cv2.resize(plain(number), squeezed, interpolation=cv2.INTER_AREA) for number in range(FRAMES)]
     assert_shown(read(write(tmp_path / "a.mp4", frames, aspect=aspect)), tolerance=6.0)
@@ -124,7 +124,7 @@ def moving(number: int) -> Rgb:
 
 
 @pytest.mark.parametrize("is_flagged", [True, False])
-def test_interlaced_video_shows_no_comb(is_flagged: bool) -> None:
+def test_interlaced_video_is_deinterlaced(is_flagged: bool) -> None:
     options = {"x264-params": "tff=1"} if is_flagged else {}
     context: Any = av.CodecContext.create("libx264", "w")
     context.width, context.height, context.pix_fmt, context.time_base = WIDTH, HEIGHT, "yuv420p", Fraction(1, 25)
@@ -151,7 +151,7 @@ def test_progressive_video_keeps_every_row() -> None:
     assert np.abs(PictureConverter().rgb(frame, AS_DECODED).astype(int) - rgb).mean() < 2
 
 
-def test_hdr_is_mapped_to_the_picture_that_sdr_would_show() -> None:
+def test_hdr_is_tone_mapped_to_the_sdr_picture() -> None:
     sdr = np.asarray(plain(0) * 0.7, np.uint8)
     to_bt2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
     light = (sdr / 255.0) ** 2.4 * WHITE_NITS @ to_bt2020.T
@@ -173,17 +173,17 @@ def test_untagged_hd_is_bt709_and_untagged_sd_is_bt601() -> None:
 
 
 @pytest.mark.parametrize("transform", ALL_TRANSFORMS)
-def test_cvo_bytes_go_there_and_back(transform: DisplayTransform) -> None:
+def test_cvo_bytes_round_trip(transform: DisplayTransform) -> None:
     assert transform_of_cvo(cvo_of_transform(transform)) == transform
 
 
 @given(st.integers(-(2**31), 2**31 - 1), st.lists(st.integers(-65536, 65536), min_size=9, max_size=9))
-def test_no_matrix_is_refused(number: int, matrix: list[int]) -> None:
+def test_every_display_matrix_is_accepted(number: int, matrix: list[int]) -> None:
     assert transform_of_matrix([number, *matrix[1:]]).quarter_turns in range(4)
 
 
 @given(st.floats(), st.integers(2, 4096), st.integers(2, 4096))
-def test_no_aspect_ratio_shrinks_or_explodes_a_picture(aspect: float, width: int, height: int) -> None:
+def test_aspect_ratios_never_shrink_or_vastly_enlarge_a_picture(aspect: float, width: int, height: int) -> None:
     shown = shown_size(width, height, aspect)
     assert shown[0] >= width
     assert shown[1] >= height

@@ -56,7 +56,7 @@ async def test_events_arrive_in_order_with_growing_offsets() -> None:
     assert [e.event for e in got] == [gap(n) for n in range(3)]
 
 
-async def test_a_selection_hears_only_its_call() -> None:
+async def test_a_selection_by_call_gets_only_that_call() -> None:
     bus = EventBus()
     reader = bus.subscribe(Selection(calls=frozenset({"room"})))
     bus.publish(started("other"))
@@ -70,7 +70,7 @@ async def test_a_selection_hears_only_its_call() -> None:
     assert bus.snapshot(reader.selection) == ()
 
 
-async def test_who_watches_for_a_label_hears_when_it_is_over_and_all_that_is_no_verdict() -> None:
+async def test_a_selection_by_label_also_gets_the_next_label_and_all_other_events() -> None:
     bus = EventBus()
     reader = bus.subscribe(Selection(labels=frozenset({Label.FAKE})))
     fake, real = (with_label(label) for label in (Label.FAKE, Label.REAL))
@@ -84,7 +84,7 @@ async def test_who_watches_for_a_label_hears_when_it_is_over_and_all_that_is_no_
     assert await read_to_end(reader) == [started(), gap(1), fake, fake, real, fake, real]
 
 
-async def test_a_selection_hears_only_its_streams() -> None:
+async def test_a_selection_by_stream_gets_only_those_streams() -> None:
     bus = EventBus()
     reader = bus.subscribe(Selection(frozenset({"b"})))
     bus.publish(gap(1, "a"))
@@ -101,7 +101,7 @@ async def test_a_waiting_reader_is_woken() -> None:
     assert (await asyncio.wait_for(waiting, 10)).offset == 1
 
 
-async def test_resuming_gives_what_was_missed_or_says_that_it_cannot() -> None:
+async def test_resuming_returns_missed_events_or_reports_that_they_are_gone() -> None:
     bus = EventBus()
     for n in range(5):
         bus.publish(gap(n))
@@ -116,7 +116,7 @@ async def test_resuming_gives_what_was_missed_or_says_that_it_cannot() -> None:
     assert not bus.subscribe(ALL, resume_after=2).recovered
 
 
-async def test_a_slow_reader_loses_no_state_change_while_ticks_are_conflated() -> None:
+async def test_a_slow_reader_loses_repeated_verdicts_but_no_change_of_label() -> None:
     bus = EventBus()
     reader = bus.subscribe(ALL)
     quiet, loud = verdicts(400, 0.0), verdicts(60, 9.0)
@@ -140,7 +140,7 @@ async def test_a_slow_reader_loses_no_state_change_while_ticks_are_conflated() -
     assert quiet[-1] in got, "the newest of the conflated ticks is the one that is kept"
 
 
-async def test_a_reader_that_overflows_is_told_once_and_never_blocks_the_rest() -> None:
+async def test_an_overflow_is_reported_once_and_never_blocks_other_readers() -> None:
     bus = EventBus()
     slow, quick = bus.subscribe(ALL), bus.subscribe(ALL)
     for n in range(QUEUE_EVENTS + 5):

@@ -32,7 +32,7 @@ def events() -> list[Event]:
 
 
 @pytest.mark.parametrize("event", events(), ids=lambda e: type(e).__name__)
-def test_what_is_written_can_be_read(event: Event) -> None:
+def test_events_round_trip(event: Event) -> None:
     assert event_encoding.decode(event_encoding.encode(event)) == event
 
 

@@ -11,7 +11,7 @@ from tests.stream.cases import Watched, opened_case, suspect
 from tests.stream.observations import face
 
 
-def test_an_alarm_opens_once_with_what_led_to_it() -> None:
+def test_an_alarm_opens_once_with_its_evidence() -> None:
     watched = Watched()
     for number in range(-1, 30):
         watched.see(number, suspect(), pictured=True)
@@ -29,7 +29,7 @@ def test_an_alarm_opens_once_with_what_led_to_it() -> None:
     assert not any(seen.faces[0].heat_map or seen.pictures or seen.preview_jpeg for seen in case.samples)
 
 
-def test_it_is_over_when_the_evidence_falls_and_can_open_again() -> None:
+def test_an_alarm_closes_when_the_evidence_falls_and_can_reopen() -> None:
     watched = Watched()
     llrs = [3.0] * 20 + [-4.0] * 40 + [3.0] * 30
     for number, llr in enumerate(llrs, -1):
@@ -44,7 +44,7 @@ def test_it_is_over_when_the_evidence_falls_and_can_open_again() -> None:
     assert first.id != second.id
 
 
-def test_it_is_over_when_the_stream_ends_and_only_then() -> None:
+def test_an_open_alarm_closes_when_the_stream_ends() -> None:
     watched = Watched()
     assert watched.watch.end(5.0) is None
     for number in range(-1, 20):
@@ -55,7 +55,7 @@ def test_it_is_over_when_the_stream_ends_and_only_then() -> None:
     assert watched.watch.end(2001.0) is None
 
 
-def test_a_stream_that_goes_on_elsewhere_does_not_open_its_alarm_again() -> None:
+def test_a_takeover_does_not_reopen_an_open_alarm() -> None:
     first = Watched()
     for number in range(-1, 20):
         first.see(number, suspect())
@@ -67,7 +67,7 @@ def test_a_stream_that_goes_on_elsewhere_does_not_open_its_alarm_again() -> None
     assert [type(change) for change in second.changes] == [AlarmOver]
 
 
-def test_what_is_kept_is_bounded_and_reaches_back_a_minute() -> None:
+def test_the_buffer_is_bounded_and_reaches_back_a_minute() -> None:
     watched = Watched()
     for number in range(-1, 700):
         watched.see(number, *(face(track, -1.0 + number % 5) for track in range(1, 8)), pictured=number % 2 == 0)
@@ -94,7 +94,7 @@ def test_the_most_suspicious_pictures_of_each_face_stay(best: int) -> None:
     assert [seen.cell for seen in kept] == sorted(seen.cell for seen in kept)
 
 
-def test_the_id_follows_from_the_verdict_alone() -> None:
+def test_the_incident_id_depends_on_the_verdict_alone() -> None:
     assert opened_case().id == opened_case().id
     assert opened_case("other").id != opened_case().id
     assert opened_case().id.removeprefix("inc_").isalnum()

@@ -54,7 +54,7 @@ def new_monitor() -> RollingVerdicts:
 
 
 @pytest.mark.parametrize("taken_over_at", [3, 10, 19, 21, 30])
-def test_who_goes_on_says_what_the_first_would_have_said(taken_over_at: int) -> None:
+def test_the_second_process_gives_the_verdicts_that_the_first_would_have_given(taken_over_at: int) -> None:
     whole = verdicts(new_monitor(), party({MIDDLE: 0, LEFT: 1, RIGHT: 2}))
     last = whole[taken_over_at]
     first_needed = max(0, taken_over_at + 1 - WINDOW_SAMPLES)
@@ -62,7 +62,7 @@ def test_who_goes_on_says_what_the_first_would_have_said(taken_over_at: int) -> 
     assert verdicts_behind(last, others[first_needed:]) == whole[taken_over_at + 1 :]
 
 
-def test_a_face_that_is_new_gets_a_number_that_nobody_has() -> None:
+def test_a_new_face_gets_an_unused_id() -> None:
     whole = verdicts(new_monitor(), party({MIDDLE: 0, LEFT: 1, RIGHT: 2}))
     newcomer = [observation(n, (at(LEFT, 0, -1.0), at(0.5, 1, 1.0))) for n in range(11, 13)]
     replayed = party({LEFT: 0, RIGHT: 3, MIDDLE: 2})[3:11]
@@ -70,7 +70,7 @@ def test_a_face_that_is_new_gets_a_number_that_nobody_has() -> None:
     assert {f.track: f.box[0] for f in told.faces} == {0: MIDDLE, 1: LEFT, 2: RIGHT, 3: 0.5}
 
 
-def test_what_was_said_is_not_said_again_even_at_the_end() -> None:
+def test_published_verdicts_are_not_repeated_even_at_the_end() -> None:
     whole = verdicts(new_monitor(), party({MIDDLE: 0, LEFT: 1, RIGHT: 2}))
     monitor, returning = new_monitor(), Returning(whole[9], SamplingGrid(StreamConfig().windows.sample_rate_hz, PHASE))
     monitor.restore(whole[9])

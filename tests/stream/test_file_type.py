@@ -33,7 +33,7 @@ def test_containers_are_known_by_their_first_bytes(tmp_path: Path, name: str, en
 
 
 @pytest.mark.parametrize(("name", "encoder", "kind"), MADE[:3])
-def test_files_that_end_too_early_are_known(tmp_path: Path, name: str, encoder: str, kind: MediaKind) -> None:
+def test_truncated_files_are_recognised(tmp_path: Path, name: str, encoder: str, kind: MediaKind) -> None:
     data = video(tmp_path / name, Clip(encoder=encoder, frames=5)).read_bytes()
     for size in (len(data) - 1, len(data) // 2, 64):
         cut = data[:size]
@@ -70,7 +70,7 @@ def test_pictures(extension: str, kind: MediaKind) -> None:
         b"\x47" + bytes(300),
     ],
 )
-def test_the_rest_is_nothing_of_ours(head: bytes) -> None:
+def test_other_content_has_no_kind(head: bytes) -> None:
     assert sniff(head) is None
 
 

@@ -46,7 +46,7 @@ def judged(frames: list[FileFrame], rule: FileRule = RULE) -> FileVerdict:
     return judge_file(frames, done, rule)
 
 
-def test_a_short_swap_in_a_long_video_is_found_with_its_place() -> None:
+def test_a_short_swap_in_a_long_video_is_found_and_located() -> None:
     verdict = judged(frames_of(60.0, lambda at_s: 3.0 if 20 <= at_s < 35 else -1.5))
     assert (verdict.label, verdict.reason) == (Label.FAKE, Reason.EVIDENCE_FAKE)
     assert verdict.prob_fake is not None
@@ -58,7 +58,7 @@ def test_a_short_swap_in_a_long_video_is_found_with_its_place() -> None:
     assert verdict.faces[0].label is Label.FAKE
 
 
-def test_the_whole_file_test_alone_does_not_see_that_swap() -> None:
+def test_the_whole_file_test_alone_misses_that_swap() -> None:
     """Without the measured evidence of a model there is no alarm test, and the average hides the swap."""
     without = FileRule(decision=RULE.decision, model=MODEL, evidence=None, fastest_hz=5.0)
     verdict = judged(frames_of(60.0, lambda at_s: 3.0 if 20 <= at_s < 35 else -1.5), without)
@@ -71,7 +71,7 @@ def test_two_swaps_are_two_stretches() -> None:
     assert [s.label for s in verdict.segments] == [Label.REAL, Label.FAKE, Label.REAL, Label.FAKE, Label.REAL]
 
 
-def test_a_swap_whose_face_leaves_is_over() -> None:
+def test_a_stretch_ends_when_its_face_leaves() -> None:
     verdict = judged(frames_of(60.0, lambda at_s: 3.0 if at_s < 15 else None))
     assert [s.label for s in verdict.segments] == [Label.FAKE, Label.NO_FACE]
     assert verdict.label is Label.FAKE
@@ -85,7 +85,7 @@ def test_an_uncalibrated_model_raises_no_alarm() -> None:
 
 
 @given(st.integers(0, 10_000), st.floats(-2.0, 0.7))
-def test_real_people_up_to_the_null_raise_no_alarm(seed: int, mean: float) -> None:
+def test_real_faces_up_to_the_null_mean_raise_no_alarm(seed: int, mean: float) -> None:
     """Five minutes of independent samples at or below the mean that the limit allows for; the budget is 1 in 100 h."""
     rng = random.Random(seed)
     verdict = judged(frames_of(300.0, lambda at_s: rng.gauss(mean, 0.9), rate_hz=1.0))
@@ -93,7 +93,7 @@ def test_real_people_up_to_the_null_raise_no_alarm(seed: int, mean: float) -> No
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(-6, 6)), min_size=1, max_size=80))
-def test_segments_follow_each_other_over_the_whole_file(llrs: list[float | None]) -> None:
+def test_segments_cover_the_whole_file_without_gaps(llrs: list[float | None]) -> None:
     frames = frames_of(len(llrs) / 2, lambda at_s: llrs[round(at_s * 2)])
     verdict = judged(frames)
     assert verdict.segments[0].start_s == frames[0].pts_s

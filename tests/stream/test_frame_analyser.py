@@ -98,7 +98,7 @@ def test_only_the_sample_that_the_scorer_fails_on_goes_unscored(error: type[Exce
     assert face.quality.face_px == 120
 
 
-def test_a_frame_that_the_finder_fails_on_is_not_a_frame_without_faces() -> None:
+def test_a_finder_failure_is_not_reported_as_no_face() -> None:
     results = FrameAnalyser(OneFace(), Scorer(), 16).examine([sample(255), sample()])
     assert results[0].unscored == "scorer_failed"
     assert results[1].unscored == ""
@@ -111,12 +111,12 @@ def test_without_a_scorer_faces_are_still_found() -> None:
     assert result.faces[0].quality.weight == 1.0
 
 
-def test_without_a_finder_nothing_is_claimed() -> None:
+def test_without_a_finder_frames_stay_unscored() -> None:
     (result,) = FrameAnalyser(None, Scorer(), 16).examine([sample()])
     assert (result.faces, result.unscored) == ((), "no_model")
 
 
-def test_each_frame_is_announced_before_it_is_looked_at() -> None:
+def test_on_frame_is_called_before_each_frame_is_analysed() -> None:
     analyser = FrameAnalyser(OneFace(), Scorer(), 16)
     names: list[str] = []
     analyser.on_frame = names.append
@@ -135,7 +135,7 @@ def test_tracks_go_on_when_the_size_changes() -> None:
 
 
 @pytest.mark.parametrize("width", [320, 3200])
-def test_heat_lies_on_the_face_and_nowhere_else(width: int) -> None:
+def test_the_heat_map_covers_the_face_only(width: int) -> None:
     given = sample(100, width)
     (result,) = FrameAnalyser(OneFace(), Scorer(), 16).examine([given])
     png = heat_picture_png(given.rgb, result.faces)
@@ -151,7 +151,7 @@ def test_heat_lies_on_the_face_and_nowhere_else(width: int) -> None:
     assert changed.mean() < 0.2
 
 
-def test_there_is_no_heat_without_a_score() -> None:
+def test_there_is_no_heat_map_without_a_score() -> None:
     given = sample()
     (result,) = FrameAnalyser(OneFace(), None, 16).examine([given])
     assert heat_picture_png(given.rgb, result.faces) is None

@@ -33,7 +33,7 @@ def test_thirty_frames_a_second_at_two_samples_a_second() -> None:
 
 
 @pytest.mark.parametrize(("pace", "rate_hz"), [(Pace.FAST, 5), (Pace.BASE, 2), (Pace.HALF, 1), (Pace.QUARTER, 0.5)])
-def test_the_paces_of_the_ladder(pace: Pace, rate_hz: float) -> None:
+def test_each_pace_has_its_sampling_rate(pace: Pace, rate_hz: float) -> None:
     assert rate_hz_of(pace, 2.0) == pytest.approx(rate_hz)
     assert len(taken(Sampler(SamplingGrid(2.0, 0.0), pace), frames(20))) == pytest.approx(20 * rate_hz, abs=1)
 
@@ -69,13 +69,13 @@ def test_a_cell_starts_where_cell_at_says(rate_hz: float, phase: float, cell: in
 
 
 @given(st.integers(-100, 10**9), paces)
-def test_wanted_cells_are_neighbours(cell: int, pace: Pace) -> None:
+def test_wanted_cells_before_and_after_are_one_pace_apart(cell: int, pace: Pace) -> None:
     assert wanted_at_or_before(cell, pace) <= cell < wanted_after(cell, pace)
     assert wanted_after(cell, pace) - wanted_at_or_before(cell, pace) == pace
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_time_that_is_no_number_is_never_taken(bad: float) -> None:
+def test_a_non_finite_time_is_never_sampled(bad: float) -> None:
     assert Sampler(SamplingGrid(2.0, 0.0)).take(bad) is None
 
 
@@ -83,7 +83,7 @@ def test_a_late_frame_is_not_taken() -> None:
     assert taken(Sampler(SamplingGrid(2.0, 0.0)), [0.0, 2.1, 1.1, 2.2, 2.5]) == [0.0, 2.1, 2.5]
 
 
-def test_a_rate_of_nothing_is_refused() -> None:
+def test_a_rate_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="base_rate_hz"):
         SamplingGrid(0.0, 0.0)
 

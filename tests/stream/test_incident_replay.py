@@ -18,12 +18,12 @@ def stored(case: IncidentCase) -> IncidentCase:
     return msgspec.json.decode(msgspec.json.encode(case), type=IncidentCase)
 
 
-def test_the_same_samples_come_to_the_same_verdict() -> None:
+def test_the_same_samples_give_the_same_verdict() -> None:
     case = stored(opened_case())
     assert differences(case) == ()
 
 
-def test_so_they_do_long_after_the_beginning() -> None:
+def test_replay_works_long_after_the_start_of_a_stream() -> None:
     case = stored(opened_case(calm=400))
     assert case.base is not None
     assert differences(case) == ()
@@ -31,7 +31,7 @@ def test_so_they_do_long_after_the_beginning() -> None:
 
 @settings(max_examples=8)
 @given(st.integers(0, 10**6))
-def test_so_they_do_whatever_came_before(seed: int) -> None:
+def test_replay_works_for_any_earlier_history(seed: int) -> None:
     watched, dice = Watched(), random.Random(seed)
     seen = [(dice.uniform(-4, 4), dice.choice([1, 2, 3]), dice.random() < 0.3) for _ in range(dice.randint(20, 300))]
     for number, (llr, track, tiny) in enumerate(seen):
@@ -68,7 +68,7 @@ def test_a_changed_verdict_is_a_difference() -> None:
     assert told.startswith("prob_fake: kept 0.5, derived 0.99")
 
 
-def test_too_few_samples_come_to_no_verdict() -> None:
+def test_too_few_samples_give_no_verdict() -> None:
     case = msgspec.structs.replace(opened_case(), samples=())
     assert derive(case) is None
     assert differences(case) == (f"verdict: kept {case.verdict.id}, derived none for that window",)

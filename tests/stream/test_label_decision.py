@@ -29,7 +29,7 @@ def test_evidence_raises_suspicion_then_an_alarm() -> None:
     assert watch([2.0] * 60).state(1, MODEL).alarm
 
 
-def test_a_clear_face_is_real_until_that_is_forgotten() -> None:
+def test_a_cleared_face_is_real_until_the_evidence_decays() -> None:
     decider = watch([-2.0] * 40)
     assert decider.state(1, MODEL).label is Label.REAL
     for sample in range(40, 400):
@@ -43,14 +43,14 @@ def test_a_face_that_was_never_scored_is_unknown() -> None:
     assert decider.state(1, MODEL) == UNKNOWN
 
 
-def test_faces_too_small_to_tell_never_decide_anything() -> None:
+def test_faces_too_small_to_judge_get_no_label() -> None:
     decider = LabelDecider(DecisionConfig(), 5.0)
     for sample in range(200):
         decider.observe(observation(sample, (face(1, 9.0, TINY),)), MODEL)
     assert decider.state(1, MODEL).label is Label.UNCERTAIN
 
 
-def test_two_people_never_share_a_sum() -> None:
+def test_each_face_has_its_own_sum() -> None:
     decider = LabelDecider(DecisionConfig(), 5.0)
     for sample in range(80):
         decider.observe(observation(sample, (face(1, 2.0), face(2, -2.0))), MODEL)
@@ -58,14 +58,14 @@ def test_two_people_never_share_a_sum() -> None:
     assert decider.state(2, MODEL).label is Label.REAL
 
 
-def test_a_face_that_is_gone_closes_its_alarm() -> None:
+def test_an_alarm_closes_when_its_face_leaves() -> None:
     decider = watch([2.0] * 60)
     later = 60 + round(FORGET_S * 2) + 2
     decider.observe(observation(later, ()), MODEL)
     assert decider.state(1, MODEL) == UNKNOWN
 
 
-def test_a_model_that_cannot_tell_never_decides_and_the_policy_says_so() -> None:
+def test_model_without_separation_never_decides_and_its_policy_has_no_delay() -> None:
     assert watch([4.0] * 500, BLIND).state(1, BLIND).label is Label.UNCERTAIN
     assert alarm_policy_of(DecisionConfig(), (5.0, 2.0), BLIND).delay_s is None
 
@@ -80,7 +80,7 @@ def test_a_smaller_budget_waits_longer() -> None:
 
 
 @given(st.lists(st.floats(-4, 4), min_size=2, max_size=60), st.integers(1, 59))
-def test_another_process_goes_on_from_the_published_state(llrs: list[float], cut: int) -> None:
+def test_another_process_continues_from_the_published_state(llrs: list[float], cut: int) -> None:
     cut = min(cut, len(llrs) - 1)
     replacement = LabelDecider(DecisionConfig(), 5.0)
     replacement.restore(watch(llrs[:cut]).snapshot(MODEL))
@@ -90,7 +90,7 @@ def test_another_process_goes_on_from_the_published_state(llrs: list[float], cut
 
 
 @pytest.mark.parametrize("faces", [65, 200])
-def test_a_crowd_costs_bounded_memory(faces: int) -> None:
+def test_memory_is_bounded_for_any_number_of_faces(faces: int) -> None:
     decider = LabelDecider(DecisionConfig(), 5.0)
     for sample in range(3):
         crowd = tuple(face(n, 1.0) for n in range(faces))

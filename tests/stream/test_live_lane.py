@@ -35,7 +35,7 @@ def taken(subject: LiveLane) -> list[LaneSample]:
     return samples
 
 
-def test_one_call_gives_one_sample_and_consumes_no_further() -> None:
+def test_advance_returns_one_sample_and_stops_there() -> None:
     clock = Clock()
     subject = lane(clock)
     for unit in media():
@@ -49,7 +49,7 @@ def test_one_call_gives_one_sample_and_consumes_no_further() -> None:
     assert subject.has_units
 
 
-def test_samples_that_waited_too_long_give_way_to_newer_ones() -> None:
+def test_newer_samples_replace_ones_that_waited_too_long() -> None:
     clock = Clock()
     subject = lane(clock)
     waiting = media()
@@ -67,7 +67,7 @@ def test_samples_that_waited_too_long_give_way_to_newer_ones() -> None:
     assert counts.decoded == counts.received == 30
 
 
-def test_a_late_sample_is_held_for_a_moment_until_newer_frames_are_here() -> None:
+def test_a_late_sample_is_held_briefly_for_newer_frames() -> None:
     clock = Clock()
     subject = lane(clock)
     waiting = media()
@@ -131,7 +131,7 @@ class Ticking(Clock):
         return self.now_s
 
 
-def test_what_is_late_is_decoded_beyond_the_budget_but_not_without_end() -> None:
+def test_late_units_are_decoded_beyond_the_budget_up_to_a_limit() -> None:
     clock = Ticking()
     subject = lane(clock)
     for unit in media()[1:]:
@@ -160,7 +160,7 @@ def test_credits_are_returned_a_few_at_a_time() -> None:
     assert not subject.owes_credits
 
 
-def test_key_frames_are_asked_for_once_per_second() -> None:
+def test_key_frames_are_requested_once_per_second() -> None:
     clock = Clock()
     subject = lane(clock)
     asked = 0
@@ -177,7 +177,7 @@ def test_key_frames_are_asked_for_once_per_second() -> None:
     assert not subject.wants_keyframe()
 
 
-def test_a_replacement_repeats_neither_cells_nor_numbers() -> None:
+def test_a_replacement_worker_repeats_neither_cells_nor_track_ids() -> None:
     clock = Clock()
     subject = lane(clock, after_cell=20, first_frame=1000)
     for unit in media():
@@ -188,7 +188,7 @@ def test_a_replacement_repeats_neither_cells_nor_numbers() -> None:
     assert subject.counts.sampled == len(samples)
 
 
-def test_the_end_brings_what_the_decoder_still_holds() -> None:
+def test_flush_returns_what_the_decoder_still_holds() -> None:
     clock = Clock()
     subject = lane(clock)
     clip = Clip(64, 64, frames=10, options={"preset": "fast", "tune": "film", "bf": "2", "b-adapt": "0"})

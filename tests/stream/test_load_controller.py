@@ -25,7 +25,7 @@ def test_calm_streams_keep_the_base_pace() -> None:
     assert set(settle(LoadController(), [load(n) for n in range(4)]).values()) == {Pace.BASE}
 
 
-def test_suspicion_hurries_and_a_clear_face_slows_down() -> None:
+def test_suspicious_streams_speed_up_and_cleared_ones_slow_down() -> None:
     paces = settle(LoadController(), [load(0), load(1, suspicion=0.6), load(2, clear=True)])
     assert paces == {"call-0": Pace.BASE, "call-1": Pace.FAST, "call-2": Pace.HALF}
 
@@ -35,7 +35,7 @@ def test_without_adaption_only_overload_moves_a_pace() -> None:
     assert set(settle(controller, [load(0, suspicion=0.9), load(1, clear=True)]).values()) == {Pace.BASE}
 
 
-def test_overload_is_said_of_streams_below_their_due_alone() -> None:
+def test_overload_counts_only_streams_below_their_due_pace() -> None:
     controller = LoadController()
     settle(controller, [load(0, suspicion=0.6), load(1, clear=True), load(2)])
     assert not controller.reduced, "the clear stream is slow because nobody needs more of it"
@@ -49,13 +49,13 @@ def test_under_load_the_least_suspicious_give_up_samples_first() -> None:
     assert [paces[f"call-{n}"] for n in range(8)] == [Pace.HALF] * 2 + [Pace.BASE] * 6
 
 
-def test_the_later_verdicts_are_the_more_streams_give_up_samples_at_once() -> None:
+def test_later_verdicts_slow_more_streams_per_step() -> None:
     for age_ms, moved in ((900.0, 2), (1100.0, 4), (2100.0, 8)):
         paces = LoadController().plan([load(n, age_ms=age_ms) for n in range(8)], 0.0)
         assert sum(pace is Pace.HALF for pace in paces.values()) == moved
 
 
-def test_a_stream_is_refused_only_when_nobody_has_samples_left_to_give_up() -> None:
+def test_streams_are_refused_only_when_all_have_the_lowest_pace() -> None:
     controller = LoadController()
     loads = [load(n, age_ms=900.0) for n in range(4)]
     refused_at = next(tick for tick in range(40) if (controller.plan(loads, float(tick)), controller.full)[1])
@@ -67,7 +67,7 @@ def test_a_stream_is_refused_only_when_nobody_has_samples_left_to_give_up() -> N
     assert not controller.full
 
 
-def test_who_comes_while_verdicts_are_not_early_starts_as_slow_as_the_slowest() -> None:
+def test_a_new_stream_starts_at_the_slowest_pace_while_verdicts_are_not_early() -> None:
     for age_ms, first in ((900.0, Pace.QUARTER), (400.0, Pace.QUARTER), (100.0, Pace.BASE)):
         controller = LoadController(LoadControllerConfig(settle_s=100.0))
         settle(controller, [load(n, age_ms=900.0) for n in range(4)], ticks=801)
@@ -77,7 +77,7 @@ def test_who_comes_while_verdicts_are_not_early_starts_as_slow_as_the_slowest() 
         assert controller.full is (age_ms > 100.0)
 
 
-def test_samples_come_back_when_there_is_room_most_suspicious_first() -> None:
+def test_the_most_suspicious_streams_regain_samples_first() -> None:
     controller = LoadController()
     settle(controller, [load(n, suspicion=n / 100, age_ms=900.0) for n in range(4)])
     between = settle(controller, [load(n, suspicion=n / 100, age_ms=400.0) for n in range(4)], 100.0)
@@ -94,7 +94,7 @@ def test_one_slow_stream_among_many_is_not_overload() -> None:
     assert not controller.full
 
 
-def test_nobody_there_is_no_overload() -> None:
+def test_no_streams_means_no_overload() -> None:
     controller = LoadController()
     assert controller.plan([], 0.0) == {}
     assert not controller.full
@@ -116,7 +116,7 @@ def test_every_stream_always_has_a_pace(ticks: list[list[tuple[float, bool, floa
 
 
 @pytest.mark.parametrize("age_ms", [0.0, 100.0, 400.0])
-def test_a_suspicious_stream_that_calms_down_gives_its_samples_back_at_once(age_ms: float) -> None:
+def test_a_stream_that_is_no_longer_suspicious_slows_down_at_once(age_ms: float) -> None:
     controller = LoadController()
     settle(controller, [load(0, suspicion=0.9)])
     assert controller.plan([load(0, age_ms=age_ms)], 100.0) == {"call-0": Pace.BASE}

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from stream.media_clock import MediaClock
 
 
-def test_time_starts_at_zero_and_keeps_its_distances() -> None:
+def test_time_starts_at_zero_and_keeps_intervals() -> None:
     timeline = MediaClock()
     assert [timeline.place(t) for t in (100.0, 100.04, 100.12)] == pytest.approx([0.0, 0.04, 0.12])
 
 
-def test_reordering_is_left_alone() -> None:
+def test_reordered_times_stay_as_they_are() -> None:
     timeline = MediaClock()
     assert [timeline.place(t) for t in (5.0, 5.3, 5.1)] == pytest.approx([0.0, 0.3, 0.1])
 
@@ -30,7 +30,7 @@ def test_a_jump_is_closed(jump_s: float) -> None:
 
 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=100))
-def test_media_time_is_never_negative_and_never_leaps(times: list[float]) -> None:
+def test_media_time_is_never_negative_and_never_jumps(times: list[float]) -> None:
     timeline, newest = MediaClock(), 0.0
     for time in times:
         placed = timeline.place(time)

@@ -39,7 +39,7 @@ def test_orientation_does_not_matter(width_px: int, height_px: int) -> None:
     assert LIMITS.video_excess(width_px, height_px) is LIMITS.video_excess(height_px, width_px)
 
 
-def test_refusals_are_413_and_say_what() -> None:
+def test_refusals_are_413_and_name_the_limit() -> None:
     with pytest.raises(MediaRefused, match="10000 x 10000") as refused:
         LIMITS.check_picture(10_000, 10_000)
     assert (refused.value.code, refused.value.status) == ("too_large", 413)

@@ -43,7 +43,7 @@ def test_previews_are_small_jpegs(width: int, height: int, blur: bool) -> None:
     assert seen.shape[0] == max(1, round(height * min(1.0, 320 / width)))
 
 
-def test_evidence_is_made_of_suspicious_faces_alone() -> None:
+def test_evidence_shows_suspicious_faces_only() -> None:
     renderer = PictureRenderer(1.0, 320, blur_faces=False)
     assert renderer.evidence(frame(), examined(face(1, llr=1.0), face(2, llr=None))) is None
     found = renderer.evidence(frame(), examined(face(1, llr=0.5), face(2, llr=1.5)))
@@ -61,7 +61,7 @@ def test_the_networks_input_is_kept_without_loss() -> None:
     assert (picture(found.faces[0].png) == given.crops[1].rgb).all()
 
 
-def test_blurred_faces_leave_no_picture_of_themselves() -> None:
+def test_blurring_leaves_no_sharp_picture_of_a_face() -> None:
     found = PictureRenderer(1.0, 320, blur_faces=True).evidence(frame(), examined(face(llr=3.0)))
     assert found is not None
     assert found.faces[0].png is None

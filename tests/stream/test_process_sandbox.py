@@ -25,7 +25,7 @@ print(before, *refused)
 """
 
 
-def test_files_sockets_and_programs_are_out_of_reach() -> None:
+def test_files_sockets_and_programs_are_refused() -> None:
     ran = subprocess.run((sys.executable, "-c", TRY), capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout.split() == ["True", "file", "socket", "program"], ran.stderr
     assert os.uname().machine in ("x86_64", "aarch64")

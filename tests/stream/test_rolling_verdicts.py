@@ -32,7 +32,7 @@ def steady(llr: float | None, cells: int = 60) -> dict[int, tuple[FaceObservatio
     return {cell: (face(llr=llr),) for cell in range(-1, cells)}
 
 
-def test_clear_evidence_becomes_a_label_and_says_why() -> None:
+def test_clear_evidence_becomes_a_label_with_a_reason() -> None:
     last = watch(steady(3.0))[-1]
     assert (last.label, last.reason, last.alarm) == (Label.FAKE, Reason.EVIDENCE_FAKE, True)
     assert last.prob_fake is not None
@@ -41,18 +41,18 @@ def test_clear_evidence_becomes_a_label_and_says_why() -> None:
     assert watch(steady(0.1))[-1].reason is Reason.MONITORING
 
 
-def test_the_first_windows_say_that_evidence_is_lacking() -> None:
+def test_the_first_windows_have_insufficient_evidence() -> None:
     verdicts = watch(steady(3.0))
     assert verdicts[0].reason is Reason.INSUFFICIENT_EVIDENCE
     assert verdicts[0].label is Label.UNCERTAIN
 
 
-def test_no_face_is_its_own_answer() -> None:
+def test_no_face_is_a_label_of_its_own() -> None:
     last = watch(dict.fromkeys(range(-1, 8), ()))[-1]
     assert (last.label, last.prob_fake, last.faces) == (Label.NO_FACE, None, ())
 
 
-def test_no_model_is_never_a_label() -> None:
+def test_without_a_model_the_label_is_uncertain() -> None:
     with_face = watch(steady(None), unscored="no_model")[-1]
     without = watch(dict.fromkeys(range(-1, 8), ()), unscored="no_model")[-1]
     for verdict in (with_face, without):
@@ -60,7 +60,7 @@ def test_no_model_is_never_a_label() -> None:
         assert (verdict.prob_fake, verdict.coverage) == (None, 0.0)
 
 
-def test_an_uncalibrated_model_never_earns_a_label() -> None:
+def test_an_uncalibrated_model_gives_no_label() -> None:
     monitor = RollingVerdicts("call", 7, 0.3, StreamConfig())
     uncalibrated = moment()._replace(model=UNCALIBRATED)
     seen = [observation(cell, faces) for cell, faces in steady(4.0).items()]
@@ -76,7 +76,7 @@ def rule_of(model: ModelRef) -> FileRule:
     return FileRule(decision=StreamConfig().decision, model=model, evidence=None, fastest_hz=5.0)
 
 
-def test_a_file_is_not_labelled_by_an_uncalibrated_model_either() -> None:
+def test_an_uncalibrated_model_gives_no_label_for_a_file() -> None:
     frame = FileFrame(
         job="j", frame_number=0, pts_s=0.0, width_px=64, height_px=64, faces=(face(llr=4.0),), unscored="", done=1,
         planned=1,
@@ -103,7 +103,7 @@ def test_lost_samples_lower_the_coverage_and_then_the_label() -> None:
     assert [v.sequence for v in verdicts] == sorted({v.sequence for v in verdicts})
 
 
-def test_people_never_mix_and_the_most_suspicious_face_speaks_for_the_stream() -> None:
+def test_faces_have_separate_evidence_and_the_most_suspicious_decides_the_stream() -> None:
     last = watch({cell: (face(1, -3.0), face(2, 3.0)) for cell in range(-1, 60)})[-1]
     assert [(f.track, f.label) for f in last.faces] == [(2, Label.FAKE), (1, Label.REAL)]
     assert last.label is Label.FAKE
@@ -136,7 +136,7 @@ def test_ids_name_stream_epoch_and_window() -> None:
     assert len(set(ids)) == len(ids)
 
 
-def test_the_end_of_a_stream_gives_what_is_left() -> None:
+def test_finish_returns_the_remaining_window() -> None:
     config = StreamConfig()
     monitor = RollingVerdicts("call", 7, 0.3, config)
     assert monitor.finish(moment()) == ()
@@ -147,7 +147,7 @@ def test_the_end_of_a_stream_gives_what_is_left() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.floats(-9, 9)), min_size=1, max_size=60))
-def test_whatever_comes_in_a_verdict_is_within_its_bounds(steps: list[tuple[int, float]]) -> None:
+def test_verdict_values_are_in_range_for_any_observation(steps: list[tuple[int, float]]) -> None:
     monitor = RollingVerdicts("call", 7, 0.3, StreamConfig())
     sample, seen = -2, set[str]()
     for step, llr in steps:

@@ -46,7 +46,7 @@ def test_every_frame_comes_with_its_time(container: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("container", CLIPS)
-def test_a_segment_that_is_cut_off_is_refused_and_shows_nothing_made_up(container: str, tmp_path: Path) -> None:
+def test_a_truncated_segment_is_refused_without_concealed_pictures(container: str, tmp_path: Path) -> None:
     whole = made(tmp_path, container)
     pictures = SegmentDecoder(LIMITS).decode(unit(whole[: len(whole) // 2])).pictures
     seen = []
@@ -57,7 +57,7 @@ def test_a_segment_that_is_cut_off_is_refused_and_shows_nothing_made_up(containe
 
 
 @pytest.mark.parametrize("payload", [b"", b"nothing at all", picture(64, 64), b"\x1a\x45\xdf\xa3" + b"\0" * 100])
-def test_what_is_no_segment_is_refused(payload: bytes) -> None:
+def test_data_that_is_no_segment_is_refused(payload: bytes) -> None:
     with pytest.raises(MediaRefused):
         decoded(payload)
 

@@ -139,7 +139,7 @@ async def test_a_session_carries_its_identity_into_its_events() -> None:
     assert host.closed == 1
 
 
-def test_a_session_without_a_worker_is_not_made() -> None:
+def test_a_session_is_not_created_without_a_worker() -> None:
     host = Host(SessionTable(kept_s=60.0, kept=2))
 
     def refuse(_: Session) -> Feed:

@@ -21,7 +21,7 @@ def test_bounds_are_those_of_the_published_table() -> None:
 
 
 @pytest.mark.parametrize(("count", "rho"), [(1, 0.5), (2, 0.5), (8, 0.5), (32, 0.9), (5, 0.0), (0, 0.9)])
-def test_effective_samples_against_the_sum_over_lags(count: int, rho: float) -> None:
+def test_effective_samples_equals_the_sum_over_lags(count: int, rho: float) -> None:
     lags = sum((1 - k / count) * rho**k for k in range(1, count)) if count else 0.0
     assert effective_samples(count, rho) == pytest.approx(count / (1 + 2 * lags))
 
@@ -92,6 +92,6 @@ def test_sigmoid_never_overflows(value: float) -> None:
 
 
 @pytest.mark.parametrize("bad", [{"miss": 0.0}, {"false_alarm": 1.0}, {"prior_fake": 2.0}, {"correlation": 1.0}])
-def test_settings_that_make_no_sense_are_refused(bad: dict[str, float]) -> None:
+def test_invalid_settings_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         DecisionConfig(**bad)  # type: ignore[arg-type]

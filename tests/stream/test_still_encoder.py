@@ -42,7 +42,7 @@ def test_every_unit_can_be_decoded_alone_and_looks_like_its_picture() -> None:
 @pytest.mark.parametrize(("turns", "bright"), [
     (0, (0, 0)), (1, (0, 1)), (2, (1, 1)), (3, (1, 0)),      # row, column of the bright quarter
 ])
-def test_phones_that_are_held_sideways_are_turned(turns: int, bright: tuple[int, int]) -> None:
+def test_quarter_turns_are_applied(turns: int, bright: tuple[int, int]) -> None:
     shown = decoded(StillEncoder().encode(Planes(checked(64, 32), 64, 32, turns)))
     height, width = shown.shape[0] * 2 // 3, shown.shape[1]
     assert (width, height) == ((64, 32) if turns % 2 == 0 else (32, 64))

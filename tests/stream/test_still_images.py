@@ -59,7 +59,7 @@ def test_pictures_come_out_as_rgb(extension: str) -> None:
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".png"])
-def test_headers_tell_size_and_completeness(extension: str) -> None:
+def test_headers_give_size_and_completeness(extension: str) -> None:
     data = picture(64, 48, extension)
     header = read_header(data)
     assert (header.width_px, header.height_px, header.complete) == (64, 48, True)
@@ -139,7 +139,7 @@ def test_heic_comes_out_as_rgb() -> None:
     assert np.abs(rgb.astype(int) - smooth(96, 64)).mean() < 8
 
 
-def test_of_an_animation_the_first_frame_counts() -> None:
+def test_the_first_frame_of_an_animation_is_decoded() -> None:
     file = io.BytesIO()
     frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
@@ -170,7 +170,7 @@ def test_a_large_jpeg_is_shrunk_while_it_is_decoded() -> None:
 
 
 @pytest.mark.parametrize("progressive", [0, 1])
-def test_a_jpeg_that_lacks_its_end_mark_alone_is_whole(progressive: int) -> None:
+def test_a_jpeg_that_lacks_only_its_end_mark_is_whole(progressive: int) -> None:
     data = bytes(cv2.imencode(".jpg", smooth(96, 64)[:, :, ::-1], (cv2.IMWRITE_JPEG_PROGRESSIVE, progressive))[1])
     assert np.array_equal(decode_still(data[:-2], LIMITS), decode_still(data, LIMITS))
     for missing in (40, len(data) // 3):

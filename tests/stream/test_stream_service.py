@@ -114,7 +114,7 @@ async def play_as_it_is_judged(session: Session, seconds: float) -> None:
         session.feed(unit.payload, unit.pts_s, unit.keyframe, time.time())
 
 
-async def test_a_call_is_judged_from_its_first_frame_to_its_end(running: Running) -> None:
+async def test_a_call_gets_verdicts_from_its_first_frame_to_its_end(running: Running) -> None:
     session, _ = running.open("call")
     await play_as_it_is_judged(session, 6.0)
     await session.end(EndReason.PUBLISHER_LEFT)
@@ -153,7 +153,7 @@ async def test_a_stream_is_listed_while_it_runs_and_after_its_end(running: Runni
         await running.service.stop("call")
 
 
-async def test_an_id_is_in_use_once_and_every_start_is_a_new_epoch(running: Running) -> None:
+async def test_an_id_is_unique_and_every_start_is_a_new_epoch(running: Running) -> None:
     first, _ = running.open("call")
     with pytest.raises(StreamExists):
         running.open("call")
@@ -212,7 +212,7 @@ async def test_a_killed_worker_is_replaced_and_only_its_stream_shows_a_gap(runni
     assert running.recorder.verdicts(hit.pop())[-1].end_s > 5.0, "the stream goes on in another worker"
 
 
-async def test_a_call_that_falls_silent_is_flagged_once_and_recovers_by_itself(running: Running) -> None:
+async def test_a_silent_call_is_reported_once_and_recovers(running: Running) -> None:
     session, _ = running.open("call")
     await play(session, 2.0)
     silent_s = time.monotonic()

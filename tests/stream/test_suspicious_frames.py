@@ -22,7 +22,7 @@ def seen(number: int, llr: float) -> Observation:
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.floats(-3, 3)), min_size=1, max_size=120))
-def test_few_are_kept_and_the_worst_is_among_them(told: list[tuple[int, float]]) -> None:
+def test_few_frames_are_kept_including_the_most_suspicious(told: list[tuple[int, float]]) -> None:
     frames, number = SuspiciousFrames(), 0
     for step, llr in told:
         number += step
@@ -34,7 +34,7 @@ def test_few_are_kept_and_the_worst_is_among_them(told: list[tuple[int, float]])
     assert kept[-1].sequence == number, "the newest stays"
 
 
-def test_they_stay_spread_over_the_call() -> None:
+def test_kept_frames_are_spread_over_the_call() -> None:
     frames = SuspiciousFrames()
     for number in range(1000):
         frames.add(seen(number, 1.0))
@@ -44,7 +44,7 @@ def test_they_stay_spread_over_the_call() -> None:
     assert max(later - earlier for earlier, later in pairwise(times)) < 150
 
 
-def test_what_was_not_pictured_is_not_kept_nor_is_the_crop() -> None:
+def test_samples_without_pictures_and_network_inputs_are_not_kept() -> None:
     frames = SuspiciousFrames()
     frames.add(observation(0, (suspect(),)))
     assert frames.pictured == ()
@@ -58,7 +58,7 @@ def test_what_was_not_pictured_is_not_kept_nor_is_the_crop() -> None:
     assert frames.find(4) is None
 
 
-def test_what_left_lately_is_still_found() -> None:
+def test_recently_dropped_frames_are_still_found() -> None:
     frames = SuspiciousFrames()
     for number in range(KEPT + 1):
         frames.add(seen(number, 1.0))

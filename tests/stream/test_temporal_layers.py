@@ -30,7 +30,7 @@ def pattern(frames: int) -> list[Layer]:
 @pytest.mark.parametrize(
     ("sampled_hz", "every"), [(0.5, 4), (2.0, 4), (3.5, 4), (5.0, 2), (7.0, 2), (8.0, 1), (30.0, 1)]
 )
-def test_as_few_layers_are_kept_as_have_two_frames_for_each_sample(sampled_hz: float, every: int) -> None:
+def test_only_the_layers_for_two_frames_per_sample_are_kept(sampled_hz: float, every: int) -> None:
     kept = keep(LayerFilter(2 * sampled_hz), pattern(150))
     assert kept[:UNKNOWN_FRAMES] == list(range(UNKNOWN_FRAMES))
     later = [n for n in kept if n >= 40]
@@ -41,13 +41,13 @@ def test_without_layers_every_frame_is_wanted() -> None:
     assert len(keep(LayerFilter(4.0), [BASE] * 150)) == 150
 
 
-def test_a_slow_sender_loses_no_frame_that_a_sample_may_need() -> None:
+def test_no_needed_frame_of_a_slow_sender_is_skipped() -> None:
     chosen = LayerFilter(4.0)
     slow = [n for n in range(60) if chosen.wants(PATTERN[n % 4], n / 6, n == 0)]      # 1.5 frames/s in layer 0
     assert len(slow) == 60
 
 
-def test_going_up_waits_for_a_frame_that_rests_on_the_base_alone() -> None:
+def test_adding_a_layer_waits_for_a_frame_that_refers_to_the_base_alone() -> None:
     chosen = LayerFilter(4.0)
     keep(chosen, pattern(120))
     chosen.needed_hz = 60.0
@@ -56,7 +56,7 @@ def test_going_up_waits_for_a_frame_that_rests_on_the_base_alone() -> None:
     assert keep(chosen, pattern(8), 132) == [132, 134, 136, 137, 138, 139], "one layer at a time"
 
 
-def test_a_key_frame_lets_all_layers_in_that_are_needed() -> None:
+def test_a_key_frame_admits_all_needed_layers() -> None:
     chosen = LayerFilter(4.0)
     keep(chosen, pattern(120))
     chosen.needed_hz = 60.0
@@ -68,7 +68,7 @@ LAYERS = st.builds(Layer, st.integers(0, 3), st.booleans())
 
 
 @given(st.lists(st.tuples(LAYERS, st.sampled_from((1.0, 4.0, 20.0, 60.0)), st.integers(0, 40)), max_size=200))
-def test_what_a_frame_rests_on_was_always_kept(frames: list[tuple[Layer, float, int]]) -> None:
+def test_references_of_kept_frames_are_always_kept(frames: list[tuple[Layer, float, int]]) -> None:
     """A frame rests on the newest of every layer up to its own, a synchronising one on the newest of layer 0."""
     chosen = LayerFilter(4.0)
     newest: dict[int, bool] = {}        # layer -> whether its newest frame was kept
@@ -88,7 +88,7 @@ def test_what_a_frame_rests_on_was_always_kept(frames: list[tuple[Layer, float, 
 
 
 @given(st.lists(st.tuples(LAYERS, st.floats(-2, 1e6)), max_size=50))
-def test_odd_times_never_lose_the_base(frames: list[tuple[Layer, float]]) -> None:
+def test_irregular_times_never_skip_the_base_layer(frames: list[tuple[Layer, float]]) -> None:
     chosen = LayerFilter(4.0)
     for layer, pts_s in frames:
         assert chosen.wants(layer, pts_s, keyframe=False) or layer.number > 0
@@ -105,7 +105,7 @@ def decoded(units: list[MediaUnit]) -> dict[float, bytes]:
     return pictures
 
 
-def test_real_layers_decode_to_the_same_pictures_whatever_is_left_out_between() -> None:
+def test_skipping_layers_does_not_change_the_decoded_pictures() -> None:
     units = layered_units("call", 150)
     chosen = LayerFilter(4.0)
     kept: list[MediaUnit] = []
@@ -122,7 +122,7 @@ def test_real_layers_decode_to_the_same_pictures_whatever_is_left_out_between() 
     assert {at_s: whole[at_s] for at_s in some} == some, "not a pixel differs"
 
 
-def test_the_pictures_are_those_that_were_filmed() -> None:
+def test_decoded_pictures_match_the_source() -> None:
     units = layered_units("call", 60)
     decoder = build_decoder(Codec.VP8, MediaLimits())
     base = [unit for unit, layer in units if layer.number == 0]

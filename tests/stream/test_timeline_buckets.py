@@ -39,7 +39,7 @@ def test_repeats_change_nothing() -> None:
     assert timeline.buckets == before
 
 
-def test_drops_are_told_where_they_happened() -> None:
+def test_drops_are_counted_in_the_bucket_where_they_happened() -> None:
     timeline, late, both = TimelineBuckets(0.5), {"queue_full": 3}, {"queue_full": 4, "packet_loss": 2}
     for number, dropped in enumerate(({}, late, late, both), 1):
         timeline.add(judged(number, frames=FrameCounts(dropped=dropped)))
@@ -67,7 +67,7 @@ def made_up(seed: int, count: int) -> list[tuple[int, float | None, Label, bool,
 
 @settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 3 * PER_TIER * FACTOR))
-def test_nothing_is_lost_but_when_exactly_it_was(seed: int, count: int) -> None:
+def test_merging_loses_only_exact_times(seed: int, count: int) -> None:
     told = made_up(seed, count)
     timeline, sequence, drops = TimelineBuckets(0.5), 0, 0
     for step, prob, label, alarm, dropped in told:
@@ -88,7 +88,7 @@ def test_nothing_is_lost_but_when_exactly_it_was(seed: int, count: int) -> None:
     assert (buckets[0].start_s, buckets[-1].end_s) <= (0.5 * sequence, 0.5 * sequence)
 
 
-def test_the_gravest_word_stays() -> None:
+def test_merging_keeps_the_most_severe_label() -> None:
     timeline = TimelineBuckets(0.5)
     for number in range(1, PER_TIER * FACTOR):
         label = Label.FAKE if number == 5 else Label.REAL
@@ -97,7 +97,7 @@ def test_the_gravest_word_stays() -> None:
     assert (marked.label, marked.suspicion, marked.verdicts) == (Label.FAKE, 1.2, FACTOR)
 
 
-def test_values_that_are_not_known_do_not_count() -> None:
+def test_unknown_values_are_ignored() -> None:
     assert joined(Spread(1, 1, 1, 1), Spread(3, 4, 5, 2)) == Spread(1, 3, 5, 3)
     timeline = TimelineBuckets(10.0)
     timeline.add(judged(1, prob_fake=None))
@@ -105,6 +105,6 @@ def test_values_that_are_not_known_do_not_count() -> None:
     assert timeline.buckets[0].prob_fake == Spread(0.5, 0.5, 0.5, 1)
 
 
-def test_a_width_is_positive() -> None:
+def test_a_width_must_be_positive() -> None:
     with pytest.raises(ValueError, match="positive"):
         TimelineBuckets(0.0)

@@ -92,7 +92,7 @@ def whose(face: FaceObservation, at_s: float) -> str:
 
 
 @pytest.mark.parametrize("fake", [NEAR, FAR])
-def test_the_right_person_alarms_and_the_other_never_does(finder: FaceFinder, fake: str) -> None:
+def test_only_the_fake_person_raises_an_alarm(finder: FaceFinder, fake: str) -> None:
     tracks: dict[str, set[int]] = defaultdict(set)
     alarmed: set[int] = set()
     hidden = 0
@@ -114,7 +114,7 @@ def test_the_right_person_alarms_and_the_other_never_does(finder: FaceFinder, fa
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_a_person_scores_in_company_as_alone(finder: FaceFinder) -> None:
+def test_scores_do_not_depend_on_the_other_person(finder: FaceFinder) -> None:
     scorer = build_scorer(DetectorConfig())
     together = logits(watch(finder, scorer))
     for name in (NEAR, FAR):

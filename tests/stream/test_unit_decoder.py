@@ -29,7 +29,7 @@ def with_payload(unit: MediaUnit, payload: bytes) -> MediaUnit:
     return msgspec.structs.replace(unit, payload=payload)
 
 
-def test_the_libraries_carry_the_security_fixes() -> None:
+def test_the_libraries_have_the_security_fixes() -> None:
     check_libraries()
 
 
@@ -67,7 +67,7 @@ def test_nothing_is_decoded_before_a_key_frame(codec: Codec) -> None:
 
 
 @pytest.mark.parametrize("codec", VIDEO)
-def test_a_missing_unit_shuts_the_gate_until_the_next_key_frame(codec: Codec) -> None:
+def test_after_a_missing_unit_decoding_waits_for_a_key_frame(codec: Codec) -> None:
     media = units("s", codec, Clip(encoder=ENCODERS[codec], frames=30, gop=10))
     starts = [at for at, unit in enumerate(media) if unit.keyframe]
     got = feed(build_decoder(codec, LIMITS), media[:5] + media[6:])
@@ -103,7 +103,7 @@ def test_concealed_pictures_are_not_shown() -> None:
 
 
 @pytest.mark.parametrize("codec", VIDEO)
-def test_too_many_pixels_are_refused_and_a_smaller_size_goes_on(codec: Codec) -> None:
+def test_oversized_pictures_are_refused_and_smaller_ones_continue(codec: Codec) -> None:
     large = units("s", codec, Clip(640, 480, frames=3, encoder=ENCODERS[codec]))
     small = units("s", codec, Clip(320, 240, frames=3, encoder=ENCODERS[codec]), first=3)
     decoder = build_decoder(codec, MediaLimits(video_pixels=320 * 240))
@@ -121,7 +121,7 @@ def test_the_size_may_change_at_a_key_frame(codec: Codec) -> None:
 
 
 @pytest.mark.parametrize("codec", VIDEO)
-def test_empty_and_tiny_payloads_do_no_harm(codec: Codec) -> None:
+def test_empty_and_tiny_payloads_are_dropped(codec: Codec) -> None:
     decoder = build_decoder(codec, LIMITS)
     first = units("s", codec, Clip(encoder=ENCODERS[codec], frames=2))
     for n, payload in enumerate([b"", b"\0", b"\0\0\0\1", b"\0\0\1\x67", b"\x9d\x01\x2a"]):
@@ -132,7 +132,7 @@ def test_empty_and_tiny_payloads_do_no_harm(codec: Codec) -> None:
 
 
 @pytest.mark.parametrize(("codec", "extension"), [(Codec.JPEG, ".jpg"), (Codec.PNG, ".png")])
-def test_stills_stand_alone(codec: Codec, extension: str) -> None:
+def test_stills_are_decoded_independently(codec: Codec, extension: str) -> None:
     decoder = build_decoder(codec, LIMITS)
     assert isinstance(decoder, StillDecoder)
     (got,) = decoder.decode(still(picture(64, 48, extension), codec)).pictures
@@ -149,6 +149,6 @@ def test_stills_stand_alone(codec: Codec, extension: str) -> None:
         (picture(200, 100), DropCause.TOO_LARGE),
     ],
 )
-def test_bad_stills_are_dropped_for_a_reason(payload: bytes, cause: DropCause) -> None:
+def test_bad_stills_are_dropped_with_a_cause(payload: bytes, cause: DropCause) -> None:
     decoder = StillDecoder(MediaLimits(picture_pixels=10_000, shrunk_picture_pixels=10_000))
     assert decoder.decode(still(payload)) == DecodedUnit(dropped=cause)

@@ -64,7 +64,7 @@ def test_a_gap_of_a_million_seconds_costs_few_windows_and_counts_as_lost() -> No
 
 
 @given(configs, phases, steps)
-def test_sequences_only_grow_and_every_window_wanted_something(
+def test_sequences_grow_and_every_window_has_wanted_cells(
     config: WindowConfig, phase: float, jumps: list[tuple[int, Pace]]
 ) -> None:
     windows = cut_all(config, phase, jumps)
@@ -89,7 +89,7 @@ def test_without_gaps_every_sample_is_in_a_window_and_no_time_is_lost(
 
 
 @given(configs, phases, steps)
-def test_a_window_is_cut_only_when_nothing_is_wanted_in_it_any_more(
+def test_a_window_completes_only_when_no_wanted_cell_is_left(
     config: WindowConfig, phase: float, jumps: list[tuple[int, Pace]]
 ) -> None:
     grid = SamplingGrid(config.sample_rate_hz, phase)

@@ -52,7 +52,7 @@ async def ending(pool: WorkerPool, path: Path) -> str:
     return JUDGED
 
 
-async def test_the_whole_corpus_ends_well(pool: WorkerPool, tmp_path: Path) -> None:
+async def test_every_hostile_file_is_refused_or_judged(pool: WorkerPool, tmp_path: Path) -> None:
     pids, wrong, slowest_s = pool.status.pids, {}, 0.0
     for number, (name, (content, allowed)) in enumerate(corpus(tmp_path)):
         path = tmp_path / f"{number}.mp4"
@@ -73,7 +73,7 @@ async def test_the_whole_corpus_ends_well(pool: WorkerPool, tmp_path: Path) -> N
     ("name", "encoder"),
     [("a.mp4", "libx264"), ("a.webm", "libvpx"), ("a.avi", "mpeg4"), ("a.ts", "libx264"), ("a.jpg", ""), ("a.png", "")],
 )
-async def test_mutated_files_end_well(pool: WorkerPool, tmp_path: Path, name: str, encoder: str) -> None:
+async def test_mutated_files_are_refused_or_judged(pool: WorkerPool, tmp_path: Path, name: str, encoder: str) -> None:
     pids = pool.status.pids
     whole = video(tmp_path / name, Clip(160, 120, frames=12, encoder=encoder)) if encoder else None
     data = whole.read_bytes() if whole else picture(160, 120, Path(name).suffix)
@@ -89,7 +89,7 @@ async def test_mutated_files_end_well(pool: WorkerPool, tmp_path: Path, name: st
 
 
 @pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8, Codec.JPEG, Codec.PNG])
-async def test_mutated_units_end_well(pool: WorkerPool, codec: Codec) -> None:
+async def test_mutated_units_never_end_a_stream(pool: WorkerPool, codec: Codec) -> None:
     """Live media: whatever comes, the stream stays open, and every unit is accounted for."""
     pids = pool.status.pids
     recorder = Recorder()

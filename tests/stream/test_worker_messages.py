@@ -75,12 +75,12 @@ def taken(data: bytes) -> list[object]:
             sender.join()
 
 
-def test_every_message_to_a_worker_arrives_as_it_was() -> None:
+def test_messages_to_a_worker_round_trip() -> None:
     assert taken(b"".join(map(pack, TO_WORKER))) == TO_WORKER
     assert {type(message) for message in TO_WORKER} == set(worker_messages.ToWorker.__args__)
 
 
-async def test_every_message_of_a_worker_arrives_as_it_was() -> None:
+async def test_messages_from_a_worker_round_trip() -> None:
     reader = reader_of(b"".join(map(pack, FROM_WORKER)))
     assert [await receive(reader) for _ in FROM_WORKER] == FROM_WORKER
     assert {type(message) for message in FROM_WORKER} == set(worker_messages.FromWorker.__args__)
@@ -103,24 +103,24 @@ async def test_workers_send_whole_messages_from_several_threads() -> None:
     await writer.wait_closed()
 
 
-def test_the_end_in_the_middle_of_a_message_is_the_end() -> None:
+def test_an_end_within_a_message_ends_the_channel() -> None:
     data = pack(TO_WORKER[1])
     for size in (0, 3, 4, len(data) - 1):
         assert taken(data[:size]) == []
 
 
-async def test_a_worker_that_ends_in_the_middle_of_a_message_is_gone() -> None:
+async def test_a_worker_that_ends_within_a_message_is_lost() -> None:
     with pytest.raises(asyncio.IncompleteReadError):
         await receive(reader_of(pack(FROM_WORKER[0])[:-1]))
 
 
-def test_messages_that_are_too_long_are_never_built() -> None:
+def test_messages_that_are_too_long_are_refused() -> None:
     with pytest.raises(ChannelBroken):
         pack(worker_messages.JobFailed(job="j", code="c", message="x" * MAX_MESSAGE_BYTES, status=422))
 
 
 @given(st.binary(max_size=200))
-async def test_anything_else_breaks_the_connection_and_nothing_more(data: bytes) -> None:
+async def test_other_bytes_break_only_the_connection(data: bytes) -> None:
     framed = len(data).to_bytes(4, "big") + data
     with pytest.raises(ChannelBroken):
         await receive(reader_of(framed))

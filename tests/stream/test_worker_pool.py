@@ -72,7 +72,7 @@ async def test_streams_are_spread_over_the_workers(pool: WorkerPool) -> None:
     assert sorted(slot.load[0] for slot in pool._slots) == [0, 0]
 
 
-async def test_garbage_asks_for_key_frames_and_the_stream_lives_on(pool: WorkerPool) -> None:
+async def test_garbage_requests_key_frames_and_the_stream_continues(pool: WorkerPool) -> None:
     recorder = Recorder()
     stream = pool.open(spec("s"), recorder)
     good = units("s", Codec.H264, clip(Codec.H264, 60), first=20)
@@ -135,7 +135,7 @@ async def test_leaving_the_iterator_cancels_the_job(pool: WorkerPool, tmp_path: 
         assert (await judged(pool, request(small)))[1].total_frames == 3
 
 
-async def test_files_beyond_the_places_wait_their_turn(pool: WorkerPool, tmp_path: Path) -> None:
+async def test_files_wait_for_a_free_place(pool: WorkerPool, tmp_path: Path) -> None:
     path = video(tmp_path / "a.mp4", Clip(64, 64, frames=10))
     done = await asyncio.gather(*(judged(pool, request(path)) for _ in range(12)))
     assert [len(frames) for frames, _ in done] == [8] * 12
@@ -205,7 +205,7 @@ async def test_a_unit_that_is_too_large_is_never_sent() -> None:
         assert [item.sequence for item in recorder.observations] == [1]
 
 
-async def test_live_streams_hardly_notice_a_file(tmp_path: Path) -> None:
+async def test_a_file_hardly_delays_live_streams(tmp_path: Path) -> None:
     path = video(tmp_path / "a.mp4", Clip(1280, 720, frames=100, gop=100))
     media = units("s", Codec.H264, clip(Codec.H264, 90))
     async with running(PoolConfig(workers=1)) as lone:

@@ -74,7 +74,7 @@ async def test_a_killed_worker_is_replaced_and_only_its_streams_show_a_gap() -> 
     assert cells == sorted(set(cells)), "a cell was observed twice"
 
 
-async def test_after_a_replacement_streams_are_spread_again_without_another_gap() -> None:
+async def test_streams_are_rebalanced_after_a_replacement_without_another_gap() -> None:
     async with running() as pool, AsyncExitStack() as feeds:
         recorders = [Recorder() for _ in range(4)]
         streams = [pool.open(spec(f"s{n}", CODECS[n % 2]), recorder) for n, recorder in enumerate(recorders)]
@@ -106,7 +106,7 @@ def longest_pause_s(recorder: Recorder) -> float:
     return max(after - before for before, after in pairwise(recorder.at_s))
 
 
-async def test_a_lone_worker_that_dies_comes_back_with_its_streams() -> None:
+async def test_streams_continue_after_the_only_worker_dies() -> None:
     async with running(PoolConfig(workers=1)) as pool:
         recorder = Recorder()
         stream = pool.open(spec("s"), recorder)
@@ -142,7 +142,7 @@ async def test_a_stopped_worker_is_noticed_and_replaced() -> None:
         await stream.close()
 
 
-async def test_workers_that_have_nothing_to_do_or_no_core_to_do_it_on_are_left_alone() -> None:
+async def test_idle_or_starved_workers_are_not_killed() -> None:
     async with running() as pool:
         core = min(os.sched_getaffinity(0))
         crowded = psutil.Process(pool.status.pids[0])
@@ -198,7 +198,7 @@ def _kill_busiest(pool: WorkerPool) -> None:
     os.kill(max(used, key=lambda pid: sum(psutil.Process(pid).cpu_times()[:2]) - used[pid]), signal.SIGKILL)
 
 
-async def test_workers_give_up_what_they_do_not_need() -> None:
+async def test_workers_drop_privileges() -> None:
     async with running(PoolConfig(workers=1)) as pool:
         process = psutil.Process(pool.status.pids[0])
         assert "NoNewPrivs:\t1" in _kernel_status(process.pid)
@@ -260,7 +260,7 @@ async def test_closing_the_pool_ends_everything(tmp_path: Path) -> None:
         pool.open(spec("t"), Recorder())
 
 
-async def test_a_stream_that_crashes_its_worker_again_and_again_fails_alone() -> None:
+async def test_only_the_stream_that_crashes_workers_repeatedly_fails() -> None:
     async with running(PoolConfig(workers=1, longest_backoff_s=0.1)) as pool:
         busy, quiet = Recorder(), Recorder()
         culprit, innocent = pool.open(spec("culprit"), busy), pool.open(spec("innocent"), quiet)
@@ -293,12 +293,12 @@ async def _overfeed(stream: WorkerStream) -> None:
         await asyncio.sleep(0.001)
 
 
-async def test_a_pool_whose_workers_cannot_start_says_so() -> None:
+async def test_start_raises_if_no_worker_can_start() -> None:
     with pytest.raises(WorkerLost):
         await WorkerPool(DEAD_AT_ONCE).start()
 
 
-async def test_workers_that_are_gone_before_anybody_looks_leave_nothing_open() -> None:
+async def test_workers_that_die_during_start_leak_no_resources() -> None:
     """On a busy machine a worker can start, die and be waited for while asyncio has not handed it over yet."""
     blocker = asyncio.create_task(_block_until_children_are_dead())
     before = psutil.Process().num_fds()

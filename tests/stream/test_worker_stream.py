@@ -55,7 +55,7 @@ def consumed(count: int) -> Consumed:
     return Consumed(stream="s", epoch=1, units=count, counts=FrameCounts())
 
 
-async def test_live_media_that_waited_too_long_goes_up_to_the_newest_key_frame() -> None:
+async def test_late_live_media_is_dropped_up_to_the_newest_key_frame() -> None:
     stream, worker, recorder = opened()
     stream.attach(worker)
     feed(stream, media()[:14])
@@ -69,7 +69,7 @@ async def test_live_media_that_waited_too_long_goes_up_to_the_newest_key_frame()
     assert stream.counts.dropped == {"queue_full": 11}
 
 
-async def test_a_key_frame_that_waited_too_long_itself_is_no_start() -> None:
+async def test_a_late_key_frame_is_dropped_too() -> None:
     stream, worker, recorder = opened()
     stream.attach(worker)
     feed(stream, media()[:20])
@@ -80,7 +80,7 @@ async def test_a_key_frame_that_waited_too_long_itself_is_no_start() -> None:
     assert worker.sequences == [0, 1, 2, 3, 30, 31]
 
 
-async def test_without_a_key_frame_in_the_queue_it_goes_up_to_the_next_one() -> None:
+async def test_without_a_queued_key_frame_units_are_dropped_up_to_the_next_one() -> None:
     stream, worker, recorder = opened()
     stream.attach(worker)
     feed(stream, media()[:10])
@@ -92,7 +92,7 @@ async def test_without_a_key_frame_in_the_queue_it_goes_up_to_the_next_one() -> 
     assert stream.counts.dropped == {"queue_full": 11}
 
 
-async def test_what_waited_for_a_worker_to_start_is_not_late() -> None:
+async def test_units_that_waited_for_a_worker_start_are_not_late() -> None:
     stream, worker, recorder = opened()
     feed(stream, media()[:10])
     await asyncio.sleep(WAIT_S * 1.5)
@@ -113,7 +113,7 @@ async def test_the_worker_is_told_how_long_a_unit_waited() -> None:
     assert WAIT_S / 2 <= worker.units[4].waited_s < 2.0
 
 
-async def test_media_that_keeps_may_wait() -> None:
+async def test_recorded_media_may_wait() -> None:
     stream, worker, recorder = opened(unit_wait_s=None)
     stream.attach(worker)
     feed(stream, media()[:20])
