@@ -42,7 +42,7 @@ _PARTITIONS = 6
 _LIMIT_S = 600.0
 _NAIVE_START_S = 180.0
 
-Tell = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
 """Called with (step, done, total)."""
 
 
@@ -85,7 +85,7 @@ class KafkaResult(msgspec.Struct, frozen=True, kw_only=True):
         return self.ours.streams_per_core / self.naive.streams_per_core if self.naive is not None else None
 
 
-async def bench_kafka(settings: Settings, options: KafkaBenchOptions, tell: Tell) -> KafkaResult:
+async def bench_kafka(settings: Settings, options: KafkaBenchOptions, report: ProgressCallback) -> KafkaResult:
     """Runs the benchmark. Raises BenchFailed, SettingsRefused, BrokerUnreachable, BrokerRefused."""
     if options.naive_seconds and not all(importlib.util.find_spec(name) for name in ("mtcnn", "tensorflow")):
         raise BenchFailed("the baseline needs the extra `train`; install it, or use --naive-seconds 0")
@@ -95,11 +95,11 @@ async def bench_kafka(settings: Settings, options: KafkaBenchOptions, tell: Tell
     await create_topics(config, topics, _PARTITIONS)
     broker = KafkaBroker(config)
     clip = [piece async for piece in _clip(options.seconds)]
-    await _publish(await broker.writer(), topics.media, clip, options.streams, tell)
-    ours = await _ours(broker, topics, len(clip), options, tell)
+    await _publish(await broker.writer(), topics.media, clip, options.streams, report)
+    ours = await _ours(broker, topics, len(clip), options, report)
     naive = None
     if options.naive_seconds:
-        tell("measuring the baseline", 0, 1)
+        report("measuring the baseline", 0, 1)
         raw = await run_json(
             "api.bench.kafka_baseline", config.bootstrap, topics.media, str(options.naive_seconds),
             timeout_s=_NAIVE_START_S + options.naive_seconds,
@@ -138,12 +138,12 @@ async def _clip(seconds: float) -> Any:
         yield piece
 
 
-async def _publish(writer: Writer, topic: str, clip: list[MediaPiece], streams: int, tell: Tell) -> None:
+async def _publish(writer: Writer, topic: str, clip: list[MediaPiece], streams: int, report: ProgressCallback) -> None:
     """Publishes the clip as every stream, in parallel."""
     try:
         for number, piece in enumerate(clip):
             await asyncio.gather(*(writer.write(_record(topic, s, number, piece)) for s in range(streams)))
-            tell("publishing", number + 1, len(clip))
+            report("publishing", number + 1, len(clip))
         await asyncio.gather(*(writer.write(_record(topic, s, len(clip), None)) for s in range(streams)))
     finally:
         await writer.close()
@@ -160,7 +160,7 @@ def _record(topic: str, stream: int, number: int, piece: MediaPiece | None) -> M
 
 
 async def _ours(
-    broker: KafkaBroker, topics: Topics, records: int, options: KafkaBenchOptions, tell: Tell
+    broker: KafkaBroker, topics: Topics, records: int, options: KafkaBenchOptions, report: ProgressCallback
 ) -> Consumption:
     """Measures from the first verdict to the last stream end; the share of verdicts gives the share of records."""
     async with consuming(topics) as pid, asyncio.timeout(_LIMIT_S):
@@ -178,7 +178,7 @@ async def _ours(
                         ended.add(state.stream)
                 if began is None and verdicts:
                     began, before = parts.cpu(), verdicts
-                tell("analyzing", len(ended), options.streams)
+                report("analyzing", len(ended), options.streams)
         finally:
             await reader.close()
         usage = (began or parts.cpu()).until(parts.cpu())

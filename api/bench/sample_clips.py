@@ -40,21 +40,21 @@ def clip_path(folder: Path, codec: BenchCodec, size: BenchSize) -> Path:
     return folder / f"{codec.value}-{size.value}{FRAME_RATE_HZ}-v{_VERSION}.{_RECIPES[codec][1]}"
 
 
-def ensure_clip(folder: Path, codec: BenchCodec, size: BenchSize, tell: Callable[[int, int], None]) -> Path:
+def ensure_clip(folder: Path, codec: BenchCodec, size: BenchSize, report: Callable[[int, int], None]) -> Path:
     """Returns the clip (the first 15 s of the sample call); encodes it if the folder lacks it.
 
-    `tell(done, total)` reports encoded frames.
+    `report(done, total)` reports encoded frames.
     """
     path = clip_path(folder, codec, size)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_stem(f"{path.stem}-unfinished")
-        _encode(unfinished, codec, _PICTURES[size], tell)
+        _encode(unfinished, codec, _PICTURES[size], report)
         unfinished.rename(path)
     return path
 
 
-def _encode(target: Path, codec: BenchCodec, picture: _Picture, tell: Callable[[int, int], None]) -> None:
+def _encode(target: Path, codec: BenchCodec, picture: _Picture, report: Callable[[int, int], None]) -> None:
     encoder, _, options = _RECIPES[codec]
     with av.open(str(SOURCE)) as source, av.open(str(target), "w") as out:
         stream: Any = out.add_stream(encoder, rate=FRAME_RATE_HZ, options=options)
@@ -67,5 +67,5 @@ def _encode(target: Path, codec: BenchCodec, picture: _Picture, tell: Callable[[
             sized.pts, sized.time_base = number, Fraction(1, FRAME_RATE_HZ)
             sized.pict_type = av.video.frame.PictureType.NONE
             out.mux(stream.encode(sized))
-            tell(number + 1, FRAMES)
+            report(number + 1, FRAMES)
         out.mux(stream.encode(None))

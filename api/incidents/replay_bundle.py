@@ -30,11 +30,11 @@ State = Literal["match", "mismatch", "skipped"]
 
 
 class ReplayCheck(NamedTuple):
-    """The result of one check. `told` lists the differences, or why the check was skipped."""
+    """The result of one check. `details` lists the differences, or why the check was skipped."""
 
     name: str
     state: State
-    told: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
 
 
 class ReplayReport(NamedTuple):
@@ -48,14 +48,14 @@ class ReplayReport(NamedTuple):
         return all(check.state != "mismatch" for check in self.checks)
 
     def as_json(self) -> dict[str, object]:
-        checks = [{"name": c.name, "state": c.state, "told": list(c.told)} for c in self.checks]
+        checks = [{"name": c.name, "state": c.state, "told": list(c.details)} for c in self.checks]
         return {"incident": self.incident, "matches": self.matches, "checks": checks}
 
     def as_text(self) -> str:
         lines = [f"{self.incident}: {'match' if self.matches else 'MISMATCH'}"]
         for check in self.checks:
             lines.append(f"  {check.name:<10} {check.state}")
-            lines.extend(f"    {text}" for text in check.told)
+            lines.extend(f"    {text}" for text in check.details)
         return "\n".join(lines)
 
 
@@ -73,8 +73,8 @@ def replay_incident(path: Path, weights_dir: Path | None) -> ReplayReport:
     return ReplayReport(bundle.manifest.id, tuple(checks))
 
 
-def _check(name: str, told: tuple[str, ...]) -> ReplayCheck:
-    return ReplayCheck(name, "mismatch" if told else "match", told)
+def _check(name: str, details: tuple[str, ...]) -> ReplayCheck:
+    return ReplayCheck(name, "mismatch" if details else "match", details)
 
 
 def _skipped(why: str) -> ReplayCheck:
@@ -102,25 +102,25 @@ def _scores(
             return _skipped(f"the alarm is from the model {case.model}; this machine has {weights.info.version}")
         if weights.network_input.size_px != CROP_SIZE_PX:
             return _skipped(f"stored faces have {CROP_SIZE_PX} px; the model takes {weights.network_input.size_px} px")
-        told = [*_calibration(case, weights), *_rescore(bundle, case, frames, config)]
+        details = [*_calibration(case, weights), *_rescore(bundle, case, frames, config)]
     except DetectorError as error:
         return _skipped(f"the model cannot be loaded: {error}")
-    if not told and bundle.manifest.faces_blurred:
+    if not details and bundle.manifest.faces_blurred:
         return ReplayCheck("scores", "match", ("faces are blurred; no picture can be scored again",))
-    return _check("scores", tuple(told))
+    return _check("scores", tuple(details))
 
 
 def _calibration(case: IncidentCase, weights: Weights) -> list[str]:
     """Lists samples whose log-likelihood ratio does not follow from the stored logit."""
-    told = []
+    details = []
     for sample in case.samples:
         for face in sample.faces:
             if face.llr is None or face.logit is None:
                 continue
             llr = log_likelihood_ratio(face.logit, face.frequency_score, weights.calibration or UNCALIBRATED)
             if abs(llr - face.llr) > _LLR_TOLERANCE:
-                told.append(f"sample {sample.sequence}, face {face.track}: stored llr {face.llr}, derived {llr}")
-    return told
+                details.append(f"sample {sample.sequence}, face {face.track}: stored llr {face.llr}, derived {llr}")
+    return details
 
 
 def _rescore(
@@ -131,16 +131,16 @@ def _rescore(
     shown = [(frame.sequence, face.track, face.crop) for frame in frames for face in frame.faces if face.crop]
     if not shown:
         return []
-    scorer, told = build_scorer(config), []
+    scorer, details = build_scorer(config), []
     for sequence, track, name in shown:
         try:
             crop = _crop(bundle.contents.get(name, b""))
         except InvalidBundle as error:
-            told.append(f"{name}: {error}")
+            details.append(f"{name}: {error}")
             continue
         (score,) = scorer.score([crop])
-        told.extend(_compared(name, seen.get((sequence, track)), score.logit))
-    return told
+        details.extend(_compared(name, seen.get((sequence, track)), score.logit))
+    return details
 
 
 def _compared(name: str, kept: FaceObservation | None, logit: float) -> list[str]:

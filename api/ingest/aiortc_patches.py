@@ -94,9 +94,9 @@ def new_connection() -> RTCPeerConnection:
 def tap_video(receiver: Any, tap: VideoTap, codec: Codec) -> None:
     """Sends the receiver's packets, all of `codec`, to `tap` only. Call it before the connection starts."""
     _leave_undecoded(receiver)
-    receiver._RTCRtpReceiver__jitter_buffer = _Diversion(tap, codec)
+    receiver._RTCRtpReceiver__jitter_buffer = _TapInsteadOfJitterBuffer(tap, codec)
     receiver._RTCRtpReceiver__remote_bitrate_estimator = _FixedBitrate()
-    receiver._RTCRtpReceiver__nack_generator = _ShortGaps()
+    receiver._RTCRtpReceiver__nack_generator = _BoundedNackGenerator()
     _limit_sources(receiver.transport._rtp_router)
     for name in ("_handle_rtp_data", "_handle_rtcp_data"):
         _forgive(receiver.transport, name)
@@ -201,7 +201,7 @@ def _forgive(transport: Any, name: str) -> None:
     setattr(transport, name, handle_if_possible)
 
 
-class _ShortGaps(NackGenerator):
+class _BoundedNackGenerator(NackGenerator):
     """Restarts after a jump that cannot be repaired; aiortc would walk through up to 32768 numbers per packet."""
 
     def add(self, packet: Any) -> bool:
@@ -218,7 +218,7 @@ def _leave_undecoded(receiver: Any) -> None:
     receiver._RTCRtpReceiver__decoder_queue.put(None)
 
 
-class _Diversion:
+class _TapInsteadOfJitterBuffer:
     """Replaces aiortc's jitter buffer and passes packets to a tap."""
 
     def __init__(self, tap: VideoTap, codec: Codec) -> None:

@@ -46,7 +46,7 @@ class SourceState(StrEnum):
     FAILED = "failed"
 
 
-class Problem(NamedTuple):
+class SourceFailure(NamedTuple):
     """Why a source, or its last attempt, failed. Holds no exception: a traceback would keep the connection alive."""
 
     code: str
@@ -66,7 +66,7 @@ class SourceStatus(NamedTuple):
     state: SourceState
     attempts: int = 1
     retry_in_s: float | None = None
-    problem: Problem | None = None
+    problem: SourceFailure | None = None
 
 
 class MediaSession(Protocol):
@@ -124,7 +124,7 @@ class LiveSource(ABC):
         self.caller = caller
         self.created_s = time.monotonic()
         self.state = SourceState.CONNECTING
-        self.problem: Problem | None = None
+        self.problem: SourceFailure | None = None
         self._owner = owner
         self._session: MediaSession | None = None
         self._closing: asyncio.Future[None] | None = None
@@ -143,7 +143,7 @@ class LiveSource(ABC):
         """Asks the sender for a key frame; a no-op where the protocol has no way to ask."""
 
     @abstractmethod
-    async def _hang_up(self, reason: EndReason) -> None:
+    async def _close_connection(self, reason: EndReason) -> None:
         """Closes the network connection. Called once."""
 
     @property
@@ -186,7 +186,7 @@ class LiveSource(ABC):
                 self._session = self._owner.open(self.spec, self)
             except StreamError as error:
                 log.warning("stream refused", stream=self.stream, error=str(error))
-                self.state, self.problem = SourceState.FAILED, Problem("not_admitted", str(error))
+                self.state, self.problem = SourceState.FAILED, SourceFailure("not_admitted", str(error))
                 self.end_soon(EndReason.FAILED, str(error))
                 return
         self._session.feed(payload, pts_s, keyframe, time.time() - age_s, layer, display=display)
@@ -207,7 +207,7 @@ class LiveSource(ABC):
             return
         self._closing = asyncio.get_running_loop().create_future()
         try:
-            await self._hang_up(reason)
+            await self._close_connection(reason)
             if self._session is not None:
                 await self._session.end(reason, message)
         finally:

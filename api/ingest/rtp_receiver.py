@@ -111,7 +111,7 @@ class RtpReceiver(LiveSource, asyncio.DatagramProtocol):
             return EndReason.SILENT if now_s - self._heard_s > self._timeouts.silence_s else None
         return EndReason.NEVER_CONNECTED if now_s - self.created_s > self._timeouts.first_s else None
 
-    async def _hang_up(self, reason: EndReason) -> None:
+    async def _close_connection(self, reason: EndReason) -> None:
         if self._transport is not None:
             self._transport.close()
             await self._shut.wait()     # the port is free after this

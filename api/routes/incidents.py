@@ -67,7 +67,7 @@ async def list_incidents(request: Request, filters: Annotated[Filters, Query()])
 async def get_incident(request: Request, incident_id: IncidentId) -> Response:
     """Returns one incident with its notes and the list of its evidence files."""
     incidents = context_of(request).incidents
-    return json_response(_told(await _details(incidents, incident_id), incidents), headers=NO_STORE)
+    return json_response(_with_evidence(await _details(incidents, incident_id), incidents), headers=NO_STORE)
 
 
 @router.post("/{incident_id}/review", responses={**_UNKNOWN, 200: described(IncidentDetails)})
@@ -81,7 +81,7 @@ async def review_incident(
     details = await incidents.run_in_thread(incidents.queries.review, incident_id, note)
     if details is None:
         raise _unknown()
-    return json_response(_told(details, incidents), headers=NO_STORE)
+    return json_response(_with_evidence(details, incidents), headers=NO_STORE)
 
 
 @router.get(
@@ -140,7 +140,7 @@ async def _details(incidents: IncidentService, incident_id: str) -> Details:
     return details
 
 
-def _told(details: Details, incidents: IncidentService) -> IncidentDetails:
+def _with_evidence(details: Details, incidents: IncidentService) -> IncidentDetails:
     now_s = time.time()
     incident = details.incident
     evidence = (

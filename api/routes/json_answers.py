@@ -53,9 +53,9 @@ def _as_sent(schema: dict[str, Any]) -> dict[str, Any]:
         return schema
     required = set(schema["required"])
     properties = {}
-    for name, told in schema["properties"].items():
-        if "default" in told:
+    for name, property_schema in schema["properties"].items():
+        if "default" in property_schema:
             required.add(name)
-        properties[name] = {key: value for key, value in told.items() if key != "default"}
+        properties[name] = {key: value for key, value in property_schema.items() if key != "default"}
     ordered = [name for name in properties if name in required]
     return {**schema, "properties": properties, "required": ordered, "additionalProperties": False}

@@ -55,8 +55,8 @@ async def list_evidence(request: Request, stream_id: StreamId, epoch: Epoch = No
     context = context_of(request)
     record = context.service.records.get(stream_id, epoch, time.monotonic())
     frames = tuple(_frame(context, record, seen) for seen in record.suspicious_frames.pictured)
-    told = EvidenceFrames(stream=stream_id, epoch=record.started.epoch, frames=frames)
-    return json_response(told, headers=NO_STORE)
+    answer = EvidenceFrames(stream=stream_id, epoch=record.started.epoch, frames=frames)
+    return json_response(answer, headers=NO_STORE)
 
 
 @router.get(

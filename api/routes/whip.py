@@ -86,7 +86,7 @@ async def trickle(request: Request, stream_id: StreamId, session_id: SessionId, 
 @router.delete("/whip/{stream_id}/{session_id}", response_class=Response)
 async def hang_up(request: Request, stream_id: StreamId, session_id: SessionId, caller: Participant) -> Response:
     """End a session. Answers after its last verdict."""
-    await context_of(request).whip_sessions.hang_up(SessionRef(stream_id, session_id, caller.tenant))
+    await context_of(request).whip_sessions.end(SessionRef(stream_id, session_id, caller.tenant))
     return Response(status_code=200)
 
 

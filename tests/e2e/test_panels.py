@@ -135,7 +135,7 @@ def test_sources_are_added_watched_and_stopped(browser: Browser, rig: Rig) -> No
             page.get_by_role("radio", name=kind).check()
             expect_accessible(page, LOOKS[:2], "#source-dialog")
         page.get_by_label("Sent from").fill("127.0.0.1")
-        page.get_by_label("Port, or").fill(str(port))
+        page.get_by_label("Port (empty: any)").fill(str(port))
         page.get_by_label("Name of the stream").fill("bad name")
         page.get_by_role("button", name="Add", exact=True).click()
         assert page.evaluate("document.querySelector('#source-stream').validity.patternMismatch")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import httpx
 
 from api.ingest.pull.errors import PullFailed, PullRefused, failed_status
-from api.ingest.pull.url_policy import SECURE, Place, PullPolicy
+from api.ingest.pull.url_policy import SECURE, MediaUrl, PullPolicy
 from consumers.outbound_http import (
     HostUnresolved,
     OutboundClient,
@@ -34,15 +34,15 @@ _STREAM_BYTES = 2**20
 
 
 class Fetched(NamedTuple):
-    """A response whose body is not read yet; `place` is its URL after redirects."""
+    """A response whose body is not read yet; `location` is its URL after redirects."""
 
     response: httpx.Response
-    place: Place
+    location: MediaUrl
 
 
-def basic_login(place: Place) -> str:
+def basic_login(location: MediaUrl) -> str:
     """Returns the `Authorization` value for the login of this URL."""
-    return "Basic " + b64encode(f"{place.user}:{place.password}".encode()).decode()
+    return "Basic " + b64encode(f"{location.user}:{location.password}".encode()).decode()
 
 
 @dataclass(frozen=True)
@@ -53,42 +53,42 @@ class Dialer:
     timeout_s: float = 10.0
     resolve: Resolve = resolve
 
-    async def address_of(self, place: Place) -> str:
+    async def address_of(self, location: MediaUrl) -> str:
         """Returns the IP address to connect to. Raises PullRefused (host_unknown, address_not_allowed)."""
         try:
             async with asyncio.timeout(self.timeout_s):
-                return await checked_address(place, self.policy.check_address, self.resolve)
+                return await checked_address(location, self.policy.check_address, self.resolve)
         except (HostUnresolved, TimeoutError):
-            raise PullRefused("host_unknown", f"{place.host} cannot be resolved") from None
+            raise PullRefused("host_unknown", f"{location.host} cannot be resolved") from None
 
-    async def connect(self, place: Place) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def connect(self, location: MediaUrl) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Opens a TCP connection, with TLS if the scheme requires it. Raises PullFailed."""
-        address = await self.address_of(place)
-        secure = place.scheme in SECURE
+        address = await self.address_of(location)
+        secure = location.scheme in SECURE
         try:
             async with asyncio.timeout(self.timeout_s):
                 return await asyncio.open_connection(
-                    address, place.port, limit=_STREAM_BYTES, ssl=ssl.create_default_context() if secure else None,
-                    server_hostname=place.host if secure else None,
+                    address, location.port, limit=_STREAM_BYTES, ssl=ssl.create_default_context() if secure else None,
+                    server_hostname=location.host if secure else None,
                 )
         except TimeoutError:
-            raise PullFailed("timeout", f"{place.authority} does not answer") from None
+            raise PullFailed("timeout", f"{location.authority} does not answer") from None
         except OSError as error:
-            raise PullFailed("unreachable", f"{place.authority}: {error.strerror or type(error).__name__}") from None
+            raise PullFailed("unreachable", f"{location.authority}: {error.strerror or type(error).__name__}") from None
 
     @asynccontextmanager
     async def fetch(self, request: OutboundRequest) -> AsyncIterator[Fetched]:
         """Sends an HTTP request and follows at most three redirects. Raises PullFailed, also for a status from 400."""
-        place, headers = self.policy.check_url(request.url), dict(request.headers)
-        if place.user:
-            headers["Authorization"] = basic_login(place)
-        client: OutboundClient[Place] = OutboundClient(self.policy, self.timeout_s, self._resolve_in_time)
+        location, headers = self.policy.check_url(request.url), dict(request.headers)
+        if location.user:
+            headers["Authorization"] = basic_login(location)
+        client: OutboundClient[MediaUrl] = OutboundClient(self.policy, self.timeout_s, self._resolve_in_time)
         try:
-            response, place = await self._open(client, request._replace(headers=headers))
+            response, location = await self._open(client, request._replace(headers=headers))
             try:
                 if response.status_code >= 300:
                     raise failed_status(response.status_code)
-                yield Fetched(response, place)
+                yield Fetched(response, location)
             finally:
                 await response.aclose()
         finally:
@@ -98,7 +98,9 @@ class Dialer:
         async with asyncio.timeout(self.timeout_s):
             return await self.resolve(host, port)
 
-    async def _open(self, client: OutboundClient[Place], request: OutboundRequest) -> tuple[httpx.Response, Place]:
+    async def _open(
+        self, client: OutboundClient[MediaUrl], request: OutboundRequest
+    ) -> tuple[httpx.Response, MediaUrl]:
         try:
             return await client.open(request)
         except HostUnresolved as error:

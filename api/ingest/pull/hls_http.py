@@ -16,7 +16,7 @@ import msgspec
 
 from api.ingest.pull.dialer import basic_login
 from api.ingest.pull.errors import PullFailed
-from api.ingest.pull.url_policy import place_of
+from api.ingest.pull.url_policy import parse_media_url
 from consumers.outbound_http import OutboundRequest
 from stream.demuxer_messages import (
     HEADER,
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from api.ingest.pull.dialer import Dialer, Fetched
-    from api.ingest.pull.puller import Frames
-    from api.ingest.pull.url_policy import Place
+    from api.ingest.pull.puller import FrameSink
+    from api.ingest.pull.url_policy import MediaUrl
 
 _MAX_HANDLES = 16
 _JUMP_S = 5.0
@@ -46,7 +46,7 @@ _LATE_S = 1.0
 _from_demuxer = msgspec.msgpack.Decoder(FromDemuxer)
 
 
-class Pace:
+class MediaPacing:
     """Paces frames at the speed of the media. Times in seconds, `now_s` monotonic."""
 
     def __init__(self) -> None:
@@ -91,11 +91,11 @@ class DemuxedAttempt:
     def request_keyframe(self) -> None:
         """No-op: HTTP has no key frame request."""
 
-    async def run(self, frames: Frames) -> None:
+    async def run(self, frames: FrameSink) -> None:
         async with AsyncExitStack() as stack:
             first = await stack.enter_async_context(self._dialer.fetch(OutboundRequest("GET", self._url)))
-            reader, writer = await _start(first.place.url, stack)
-            served = _Served(place_of(self._url), first, self._dialer, writer)
+            reader, writer = await _start(first.location.url, stack)
+            served = _DemuxerRequests(parse_media_url(self._url), first, self._dialer, writer)
             stack.push_async_callback(served.close)
             await served.serve(reader, frames)
 
@@ -126,19 +126,19 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-class _Served:
+class _DemuxerRequests:
     """Serves the requests of one demuxing process."""
 
-    def __init__(self, root: Place, first: Fetched, dialer: Dialer, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, root: MediaUrl, first: Fetched, dialer: Dialer, writer: asyncio.StreamWriter) -> None:
         self._root = root
         self._first: Fetched | None = first     # already open when the process asks for it
         self._dialer = dialer
         self._writer = writer
         self._bodies: dict[int, _Body] = {}
-        self._pace = Pace()
+        self._pace = MediaPacing()
         self._is_broken = False     # the last read was cut off
 
-    async def serve(self, reader: asyncio.StreamReader, frames: Frames) -> None:
+    async def serve(self, reader: asyncio.StreamReader, frames: FrameSink) -> None:
         """Runs until the process has finished. Raises PullFailed."""
         while True:
             match await _message(reader):
@@ -195,10 +195,10 @@ class _Served:
         """Builds the request; the login of the source goes to its own host only."""
         last = str(order.end - 1) if order.end >= 0 else ""
         headers = {"Range": f"bytes={order.offset}-{last}"} if order.offset or last else {}
-        place = self._dialer.policy.check(order.url)
-        if self._root.user and place[:3] == self._root[:3]:
+        location = self._dialer.policy.check(order.url)
+        if self._root.user and location[:3] == self._root[:3]:
             headers["Authorization"] = basic_login(self._root)
-        return OutboundRequest("GET", place.url, headers)
+        return OutboundRequest("GET", location.url, headers)
 
     def _answer(self, message: ToDemuxer) -> None:
         body = msgspec.msgpack.encode(message)

@@ -17,7 +17,7 @@ from api.ingest.registry import Quota
 
 if TYPE_CHECKING:
     from api.ingest.pull.puller import Attempt
-    from api.ingest.pull.url_policy import Place
+    from api.ingest.pull.url_policy import MediaUrl
     from api.ingest.registry import SourceRegistry
     from stream.identity import StreamIdentity
 
@@ -46,43 +46,43 @@ class PulledSources:
 
         Raises PullRefused for an address that the policy forbids, StreamExists, Busy, ServiceFull, ServiceDraining.
         """
-        place = self._dialer.policy.check(url)
-        attempt = _attempt(place, url, self._dialer)
-        await self._admit(identity, place)
-        return self._start(PullRequest(identity, _protocol(place), place.authority), attempt)
+        location = self._dialer.policy.check(url)
+        attempt = _attempt(location, url, self._dialer)
+        await self._admit(identity, location)
+        return self._start(PullRequest(identity, _protocol(location), location.authority), attempt)
 
     async def whep(self, identity: StreamIdentity, url: str, token: str) -> PullRequest:
         """Starts to receive from an SFU by WHEP. Raises as `pull`."""
-        place = self._dialer.policy.check(url, ("http", "https"))
-        await self._admit(identity, place)
+        location = self._dialer.policy.check(url, ("http", "https"))
+        await self._admit(identity, location)
         attempt = WhepAttempt(url, token, self._dialer, self._config.network)
-        return self._start(PullRequest(identity, "whep", place.authority), attempt)
+        return self._start(PullRequest(identity, "whep", location.authority), attempt)
 
     @property
     def _dialer(self) -> Dialer:
         return self._config.dialer
 
-    async def _admit(self, identity: StreamIdentity, place: Place) -> None:
+    async def _admit(self, identity: StreamIdentity, location: MediaUrl) -> None:
         quota = Quota(SourceKind.PULL, self._config.max_sources)
         self._registry.admit(identity.stream, quota)
-        await self._dialer.address_of(place)
-        self._registry.admit(identity.stream, quota)    # others may have taken the place during the look-up
+        await self._dialer.address_of(location)
+        self._registry.admit(identity.stream, quota)    # others may have taken the location during the look-up
 
     def _start(self, request: PullRequest, attempt: Attempt) -> PullRequest:
         self._registry.add(PulledSource(request, attempt, self._config.timeouts, self._registry))
         return request
 
 
-def _attempt(place: Place, url: str, dialer: Dialer) -> Attempt:
-    match _PROTOCOLS.get(place.scheme):
+def _attempt(location: MediaUrl, url: str, dialer: Dialer) -> Attempt:
+    match _PROTOCOLS.get(location.scheme):
         case "rtsp":
-            return RtspAttempt(place, dialer)
+            return RtspAttempt(location, dialer)
         case "rtmp":
-            return RtmpAttempt(place, dialer)
+            return RtmpAttempt(location, dialer)
     return DemuxedAttempt(url, dialer)
 
 
-def _protocol(place: Place) -> str:
-    if place.scheme in _PROTOCOLS:
-        return _PROTOCOLS[place.scheme]
-    return "hls" if place.target.partition("?")[0].lower().endswith((".m3u8", ".m3u")) else "http"
+def _protocol(location: MediaUrl) -> str:
+    if location.scheme in _PROTOCOLS:
+        return _PROTOCOLS[location.scheme]
+    return "hls" if location.target.partition("?")[0].lower().endswith((".m3u8", ".m3u")) else "http"

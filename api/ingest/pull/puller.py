@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
-from api.ingest.live_source import LiveSource, Problem, SourceKind, SourceState, SourceStatus
+from api.ingest.live_source import LiveSource, SourceFailure, SourceKind, SourceState, SourceStatus
 from api.ingest.pull.errors import PullFailed
 from stream.display_transform import AS_DECODED, DisplayTransform
 from stream.stream_session import StreamSpec
@@ -44,7 +44,7 @@ class PullRequest(NamedTuple):
     host: str
 
 
-class Frames(Protocol):
+class FrameSink(Protocol):
     """Receives the frames of an attempt. Called in the event loop; must not block."""
 
     def take(
@@ -67,13 +67,13 @@ class Frames(Protocol):
 class Attempt(Protocol):
     """One connection to a source."""
 
-    async def run(self, frames: Frames) -> None:
+    async def run(self, frames: FrameSink) -> None:
         """Receives until the source ends. Raises PullFailed. Cancellation closes the connection."""
 
     def request_keyframe(self) -> None: ...
 
 
-class Waits:
+class RetryDelays:
     """How long to wait before the next attempt: 1, 2, 4, … 30 s, and up to half as much more."""
 
     def __init__(self, config: PullTimeouts) -> None:
@@ -151,7 +151,7 @@ class PulledSource(LiveSource):
 
     async def _run(self) -> None:
         """Makes attempts until the source ends or has failed for good."""
-        waits = Waits(self._timeouts)
+        waits = RetryDelays(self._timeouts)
         while True:
             failed = await self._try()
             if failed is None:
@@ -170,7 +170,7 @@ class PulledSource(LiveSource):
             await asyncio.sleep(wait_s)
             self.state, self.next_s = SourceState.CONNECTING, None
 
-    async def _try(self) -> Problem | None:
+    async def _try(self) -> SourceFailure | None:
         """Makes one attempt; returns None when the source ended by itself."""
         self.attempts += 1
         self._needs_keyframe = True
@@ -180,13 +180,13 @@ class PulledSource(LiveSource):
         try:
             await asyncio.wait((watch, attempt), return_when=asyncio.FIRST_COMPLETED)
             if not attempt.done():
-                return Problem("timeout", f"no media for {self._timeouts.silence_s:g} s")
+                return SourceFailure("timeout", f"no media for {self._timeouts.silence_s:g} s")
             attempt.result()
         except PullFailed as failed:
-            return Problem(failed.code, failed.message, failed.is_final)
+            return SourceFailure(failed.code, failed.message, failed.is_final)
         except Exception as error:      # outermost frame of an attempt: a source must not end the service
             log.exception("source attempt crashed", stream=self.stream)
-            return Problem("protocol_error", f"the source's answer cannot be parsed ({type(error).__name__})")
+            return SourceFailure("protocol_error", f"the source's answer cannot be parsed ({type(error).__name__})")
         finally:
             watch.cancel()
             attempt.cancel()
@@ -200,7 +200,7 @@ class PulledSource(LiveSource):
             await asyncio.sleep(left_s)
             left_s = max(self._heard_s, self._attempt_s) + self._timeouts.silence_s - time.monotonic()
 
-    async def _hang_up(self, reason: EndReason) -> None:
+    async def _close_connection(self, reason: EndReason) -> None:
         log.info("pulled source ended", stream=self.stream, reason=reason.value, attempts=self.attempts)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)

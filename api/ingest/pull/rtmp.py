@@ -16,16 +16,16 @@ from api.ingest.pull.rtmp_chunks import (
     COMMAND_AMF3,
     USER_CONTROL,
     ChunkReader,
-    Message,
     NotRtmp,
+    RtmpMessage,
     chunked,
 )
 from stream.types import Codec
 
 if TYPE_CHECKING:
     from api.ingest.pull.dialer import Dialer
-    from api.ingest.pull.puller import Frames
-    from api.ingest.pull.url_policy import Place
+    from api.ingest.pull.puller import FrameSink
+    from api.ingest.pull.url_policy import MediaUrl
 
 _VERSION = b"\x03"
 _HANDSHAKE_BYTES = 1536
@@ -38,7 +38,7 @@ _OVER = ("NetStream.Play.Stop", "NetStream.Play.Complete", "NetStream.Play.Unpub
 _CONTROL_STREAM = 2
 
 
-class Command(NamedTuple):
+class RtmpCommand(NamedTuple):
     """One command message, decoded."""
 
     name: str
@@ -60,21 +60,21 @@ class RtmpAttempt:
     Raises PullRefused for an address with a login.
     """
 
-    def __init__(self, place: Place, dialer: Dialer) -> None:
-        if place.user:
+    def __init__(self, location: MediaUrl, dialer: Dialer) -> None:
+        if location.user:
             raise PullRefused("bad_url", "RTMP has no login; put the stream key into the path or the query")
-        self._place = place
+        self._location = location
         self._dialer = dialer
 
     def request_keyframe(self) -> None:
         """No-op: RTMP has no key frame request."""
 
-    async def run(self, frames: Frames) -> None:
-        reader, writer = await self._dialer.connect(self._place)
+    async def run(self, frames: FrameSink) -> None:
+        reader, writer = await self._dialer.connect(self._location)
         try:
-            await _Player(self._place, reader, writer).play(frames)
+            await _Player(self._location, reader, writer).play(frames)
         except (asyncio.IncompleteReadError, ConnectionError):
-            raise PullFailed("connection_lost", f"{self._place.authority} closed the connection") from None
+            raise PullFailed("connection_lost", f"{self._location.authority} closed the connection") from None
         except (NotRtmp, NotAmf) as error:
             raise PullFailed("protocol_error", f"the source does not speak RTMP: {error}") from None
         finally:
@@ -84,7 +84,7 @@ class RtmpAttempt:
 class _Player:
     """One playback, from the handshake to the end of the stream."""
 
-    def __init__(self, place: Place, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, location: MediaUrl, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
         self._chunks = ChunkReader()
@@ -92,12 +92,12 @@ class _Player:
         self._received = self._acknowledged = 0
         self._window = 2**32
         self._is_over = False
-        path, _, query = place.target.partition("?")
+        path, _, query = location.target.partition("?")
         app, _, name = path.strip("/").rpartition("/")
         self._app, self._name = app, name + (f"?{query}" if query else "")
-        self._tc_url = f"{place.scheme}://{place.authority}/{app}"
+        self._tc_url = f"{location.scheme}://{location.authority}/{app}"
 
-    async def play(self, frames: Frames) -> None:
+    async def play(self, frames: FrameSink) -> None:
         """Raises PullFailed, NotRtmp, NotAmf, IncompleteReadError, ConnectionError."""
         try:
             async with asyncio.timeout(_ANSWER_S):
@@ -125,7 +125,7 @@ class _Player:
         self._writer.write(theirs)
         await self._reader.readexactly(_HANDSHAKE_BYTES)
 
-    def _take(self, message: Message, frames: Frames) -> None:
+    def _take(self, message: RtmpMessage, frames: FrameSink) -> None:
         match message.kind:
             case rtmp_chunks.VIDEO:
                 frame = self._video.read(message.payload)
@@ -140,7 +140,7 @@ class _Player:
             case rtmp_chunks.WINDOW_SIZE:
                 self._window = max(1, int.from_bytes(message.payload[:4], "big"))
 
-    def _obey(self, command: Command) -> None:
+    def _obey(self, command: RtmpCommand) -> None:
         status = command.status
         match command.name, command.transaction:
             case "_result", 1.0:
@@ -174,13 +174,13 @@ class _Player:
             self._send(ACKNOWLEDGEMENT, count, chunk_stream=_CONTROL_STREAM)
 
     def _send(self, kind: int, payload: bytes, stream: int = 0, chunk_stream: int = 3) -> None:
-        self._writer.write(chunked(Message(kind, stream, 0, payload), chunk_stream))
+        self._writer.write(chunked(RtmpMessage(kind, stream, 0, payload), chunk_stream))
 
 
-def _command(payload: bytes) -> Command:
+def _command(payload: bytes) -> RtmpCommand:
     values: list[Value] = [*decode(payload), None, None]
     name, transaction, *arguments = values
-    return Command(name if isinstance(name, str) else "", transaction, arguments)
+    return RtmpCommand(name if isinstance(name, str) else "", transaction, arguments)
 
 
 def _is_failure(status: str) -> bool:

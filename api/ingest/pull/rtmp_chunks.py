@@ -18,7 +18,7 @@ class NotRtmp(ValueError):
     """The bytes are not a chunk stream."""
 
 
-class Message(NamedTuple):
+class RtmpMessage(NamedTuple):
     """One whole message; `time_ms` is the sender's clock."""
 
     kind: int
@@ -28,7 +28,7 @@ class Message(NamedTuple):
 
 
 @dataclass
-class _Partial:
+class _PartialMessage:
     """The incomplete message of one chunk stream."""
 
     time_ms: int = 0
@@ -46,9 +46,9 @@ class ChunkReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._chunk_bytes = 128
-        self._partial: dict[int, _Partial] = {}
+        self._partial: dict[int, _PartialMessage] = {}
 
-    def feed(self, data: bytes) -> list[Message]:
+    def feed(self, data: bytes) -> list[RtmpMessage]:
         """Returns the messages that these bytes complete. Raises NotRtmp."""
         self._buffer += data
         messages = []
@@ -67,7 +67,7 @@ class ChunkReader:
         if not 1 <= self._chunk_bytes <= MAX_MESSAGE_BYTES:
             raise NotRtmp(f"invalid chunk size {self._chunk_bytes}")
 
-    def _chunk(self) -> tuple[int, Message | None] | None:
+    def _chunk(self) -> tuple[int, RtmpMessage | None] | None:
         """Returns the size of the next chunk in bytes and the message it completes; None if the chunk is incomplete."""
         buffer = self._buffer
         if not buffer:
@@ -83,11 +83,11 @@ class ChunkReader:
         known = self._partial.get(chunk_stream)
         if known is None and (form or len(self._partial) >= _MAX_CHUNK_STREAMS):
             raise NotRtmp("a chunk continues a message that never began")
-        partial = replace(known) if known else _Partial()
+        partial = replace(known) if known else _PartialMessage()
         start = self._read_head(partial, form, bytes(buffer[at:end]), end)
         return None if start is None else self._body(partial, chunk_stream, start)
 
-    def _read_head(self, partial: _Partial, form: int, head: bytes, end: int) -> int | None:
+    def _read_head(self, partial: _PartialMessage, form: int, head: bytes, end: int) -> int | None:
         """Returns the offset of the body; None if the header is incomplete. Raises NotRtmp."""
         if form < 3:
             if partial.payload:
@@ -112,7 +112,7 @@ class ChunkReader:
             raise NotRtmp(f"a message has {partial.length} bytes; the limit is {MAX_MESSAGE_BYTES}")
         return end
 
-    def _body(self, partial: _Partial, chunk_stream: int, start: int) -> tuple[int, Message | None] | None:
+    def _body(self, partial: _PartialMessage, chunk_stream: int, start: int) -> tuple[int, RtmpMessage | None] | None:
         size = min(self._chunk_bytes, partial.length - len(partial.payload))
         if len(self._buffer) < start + size:
             return None
@@ -120,12 +120,12 @@ class ChunkReader:
         self._partial[chunk_stream] = partial
         if len(partial.payload) < partial.length:
             return start + size, None
-        message = Message(partial.kind, partial.stream, partial.time_ms & 0xFFFFFFFF, bytes(partial.payload))
+        message = RtmpMessage(partial.kind, partial.stream, partial.time_ms & 0xFFFFFFFF, bytes(partial.payload))
         partial.payload = bytearray()
         return start + size, message
 
 
-def chunked(message: Message, chunk_stream: int = 3) -> bytes:
+def chunked(message: RtmpMessage, chunk_stream: int = 3) -> bytes:
     """Returns a message as chunks of 128 bytes."""
     payload = message.payload
     head = bytes((chunk_stream,)) + b"\0\0\0" + len(payload).to_bytes(3, "big") + bytes((message.kind,))

@@ -13,9 +13,9 @@ from aiortc.rtp import RtpPacket
 from api.ingest.pull.errors import PullFailed, failed_status
 from api.ingest.pull.rtsp_messages import (
     MAX_HEAD_BYTES,
-    Answer,
-    Login,
     OfferedVideo,
+    RtspLogin,
+    RtspResponse,
     best_challenge,
     offered_video,
     read_head,
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from api.ingest.pull.dialer import Dialer
-    from api.ingest.pull.puller import Frames
-    from api.ingest.pull.url_policy import Place
+    from api.ingest.pull.puller import FrameSink
+    from api.ingest.pull.url_policy import MediaUrl
     from stream.display_transform import DisplayTransform
     from stream.temporal_layers import Layer
 
@@ -43,8 +43,8 @@ _ANSWER_S = 10.0
 class RtspAttempt:
     """One connection to a camera or server. Implements `Attempt` of `api.ingest.pull.puller`."""
 
-    def __init__(self, place: Place, dialer: Dialer) -> None:
-        self._place = place
+    def __init__(self, location: MediaUrl, dialer: Dialer) -> None:
+        self._location = location
         self._dialer = dialer
         self._playback: _Playback | None = None
 
@@ -52,10 +52,10 @@ class RtspAttempt:
         if self._playback is not None:
             self._playback.request_keyframe()
 
-    async def run(self, frames: Frames) -> None:
-        place = self._place
+    async def run(self, frames: FrameSink) -> None:
+        location = self._location
         for _ in range(_MAX_REDIRECTS + 1):
-            connection = _Connection(place, *await self._dialer.connect(place))
+            connection = _Connection(location, *await self._dialer.connect(location))
             try:
                 described = await _describe(connection)
                 if isinstance(described, OfferedVideo):
@@ -65,16 +65,16 @@ class RtspAttempt:
             finally:
                 self._playback = None
                 connection.close()
-            login = (place.user, place.password)
+            login = (location.user, location.password)
             target = self._dialer.policy.check(described, ("rtsp", "rtsps"))
-            is_same = target[:3] == place[:3]
-            place = target._replace(user=login[0], password=login[1]) if is_same else target
+            is_same = target[:3] == location[:3]
+            location = target._replace(user=login[0], password=login[1]) if is_same else target
         raise PullFailed("too_many_redirects", f"more than {_MAX_REDIRECTS} redirects", is_final=True)
 
 
 async def _describe(connection: _Connection) -> OfferedVideo | str:
     """Asks for the description; returns its video, or the URL of a redirect. Raises PullFailed."""
-    url = connection.place.url
+    url = connection.location.url
     answer = await connection.ask("DESCRIBE", url, {"Accept": "application/sdp"})
     if 300 <= answer.status < 400 and "location" in answer.headers:
         return answer.headers["location"]
@@ -86,21 +86,21 @@ async def _describe(connection: _Connection) -> OfferedVideo | str:
 class _Connection:
     """Requests, answers and interleaved packets of one TCP connection."""
 
-    def __init__(self, place: Place, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.place = place
+    def __init__(self, location: MediaUrl, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.location = location
         self.session = ""       # sent with every request once the source has named it
         self._reader = reader
         self._writer = writer
-        self._login: Login | None = None
+        self._login: RtspLogin | None = None
         self._number = 0
 
-    async def ask(self, method: str, url: str, headers: dict[str, str]) -> Answer:
+    async def ask(self, method: str, url: str, headers: dict[str, str]) -> RtspResponse:
         """Returns the answer to a request; logs in if the source asks for it. Raises PullFailed."""
         answer = await self._exchange(method, url, headers)
-        if answer.status == 401 and self._login is None and self.place.user:
+        if answer.status == 401 and self._login is None and self.location.user:
             challenge = best_challenge(answer.challenges)
             if challenge is not None:
-                self._login = Login(self.place.user, self.place.password, challenge)
+                self._login = RtspLogin(self.location.user, self.location.password, challenge)
                 answer = await self._exchange(method, url, headers)
         return answer
 
@@ -125,34 +125,34 @@ class _Connection:
     async def next_packet(self) -> tuple[int, bytes] | None:
         """Returns the next packet with its channel; None for anything else. Raises PullFailed."""
         received = await self._next()
-        return None if isinstance(received, Answer) else received
+        return None if isinstance(received, RtspResponse) else received
 
     def close(self) -> None:
         self._writer.close()
 
-    async def _exchange(self, method: str, url: str, headers: dict[str, str]) -> Answer:
+    async def _exchange(self, method: str, url: str, headers: dict[str, str]) -> RtspResponse:
         self.request(method, url, headers)
         try:
             async with asyncio.timeout(_ANSWER_S):
-                while not isinstance(answer := await self._next(), Answer) or not answer.status:
+                while not isinstance(answer := await self._next(), RtspResponse) or not answer.status:
                     pass
         except TimeoutError:
-            raise PullFailed("timeout", f"{self.place.authority} does not answer {method}") from None
+            raise PullFailed("timeout", f"{self.location.authority} does not answer {method}") from None
         return answer
 
-    async def _next(self) -> Answer | tuple[int, bytes]:
+    async def _next(self) -> RtspResponse | tuple[int, bytes]:
         """Reads the next answer, or the next packet with its channel. Raises PullFailed."""
         try:
             first = await self._reader.readexactly(1)
             return await self._packet() if first == _INTERLEAVED else await self._answer(first)
         except (asyncio.IncompleteReadError, ConnectionError):
-            raise PullFailed("connection_lost", f"{self.place.authority} closed the connection") from None
+            raise PullFailed("connection_lost", f"{self.location.authority} closed the connection") from None
 
     async def _packet(self) -> tuple[int, bytes]:
         head = await self._reader.readexactly(3)
         return head[0], await self._reader.readexactly(int.from_bytes(head[1:], "big"))
 
-    async def _answer(self, first: bytes) -> Answer:
+    async def _answer(self, first: bytes) -> RtspResponse:
         try:
             head = first + await self._reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError:
@@ -166,7 +166,7 @@ class _Connection:
 class _Playback:
     """The described video of one connection, played until the source ends it. The `TrackOutput` of its track."""
 
-    def __init__(self, connection: _Connection, video: OfferedVideo, frames: Frames) -> None:
+    def __init__(self, connection: _Connection, video: OfferedVideo, frames: FrameSink) -> None:
         self._connection = connection
         self._video = video
         self._frames = frames
@@ -245,7 +245,7 @@ async def _kept_alive(connection: _Connection, url: str, timeout_s: int) -> Asyn
         await asyncio.gather(sending, return_exceptions=True)
 
 
-def _require(answer: Answer) -> None:
+def _require(answer: RtspResponse) -> None:
     if answer.status != 200:
         raise failed_status(answer.status)
 

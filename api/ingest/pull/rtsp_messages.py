@@ -19,7 +19,7 @@ _PARAMETER = re.compile(r'(\w+)=(?:"([^"]*)"|([^\s,]*))', re.ASCII)
 _START_CODE = b"\x00\x00\x00\x01"
 
 
-class Answer(NamedTuple):
+class RtspResponse(NamedTuple):
     """`headers` by lower-case name, the first of each; `challenges` are all of `WWW-Authenticate`."""
 
     status: int
@@ -36,7 +36,7 @@ class Answer(NamedTuple):
         return int(text)
 
 
-def read_head(head: bytes) -> Answer:
+def read_head(head: bytes) -> RtspResponse:
     """Parses status line and headers; a request from the server has status 0. Raises PullFailed (protocol_error)."""
     lines = head.decode("latin-1").split("\r\n")
     match = re.fullmatch(r"RTSP/1\.\d (\d{3})(?: .*)?|[A-Z_]+ \S+ RTSP/1\.\d", lines[0], re.ASCII)
@@ -49,10 +49,10 @@ def read_head(head: bytes) -> Answer:
         headers.setdefault(name.strip().lower(), value.strip())
         if name.strip().lower() == "www-authenticate":
             challenges.append(value.strip())
-    return Answer(int(match[1] or 0), headers, tuple(challenges))
+    return RtspResponse(int(match[1] or 0), headers, tuple(challenges))
 
 
-class Login(NamedTuple):
+class RtspLogin(NamedTuple):
     """A user, with the challenge of the source."""
 
     user: str

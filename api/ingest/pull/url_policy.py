@@ -17,7 +17,7 @@ MAX_URL = 2048
 SECURE = frozenset({"https", "rtsps", "rtmps"})
 
 
-class Place(NamedTuple):
+class MediaUrl(NamedTuple):
     """A parsed URL. `target` is path and query, still encoded; `user` and `password` are decoded."""
 
     scheme: str
@@ -39,7 +39,7 @@ class Place(NamedTuple):
         return f"{self.scheme}://{self.authority}{self.target}"
 
 
-def place_of(url: str) -> Place:
+def parse_media_url(url: str) -> MediaUrl:
     """Parses a URL. Raises PullRefused (bad_url, scheme_not_allowed)."""
     if len(url) > MAX_URL or not url.isascii() or any(ord(letter) <= 32 or letter in '\\"<>\x7f' for letter in url):
         raise PullRefused("bad_url", f"expected a URL of at most {MAX_URL} printable ASCII characters")
@@ -56,7 +56,7 @@ def place_of(url: str) -> Place:
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     if any(ord(letter) < 32 for letter in user + password):
         raise PullRefused("bad_url", "the login has control characters")
-    return Place(scheme, host.rstrip("."), port or PORTS[scheme], target, user, password)
+    return MediaUrl(scheme, host.rstrip("."), port or PORTS[scheme], target, user, password)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +67,21 @@ class PullPolicy:
     hosts: tuple[str, ...] = ()
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
-    def check(self, url: str, schemes: tuple[str, ...] = ()) -> Place:
+    def check(self, url: str, schemes: tuple[str, ...] = ()) -> MediaUrl:
         """Parses and checks a URL; `schemes`, if given, limits them further.
 
         Raises PullRefused (bad_url, scheme_not_allowed, host_not_allowed).
         """
-        place = place_of(url)
-        if schemes and place.scheme not in schemes:
-            raise PullRefused("scheme_not_allowed", f"expected {' or '.join(schemes)}, got {place.scheme}")
-        if place.scheme not in self.schemes:
-            raise PullRefused("scheme_not_allowed", f"{place.scheme} is not one of DEEPGUARD_PULL_SCHEMES")
-        if self.hosts and not any(host_matches(host, place.host) for host in self.hosts):
-            raise PullRefused("host_not_allowed", f"{place.host} is not one of DEEPGUARD_PULL_HOSTS")
-        return place
+        location = parse_media_url(url)
+        if schemes and location.scheme not in schemes:
+            raise PullRefused("scheme_not_allowed", f"expected {' or '.join(schemes)}, got {location.scheme}")
+        if location.scheme not in self.schemes:
+            raise PullRefused("scheme_not_allowed", f"{location.scheme} is not one of DEEPGUARD_PULL_SCHEMES")
+        if self.hosts and not any(host_matches(host, location.host) for host in self.hosts):
+            raise PullRefused("host_not_allowed", f"{location.host} is not one of DEEPGUARD_PULL_HOSTS")
+        return location
 
-    def check_url(self, url: str) -> Place:
+    def check_url(self, url: str) -> MediaUrl:
         """Does what `check` does, for HTTP and HTTPS alone."""
         return self.check(url, ("http", "https"))
 

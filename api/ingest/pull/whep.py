@@ -15,7 +15,7 @@ from aiortc import RTCSessionDescription
 from api.ingest.aiortc_patches import Network, ask_keyframe, listening_on, new_connection, tap_video
 from api.ingest.ice_candidates import is_usable, read_candidate
 from api.ingest.pull.errors import PullFailed, PullRefused
-from api.ingest.pull.url_policy import place_of
+from api.ingest.pull.url_policy import parse_media_url
 from consumers.outbound_http import OutboundRequest
 from stream.codecs import BY_RTP_NAME, RTP_TITLES
 from stream.sources.rtp_video import Fragment, VideoTrack
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aiortc import RTCPeerConnection
 
     from api.ingest.pull.dialer import Dialer
-    from api.ingest.pull.puller import Frames
+    from api.ingest.pull.puller import FrameSink
     from api.ingest.pull.url_policy import PullPolicy
     from stream.display_transform import DisplayTransform
     from stream.temporal_layers import Layer
@@ -85,7 +85,7 @@ class WhepAttempt:
         if self._receiver is not None:
             self._receiver.request_keyframe()
 
-    async def run(self, frames: Frames) -> None:
+    async def run(self, frames: FrameSink) -> None:
         connection = _Connection()
         location = ""
         try:
@@ -107,7 +107,8 @@ class WhepAttempt:
     async def _post(self, offer: str) -> tuple[str, str]:
         """Returns the answer and the URL of the session, empty if the SFU names none. Raises PullFailed."""
         headers = {**self._headers, "Content-Type": "application/sdp", "Accept": "application/sdp"}
-        async with self._dialer.fetch(OutboundRequest("POST", self._url, headers, offer.encode())) as (response, place):
+        request = OutboundRequest("POST", self._url, headers, offer.encode())
+        async with self._dialer.fetch(request) as (response, final):
             body = b""
             try:
                 async for part in response.aiter_raw():
@@ -115,19 +116,19 @@ class WhepAttempt:
                     if len(body) > _MAX_ANSWER_BYTES:
                         raise PullFailed("protocol_error", "the SFU's answer is too long")
             except httpx.HTTPError:
-                raise PullFailed("connection_lost", f"{place.authority} closed the connection") from None
+                raise PullFailed("connection_lost", f"{final.authority} closed the connection") from None
             named = response.headers.get("location", "")
-            location = str(httpx.URL(place.url).join(named)) if named else ""
+            session = str(httpx.URL(final.url).join(named)) if named else ""
             if response.status_code != _CREATED:
                 raise PullFailed("protocol_error", f"the SFU answers {response.status_code}, WHEP requires 201")
-        return body.decode("utf-8", "replace"), location
+        return body.decode("utf-8", "replace"), session
 
     async def _delete(self, location: str) -> None:
         """Ends the session at the SFU. Ignores failures: the SFU then times the session out."""
         if not location:
             return
         with suppress(PullFailed, TimeoutError):
-            is_same = place_of(location)[:3] == place_of(self._url)[:3]     # no other host gets the token
+            is_same = parse_media_url(location)[:3] == parse_media_url(self._url)[:3]     # no other host gets the token
             request = OutboundRequest("DELETE", location, self._headers if is_same else {})
             async with asyncio.timeout(_CLOSE_S), self._dialer.fetch(request):
                 pass
@@ -149,7 +150,7 @@ class _Connection:
         sdp: str = self._connection.localDescription.sdp
         return sdp
 
-    async def accept(self, answer: SfuAnswer, frames: Frames) -> _Receiver:
+    async def accept(self, answer: SfuAnswer, frames: FrameSink) -> _Receiver:
         """Connects; the returned receiver feeds `frames`. Raises PullFailed."""
         try:
             await self._connection.setRemoteDescription(RTCSessionDescription(answer.sdp, "answer"))
@@ -184,7 +185,7 @@ class _Connection:
 class _Receiver:
     """The video of one connection: the `VideoTap` of its RTP receiver and the `TrackOutput` of its track."""
 
-    def __init__(self, rtp: Any, codec: Codec, frames: Frames, ended: asyncio.Future[None]) -> None:
+    def __init__(self, rtp: Any, codec: Codec, frames: FrameSink, ended: asyncio.Future[None]) -> None:
         self.rtp = rtp      # aiortc's receiver
         self._frames = frames
         self._ended = ended

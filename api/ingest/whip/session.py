@@ -161,7 +161,7 @@ class WhipSession(LiveSource):
         elif state in ("failed", "closed"):
             self.end_soon(EndReason.NEVER_CONNECTED if self.is_pending else EndReason.PUBLISHER_LEFT)
 
-    async def _hang_up(self, reason: EndReason) -> None:
+    async def _close_connection(self, reason: EndReason) -> None:
         self._connection.remove_all_listeners("connectionstatechange")
         try:
             async with asyncio.timeout(self._config.close_s):

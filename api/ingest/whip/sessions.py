@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from api.ingest.registry import SourceRegistry
 
 
-class Answer(NamedTuple):
+class SessionAnswer(NamedTuple):
     """A publisher's answer: its SDP, the unguessable id of its session, and the entity tag of its ICE session."""
 
     sdp: str
@@ -58,7 +58,7 @@ class WhipSessions:
         sessions = self._registry.of_kind(SourceKind.WHIP)
         return WhipStatus(len(sessions), sum(session.is_pending for session in sessions))
 
-    async def offer(self, offer: Offer) -> Answer:
+    async def offer(self, offer: Offer) -> SessionAnswer:
         """Starts a session and reserves its stream id; a refused offer leaves nothing behind.
 
         Raises OfferRefused, StreamExists, Busy, ServiceFull, ServiceDraining.
@@ -73,7 +73,7 @@ class WhipSessions:
             sdp = await session.answer()
             if config.remote_candidates:
                 await session.try_candidates(offered_candidates(offer.sdp))
-            return Answer(sdp, session.session_id, session.etag)
+            return SessionAnswer(sdp, session.session_id, session.etag)
         except BaseException:
             await asyncio.shield(session.finish(EndReason.NEVER_CONNECTED))
             raise
@@ -102,6 +102,6 @@ class WhipSessions:
             raise OfferRefused(422, "ice_restart_unsupported", "ICE restarts are not supported; start a new session")
         await session.try_candidates(read.candidates)
 
-    async def hang_up(self, ref: SessionRef) -> None:
+    async def end(self, ref: SessionRef) -> None:
         """Ends a session; returns after its last verdict. Raises NotFound."""
         await self.find(ref).finish(EndReason.PUBLISHER_LEFT)

@@ -126,7 +126,7 @@ def states(report: ReplayReport) -> dict[str, str]:
 
 
 def told(report: ReplayReport, name: str) -> str:
-    return "; ".join(next(check.told for check in report.checks if check.name == name))
+    return "; ".join(next(check.details for check in report.checks if check.name == name))
 
 
 def test_an_untouched_incident_matches(contents: dict[str, bytes], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from api.errors import Busy
-from api.ingest.live_source import LiveSource, Problem, SourceKind, SourceState
+from api.ingest.live_source import LiveSource, SourceFailure, SourceKind, SourceState
 from api.ingest.pull.dialer import Dialer
 from api.ingest.pull.pulled_sources import PullConfig, PulledSources
 from api.ingest.pull.puller import PullTimeouts
@@ -88,7 +88,7 @@ class Given(LiveSource):
     def request_keyframe(self) -> None:
         """The test has all frames."""
 
-    async def _hang_up(self, reason: EndReason) -> None:
+    async def _close_connection(self, reason: EndReason) -> None:
         self.hung_up += 1
 
 
@@ -167,7 +167,7 @@ async def test_a_source_that_the_service_refuses_stays_listed_as_failed() -> Non
             source.frame(b"x", number / 30, True, 0.0)
         await until(lambda: len(registry) == 0)
         (status,) = registry.list()
-        assert (status.state, status.problem) == (SourceState.FAILED, Problem("not_admitted", "no room"))
+        assert (status.state, status.problem) == (SourceState.FAILED, SourceFailure("not_admitted", "no room"))
         assert source.hung_up == 1
         service.refusal = None
         registry.add(Given("cam", registry))

@@ -129,7 +129,7 @@ HOSTILE = {
     ),
     "map": '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MAP:URI="{bait}"\n#EXTINF:1,\ncall0.ts\n#EXT-X-ENDLIST\n',
 }
-FEW = (0, 4, 7)       # of the baits, where the place is another but the way is the same
+FEW = (0, 4, 7)       # of the baits, where the location is another but the way is the same
 BAITS = (
     "http://127.0.0.1:{port}/x.ts", "http://[::ffff:127.0.0.1]:{port}/x.ts", "http://0x7f000001:{port}/x.ts",
     "http://rebind.test:{port}/x.ts", "file://{secret}", "concat:{secret}|{secret}",
@@ -139,17 +139,17 @@ BAITS = (
 )
 
 
-@pytest.mark.parametrize("place", HOSTILE)
-async def test_playlists_reach_no_forbidden_address(folder: Path, place: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("location", HOSTILE)
+async def test_playlists_reach_no_forbidden_address(folder: Path, location: str, tmp_path: Path) -> None:
     """The site is at an address that is allowed, the bait at one that is not."""
     secret = tmp_path / "secret.ts"
     secret.write_bytes((folder / "call.ts").read_bytes())
     async with canary() as (port, seen), site_of(folder) as site:
         names = []
         for number, bait in enumerate(BAITS):
-            if place == "segment" or number in FEW:
-                names.append(f"bait-{place}-{number}.m3u8")
-                (folder / names[-1]).write_text(HOSTILE[place].format(bait=bait.format(port=port, secret=secret)))
+            if location == "segment" or number in FEW:
+                names.append(f"bait-{location}-{number}.m3u8")
+                (folder / names[-1]).write_text(HOSTILE[location].format(bait=bait.format(port=port, secret=secret)))
         await _all_refused(int(site.url.rpartition(":")[2]), names)
         assert seen == []
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from api.ingest.pull.amf0 import NotAmf, decode, encode
 from api.ingest.pull.errors import PullFailed
 from api.ingest.pull.flv_h264 import AvcReader
-from api.ingest.pull.rtmp_chunks import ChunkReader, Message, NotRtmp, chunked
+from api.ingest.pull.rtmp_chunks import ChunkReader, NotRtmp, RtmpMessage, chunked
 
 
 @given(
@@ -19,10 +19,10 @@ from api.ingest.pull.rtmp_chunks import ChunkReader, Message, NotRtmp, chunked
     size=st.integers(1, 400),
 )
 def test_messages_survive_being_cut_into_chunks(messages: list[tuple[int, int, bytes]], size: int) -> None:
-    data = b"".join(chunked(Message(kind, stream, 0, payload)) for kind, stream, payload in messages)
+    data = b"".join(chunked(RtmpMessage(kind, stream, 0, payload)) for kind, stream, payload in messages)
     reader = ChunkReader()
     read = [message for at in range(0, len(data), size) for message in reader.feed(data[at : at + size])]
-    assert read == [Message(kind, stream, 0, payload) for kind, stream, payload in messages]
+    assert read == [RtmpMessage(kind, stream, 0, payload) for kind, stream, payload in messages]
 
 
 @given(st.binary(max_size=300))
@@ -33,7 +33,7 @@ def test_malformed_rtmp_is_refused_or_incomplete(data: bytes) -> None:
 
 
 def test_later_chunk_forms_add_to_the_time() -> None:
-    first = chunked(Message(9, 1, 0, b"a" * 3))
+    first = chunked(RtmpMessage(9, 1, 0, b"a" * 3))
     delta = b"\x43" + (40).to_bytes(3, "big") + (2).to_bytes(3, "big") + b"\x09bb"
     same = b"\xc3cc"
     extended = b"\x83\xff\xff\xff" + (2**24 + 5).to_bytes(4, "big") + b"dd"

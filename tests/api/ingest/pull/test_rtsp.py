@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.ingest.pull.errors import PullFailed
-from api.ingest.pull.rtsp_messages import Login, best_challenge, offered_video, read_head
+from api.ingest.pull.rtsp_messages import RtspLogin, best_challenge, offered_video, read_head
 from api.ingest.pull.url_policy import PullPolicy
 from stream.identity import StreamIdentity
 from stream.types import Codec, EndReason
@@ -117,14 +117,14 @@ async def problem_of(answer: Callable[[str, int], bytes]) -> str:
 def test_digests_match_the_examples_of_the_standards() -> None:
     """RFC 2069 as RTSP has it (its example, as corrected), and the form of RFC 7616."""
     asked = 'Digest realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093"'
-    old = Login("Mufasa", "Circle Of Life", asked)
+    old = RtspLogin("Mufasa", "Circle Of Life", asked)
     assert 'response="670fd8c2df070c60b045671b8b24ff02"' in old.header("GET", "/dir/index.html")
-    new = Login("u", "p", 'Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256').header("DESCRIBE", "rtsp://h/")
+    new = RtspLogin("u", "p", 'Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256').header("DESCRIBE", "rtsp://h/")
     assert "qop=auth, nc=00000001, cnonce=" in new
     assert len(new.partition('response="')[2].partition('"')[0]) == 64
     assert best_challenge(("Basic realm=x", 'Digest realm="r"')) == 'Digest realm="r"'
     assert best_challenge(("Negotiate",)) is None
-    assert Login("a", "b", "Basic x").header("PLAY", "x") == "Basic YTpi"
+    assert RtspLogin("a", "b", "Basic x").header("PLAY", "x") == "Basic YTpi"
 
 
 @given(st.text(max_size=300), st.binary(max_size=300))
@@ -136,4 +136,4 @@ def test_any_text_is_parsed_or_refused(text: str, data: bytes) -> None:
         read_head(data)
     with suppress(PullFailed):
         assert read_head(b"RTSP/1.0 200 OK\r\n" + data).length >= 0
-    Login("u", "p", text).header("PLAY", "x")
+    RtspLogin("u", "p", text).header("PLAY", "x")

@@ -127,7 +127,7 @@ async def test_a_wrong_fingerprint_never_connects() -> None:
         await call.connection.close()
 
 
-async def test_the_service_can_hang_up() -> None:
+async def test_the_service_can_end_a_session() -> None:
     async with whip_rig() as rig, publishing(f"{rig.url}/whip/call") as call:
         session = await rig.service.first()
         async with loop_never_blocked():

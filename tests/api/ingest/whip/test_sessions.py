@@ -51,7 +51,7 @@ async def test_a_stream_has_one_publisher() -> None:
         answer = await sessions.offer(an_offer())
         with pytest.raises(StreamExists):
             await sessions.offer(an_offer())
-        await sessions.hang_up(SessionRef("call", answer.session_id, ""))
+        await sessions.end(SessionRef("call", answer.session_id, ""))
         await sessions.offer(an_offer())
 
 
@@ -81,8 +81,8 @@ async def test_a_session_belongs_to_its_tenant() -> None:
             ("call", answer.session_id, "key-2"), ("call", "guess", "key-1"), ("other", answer.session_id, "key-1"),
         ):
             with pytest.raises(NotFound):
-                await sessions.hang_up(SessionRef(stream, session_id, tenant))
-        await sessions.hang_up(SessionRef("call", answer.session_id, "key-1"))
+                await sessions.end(SessionRef(stream, session_id, tenant))
+        await sessions.end(SessionRef("call", answer.session_id, "key-1"))
 
 
 async def test_session_names_cannot_be_guessed() -> None:
