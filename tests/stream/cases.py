@@ -1,4 +1,4 @@
-"""Incidents as a session makes them, from made-up observations."""
+"""Incident cases built from synthetic observations, as a session builds them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EPOCH = 7
 
 
 class Watched:
-    """A stream that is monitored as a session does it. `changes` are what its alarm did, `verdicts` all of them."""
+    """A stream with rolling verdicts and an alarm watch. Collects its alarm `changes` and all `verdicts`."""
 
     def __init__(self, stream: str = "call", epoch: int = EPOCH, model: ModelRef = MODEL) -> None:
         config = StreamConfig()
@@ -39,7 +39,7 @@ class Watched:
         self.changes: list[IncidentCase | AlarmOver] = []
 
     def see(self, number: int, *faces: FaceObservation, pictured: bool = False) -> None:
-        """Base sample `number` shows these faces."""
+        """Observes these faces at base sample `number`."""
         seen = msgspec.structs.replace(observation(number, faces), stream=self.stream, epoch=self.epoch)
         if pictured:
             seen = msgspec.structs.replace(seen, pictures=pictures_of(seen))
@@ -55,7 +55,7 @@ class Watched:
 
 
 def pictures_of(seen: Observation) -> Pictures:
-    """Noise instead of faces, another for every sample."""
+    """Returns noise in place of face pictures, different for every sample."""
     noise = np.random.default_rng(seen.sequence)
     faces = tuple(
         FacePicture(
@@ -74,7 +74,7 @@ def suspect(llr: float = 3.0, track: int = 1) -> FaceObservation:
 
 
 def opened_case(stream: str = "call", epoch: int = EPOCH, calm: int = 4) -> IncidentCase:
-    """An alarm after `calm` samples that say nothing; every fourth sample has a picture."""
+    """Returns an alarm after `calm` samples without evidence; every fourth sample has a picture."""
     watched = Watched(stream, epoch)
     for number in range(-1, calm):
         watched.see(number, face(llr=-1.0))
@@ -88,7 +88,7 @@ def opened_case(stream: str = "call", epoch: int = EPOCH, calm: int = 4) -> Inci
 
 
 def over(case: IncidentCase) -> AlarmOver:
-    """What closes it."""
+    """Returns the close of this alarm."""
     return AlarmOver(
         stream=case.origin.stream, epoch=case.origin.epoch, reason=_REASON, closed_s=case.opened_s + 9, end_s=99.0
     )

@@ -1,4 +1,4 @@
-"""Files that mean harm or are simply odd, made on the spot. Each one has to end in a typed refusal or in a verdict."""
+"""Hostile and unusual files, generated on demand. Each must end in a typed refusal or a verdict."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Case = tuple[bytes, frozenset[str]]
 
 
 def corpus(folder: Path) -> Iterator[tuple[str, Case]]:
-    """(name, (content, codes that it may end in)); `JUDGED` stands for a verdict."""
+    """Returns (name, (content, codes that it may end in)); `JUDGED` stands for a verdict."""
     for make in (_no_media, _bombs, _cut, _broken_boxes, _codecs, _odd_but_whole, _mislabelled, _other_pictures):
         yield from make(folder).items()
 
@@ -154,7 +154,7 @@ def _mislabelled(folder: Path) -> dict[str, Case]:
 
 
 def _other_pictures(folder: Path) -> dict[str, Case]:
-    """Pictures by Pillow's decoders: whole, cut, of sizes that lie, and files that hold other pictures."""
+    """Returns pictures for Pillow's decoders: whole, truncated, with false sizes, or wrapping other pictures."""
     refused = BROKEN | _one("too_large")
     cases: dict[str, Case] = {
         "gif of 65535 squared": (b"GIF89a\xff\xff\xff\xff\x80\0\0" + bytes(500), refused),
@@ -193,7 +193,7 @@ def jpeg_of(width: int, height: int) -> bytes:
 
 
 def mutations(data: bytes, seed: int) -> Iterator[bytes]:
-    """Endless variants: bytes changed, runs cut out, repeated or zeroed, lengths made extreme."""
+    """Yields variants without end: bytes changed, runs removed, repeated or zeroed, lengths made extreme."""
     rng = np.random.default_rng(seed)
     while True:
         changed = bytearray(data)
@@ -217,7 +217,7 @@ def _mutate(data: bytearray, rng: np.random.Generator) -> None:
 
 
 def _patched(folder: Path, box: bytes, offset: int, value: bytes) -> bytes:
-    """A whole MP4 with `value` written `offset` bytes behind the name of a box."""
+    """Returns a whole MP4 with `value` written `offset` bytes after the name of a box."""
     data = bytearray(video(folder / "patched.mp4", Clip(frames=15)).read_bytes())
     at = data.index(box) + 4 + offset
     data[at : at + len(value)] = value

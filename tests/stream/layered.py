@@ -1,4 +1,4 @@
-"""Real VP8 in three temporal layers, as browsers send it when they are asked for L1T3."""
+"""Real VP8 in three temporal layers, as browsers send it for scalability mode L1T3."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LAYERS = (
 
 
 def layered_units(stream: str, frames: int) -> list[tuple[MediaUnit, Layer]]:
-    """At 30 frames a second; the first is the only key frame."""
+    """Returns units at 30 frames/s; only the first is a key frame."""
     options = {"lag-in-frames": "0", "error-resilient": "1", "ts-parameters": _LAYERS}
     clip = Clip(frames=frames, encoder="libvpx", gop=9999, options=options)
     return [(unit, PATTERN[n % len(PATTERN)]) for n, unit in enumerate(units(stream, Codec.VP8, clip))]

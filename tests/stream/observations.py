@@ -1,4 +1,4 @@
-"""Observations to feed monitors with."""
+"""Synthetic observations for tests of rolling verdicts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def face(track: int = 1, llr: float | None = 0.0, quality: Quality = CLEAR) -> F
 
 
 def observation(sample: int, faces: tuple[FaceObservation, ...] = (), unscored: str = "") -> Observation:
-    """The observation of base sample number `sample` (-1 is the first frame) at 2 samples/s and phase 0.3."""
+    """Returns the observation of base sample number `sample` (-1 is the first frame) at 2 samples/s and phase 0.3."""
     cell = sample * Pace.BASE
     pts_s = SamplingGrid(2.0, 0.3).start_s(cell)
     return Observation(

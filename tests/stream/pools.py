@@ -1,4 +1,4 @@
-"""Pools with real worker processes, and what to give them."""
+"""Worker pools with real processes, and streams and files for them."""
 
 from __future__ import annotations
 

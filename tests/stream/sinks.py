@@ -1,4 +1,4 @@
-"""A sink that keeps what a pool says of one stream."""
+"""Stream sink that records a pool's reports on one stream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """`at_s` are monotonic times of the observations."""
+    """Recording sink; `at_s` are monotonic times of the observations."""
 
     def __init__(self) -> None:
         self.observations: list[Observation] = []
@@ -52,7 +52,7 @@ class Recorder:
 
 
 async def publish(stream: WorkerStream, media: list[MediaUnit], fps: float = 30.0) -> None:
-    """Feed at the pace of a call, until all is fed or the task is cancelled."""
+    """Feeds units in real time, until all are fed or the task is cancelled."""
     loop = asyncio.get_running_loop()
     began_s = loop.time()
     for number, unit in enumerate(media):
@@ -62,7 +62,7 @@ async def publish(stream: WorkerStream, media: list[MediaUnit], fps: float = 30.
 
 @asynccontextmanager
 async def publishing(stream: WorkerStream, media: list[MediaUnit], fps: float = 30.0) -> AsyncIterator[None]:
-    """Feed a clip in a loop, as one long call."""
+    """Feeds a clip in a loop, as one long call."""
     rounds = (
         msgspec.structs.replace(unit, sequence=number, pts_s=number / fps)
         for number, unit in enumerate(cycle(media))
@@ -84,7 +84,7 @@ async def publishing(stream: WorkerStream, media: list[MediaUnit], fps: float = 
 
 
 async def until(condition: Callable[[], bool], limit_s: float = 30.0) -> float:
-    """Wait for a condition; how long it took. Raises TimeoutError."""
+    """Waits for a condition and returns how long it took in seconds. Raises TimeoutError."""
     began_s = time.monotonic()
     async with asyncio.timeout(limit_s):
         while not condition():

@@ -1,4 +1,4 @@
-"""The budget holds and the delay is as promised, on synthetic evidence."""
+"""Tests of the alarm rule on synthetic evidence: the budget is kept, and the delay matches the formula."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CORRELATIONS_S = {0.0: 0.0, 0.5: -0.5 / math.log(0.5), 0.9: -0.5 / math.log(0.9)
 
 
 def model_of(auc: float, rho: float) -> EvidenceModel:
-    """Calibrated Gaussian evidence of this per-sample AUC: means -m and m, variance 2m."""
+    """Returns calibrated Gaussian evidence with this per-sample AUC: means -m and m, variance 2m."""
     m = float(norm.ppf(auc)) ** 2
     return EvidenceModel(-m, m, math.sqrt(2 * m), CORRELATIONS_S[rho], clip=100.0)
 
@@ -53,7 +53,7 @@ def test_budget_is_kept_on_evidence_that_differs_from_the_model(world: Simulated
 
 
 def test_correlated_evidence_without_discount_exceeds_the_budget() -> None:
-    """The control: correlated evidence, taken for independent, gives many times the allowed alarms."""
+    """Control: correlated evidence treated as independent gives many times the allowed alarms."""
     naive = model_of(0.85, 0.0)
     outcome = simulate(
         AlarmBudget(TARGET_PER_HOUR, RATE_HZ),

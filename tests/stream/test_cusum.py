@@ -140,7 +140,7 @@ def test_a_budget_of_zero_alarms_is_refused() -> None:
 
 
 def test_a_face_is_cleared_by_a_test_of_its_own() -> None:
-    """Evidence below the alarm's reference, but where many fakes lie, clears nobody."""
+    """Evidence below the alarm's reference clears no face where many fakes have such evidence."""
     weak = EvidenceModel(0.8, 1.5, 0.4, 0.65, real_middle=-0.4, fake_low=0.12)
     sums = CusumState()
     for k in range(200):

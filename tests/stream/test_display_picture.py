@@ -1,4 +1,4 @@
-"""Turned, mirrored, squeezed, interlaced and HDR video reaches the detector as the plain clip would."""
+"""Turned, mirrored, squeezed, interlaced and HDR video reaches the detector as the plain clip does."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ _PQ, _BT2020, _BT2020_NCL = 16, 9, 9
 
 
 def plain(number: int) -> Rgb:
-    """What a viewer sees of frame `number`: a smooth picture, different in each corner."""
+    """Returns what a viewer sees of frame `number`: a smooth picture with a different colour in each corner."""
     return np.asarray(cv2.GaussianBlur(pattern(number, WIDTH, HEIGHT), (0, 0), 1.5), np.uint8)
 
 
 def stored(shown: Rgb, transform: DisplayTransform) -> Rgb:
-    """The frame that a recorder stores so that `transform` shows it as `shown`."""
+    """Returns the frame that a recorder stores so that `transform` shows it as `shown`."""
     turned = np.rot90(shown, transform.quarter_turns)
     return np.ascontiguousarray(turned[:, ::-1] if transform.is_mirrored else turned)
 
@@ -55,7 +55,7 @@ def stored(shown: Rgb, transform: DisplayTransform) -> Rgb:
 def write(
     path: Path, frames: list[Rgb], transform: DisplayTransform = AS_DECODED, aspect: Fraction | None = None
 ) -> Path:
-    """An H.264 file with the transform in its container and the aspect ratio in its bitstream."""
+    """Writes an H.264 file with the transform in its container and the aspect ratio in its bitstream."""
     with av.open(str(path), "w") as output:
         stream: Any = output.add_stream("libx264", rate=10)
         stream.height, stream.width = frames[0].shape[:2]
@@ -63,7 +63,7 @@ def write(
         if aspect is not None:
             stream.codec_context.sample_aspect_ratio = aspect
         if transform != AS_DECODED:
-            # Counted against the clock, and mirrored after turning: the opposite order of ours.
+            # FFmpeg counts counter-clockwise and mirrors after turning, which is the opposite order of ours.
             degrees = -90 * transform.quarter_turns
             stream.set_display_rotation(degrees * (-1 if transform.is_mirrored else 1), hflip=transform.is_mirrored)
         for number, rgb in enumerate(frames):
@@ -88,7 +88,7 @@ def of_segment(path: Path) -> list[Rgb]:
 
 
 def assert_shown(found: list[Rgb], tolerance: float = 4.0) -> None:
-    """`found` are the plain frames within a mean difference of `tolerance` of 255."""
+    """Asserts that `found` are the plain frames, within a mean difference of `tolerance` of 255."""
     assert len(found) == FRAMES
     for number, rgb in enumerate(found):
         assert rgb.shape == (HEIGHT, WIDTH, 3)
@@ -112,14 +112,14 @@ def test_anamorphic_video_is_judged_in_square_pixels(read: Any, aspect: Fraction
 
 
 def woven(first: Rgb, second: Rgb) -> Rgb:
-    """One interlaced frame: even rows of one moment, odd rows of the next."""
+    """Returns one interlaced frame: even rows of one moment, odd rows of the next."""
     frame = first.copy()
     frame[1::2] = second[1::2]
     return frame
 
 
 def moving(number: int) -> Rgb:
-    """A picture that moves sideways so fast that two fields of it comb."""
+    """Returns a picture that moves sideways so fast that its two fields show combing."""
     return np.ascontiguousarray(np.roll(plain(0), 12 * number, axis=1))
 
 

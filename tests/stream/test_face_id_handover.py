@@ -1,4 +1,4 @@
-"""Whoever goes on with a stream says the same of the same faces."""
+"""A process that takes a stream over keeps its face ids and verdicts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def at(left: float, track: int, llr: float) -> FaceObservation:
 
 
 def party(numbers: dict[float, int]) -> list[Observation]:
-    """Somebody in the middle who is gone after a while, a suspicious face on the right, a clear one on the left."""
+    """Returns three faces: one in the middle that leaves, a suspicious one on the right, a cleared one on the left."""
     rows = []
     for n in range(SAMPLES):
         llrs = {LEFT: -1.5 + 0.1 * (n % 3), RIGHT: 1.2 - 0.1 * (n % 2)} | ({MIDDLE: 0.3} if n < GONE_AT else {})
@@ -42,7 +42,7 @@ def verdicts(monitor: RollingVerdicts, observations: list[Observation]) -> list[
 
 
 def verdicts_behind(last: Verdict, observations: list[Observation]) -> list[Verdict]:
-    """Of a process that goes on behind the last verdict of another, to the end."""
+    """Returns the verdicts of a process that continues after another one's last verdict, to the end."""
     monitor, returning = new_monitor(), Returning(last, SamplingGrid(StreamConfig().windows.sample_rate_hz, PHASE))
     monitor.restore(last)
     known = [k for seen in observations for k in returning.take(seen)]
@@ -58,7 +58,7 @@ def test_the_second_process_gives_the_verdicts_that_the_first_would_have_given(t
     whole = verdicts(new_monitor(), party({MIDDLE: 0, LEFT: 1, RIGHT: 2}))
     last = whole[taken_over_at]
     first_needed = max(0, taken_over_at + 1 - WINDOW_SAMPLES)
-    others = party({LEFT: 1, RIGHT: 0, MIDDLE: 2})      # counted anew
+    others = party({LEFT: 1, RIGHT: 0, MIDDLE: 2})      # the new process numbers faces anew
     assert verdicts_behind(last, others[first_needed:]) == whole[taken_over_at + 1 :]
 
 

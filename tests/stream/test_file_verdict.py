@@ -1,4 +1,4 @@
-"""Files: a video is judged by its worst stretch, a picture and a whole video by the sequential test."""
+"""File verdicts: the worst stretch judges a video; the sequential test judges pictures and whole videos."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHARP = Quality(face_px=160.0, sharpness=100.0, luminance=120.0, weight=1.0)
 
 
 def frames_of(duration_s: float, llr_at: Callable[[float], float | None], rate_hz: float = 2.0) -> list[FileFrame]:
-    """One face per frame, except where `llr_at` gives None: no face there."""
+    """Returns frames with one face each, or without a face where `llr_at` returns None."""
     count = round(duration_s * rate_hz)
     frames = []
     for number in range(count):
@@ -59,7 +59,7 @@ def test_a_short_swap_in_a_long_video_is_found_and_located() -> None:
 
 
 def test_the_whole_file_test_alone_misses_that_swap() -> None:
-    """Without the measured evidence of a model there is no alarm test, and the average hides the swap."""
+    """Without a measured evidence model there is no alarm test, and the average hides the swap."""
     without = FileRule(decision=RULE.decision, model=MODEL, evidence=None, fastest_hz=5.0)
     verdict = judged(frames_of(60.0, lambda at_s: 3.0 if 20 <= at_s < 35 else -1.5), without)
     assert verdict.label is not Label.FAKE
@@ -86,7 +86,7 @@ def test_an_uncalibrated_model_raises_no_alarm() -> None:
 
 @given(st.integers(0, 10_000), st.floats(-2.0, 0.7))
 def test_real_faces_up_to_the_null_mean_raise_no_alarm(seed: int, mean: float) -> None:
-    """Five minutes of independent samples at or below the mean that the limit allows for; the budget is 1 in 100 h."""
+    """Five minutes of independent samples at or below the null's mean; the budget is 1 alarm in 100 h."""
     rng = random.Random(seed)
     verdict = judged(frames_of(300.0, lambda at_s: rng.gauss(mean, 0.9), rate_hz=1.0))
     assert all(segment.label is not Label.FAKE for segment in verdict.segments)

@@ -1,4 +1,4 @@
-"""The analysis of samples, with a finder and scorers that fail on purpose."""
+"""Frame analyser, with a finder and scorers that fail on purpose."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class OneFace:
 
 
 class Scorer:
-    """Scores 2.0, but refuses every batch with a crop of the poisoned brightness."""
+    """Scores 2.0, but refuses every batch that contains a crop of one chosen brightness."""
 
     def __init__(self, error: type[Exception] = ScorerFailed) -> None:
         self._error = error

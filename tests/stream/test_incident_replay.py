@@ -14,7 +14,7 @@ from tests.stream.observations import TINY, face
 
 
 def stored(case: IncidentCase) -> IncidentCase:
-    """As it comes back from where it was kept."""
+    """Returns the case as it is read back from storage."""
     return msgspec.json.decode(msgspec.json.encode(case), type=IncidentCase)
 
 

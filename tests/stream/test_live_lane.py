@@ -8,7 +8,7 @@ from tests.synthetic import Clip, units
 
 
 class Clock:
-    """Stands still unless it is moved."""
+    """A clock that moves only when the test moves it."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -124,7 +124,7 @@ def test_the_budget_bounds_one_call() -> None:
 
 
 class Ticking(Clock):
-    """Moves by 4 ms whenever it is looked at, as if decoding took that long."""
+    """A clock that advances 4 ms per reading, as if decoding took that long."""
 
     def __call__(self) -> float:
         self.now_s += 0.004

@@ -38,7 +38,7 @@ def test_without_adaption_only_overload_moves_a_pace() -> None:
 def test_overload_counts_only_streams_below_their_due_pace() -> None:
     controller = LoadController()
     settle(controller, [load(0, suspicion=0.6), load(1, clear=True), load(2)])
-    assert not controller.reduced, "the clear stream is slow because nobody needs more of it"
+    assert not controller.reduced, "the cleared stream is slow by its due, not by overload"
     controller.plan([load(n, age_ms=900.0) for n in range(8)], 50.0)
     assert controller.reduced
 

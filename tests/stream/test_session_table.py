@@ -1,4 +1,4 @@
-"""Live and ended sessions by stream id, and what a session does before, during and after its end."""
+"""Live and ended sessions by stream id, and a session before, during and after its end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stream.types import Codec, EndReason, FrameCounts, MediaUnit, ModelRef
 
 
 class Feed:
-    """A worker that counts what it is fed."""
+    """A worker feed that counts its units."""
 
     waiting = 0
 
@@ -43,7 +43,7 @@ class Feed:
 
 
 class Host:
-    """Collects the events of its sessions, which end in `table`; the source is closed here, too."""
+    """Collects the events of its sessions, which end in `table`. Also stands for the source, and is closed with it."""
 
     def __init__(self, table: SessionTable) -> None:
         self.table = table

@@ -1,4 +1,4 @@
-"""Pictures encoded each for itself: what a decoder makes of them, whatever their size and turn."""
+"""Still encoder: units decode independently, at every size and orientation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def decoded(unit: bytes) -> np.ndarray:
 
 
 def checked(width: int, height: int) -> bytes:
-    """Bright at the top left, dark elsewhere, grey chroma."""
+    """Returns luma that is bright at the top left and dark elsewhere, with grey chroma."""
     luma = np.full((height, width), 40, np.uint8)
     luma[: height // 2, : width // 2] = 200
     half = ((width + 1) // 2) * ((height + 1) // 2)

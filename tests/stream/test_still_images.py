@@ -38,7 +38,7 @@ def png_bomb(side: int) -> bytes:
 
 
 def jpeg_of_size(width: int, height: int) -> bytes:
-    """A real JPEG whose frame header says something else."""
+    """Returns a real JPEG whose frame header gives a false size."""
     data = bytearray(picture(32, 32))
     at = data.index(b"\xff\xc0")
     data[at + 5 : at + 9] = struct.pack(">HH", height, width)

@@ -1,4 +1,4 @@
-"""The service with real workers and the real sample call."""
+"""Stream service with real workers and the real sample call."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
-AHEAD_S = 0.55      # of the newest judged frame: as far as the next sample, and a frame more
-# What a slow machine does to the density of samples is shown elsewhere: here every call keeps its own.
+AHEAD_S = 0.55      # how far feeding runs ahead of the newest verdict: one sampling interval and one frame
+# Other tests cover load; here every stream keeps its base pace on slow machines, too.
 CONFIG = StreamConfig(max_streams=3, max_jobs=1, load=LoadControllerConfig(late_ms=60_000))
 
 
@@ -42,7 +42,7 @@ def call(stream: str) -> StreamSpec:
 
 
 class Peer:
-    """A source that counts what it is asked for."""
+    """A source that counts key-frame requests and closes."""
 
     def __init__(self) -> None:
         self.keyframes = 0
@@ -56,7 +56,7 @@ class Peer:
 
 
 class Recorder:
-    """Collects everything that the bus says."""
+    """Collects all events of the bus."""
 
     def __init__(self, bus: EventBus) -> None:
         self.events: list[Event] = []
@@ -98,7 +98,7 @@ async def running() -> AsyncIterator[Running]:
 
 
 async def play(session: Session, seconds: float, speed: float = 4.0, origin_s: float = 0.0) -> None:
-    """Feeds the sample call, `speed` times as fast as it was filmed."""
+    """Feeds the sample call at `speed` times its frame rate."""
     started_s = time.monotonic()
     for unit in sample_units(seconds):
         await asyncio.sleep(max(0.0, unit.pts_s / speed - (time.monotonic() - started_s)))
@@ -106,7 +106,7 @@ async def play(session: Session, seconds: float, speed: float = 4.0, origin_s: f
 
 
 async def play_as_it_is_judged(session: Session, seconds: float) -> None:
-    """Feeds the sample call as fast as the worker keeps up: a slow machine takes longer, and misses nothing."""
+    """Feeds the sample call as fast as the worker analyses it, so that a slow machine loses no sample."""
     for unit in sample_units(seconds):
         async with asyncio.timeout(20):
             while unit.pts_s - (session.preview.pts_s if session.preview else 0.1 - AHEAD_S) > AHEAD_S:
@@ -146,7 +146,7 @@ async def test_a_stream_is_listed_while_it_runs_and_after_its_end(running: Runni
     await running.service.stop("call")
     assert peer.closed == 1
     assert running.service.get("call").state == "ended"
-    assert running.service.preview("call") is not None, "who watches sees its last frame for a while"
+    assert running.service.preview("call") is not None, "the last frame stays visible for a while"
     with pytest.raises(StreamUnknown):
         running.service.preview("another")
     with pytest.raises(StreamUnknown):
@@ -179,7 +179,7 @@ async def test_few_streams_may_start_at_once() -> None:
     with pytest.raises(ServiceFull, match="starting") as refusal:
         service.check_admission("call-8")
     assert refusal.value.retry_after_s <= 3
-    late = service.open(call("late"), Peer())     # was let in before
+    late = service.open(call("late"), Peer())     # admitted earlier
     for session in (*let_in, late):
         await session.end(EndReason.STOPPED)
     service.check_admission("call-9")

@@ -1,4 +1,4 @@
-"""One stream between its source and a real worker: what temporal layers leave out is no loss."""
+"""One stream between its source and a real worker; skipping temporal layers loses no sample."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECONDS, FPS, SPEED = 6, 30, 2
 
 
 class Peer:
-    """A source that counts what it is asked for."""
+    """A source that counts key-frame requests."""
 
     def __init__(self) -> None:
         self.keyframes = 0
@@ -30,7 +30,7 @@ class Peer:
         self.keyframes += 1
 
     async def close(self) -> None:
-        """Nothing to hang up."""
+        """No-op: there is no connection to close."""
 
 
 async def play(session: Session, frames: int) -> None:
@@ -92,7 +92,7 @@ async def test_a_stream_that_waits_for_a_worker_counts_as_late() -> None:
     assert age_ms is not None, "although nothing waits any more: all was dropped, up to the next key frame"
     assert 400 <= age_ms <= (time.monotonic() - began_s) * 1000
     session.gap(DropCause.WORKER_LOST)
-    assert session.load(time.monotonic()).age_ms is None, "nobody is slower because a worker was lost"
+    assert session.load(time.monotonic()).age_ms is None, "a lost worker is no sign of load"
     await session.end(EndReason.STOPPED)
 
 

@@ -1,4 +1,4 @@
-"""Temporal layers: what is left out must never be missed by what is decoded."""
+"""Temporal layers: no skipped frame is ever needed to decode a kept one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.stream.layered import PATTERN, layered_units
 from tests.synthetic import number_on
 
 FPS = 30
-UNKNOWN_FRAMES = FPS        # for the first second all are wanted
+UNKNOWN_FRAMES = FPS        # all frames of the first second are wanted
 
 
 def keep(chosen: LayerFilter, layers: list[Layer], first: int = 0) -> list[int]:
-    """Which of these frames at 30 a second are wanted; the very first is a key frame."""
+    """Returns which of these frames at 30 frames/s are wanted; the first is a key frame."""
     return [n for n, layer in enumerate(layers, first) if chosen.wants(layer, n / FPS, n == 0)]
 
 
@@ -69,7 +69,7 @@ LAYERS = st.builds(Layer, st.integers(0, 3), st.booleans())
 
 @given(st.lists(st.tuples(LAYERS, st.sampled_from((1.0, 4.0, 20.0, 60.0)), st.integers(0, 40)), max_size=200))
 def test_references_of_kept_frames_are_always_kept(frames: list[tuple[Layer, float, int]]) -> None:
-    """A frame rests on the newest of every layer up to its own, a synchronising one on the newest of layer 0."""
+    """A frame refers to the newest of every layer up to its own, a sync frame to the newest of layer 0."""
     chosen = LayerFilter(4.0)
     newest: dict[int, bool] = {}        # layer -> whether its newest frame was kept
     for n, (layer, needed_hz, luck) in enumerate(frames):
@@ -95,7 +95,7 @@ def test_irregular_times_never_skip_the_base_layer(frames: list[tuple[Layer, flo
 
 
 def decoded(units: list[MediaUnit]) -> dict[float, bytes]:
-    """Pictures by media time, of units that are numbered anew as a session does."""
+    """Returns pictures by media time, from units renumbered as a session does."""
     decoder = build_decoder(Codec.VP8, MediaLimits())
     pictures: dict[float, bytes] = {}
     for number, unit in enumerate(units):

@@ -55,7 +55,7 @@ def test_memory_grows_with_the_logarithm_of_the_call(hours: int, most: int) -> N
 
 
 def made_up(seed: int, count: int) -> list[tuple[int, float | None, Label, bool, int]]:
-    """Steps to the next window, and what it says; long enough to be merged again and again."""
+    """Generates verdicts with the steps between them; long enough to be merged several times."""
     dice = random.Random(seed)
     labels = list(Label)
     return [

@@ -1,4 +1,4 @@
-"""Two people in one call, who cross and hide each other once: nobody answers for anybody else."""
+"""Two people in one call, who cross and hide each other once: their evidence is never mixed up."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from detector.types import FaceCrop
     from stream.events import Verdict
 
-# Nothing of the other is within either crop, nor the seam of a cut-out.
+# At this distance, neither crop contains the other person or the seam of a cut-out.
 CLEAR_PX = 350
-# Before they hide each other, faces are sought and followed at the same samples as alone, and boxes are the same; after
-# that single boxes differ by some pixels, and the mean score by little: a face and its swap are seven logits apart.
+# Before the crossing, faces are detected and followed at the same samples as alone, with the same boxes. After it,
+# single boxes differ by some pixels and the mean score by little: a face and its swap are seven logits apart.
 SAME_LOGIT = 0.02
 SAME_MEAN_LOGIT = 0.35
 
 
 class ByPosition:
-    """Says fake of whoever is where one person is at `now_s`, and real of all others."""
+    """Scores fake at one person's position at `now_s`, and real elsewhere."""
 
     def __init__(self, fake: str) -> None:
         self._fake = fake
@@ -69,7 +69,7 @@ def finder() -> FaceFinder:
 
 
 def watch(finder: FaceFinder, scorer: FaceScorer, people: Collection[str] = (NEAR, FAR)) -> Iterator[Seen]:
-    """The scene as a stream of two samples a second, with its verdicts."""
+    """Runs the scene as a stream of two samples/s; returns its samples and verdicts."""
     analyser, tracks = FrameAnalyser(finder, scorer, 16), FaceFollower()
     monitor, grid = RollingVerdicts("call", 7, 0.0, StreamConfig()), SamplingGrid(2.0, 0.0)
     for number in range(int(LASTS_S * 2)):
@@ -127,7 +127,7 @@ def test_scores_do_not_depend_on_the_other_person(finder: FaceFinder) -> None:
 
 
 def logits(stream: Iterator[Seen]) -> dict[tuple[str, float], float]:
-    """By person and time, while nobody is near the other."""
+    """Returns logits by person and time, while the two are apart."""
     return {
         (whose(face, seen.at_s), seen.at_s): face.logit
         for seen in stream if apart_px(seen.at_s) > CLEAR_PX

@@ -1,4 +1,4 @@
-"""Hostile and odd files through real workers: every one ends in a typed refusal or a verdict, and no worker dies."""
+"""Hostile files through real workers: each ends in a typed refusal or a verdict, and no worker dies."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def pool() -> AsyncIterator[WorkerPool]:
 
 
 async def ending(pool: WorkerPool, path: Path) -> str:
-    """The code that judging this file ends in, or JUDGED; checks that refusals have their status."""
+    """Returns the code that judging this file ends in, or JUDGED; checks the HTTP status of refusals."""
     try:
         frames, done = await judged(pool, request(path, max_samples=4, heat_maps=True))
     except MediaRefused as refused:
@@ -90,7 +90,7 @@ async def test_mutated_files_are_refused_or_judged(pool: WorkerPool, tmp_path: P
 
 @pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8, Codec.JPEG, Codec.PNG])
 async def test_mutated_units_never_end_a_stream(pool: WorkerPool, codec: Codec) -> None:
-    """Live media: whatever comes, the stream stays open, and every unit is accounted for."""
+    """For any live media the stream stays open, and every unit is counted."""
     pids = pool.status.pids
     recorder = Recorder()
     stream = pool.open(OpenStream(stream="fuzz", epoch=1, codec=codec, rate_hz=30, phase=0), recorder)

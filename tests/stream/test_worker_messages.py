@@ -63,7 +63,7 @@ def reader_of(data: bytes) -> asyncio.StreamReader:
 
 
 def taken(data: bytes) -> list[object]:
-    """What a worker reads from these bytes, up to their end."""
+    """Returns what a worker reads from these bytes, up to their end."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         sender = threading.Thread(target=lambda: (ours.sendall(data), ours.shutdown(socket.SHUT_WR)))

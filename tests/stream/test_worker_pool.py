@@ -1,4 +1,4 @@
-"""Streams and files through real worker processes that stay alive."""
+"""Streams and files through real worker processes that survive."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FACES = Path(__file__).resolve().parents[1] / "media"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pool() -> AsyncIterator[WorkerPool]:
-    """Two workers that serve all tests of this file; none of them may have died at the end."""
+    """Two workers that serve all tests of this file; at the end, none may have died."""
     async with running(PoolConfig(workers=2)) as shared:
         yield shared
         assert shared.status.restarts == 0
@@ -55,7 +55,7 @@ async def test_streams_of_both_codecs_are_sampled_on_their_grid(pool: WorkerPool
         seen = recorders[codec].observations
         cells = [item.cell for item in seen]
         assert cells == sorted(set(cells))
-        assert len(cells) == 11                 # 2 s at 5 Hz, and what precedes the grid
+        assert len(cells) == 11                 # 2 s at 5 Hz, and the first frame before the grid
         assert cells == [wanted_at_or_before(grid.cell_at(item.pts_s), Pace.BASE) for item in seen]
         assert counts.sampled == len(seen)
         assert all((item.width_px, item.height_px) == (320, 240) for item in seen)
@@ -173,7 +173,7 @@ async def test_a_full_queue_drops_up_to_the_next_key_frame() -> None:
     async with running(PoolConfig(workers=1, unit_queue=20, unit_credits=4)) as small:
         recorder = Recorder()
         stream = small.open(spec("s"), recorder)
-        for unit in units("s", Codec.H264, clip(Codec.H264, 120, gop=50)):      # all at once: no credit comes back
+        for unit in units("s", Codec.H264, clip(Codec.H264, 120, gop=50)):      # all at once, so no credit returns
             stream.feed(unit)
         counts = await stream.close()
         assert set(recorder.gaps) == {DropCause.QUEUE_FULL}

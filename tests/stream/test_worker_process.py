@@ -1,4 +1,4 @@
-"""Workers that are killed, hang, or lose their parent. Every pool here has processes of its own."""
+"""Workers that are killed, hang, or lose their parent. Every pool here has its own processes."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ async def test_streams_continue_after_the_only_worker_dies() -> None:
 
 async def test_a_stopped_worker_is_noticed_and_replaced() -> None:
     async with running() as pool:
-        await until(lambda: pool.status.ready == 2)     # a stream moves when a second worker gets warm
+        await until(lambda: pool.status.ready == 2)     # a stream moves once the second worker is warm
         recorder = Recorder()
         stream = pool.open(spec("s"), recorder)
         async with publishing(stream, units("s", Codec.H264, clip(Codec.H264, 60))):
@@ -155,7 +155,7 @@ async def test_idle_or_starved_workers_are_not_killed() -> None:
 
 
 async def _worker_of(pool: WorkerPool) -> int:
-    """The worker with the only stream is the one that uses more CPU, once what each does after its start is done."""
+    """Returns the worker with the only stream: the one with more CPU usage after both have started."""
     await asyncio.sleep(1.5)
     used = {pid: sum(psutil.Process(pid).cpu_times()[:2]) for pid in pool.status.pids}
     await asyncio.sleep(1.0)
@@ -285,7 +285,7 @@ async def test_only_the_stream_that_crashes_workers_repeatedly_fails() -> None:
 
 
 async def _overfeed(stream: WorkerStream) -> None:
-    """Keep the worker decoding all the time."""
+    """Keeps the worker decoding all the time."""
     media = units("culprit", Codec.H264, Clip(1280, 720, frames=60))
     for number in range(10**9):
         unit = media[number % len(media)]
@@ -299,25 +299,25 @@ async def test_start_raises_if_no_worker_can_start() -> None:
 
 
 async def test_workers_that_die_during_start_leak_no_resources() -> None:
-    """On a busy machine a worker can start, die and be waited for while asyncio has not handed it over yet."""
+    """On a busy machine a worker can start, die and be reaped before asyncio hands it over."""
     blocker = asyncio.create_task(_block_until_children_are_dead())
     before = psutil.Process().num_fds()
     with pytest.raises(WorkerLost):
         await WorkerPool(DEAD_AT_ONCE).start()
     await blocker
-    gc.collect()        # a writer that nobody closed warns here
+    gc.collect()        # an unclosed writer warns here
     assert psutil.Process().num_fds() <= before
 
 
 async def _block_until_children_are_dead() -> None:
-    """Keeps the loop from running while a worker lives."""
+    """Blocks the loop while a worker lives."""
     before = set(psutil.Process().children())
     while not (workers := set(psutil.Process().children()) - before):
         await asyncio.sleep(0)
     end_s = time.monotonic() + 20
     while any(_is_alive(worker) for worker in workers) and time.monotonic() < end_s:
         time.sleep(0.01)    # noqa: ASYNC251
-    time.sleep(0.1)         # noqa: ASYNC251  for the thread that waits for them
+    time.sleep(0.1)         # noqa: ASYNC251  lets the thread that reaps them run
 
 
 def _is_alive(process: psutil.Process) -> bool:

@@ -1,4 +1,4 @@
-"""The pool's side of one stream, in front of a worker that takes its time."""
+"""The pool's queue of one stream, in front of a slow worker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WAIT_S = 0.2
 
 
 class Behind:
-    """A worker that takes nothing until it is told to."""
+    """A worker that consumes nothing until the test says so."""
 
     def __init__(self) -> None:
         self.units: list[FeedUnit] = []
@@ -42,7 +42,7 @@ def opened(unit_wait_s: float | None = WAIT_S) -> tuple[WorkerStream, Behind, Re
 
 
 def media() -> list[MediaUnit]:
-    """40 units; 0, 15 and 30 are key frames."""
+    """Returns 40 units; 0, 15 and 30 are key frames."""
     return units("s", Codec.H264, clip(Codec.H264, 40, gop=15))
 
 

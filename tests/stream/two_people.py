@@ -1,4 +1,4 @@
-"""A drawn scene for tests: two official portraits side by side, who change places once, the one before the other."""
+"""A synthetic scene: two official portraits side by side that change places once, one passing in front."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FROM_S, _TO_S = 8.0, 12.0
 
 
 def centre_px(name: str, at_s: float) -> float:
-    """Where the middle of this person's face is, from the left."""
+    """Returns the distance of this person's face centre from the left edge."""
     share = float(np.clip((at_s - _FROM_S) / (_TO_S - _FROM_S), 0, 1))
     start, end = (_LEFT_PX, _RIGHT_PX) if name == NEAR else (_RIGHT_PX, _LEFT_PX)
     return start + (end - start) * share + 7 * np.sin(1.7 * at_s + len(name))
@@ -35,7 +35,7 @@ def apart_px(at_s: float) -> float:
 
 
 def scene(at_s: float, people: Collection[str] = (FAR, NEAR)) -> NDArray[np.uint8]:
-    """uint8 (630, 1120, 3) RGB: the room at this time with these people in it."""
+    """Returns uint8 (630, 1120, 3) RGB: the room at this time with these people."""
     rows = np.linspace(90, 140, HEIGHT_PX)[:, None, None]
     rgb = np.broadcast_to(rows * np.array([0.9, 1.0, 1.1]), (HEIGHT_PX, WIDTH_PX, 3)).astype(np.uint8).copy()
     for name in (FAR, NEAR):
@@ -46,7 +46,7 @@ def scene(at_s: float, people: Collection[str] = (FAR, NEAR)) -> NDArray[np.uint
 
 @cache
 def _cut_out(name: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Head and shoulders, and how much of each pixel belongs to them: an oval over a trapeze."""
+    """Returns head and shoulders, and their alpha mask: an oval over a trapezoid."""
     bgr = cv2.imread(str(MEDIA / f"{name}.jpg"))[:700]
     rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
     factor = _HEIGHT_PX / rgb.shape[0]

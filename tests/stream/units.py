@@ -1,4 +1,4 @@
-"""Encoded units of the sample call, as a WebRTC peer would hand them over."""
+"""Encoded units of the sample call, as a WebRTC peer delivers them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Unit(NamedTuple):
 
 @cache
 def sample_units(seconds: float = 8.0) -> tuple[Unit, ...]:
-    """H.264 access units in Annex-B form, in order."""
+    """Returns H.264 access units in Annex-B form, in order."""
     units = []
     with av.open(str(SAMPLE_CALL)) as container:
         stream = container.streams.video[0]

@@ -1,4 +1,4 @@
-"""Verdicts to build a call's past from."""
+"""Verdicts for tests of a call's history."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.stream.observations import CLEAR, MODEL
 
 
 def judged(sequence: int, stream: str = "call", epoch: int = 7, suspicion: float = 0.0, **fields: Any) -> Verdict:
-    """Window number `sequence` of a call with one face, every half second."""
+    """Returns window number `sequence` of a call with one face, every half second."""
     face = FaceVerdict(
         track=1, box=(0.4, 0.3, 0.2, 0.4), label=Label.UNCERTAIN, reason=Reason.MONITORING, samples=8, prob_fake=0.5,
         llr=0.0, frequency_score=0.2, quality=CLEAR, suspicion=suspicion, alarm=False,
