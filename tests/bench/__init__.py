@@ -1,1 +1,1 @@
-"""Measured against bars; never part of `make test`."""
+"""Benchmarks with limits; not part of `make test`."""

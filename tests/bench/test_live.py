@@ -1,4 +1,4 @@
-"""The bars of `deepguard bench live`. To be run on a machine that has nothing else to do."""
+"""Limits of `deepguard bench live`, for a machine without other load."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 
-CORES = 2       # that the bars were set for
+CORES = 2       # number that the limits were set for
 CALLS = 20
 RATIO = 10
 

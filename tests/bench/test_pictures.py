@@ -67,7 +67,7 @@ def _told(stage: Stage, turns: range) -> None:
     for turn in turns:
         for n, (name, (_, _, line)) in enumerate(CALLS.items()):
             stage.say(name, _at(line, turn, n))
-        time.sleep(0.04)        # or the service would leave verdicts out, as for a slow reader
+        time.sleep(0.04)        # faster, and the service would conflate verdicts as for a slow reader
 
 
 def _at(line: Line, turn: int, n: int) -> Line:
@@ -85,7 +85,7 @@ def _pictures(browser: Browser, rig: Rig, target: Path, scene: Callable[[Page], 
     for look, options in LOOKS.items():
         with opened(browser, rig.url, **options) as watch:
             scene(watch.page)
-            watch.page.wait_for_timeout(800)        # for frames and fonts
+            watch.page.wait_for_timeout(800)        # loads frames and fonts
             watch.page.screenshot(path=f"{target}{look}.png")
 
 
@@ -105,7 +105,7 @@ def test_checked_files(browser: Browser, rig: Rig, stage: Stage, folder: Path) -
         expect(page.locator("#upload-count")).to_have_text("2 of 2 files done", timeout=120_000)
         expect(page.locator(".job [data-part='heat-caption']").first).to_contain_text("Warmer")
         page.wait_for_timeout(1_500)
-        _told(stage, range(TURNS - 2, TURNS))       # the calls went on meanwhile
+        _told(stage, range(TURNS - 2, TURNS))       # the calls continued meanwhile
         page.locator("#upload").evaluate("panel => panel.scrollIntoView({ block: 'start' })")
 
     _pictures(browser, rig, folder / "upload", scene)

@@ -1,6 +1,6 @@
 """Other people's WebRTC, each for 20 s and more, all at the same time: what `make test-peers` runs.
 
-Who is who, and what each taught us: docs/send-video.md.
+`docs/send-video.md` describes the peers.
 """
 
 from __future__ import annotations

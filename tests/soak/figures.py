@@ -1,4 +1,4 @@
-"""What a soak says at its end: to people on the terminal, to programs in the folder `DEEPGUARD_TEST_OUT`."""
+"""Output of a soak test's figures: lines on the terminal, and JSON in the folder `DEEPGUARD_TEST_OUT`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def show(name: str, figures: dict[str, Any]) -> None:
-    """Prints a line per figure; writes `NAME.json` where a folder is given."""
+    """Prints a line per figure; writes `NAME.json` if a folder is given."""
     for key, value in figures.items():
         print(f"{key:20} {value}")
     if out := os.environ.get("DEEPGUARD_TEST_OUT", ""):

@@ -1,4 +1,4 @@
-"""What is measured of calls over bad networks, however those are made."""
+"""Measurements of calls over lossy networks, however the loss is produced."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
     from tests.e2e.lossy_call import Seen
 
-SHARES = {0.0: 1.0, 0.01: 0.99, 0.05: 0.95, 0.10: 0.90, 0.20: 0.70}     # of packets lost: of samples kept, at least
+SHARES = {0.0: 1.0, 0.01: 0.99, 0.05: 0.95, 0.10: 0.90, 0.20: 0.70}     # packets lost: samples kept, at least
 BLACKOUT_S, BACK_S = 2.0, 3.0
 PHASE = 1
 
 
 class BadCall(Protocol):
-    """A call whose network can be made bad."""
+    """A call whose network can drop packets."""
 
     async def lose(self, share: float) -> None: ...
 
@@ -28,7 +28,7 @@ class BadCall(Protocol):
 
 
 class Losses(NamedTuple):
-    """What was seen of each call while it lost packets, and how long each blackout was felt."""
+    """Measurements of each call under packet loss, and of each blackout."""
 
     seen: dict[float, Seen]
     back_s: list[float]
@@ -41,7 +41,7 @@ class Losses(NamedTuple):
         return {**shares, "back after blackout": [round(value, 2) for value in self.back_s]}
 
     def check(self) -> None:
-        """The bars of `docs/performance.md`."""
+        """Asserts the limits in `docs/performance.md`."""
         whole = self.seen[0.0].sampled
         for share, now in self.seen.items():
             assert now.sampled >= SHARES[share] * whole - PHASE, (share, now, whole)
@@ -49,7 +49,7 @@ class Losses(NamedTuple):
 
 
 async def measure(calls: Mapping[float, BadCall], seconds: float, blackouts: int) -> Losses:
-    """So long with losses on all calls at once, by share; then blackouts of the one that loses nothing."""
+    """Applies all loss shares at once, one per call, for the given time; then blacks out the call without loss."""
     for share, call in calls.items():
         await call.lose(share)
     before = {share: await call.seen() for share, call in calls.items()}

@@ -26,13 +26,13 @@ KEY = "a-key-of-this-test-alone"
 
 
 class NamespaceCall:
-    """A publisher in the namespace of client `number`."""
+    """A publisher in the network namespace of client `number`."""
 
     def __init__(self, client: httpx.AsyncClient, number: int, shares: dict[int, float]) -> None:
         self.stream = f"call-{number}"
         self._client = client
         self._number = number
-        self._shares = shares       # of all calls: the kernel's rules are set together
+        self._shares = shares       # of all calls, because the kernel's rules are set together
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -66,7 +66,7 @@ class NamespaceCall:
 
     async def close(self) -> None:
         if self._process is not None:
-            self._process.kill()        # the service ends right after it
+            self._process.kill()        # the service ends right afterwards
             await self._process.wait()
 
     async def _sent(self) -> int:

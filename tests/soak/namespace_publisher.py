@@ -1,7 +1,6 @@
-"""One call, encoded as it goes, until it is killed. A line on standard input asks how many frames were made.
+"""Publishes one live-encoded call until it is killed. A line on standard input requests the number of encoded frames.
 
-    python -m tests.soak.namespace_publisher URL KEY
-"""
+    python -m tests.soak.namespace_publisher URL KEY"""
 
 from __future__ import annotations
 

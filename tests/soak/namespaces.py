@@ -1,4 +1,4 @@
-"""Network namespaces: a server and its clients, each in a network of its own, with a bridge between them. Root only."""
+"""Network namespaces: a server and its clients, each in its own network, joined by a bridge. Root only."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def client_address(number: int) -> str:
 
 @contextmanager
 def network(clients: int) -> Iterator[None]:
-    """The server's namespace and so many clients'; gone afterwards."""
+    """Creates the namespaces of the server and of this many clients; removes them afterwards."""
     assert os.geteuid() == 0, "namespaces need root"
     missing = [tool for tool in ("ip", "nft") if shutil.which(tool) is None]
     assert not missing, f"{' and '.join(missing)} missing: `make peers` installs it"
     names = (SERVER, *map(client_name, range(clients)))
-    _remove(names)      # what a run that was killed left
+    _remove(names)      # remains of a run that was killed
     try:
         _ip("netns", "add", SERVER)
         _in_server("link", "add", "bridge", "type", "bridge")
@@ -52,13 +52,15 @@ def network(clients: int) -> Iterator[None]:
 
 
 def nft(command: str) -> None:
-    """Of the namespace that this process is in."""
+    """Runs nft in the namespace of this process."""
     subprocess.run(("nft", command), check=True)
 
 
 def lose(shares: dict[int, float]) -> None:
-    """From now on these shares of the clients' UDP packets are dropped, both ways, by number of the client: 0 none,
-    1 all. What was said before is void."""
+    """Drops these shares of the clients' UDP packets, both ways, from now on: 0 none, 1 all, by client number.
+
+    Replaces earlier shares.
+    """
     rules = ["flush chain ip bad arriving", "flush chain ip bad leaving"]
     for number, share in shares.items():
         if share:
@@ -70,7 +72,7 @@ def lose(shares: dict[int, float]) -> None:
 
 
 def run_in(namespace: str, module: str, *arguments: str) -> dict[str, Any]:
-    """What a module prints last, as JSON; it runs in this namespace."""
+    """Runs a module in this namespace and returns the JSON that it prints last."""
     command = ("ip", "netns", "exec", namespace, sys.executable, "-m", module, *arguments)
     ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])

@@ -1,10 +1,9 @@
-"""A real service whose verdicts are made up: what travels is measured, not what is judged.
+"""A real service with synthetic verdicts, to measure delivery without analysis.
 
     python -m tests.soak.talking_service STREAMS SECONDS
 
-Says its port; on a line from standard input it publishes a verdict per stream and second, evenly, with the time of
-publication in `start_s`; then says what it used, as JSON, and ends with standard input.
-"""
+Prints its port. After a line on standard input it publishes a verdict per stream and second, evenly, with the time of
+publication in `start_s`. Then it prints its resource usage as JSON, and ends when standard input closes."""
 
 from __future__ import annotations
 

@@ -1,14 +1,12 @@
-"""Workers die under live calls: only their calls show a gap, and soon have verdicts again.
+"""Kills and stops workers under live calls: only their calls show a gap, and soon have verdicts again.
 
-`DEEPGUARD_TEST_KILLS` and `DEEPGUARD_TEST_STOPS` scale it, `DEEPGUARD_TEST_SEED` chooses the moments. The table is
-printed; as JSON it goes to `kills.json` in the folder `DEEPGUARD_TEST_OUT`, if that is given. Whatever else runs on the
-machine counts as load: see `others`.
+`DEEPGUARD_TEST_KILLS` and `DEEPGUARD_TEST_STOPS` scale the test; `DEEPGUARD_TEST_SEED` chooses the moments. The test
+prints a table and writes it to `kills.json` in the folder `DEEPGUARD_TEST_OUT`, if given. Other load on the machine is
+reported as `others`.
 
-A stream that was in the hands of a worker which crashed or hung three times within 60 s is given up, by design. A
-worker that is killed from outside (SIGKILL) blames nobody, whatever it had in its hands; one that is stopped (SIGSTOP)
-looks like one that hangs, and does. So stops are at least 30 s apart, with kills in between: no stream can be to blame
-three times within 60 s.
-"""
+A stream fails by design after workers have crashed or hung on it three times within 60 s. A worker killed from outside
+(SIGKILL) blames no stream; a stopped one (SIGSTOP) counts as hanging. So stops are at least 30 s apart, with kills in
+between, and no stream is blamed three times within 60 s."""
 
 from __future__ import annotations
 
@@ -52,7 +50,7 @@ SEED = int(os.environ.get("DEEPGUARD_TEST_SEED", "1"))
 CALLS, WORKERS = 8, 2
 CALM_S, MOMENT_S = 2.0, 3.0         # before each injury: as before, and then up to this much longer
 APART_S, STOPS_APART_S = 8.0, 30.0
-NOTICED_S = 20.0                    # after this, a call is taken for lost
+NOTICED_S = 20.0                    # after this, a call counts as lost
 LOOK_S = 0.004
 
 RECOVERED_P95_S = 3.0
@@ -61,14 +59,14 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout((KILLS + STOPS) * 60 + 300)]
 
 
 class Read(NamedTuple):
-    """An event and when it was read, monotonic."""
+    """An event and the monotonic time at which it was read."""
 
     at_s: float
     event: Event
 
 
 class Watch:
-    """All events of all calls, as any watcher reads them."""
+    """All events of all calls, as a WebSocket client reads them."""
 
     def __init__(self) -> None:
         self.read: list[Read] = []
@@ -92,7 +90,7 @@ class Watch:
         return {stream: read.event.epoch for stream, read in self.latest.items()}
 
     def dropped(self, stream: str) -> dict[str, int]:
-        """By cause, as the latest verdict says."""
+        """Dropped units by cause, from the latest verdict."""
         event = self.latest[stream].event
         assert isinstance(event, Verdict)
         return dict(event.frames.dropped)
@@ -136,7 +134,7 @@ class Recovery(NamedTuple):
 
 @dataclass
 class Injury:
-    """What a signal did."""
+    """Effects of one signal."""
 
     number: signal.Signals
     at_s: float
@@ -154,14 +152,14 @@ class Ward:
         self.streams = tuple(f"call-{number}" for number in range(CALLS))
 
     async def is_calm(self) -> bool:
-        """Two workers are ready, and every call was judged within the last two seconds."""
+        """Whether two workers are ready and every call had a verdict within the last two seconds."""
         if (await self._client.get("/readyz")).json()["workers_ready"] != WORKERS:
             return False
         late_s = time.monotonic() - CALM_S
         return all(stream in self._watch.latest and self._watch.latest[stream].at_s > late_s for stream in self.streams)
 
     async def until_calm(self, limit_s: float = 90.0) -> None:
-        """Calm for a while without a break."""
+        """Waits until the service has been calm for a while without a break."""
         async with asyncio.timeout(limit_s):
             since_s = time.monotonic()
             while time.monotonic() - since_s < CALM_S:
@@ -184,7 +182,7 @@ class Ward:
         return [child for child in self._service.children() if "stream.worker_main" in child.cmdline()]
 
     async def hurt(self, injury: Injury, pid: int, held: Mapping[int, set[str]]) -> None:
-        """Sends the signal and sees to it that everybody is well again."""
+        """Sends the signal and waits until every call has recovered."""
         before, epochs = {stream: self._watch.dropped(stream) for stream in self.streams}, self._watch.epochs
         injury.at_s = time.monotonic()
         os.kill(pid, injury.number)
@@ -206,7 +204,7 @@ class Ward:
         return next((read for read in gaps if read.event.cause == "worker_lost"), None)     # type: ignore[union-attr]
 
     def _recovered_at_s(self, stream: str, injury: Injury) -> float | None:
-        """When the first verdict was read that speaks of media after the gap."""
+        """Returns when the first verdict on media after the gap was read."""
         gap = self._gap(stream, injury)
         if gap is None:
             return None
@@ -249,7 +247,7 @@ def _seen_in_hand(pid: int, for_s: float = 1.5) -> set[str]:
 
 
 def order() -> list[signal.Signals]:
-    """Kills and stops in turns, as evenly as their numbers allow, a kill first wherever there is one."""
+    """Returns kills and stops alternating as evenly as their numbers allow, kills first."""
     every = (KILLS + STOPS) / STOPS if STOPS else math.inf
     stops = {round((turn + 1) * every) - 1 for turn in range(STOPS)}
     return [signal.SIGSTOP if number in stops else signal.SIGKILL for number in range(KILLS + STOPS)]

@@ -1,9 +1,7 @@
-"""Loss of 1, 5, 10 and 20 %, a minute each, side by side with a call without any; then two seconds of nothing. Once
-through relays on this machine, once through network namespaces, whose packets the kernel drops.
+"""Packet loss of 1, 5, 10 and 20 %, a minute each, next to a call without loss; then a blackout of two seconds.
 
-The figures are printed; as JSON they go to `loss.json` and `loss-namespaces.json` in the folder `DEEPGUARD_TEST_OUT`,
-if that is given.
-"""
+One test drops packets in relays on this machine, the other in the kernel, between network namespaces. They print their
+figures and write them to `loss.json` and `loss-namespaces.json` in the folder `DEEPGUARD_TEST_OUT`, if given."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Three times the calls that the machine can judge: who is let in is judged in time, who is not is told so at once.
+"""Overload with three times the calls that the machine can judge: admitted ones are judged in time.
 
-`DEEPGUARD_TEST_OVERLOAD_S` is how long the overload lasts, `DEEPGUARD_TEST_CAPACITY` the number of calls that the
-machine judges in time (searched for if it is not given). The figures are printed; as JSON they go to `overload.json` in
-the folder `DEEPGUARD_TEST_OUT`, if that is given. Whatever else runs on the machine counts as load: see `others`.
-"""
+`DEEPGUARD_TEST_OVERLOAD_S` is the length of the overload. `DEEPGUARD_TEST_CAPACITY` is the number of calls that the
+machine judges in time; if it is not given, the test searches for it. The test prints the figures and writes them to
+`overload.json` in the folder `DEEPGUARD_TEST_OUT`, if given. Other load on the machine is reported as `others`."""
 
 from __future__ import annotations
 
@@ -39,7 +38,7 @@ CAPACITY = int(os.environ.get("DEEPGUARD_TEST_CAPACITY", "0"))
 TIMES = 3
 SEARCH_S, SEARCH_FROM, SEARCH_TRIES = 10.0, 16, 5
 RAMP_S = 40.0
-WARM_UP_SHARE = 1 / 3           # until memory is looked at
+WARM_UP_SHARE = 1 / 3           # share of the run before memory is measured
 LOOK_S = 0.5
 RECOVER_S = 30.0
 
@@ -53,14 +52,14 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(SECONDS + 1500)]
 
 
 class Quiet:
-    """Nobody watches the progress."""
+    """Progress output that prints nothing."""
 
     def step(self, what: str, done: float, total: float) -> None:
-        """Says nothing."""
+        """No-op."""
 
 
 async def capacity_of(service: Service, clip: Path) -> int:
-    """About how many calls this machine judges in time."""
+    """Returns roughly how many calls this machine judges in time."""
     if CAPACITY:
         return CAPACITY
     trials = 0
@@ -75,7 +74,7 @@ async def capacity_of(service: Service, clip: Path) -> int:
 
 @dataclass
 class Watcher:
-    """Looks on from outside while calls are published: asks for room as one more caller would, and lists the calls."""
+    """Observes the service while calls are published: checks admission as a new caller would, and lists the calls."""
 
     service: Service
     client: httpx.AsyncClient
@@ -132,7 +131,7 @@ def figures_of(watch: VerdictRecorder, streams: Sequence[str], from_s: float, to
 
 
 async def recovered_after_s(watcher: Watcher, within_s: float) -> float | None:
-    """How long it takes until every call is sampled as before."""
+    """Returns the seconds until every call is sampled as before."""
     began_s = time.monotonic()
     while (passed_s := time.monotonic() - began_s) < within_s:
         await watcher.list_calls()
@@ -143,7 +142,7 @@ async def recovered_after_s(watcher: Watcher, within_s: float) -> float | None:
 
 
 async def overloaded(service: Service, clip: Path, capacity: int) -> dict[str, Any]:
-    """What happened. Half of the capacity stays on after the overload."""
+    """Runs the overload and returns its figures. Half of the capacity stays on afterwards."""
     stay, rest = Publishers(), Publishers()
     few = BenchLoad(clip, max(1, capacity // 2), 0, "stay")
     many = BenchLoad(clip, TIMES * capacity - few.calls, 0, "rest")

@@ -1,8 +1,6 @@
-"""What Chromium sends when it is allowed a fixed bitrate, as here, and when aiortc's own estimate limits it: one after
-the other, in one run.
+"""Bitrate that Chromium sends under a fixed REMB, as here, and under aiortc's own estimate, one after the other.
 
-The figures are printed; as JSON they go to `remb.json` in the folder `DEEPGUARD_TEST_OUT`, if that is given.
-"""
+The test prints the figures and writes them to `remb.json` in the folder `DEEPGUARD_TEST_OUT`, if given."""
 
 from __future__ import annotations
 

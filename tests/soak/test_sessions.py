@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SECONDS = float(os.environ.get("DEEPGUARD_TEST_SOAK_SECONDS", "1800"))
 SESSIONS = int(os.environ.get("DEEPGUARD_TEST_SOAK_SESSIONS", "1000"))
-WARM_UP_SHARE = 1 / 3           # until the history of events is full
+WARM_UP_SHARE = 1 / 3           # share of the run until the event history is full
 SESSION_S = 6.0
 GROWTH_MB = 20.0
 DESCRIPTORS = 2
@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(SECONDS * 1.5 + 300)]
 
 
 class Held(NamedTuple):
-    """What the service's processes hold together while no call runs."""
+    """Memory and file descriptors of the service's processes together, while no call runs."""
 
     rss_mb: float
     descriptors: int
@@ -65,7 +65,7 @@ class Soak:
     _begun: int = 0
 
     async def play(self, sessions: int, seconds: float) -> Held:
-        """Starts them evenly over the time; what is held after the last has ended."""
+        """Starts the calls evenly over the time; returns what the service holds after the last has ended."""
         began_s = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for number in range(sessions):
@@ -86,7 +86,7 @@ class Soak:
         self.ended_by.append((await publishing).ended_by)
 
     async def _watch(self, stream: str) -> None:
-        """Reads one verdict, and leaves."""
+        """Reads one verdict, then disconnects."""
         async with connect(self.service.websocket_url, subprotocols=[PROTOCOL], proxy=None) as connection:      # type: ignore[list-item]
             await connection.send(f'{{"type":"subscribe","stream":"{stream}"}}')
             async with asyncio.timeout(SESSION_S):
@@ -95,7 +95,7 @@ class Soak:
         self.judged += 1
 
     async def _until_idle(self) -> None:
-        """No call is live, and connections have had the time to close."""
+        """Waits until no call is live and connections have had time to close."""
         async with asyncio.timeout(IDLE_S):
             while any(s["state"] == "live" for s in (await self.client.get("/v1/streams")).json()["streams"]):
                 await asyncio.sleep(0.2)

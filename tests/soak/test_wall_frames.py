@@ -1,7 +1,7 @@
-"""Sixty calls on the wall, a verdict each twice a second through the real WebSocket: what a browser makes of it.
+"""Frame times of the dashboard wall with 60 calls, each with two verdicts per second through the real WebSocket.
 
-Service, workers, browser and its software rendering share the machine. The frames are real ones of the service; the
-verdicts are made up, and every few seconds some calls change their label and so their place.
+Service, workers, browser and its software rendering share the machine. The frames are the service's own. The verdicts
+are synthetic, and every few seconds some calls change their label and thus their place.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _filled(stage: Stage) -> Stage:
 
 
 def _play(stage: Stage, seconds: float, also: Any = None) -> None:
-    """A verdict per stream and half second, spread evenly."""
+    """Publishes a verdict per stream and half second, evenly spread."""
     names, began_s = list(stage.actors), time.monotonic()
     for n in range(round(len(names) * RATE_HZ * seconds)):
         time.sleep(max(0.0, began_s + n / (len(names) * RATE_HZ) - time.monotonic()))
@@ -84,7 +84,7 @@ def _play(stage: Stage, seconds: float, also: Any = None) -> None:
 
 
 def _line(stream: int, turn: int) -> Line:
-    """Scores tremble; every fifth second some labels change."""
+    """Returns scores with noise; every fifth second some labels change."""
     phase = (stream * 7 + turn // 10) % 30
     wave = 0.06 * math.sin((turn + stream) / 5)
     left = 0.35 + 0.05 * math.sin((turn + stream) / 9)

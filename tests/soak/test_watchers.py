@@ -1,6 +1,6 @@
-"""Five hundred watchers of fifty streams, and fifty more that never read: what is delivered, how late, at what price.
+"""500 watchers of 50 streams, and 50 more that never read: delivery, delay and cost.
 
-The service and the watchers share the machine; watchers are told a verdict per stream and second, all of them all.
+The service and the watchers share the machine. All watchers get one verdict per stream and second.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WATCHERS, STALLED, STREAMS = 500, 50, 50
 SECONDS = 30.0
 AT_ONCE = 20
 P99_MS = 250.0
-GROWTH_MB = 150.0       # 550 connections' buffers, bounded for those who do not read
+GROWTH_MB = 150.0       # buffers of 550 connections, bounded for the ones that do not read
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(SECONDS + 180)]
 
@@ -47,7 +47,7 @@ async def talking_service() -> AsyncIterator[asyncio.subprocess.Process]:
 
 
 async def told(process: asyncio.subprocess.Process) -> dict[str, Any]:
-    """The next line of JSON; what the service logs is passed over."""
+    """Returns the next line of JSON; skips the service's log lines."""
     assert process.stdout is not None
     async for line in process.stdout:
         with contextlib.suppress(ValueError):
@@ -57,7 +57,7 @@ async def told(process: asyncio.subprocess.Process) -> dict[str, Any]:
 
 
 class Crowd:
-    """All watchers. `ages_ms` runs from the publication of a verdict to its arrival here."""
+    """All watchers. `ages_ms` is the time from the publication of a verdict to its arrival."""
 
     def __init__(self, port: int) -> None:
         self.ready = 0

@@ -1,9 +1,9 @@
-"""libwebrtc into a room of Janus, which forwards it as plain RTP: what an SFU's operator would set up.
+"""Publishes with libwebrtc into a Janus room that forwards plain RTP, as an SFU's operator sets it up.
 
     python -m tests.e2e.peers.janus_publisher JANUS_URL ROOM FILE RTP_PORT        until SIGTERM
 
-The forward begins when the first key frame is long gone. The room asks for none, so that the next one comes only if who
-gets the RTP asks for it, through Janus.
+Forwarding begins long after the first key frame, and the room requests none. So the next key frame comes only if the
+RTP receiver requests it through Janus.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def wait_for_http(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
             time.sleep(0.1)
         else:
             return
-    pytest.fail(f"nobody answers at {url}: {log.read_text(errors='replace')[-2000:]}")
+    pytest.fail(f"no answer at {url}: {log.read_text(errors='replace')[-2000:]}")
 
 
 def room_token(identity: str, room: str) -> str:
