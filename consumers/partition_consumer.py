@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from consumers.media_contract import ClaimCheck, Media, parse
 from consumers.offset_tracker import committable
 from consumers.stream_consumer import Arrival, StreamConsumer
 from consumers.verdict_records import tombstone
+from stream.retry_policy import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from consumers.verdict_records import State
 
 _PAST_KEPT = 10_000
-_FIRST_BACKOFF_S = 0.5
+_FETCH_POLICY = RetryPolicy.exponential(0.5, 60.0)
 
 
 class PartitionConsumer:
@@ -125,19 +125,14 @@ class PartitionConsumer:
         run.put(Arrival(record, item))
 
     async def _redeem(self, claim: ClaimCheck) -> Media | Cause:
-        """What a claim check stands for, or why it is given up. Its partition waits meanwhile."""
-        attempts, backoff_s = 1, _FIRST_BACKOFF_S
-        deadline_s = time.monotonic() + self._desk.config.transient_s
-        while True:
-            try:
-                return await self._desk.claims.redeem(claim)
-            except ContractBroken as broken:
-                return Cause("fetch", broken.code, broken.message, attempts)
-            except ReferenceUnavailable as error:
-                if time.monotonic() + backoff_s > deadline_s:
-                    return Cause("fetch", "unavailable", str(error), attempts)
-            await asyncio.sleep(backoff_s)
-            attempts, backoff_s = attempts + 1, 2 * backoff_s
+        """Returns the media of a claim check, or why it is given up. Its partition waits meanwhile."""
+        retrying = _FETCH_POLICY.retrying(ReferenceUnavailable, within_s=self._desk.config.transient_s)
+        try:
+            return await retrying(self._desk.claims.redeem, claim)
+        except ContractBroken as broken:
+            return Cause("fetch", broken.code, broken.message, retrying.statistics["attempt_number"])
+        except ReferenceUnavailable as error:
+            return Cause("fetch", "unavailable", str(error), retrying.statistics["attempt_number"])
 
     def _begin(self, tasks: asyncio.TaskGroup, stream: str) -> StreamConsumer:
         state = self._past.pop(stream, None) or self._states.pop(stream, None)

@@ -12,6 +12,7 @@ from consumers.broker import Message
 from consumers.errors import BrokerUnreachable
 from consumers.media_contract import EndOfStream, Media, Stamp, encode
 from consumers.segmenter import TIMEBASE, pieces
+from stream.retry_policy import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from consumers.media_contract import Item
     from consumers.segmenter import Cut, MediaPiece
 
-_BACKOFF_S = (0.25, 5.0)
+_WRITE_POLICY = RetryPolicy.exponential(0.25, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +97,16 @@ class _Sender:
         await self._writer.write(self._message(EndOfStream(self._stamp(), reason)))
 
     async def _write(self, item: Item) -> None:
-        """Again and again while the broker is away: readers drop what came twice."""
-        wait_s, longest_s = _BACKOFF_S
+        """Writes until the broker acknowledges; consumers drop duplicates."""
+        failures = 0
         while True:
             try:
                 await self._writer.write(self._message(item))
             except BrokerUnreachable as error:
                 self._say(self.progress._replace(away=str(error)))
-                if await self._is_stopped_until(time.monotonic() + wait_s):
+                failures += 1
+                if await self._is_stopped_until(time.monotonic() + _WRITE_POLICY.delay_s(failures)):
                     raise
-                wait_s = min(2 * wait_s, longest_s)
             else:
                 self._sequence += 1
                 return

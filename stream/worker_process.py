@@ -23,6 +23,7 @@ from stream.worker_pool_config import WorkerSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from stream.retry_policy import RetryPolicy
     from stream.worker_messages import FromWorker, ToWorker
     from stream.worker_pool_config import PoolConfig
 
@@ -215,22 +216,22 @@ class _Idleness:
         return now_s - self._since_s
 
 
-class Backoff:
-    """Back-off between starts of a worker. A worker that dies younger than `soon_s` died at once."""
+class RestartDelays:
+    """Delays before the next start of a worker. A worker that dies younger than `soon_s` counts as a failed start."""
 
-    def __init__(self, longest_s: float, soon_s: float = 5.0) -> None:
-        self._longest_s = longest_s
+    def __init__(self, policy: RetryPolicy, soon_s: float = 5.0) -> None:
+        self._policy = policy
         self._soon_s = soon_s
         self._in_a_row = 0
 
     def after(self, warm_for_s: float | None) -> float:
-        """Returns the seconds to wait. `warm_for_s` is how long the last worker was warm, None if it never was."""
+        """Returns the delay in seconds; `warm_for_s` is how long the last worker was warm, None if it never was."""
         if warm_for_s is not None and warm_for_s >= self._soon_s:
             self._in_a_row = 0
             return 0.0
         self._in_a_row += 1
-        exponent = self._in_a_row - (1 if warm_for_s is None else 2)    # the first death after Hello is forgiven
-        return 0.0 if exponent < 0 else min(self._longest_s, 2.0**exponent)
+        failures = self._in_a_row - (warm_for_s is not None)    # the first death after Hello costs no delay
+        return self._policy.delay_s(failures) if failures else 0.0
 
 
 def _settings(config: PoolConfig, socket_fd: int, note_fd: int) -> WorkerSettings:

@@ -10,6 +10,7 @@ import structlog
 
 from stream.crash_marker import stream_name
 from stream.errors import ChannelBroken, MediaRefused, WorkerLost
+from stream.retry_policy import RetryPolicy
 from stream.worker_messages import (
     CancelJob,
     Consumed,
@@ -23,7 +24,7 @@ from stream.worker_messages import (
     StreamClosed,
     StreamFailed,
 )
-from stream.worker_process import Backoff, WorkerProcess
+from stream.worker_process import RestartDelays, WorkerProcess
 
 if TYPE_CHECKING:
     from stream.worker_messages import FromWorker, ToWorker
@@ -139,14 +140,14 @@ class WorkerSlot:
 
     async def keep(self) -> None:
         """Starts, serves and replaces workers until `stop`."""
-        backoff = Backoff(self._config.longest_backoff_s)
+        delays = RestartDelays(RetryPolicy.exponential(1.0, self._config.longest_backoff_s))
         while not self._is_stopping:
             warm_for_s = await self._live()
             if self._is_stopping:
                 return
             _log.warning("worker lost", reason=self._reason, warm_for_s=warm_for_s)
             self.restarts += 1
-            await asyncio.sleep(backoff.after(warm_for_s))
+            await asyncio.sleep(delays.after(warm_for_s))
 
     async def stop(self) -> None:
         self._is_stopping = True

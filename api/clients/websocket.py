@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import random
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,6 +27,7 @@ from websockets.typing import Subprotocol
 from api.errors import WatchRefused
 from stream import event_encoding
 from stream.events import Label
+from stream.retry_policy import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 PROTOCOL = "deepguard.v1"
 
-_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 15.0
+RECONNECT_POLICY = RetryPolicy.exponential(0.25, 7.5, jitter=1.0)
 _HELLO_TIMEOUT_S = 8.0
 _HEARTBEAT_MARGIN_S = 5.0
 _MAX_MESSAGE_BYTES = 64 * 2**20     # a snapshot of a thousand streams
@@ -141,12 +141,6 @@ async def watch(
         await asyncio.sleep(retry_in_s)
 
 
-def backoff_s(attempt: int, draw: float) -> float:
-    """Returns the delay before attempt `attempt` (from 0): half to all of the exponential step, by `draw` in 0..1."""
-    step_s: float = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** min(attempt, 10))
-    return step_s / 2 + step_s / 2 * draw
-
-
 class _EventsClient:
     """State that outlives a connection: the feed position and the number of consecutive failures."""
 
@@ -172,7 +166,7 @@ class _EventsClient:
 
     def wait_s(self) -> float:
         self._failed += 1
-        return backoff_s(self._failed - 1, random.random())
+        return RECONNECT_POLICY.delay_s(self._failed)
 
     def check_status(self, error: InvalidStatus) -> None:
         """Raises WatchRefused unless the status is 5xx, which is temporary."""

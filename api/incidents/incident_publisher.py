@@ -20,11 +20,12 @@ from api.incidents.incident_store import IncidentStore
 from stream.event_bus import EventBus
 from stream.events import Event, IncidentClosed, IncidentOpened
 from stream.incident_case import AlarmChange, IncidentCase
+from stream.retry_policy import RetryPolicy
 
 log = structlog.get_logger(__name__)
 
 WAITING = 32
-_BACKOFF_S = (0.1, 10.0)
+_STORE_POLICY = RetryPolicy.exponential(0.1, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +113,19 @@ class IncidentPublisher:
 
     async def _store_with_retry(self, change: AlarmChange) -> tuple[IncidentOpened | IncidentClosed, ...]:
         """Stores a change, with retries until the database accepts it, and returns the resulting events."""
-        backoff_s, longest_s = _BACKOFF_S
-        while True:
-            try:
-                return await asyncio.get_running_loop().run_in_executor(self._executor, self._write, change)
-            except SQLAlchemyError as error:
-                log.error("incident not stored yet", error=type(error).__name__, retry_in_s=backoff_s)
-            except Exception:
-                self.lost += 1
-                log.exception("incident lost", lost=self.lost)
-                return ()
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(2 * backoff_s, longest_s)
+        try:
+            return await _STORE_POLICY.retrying(SQLAlchemyError)(self._store_once, change)
+        except Exception:
+            self.lost += 1
+            log.exception("incident lost", lost=self.lost)
+            return ()
+
+    async def _store_once(self, change: AlarmChange) -> tuple[IncidentOpened | IncidentClosed, ...]:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._write, change)
+        except SQLAlchemyError as error:
+            log.error("incident not stored yet; retrying", error=type(error).__name__)
+            raise
 
     def _write(self, change: AlarmChange) -> tuple[IncidentOpened | IncidentClosed, ...]:
         if isinstance(change, IncidentCase):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from concurrent.futures import Executor
 
@@ -13,15 +12,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.incidents.webhook_outbox import Delivery, WebhookOutbox
 from api.incidents.webhook_sender import DeliveryResult, WebhookSender, WebhookTarget
+from stream.retry_policy import RetryPolicy
 
 log = structlog.get_logger(__name__)
 
-RETRY_AFTER_S = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
+DELIVERY_POLICY = RetryPolicy(
+    (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0),
+)
 """Delays between the ten attempts, as Standard Webhooks recommends; more than three days in all."""
 
 _POLL_INTERVAL_S = 15.0
 _DATABASE_RETRY_S = 5.0
-_JITTER = 0.2
 
 
 class WebhookWorker:
@@ -29,13 +30,13 @@ class WebhookWorker:
 
     def __init__(
         self, target: WebhookTarget, outbox: WebhookOutbox, sender: WebhookSender, executor: Executor,
-        waits_s: tuple[float, ...] = RETRY_AFTER_S,
+        policy: RetryPolicy = DELIVERY_POLICY,
     ) -> None:
         self._target = target
         self._outbox = outbox
         self._sender = sender
         self._executor = executor
-        self._waits_s = waits_s
+        self._policy = policy
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -74,11 +75,10 @@ class WebhookWorker:
         if not outcome.error:
             self._outbox.done(delivery)
             return
-        is_last = outcome.gone or delivery.attempts >= len(self._waits_s)
+        is_last = outcome.gone or delivery.attempts >= len(self._policy.delays_s)
         due_s = None
         if not is_last:
-            wait_s = max(self._waits_s[delivery.attempts], outcome.retry_after_s)
-            due_s = time.time() + wait_s * random.uniform(1, 1 + _JITTER)
+            due_s = time.time() + max(self._policy.delay_s(delivery.attempts + 1), outcome.retry_after_s)
         log.warning(
             "webhook not delivered", message_id=delivery.message_id, error=outcome.error,
             attempts=delivery.attempts + 1, given_up=due_s is None,

@@ -19,10 +19,11 @@ import psutil
 import pytest
 
 from stream.errors import MediaRefused, WorkerLost
+from stream.retry_policy import RetryPolicy
 from stream.types import Codec, DropCause
 from stream.worker_messages import FileFrame
 from stream.worker_pool import PoolConfig, WorkerPool
-from stream.worker_process import Backoff
+from stream.worker_process import RestartDelays
 from tests.machine import crowd, queued_s
 from tests.stream.pools import CODECS, clip, judged, request, running, spec
 from tests.stream.sinks import Recorder, publishing, until
@@ -36,10 +37,10 @@ DEAD_AT_ONCE = PoolConfig(workers=2, address_space_bytes=64 * 2**20)
 
 
 def test_backoff_doubles_while_workers_die_at_once() -> None:
-    backoff = Backoff(longest_s=30.0)
-    assert [backoff.after(None) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
-    assert backoff.after(60.0) == 0
-    assert [backoff.after(1.0) for _ in range(4)] == [0, 1, 2, 4]
+    delays = RestartDelays(RetryPolicy.exponential(1.0, 30.0, jitter=0.0))
+    assert [delays.after(None) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+    assert delays.after(60.0) == 0
+    assert [delays.after(1.0) for _ in range(4)] == [0, 1, 2, 4]
 
 
 async def test_a_killed_worker_is_replaced_and_only_its_streams_show_a_gap() -> None:

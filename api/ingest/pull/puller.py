@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -13,6 +12,7 @@ import structlog
 from api.ingest.live_source import LiveSource, SourceFailure, SourceKind, SourceState, SourceStatus
 from api.ingest.pull.errors import PullFailed
 from stream.display_transform import AS_DECODED, DisplayTransform
+from stream.retry_policy import RetryPolicy
 from stream.stream_session import StreamSpec
 from stream.temporal_layers import BASE
 from stream.types import Codec, DropCause, EndReason
@@ -71,23 +71,6 @@ class Attempt(Protocol):
         """Receives until the source ends. Raises PullFailed. Cancellation closes the connection."""
 
     def request_keyframe(self) -> None: ...
-
-
-class RetryDelays:
-    """How long to wait before the next attempt: 1, 2, 4, … 30 s, and up to half as much more."""
-
-    def __init__(self, config: PullTimeouts) -> None:
-        self._config = config
-        self._in_a_row = 0
-
-    def after(self, received_for_s: float) -> float:
-        """Seconds; `received_for_s` is for how long the attempt that failed had brought media."""
-        config = self._config
-        if received_for_s >= config.settled_s:
-            self._in_a_row = 0
-        wait_s = min(config.longest_wait_s, config.first_wait_s * 2.0**min(self._in_a_row, 16))
-        self._in_a_row += 1
-        return wait_s * random.uniform(1.0, 1.5)
 
 
 class PulledSource(LiveSource):
@@ -151,7 +134,8 @@ class PulledSource(LiveSource):
 
     async def _run(self) -> None:
         """Makes attempts until the source ends or has failed for good."""
-        waits = RetryDelays(self._timeouts)
+        timeouts, failures = self._timeouts, 0
+        policy = RetryPolicy.exponential(timeouts.first_wait_s, timeouts.longest_wait_s, jitter=0.5)
         while True:
             failed = await self._try()
             if failed is None:
@@ -159,10 +143,11 @@ class PulledSource(LiveSource):
                 return
             self.problem = failed
             received_s = self._heard_s - self._first_s if self.state is SourceState.RECEIVING else 0.0
-            wait_s = waits.after(received_s)
+            failures = 1 if received_s >= timeouts.settled_s else failures + 1
+            wait_s = policy.delay_s(failures)
             self._gap(DropCause.SOURCE_LOST)
             log.warning("source lost", stream=self.stream, code=failed.code, attempt=self.attempts)
-            if failed.is_final or time.monotonic() + wait_s - self._heard_s > self._timeouts.retry_s:
+            if failed.is_final or time.monotonic() + wait_s - self._heard_s > timeouts.retry_s:
                 self.state = SourceState.FAILED
                 self.end_soon(EndReason.FAILED, f"{failed.code}: {failed.message}")
                 return

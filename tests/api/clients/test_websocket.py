@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from api.clients.websocket import Disconnected, FeedPosition, NewEvent, Snapshot, WatchOptions, backoff_s, watch
+from api.clients.websocket import RECONNECT_POLICY, Disconnected, FeedPosition, NewEvent, Snapshot, WatchOptions, watch
 from api.errors import WatchRefused
 from stream.events import Label, Reason, StreamEnded, Verdict
 from stream.types import EndReason, FrameCounts
@@ -188,5 +188,6 @@ async def test_permanent_refusals_raise(rig: Rig, keyed_rig: Rig) -> None:
 
 
 def test_tries_grow_apart_up_to_a_limit() -> None:
-    assert [backoff_s(n, 1.0) for n in range(7)] == [0.5, 1, 2, 4, 8, 15, 15]
-    assert backoff_s(10_000, 0.0) == 7.5
+    for failures, longest_s in enumerate([0.5, 1, 2, 4, 8, 15, 15], 1):
+        assert longest_s / 2 <= RECONNECT_POLICY.delay_s(failures) <= longest_s
+    assert 7.5 <= RECONNECT_POLICY.delay_s(10_000) <= 15

@@ -11,7 +11,8 @@ import pytest
 
 from api.incidents.webhook_outbox import WebhookOutbox, enqueue
 from api.incidents.webhook_sender import WebhookSender, WebhookTarget
-from api.incidents.webhook_worker import RETRY_AFTER_S, WebhookWorker
+from api.incidents.webhook_worker import DELIVERY_POLICY, WebhookWorker
+from stream.retry_policy import RetryPolicy
 from tests.api.incidents.receiver import SECRET, receiving
 from tests.api.incidents.test_webhook_outbox import CLOSED, OPENED
 
@@ -27,7 +28,7 @@ async def delivering(
 ) -> AsyncIterator[WebhookWorker]:
     """Runs a worker with short retry delays."""
     sender, executor = WebhookSender(private), ThreadPoolExecutor(2)
-    worker = WebhookWorker(WebhookTarget(url, SECRET), WebhookOutbox(database), sender, executor, waits_s)
+    worker = WebhookWorker(WebhookTarget(url, SECRET), WebhookOutbox(database), sender, executor, RetryPolicy(waits_s))
     running = asyncio.create_task(worker.run())
     try:
         yield worker
@@ -132,5 +133,5 @@ async def test_a_slow_target_does_not_delay_other_targets(database: Database) ->
 
 
 def test_attempts_go_on_for_three_days() -> None:
-    assert sum(RETRY_AFTER_S) > 3 * 86400
-    assert list(RETRY_AFTER_S) == sorted(RETRY_AFTER_S)
+    assert sum(DELIVERY_POLICY.delays_s) > 3 * 86400
+    assert list(DELIVERY_POLICY.delays_s) == sorted(DELIVERY_POLICY.delays_s)
