@@ -21,7 +21,7 @@ import structlog
 from livekit import rtc
 
 from consumers.errors import RoomRefused
-from stream.still_encoder import Planes
+from stream.still_encoder import I420Picture
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,7 +65,7 @@ class RoomOrder:
 class Picture(NamedTuple):
     """One frame of a track, upright. `at_s` is the time of the engine's clock, monotonic per track."""
 
-    planes: Planes
+    planes: I420Picture
     at_s: float
 
 
@@ -279,7 +279,7 @@ async def _pump(pictures: rtc.VideoStream, track: RoomTrack, rate_hz: float) -> 
         if turn is None or int(at_s * rate_hz) > turn:
             turn = int(at_s * rate_hz)
             frame = event.frame
-            planes = Planes(bytes(frame.data), frame.width, frame.height, _QUARTER_TURNS[event.rotation])
+            planes = I420Picture(bytes(frame.data), frame.width, frame.height, _QUARTER_TURNS[event.rotation])
             track.put(Picture(planes, at_s))
 
 

@@ -60,7 +60,7 @@ _MAX_ENCRYPTED_BYTES = 64 * 2**20
 _CRYPTO = "crypto+"
 
 
-class Parent:
+class ParentClient:
     """Client for requests to the parent process. Each request blocks until its answer arrives."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -105,7 +105,7 @@ class RemoteFile(io.RawIOBase):
     Positions count from the start of the whole file; reading starts at `offset`.
     """
 
-    def __init__(self, parent: Parent, url: str, offset: int = 0, end: int = -1) -> None:
+    def __init__(self, parent: ParentClient, url: str, offset: int = 0, end: int = -1) -> None:
         self._parent = parent
         self._url = url
         self._end = end
@@ -144,7 +144,7 @@ class RemoteFile(io.RawIOBase):
         super().close()
 
 
-def open_for(parent: Parent, url: str, options: dict[str, str]) -> io.RawIOBase | io.BytesIO:
+def open_for(parent: ParentClient, url: str, options: dict[str, str]) -> io.RawIOBase | io.BytesIO:
     """Opens a URL for FFmpeg, decrypting it if the URL says so (HLS: AES-128 in CBC mode). Raises OSError.
 
     `offset` and `end_offset` in `options` are the byte range of an HLS segment or initialisation section.
@@ -169,7 +169,7 @@ def _parts(source: RemoteFile) -> Iterator[bytes]:
         yield part
 
 
-def demux(parent: Parent, settings: DemuxSettings) -> None:
+def demux(parent: ParentClient, settings: DemuxSettings) -> None:
     """Sends the packets of the video at the URL to the parent. Raises MediaRefused and PyAV's errors."""
     def io_open(url: str, flags: int, options: dict[str, str]) -> io.RawIOBase | io.BytesIO:
         return open_for(parent, url, options)
@@ -214,7 +214,7 @@ def main(arguments: list[str]) -> None:
     confine(settings.address_space_bytes, settings.max_files)
     av.logging.set_level(av.logging.PANIC)
     check_libraries()
-    parent = Parent(socket.socket(fileno=settings.socket_fd))
+    parent = ParentClient(socket.socket(fileno=settings.socket_fd))
     refuse_outside()
     try:
         demux(parent, settings)

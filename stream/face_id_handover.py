@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SAME_IOU = 0.3
 
 
-class Returning:
+class HandoverBuffer:
     """Renumbers the observations of a process that continues after `verdict`.
 
     Observations of the verdict's window are processed again and held back until all of them have arrived.

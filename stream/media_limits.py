@@ -9,7 +9,7 @@ import msgspec
 from stream.errors import MediaRefused
 
 
-class Excess(StrEnum):
+class ExceededLimit(StrEnum):
     """The limit that a piece of media exceeds."""
 
     PIXELS = "pixels"
@@ -41,11 +41,11 @@ class MediaLimits(msgspec.Struct, frozen=True, kw_only=True):
     samples: int = 600
     faces: int = 16
 
-    def video_excess(self, width_px: int, height_px: int) -> Excess | None:
+    def video_excess(self, width_px: int, height_px: int) -> ExceededLimit | None:
         """Returns the limit that a video frame of this size exceeds, or None."""
         return _excess(width_px, height_px, self.video_side_px, self.video_pixels)
 
-    def picture_excess(self, width_px: int, height_px: int) -> Excess | None:
+    def picture_excess(self, width_px: int, height_px: int) -> ExceededLimit | None:
         """Returns the limit that a still of this size exceeds, or None."""
         return _excess(width_px, height_px, self.picture_side_px, self.picture_pixels)
 
@@ -71,17 +71,17 @@ def too_large(message: str) -> MediaRefused:
     return MediaRefused("too_large", message, 413)
 
 
-def _excess(width_px: int, height_px: int, side_px: int, pixels: int) -> Excess | None:
+def _excess(width_px: int, height_px: int, side_px: int, pixels: int) -> ExceededLimit | None:
     if max(width_px, height_px) > side_px:
-        return Excess.SIDE
+        return ExceededLimit.SIDE
     if width_px * height_px > pixels:
-        return Excess.PIXELS
+        return ExceededLimit.PIXELS
     return None
 
 
-def _refuse(excess: Excess | None, size_px: tuple[int, int], side_px: int, pixels: int) -> None:
+def _refuse(excess: ExceededLimit | None, size_px: tuple[int, int], side_px: int, pixels: int) -> None:
     width, height = size_px
-    if excess is Excess.SIDE:
+    if excess is ExceededLimit.SIDE:
         raise too_large(f"{width} x {height} pixels: no side may be over {side_px}")
     if excess is not None:
         raise too_large(f"{width} x {height} = {width * height} pixels are over the limit of {pixels}")

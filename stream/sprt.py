@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class WaldBounds:
     """Log-likelihood ratios (nats) at which the test stops: fake at or above `upper`, real at or below `lower`."""
 
     upper: float
     lower: float
 
 
-def wald_bounds(false_alarm: float, miss: float) -> Bounds:
+def wald_bounds(false_alarm: float, miss: float) -> WaldBounds:
     """Returns `upper` = ln((1 - miss) / false_alarm) and `lower` = ln(miss / (1 - false_alarm))."""
-    return Bounds(math.log((1 - miss) / false_alarm), math.log(miss / (1 - false_alarm)))
+    return WaldBounds(math.log((1 - miss) / false_alarm), math.log(miss / (1 - false_alarm)))
 
 
 def effective_samples(count: int, correlation: float) -> float:

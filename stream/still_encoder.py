@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _OPTIONS = {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline", "crf": "18", "threads": "1"}
 
 
-class Planes(NamedTuple):
+class I420Picture(NamedTuple):
     """A picture as I420 without padding. `quarter_turns` clockwise make it upright."""
 
     i420: bytes
@@ -36,7 +36,7 @@ class StillEncoder:
         self._size_px = (0, 0)
         self._number = 0
 
-    def encode(self, picture: Planes) -> bytes:
+    def encode(self, picture: I420Picture) -> bytes:
         """Returns the encoded picture at its own size, upright, at least 2 x 2 pixels. An odd last row or column is
         cropped."""
         frame = av.VideoFrame.from_ndarray(upright(picture), format="yuv420p")
@@ -53,7 +53,7 @@ class StillEncoder:
         self._encoder, self._size_px, self._number = encoder, (width_px, height_px), 0
 
 
-def upright(picture: Planes) -> Plane:
+def upright(picture: I420Picture) -> Plane:
     """Returns uint8 (height * 3/2, width): Y, U and V below each other, with even sides."""
     width, height = picture.width_px, picture.height_px
     half_width, half_height = (width + 1) // 2, (height + 1) // 2

@@ -12,7 +12,7 @@ import structlog
 from stream.display_transform import AS_DECODED, DisplayTransform
 from stream.events import Event, Label, StreamEnded, StreamGap, StreamStalled, StreamStarted, Verdict
 from stream.evidence_buffer import AlarmWatch
-from stream.face_id_handover import Returning
+from stream.face_id_handover import HandoverBuffer
 from stream.frame_sampler import SamplingGrid, phase_of, rate_hz_of
 from stream.identity import StreamIdentity
 from stream.incident_case import Origin
@@ -105,11 +105,11 @@ class Session:
         self._windows = config.windows
         self._monitor = RollingVerdicts(spec.stream, epoch, phase, config)
         self._alarms = AlarmWatch(_origin_of(spec, epoch), config)
-        self._returning: Returning | None = None
+        self._handover: HandoverBuffer | None = None
         if resume_from is not None:
             self._monitor.restore(resume_from)
             self._alarms.restore(resume_from)
-            self._returning = Returning(resume_from, SamplingGrid(config.windows.sample_rate_hz, phase))
+            self._handover = HandoverBuffer(resume_from, SamplingGrid(config.windows.sample_rate_hz, phase))
         self._timeline = MediaClock()
         self._layers = LayerFilter(FRAMES_PER_SAMPLE * config.windows.sample_rate_hz)
         self._skipped = 0
@@ -226,7 +226,7 @@ class Session:
         self._ending = asyncio.get_running_loop().create_future()
         try:
             self._final = await self._feed.close()
-            for known in () if self._returning is None else self._returning.release():
+            for known in () if self._handover is None else self._handover.release():
                 self._look_at(known)
             self._publish_verdicts(self._monitor.finish(self._moment()))
         finally:
@@ -250,7 +250,7 @@ class Session:
         await self._control.close()
 
     def observed(self, observation: Observation) -> None:
-        for known in (observation,) if self._returning is None else self._returning.take(observation):
+        for known in (observation,) if self._handover is None else self._handover.take(observation):
             self._look_at(known)
 
     def _look_at(self, observation: Observation) -> None:

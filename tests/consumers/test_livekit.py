@@ -9,13 +9,13 @@ import pytest
 
 from consumers.errors import RoomRefused
 from consumers.livekit import Picture, RoomOrder, RoomTrack, RoomTracks, TrackOver, explain, join_token
-from stream.still_encoder import Planes
+from stream.still_encoder import I420Picture
 
 ORDER = RoomOrder("wss://sfu.example.com", "standup", "key", "a-secret-that-is-long-enough-for-hs256")
 
 
 def picture(at_s: float) -> Picture:
-    return Picture(Planes(b"", 0, 0), at_s)
+    return Picture(I420Picture(b"", 0, 0), at_s)
 
 
 def test_the_token_lets_its_bearer_look_unseen_and_nothing_else() -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from stream.config import StreamConfig
-from stream.face_id_handover import Returning
+from stream.face_id_handover import HandoverBuffer
 from stream.frame_sampler import SamplingGrid
 from stream.rolling_verdicts import RollingVerdicts
 from tests.stream.observations import face, moment, observation
@@ -43,10 +43,10 @@ def verdicts(monitor: RollingVerdicts, observations: list[Observation]) -> list[
 
 def verdicts_behind(last: Verdict, observations: list[Observation]) -> list[Verdict]:
     """Returns the verdicts of a process that continues after another one's last verdict, to the end."""
-    monitor, returning = new_monitor(), Returning(last, SamplingGrid(StreamConfig().windows.sample_rate_hz, PHASE))
+    monitor, handover = new_monitor(), HandoverBuffer(last, SamplingGrid(StreamConfig().windows.sample_rate_hz, PHASE))
     monitor.restore(last)
-    known = [k for seen in observations for k in returning.take(seen)]
-    return verdicts(monitor, [*known, *returning.release()])
+    known = [k for seen in observations for k in handover.take(seen)]
+    return verdicts(monitor, [*known, *handover.release()])
 
 
 def new_monitor() -> RollingVerdicts:
@@ -72,9 +72,10 @@ def test_a_new_face_gets_an_unused_id() -> None:
 
 def test_published_verdicts_are_not_repeated_even_at_the_end() -> None:
     whole = verdicts(new_monitor(), party({MIDDLE: 0, LEFT: 1, RIGHT: 2}))
-    monitor, returning = new_monitor(), Returning(whole[9], SamplingGrid(StreamConfig().windows.sample_rate_hz, PHASE))
+    grid = SamplingGrid(StreamConfig().windows.sample_rate_hz, PHASE)
+    monitor, handover = new_monitor(), HandoverBuffer(whole[9], grid)
     monitor.restore(whole[9])
     for seen in party({LEFT: 5, RIGHT: 6, MIDDLE: 7})[2:10]:
-        assert returning.take(seen) == ()
-    assert verdicts(monitor, list(returning.release())) == []
+        assert handover.take(seen) == ()
+    assert verdicts(monitor, list(handover.release())) == []
     assert monitor.finish(moment()) == ()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.errors import MediaRefused
-from stream.media_limits import Excess, MediaLimits
+from stream.media_limits import ExceededLimit, MediaLimits
 
 LIMITS = MediaLimits()
 
@@ -14,22 +14,22 @@ LIMITS = MediaLimits()
     ("width_px", "height_px", "excess"),
     [
         (4096, 2176, None),             # exactly 8,912,896 pixels
-        (4096, 2177, Excess.PIXELS),
+        (4096, 2177, ExceededLimit.PIXELS),
         (8192, 1, None),
-        (8193, 1, Excess.SIDE),
-        (1, 8193, Excess.SIDE),
+        (8193, 1, ExceededLimit.SIDE),
+        (1, 8193, ExceededLimit.SIDE),
         (0, 0, None),                   # not known yet: the decoder's own bound holds
     ],
 )
-def test_video_bounds_are_inclusive(width_px: int, height_px: int, excess: Excess | None) -> None:
+def test_video_bounds_are_inclusive(width_px: int, height_px: int, excess: ExceededLimit | None) -> None:
     assert LIMITS.video_excess(width_px, height_px) is excess
 
 
 @pytest.mark.parametrize(
     ("width_px", "height_px", "excess"),
-    [(5000, 5000, None), (5001, 5000, Excess.PIXELS), (8192, 3051, None), (8193, 2, Excess.SIDE)],
+    [(5000, 5000, None), (5001, 5000, ExceededLimit.PIXELS), (8192, 3051, None), (8193, 2, ExceededLimit.SIDE)],
 )
-def test_picture_bounds_are_inclusive(width_px: int, height_px: int, excess: Excess | None) -> None:
+def test_picture_bounds_are_inclusive(width_px: int, height_px: int, excess: ExceededLimit | None) -> None:
     assert LIMITS.picture_excess(width_px, height_px) is excess
 
 

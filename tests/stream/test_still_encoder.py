@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from stream.still_encoder import Planes, StillEncoder
+from stream.still_encoder import I420Picture, StillEncoder
 
 SAMPLE = "api/demo_media/sample_call.mp4"
 
@@ -35,7 +35,7 @@ def checked(width: int, height: int) -> bytes:
 def test_every_unit_can_be_decoded_alone_and_looks_like_its_picture() -> None:
     encoder = StillEncoder()
     for picture in sample_pictures(3):
-        error = decoded(encoder.encode(Planes(picture.tobytes(), 640, 360))).astype(int) - picture
+        error = decoded(encoder.encode(I420Picture(picture.tobytes(), 640, 360))).astype(int) - picture
         assert 10 * np.log10(255**2 / np.mean(error**2)) > 40      # dB; the call itself was compressed to fewer
 
 
@@ -43,7 +43,7 @@ def test_every_unit_can_be_decoded_alone_and_looks_like_its_picture() -> None:
     (0, (0, 0)), (1, (0, 1)), (2, (1, 1)), (3, (1, 0)),      # row, column of the bright quarter
 ])
 def test_quarter_turns_are_applied(turns: int, bright: tuple[int, int]) -> None:
-    shown = decoded(StillEncoder().encode(Planes(checked(64, 32), 64, 32, turns)))
+    shown = decoded(StillEncoder().encode(I420Picture(checked(64, 32), 64, 32, turns)))
     height, width = shown.shape[0] * 2 // 3, shown.shape[1]
     assert (width, height) == ((64, 32) if turns % 2 == 0 else (32, 64))
     quarters = shown[:height].reshape(2, height // 2, 2, width // 2).mean(axis=(1, 3))
@@ -51,11 +51,12 @@ def test_quarter_turns_are_applied(turns: int, bright: tuple[int, int]) -> None:
 
 
 def test_odd_sizes_lose_their_last_row_and_column() -> None:
-    shown = decoded(StillEncoder().encode(Planes(checked(33, 17), 33, 17)))
+    shown = decoded(StillEncoder().encode(I420Picture(checked(33, 17), 33, 17)))
     assert shown.shape == (16 * 3 // 2, 32)
 
 
 def test_the_size_may_change_from_picture_to_picture() -> None:
     encoder = StillEncoder()
     for width, height in ((64, 32), (128, 64), (64, 32)):
-        assert decoded(encoder.encode(Planes(checked(width, height), width, height))).shape == (height * 3 // 2, width)
+        picture = I420Picture(checked(width, height), width, height)
+        assert decoded(encoder.encode(picture)).shape == (height * 3 // 2, width)

@@ -14,9 +14,9 @@ from api.cli.main import app
 from api.clients.livekit_bridge import RoomVideoTrack, label_of, pictures_per_s, stream_id_of
 from consumers.livekit import Picture, RoomTrack
 from stream.identity import LABEL, STREAM_ID
-from stream.still_encoder import Planes
+from stream.still_encoder import I420Picture
 
-GREY = Planes(bytes([128]) * (32 * 32 * 3 // 2), 32, 32)
+GREY = I420Picture(bytes([128]) * (32 * 32 * 3 // 2), 32, 32)
 ODD_NAMES = ("", ".", "..", "a b", "ümlaut", "x" * 300, "a/b", "a.b", "user:1", "😀")
 
 

@@ -1,6 +1,6 @@
 """Participant of a LiveKit room that sends a VP8 file as its camera, without re-encoding.
 
-    python -m tests.e2e.peers.livekit_publisher URL ROOM IDENTITY FILE      until SIGTERM; prints the participants that it saw, as JSON
+    python -m tests.e2e.peers.livekit_publisher URL ROOM IDENTITY FILE      until SIGTERM; prints participants seen
 """
 
 from __future__ import annotations
