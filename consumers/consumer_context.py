@@ -1,4 +1,4 @@
-"""What all streams of a consumer work with: the workers, the way out, and the dead letters."""
+"""Shared context of a consumer's streams: workers, writer, claim checks, dead letters."""
 
 from __future__ import annotations
 
@@ -24,24 +24,26 @@ log = structlog.get_logger(__name__)
 
 
 class AlarmKeeper(Protocol):
-    """Whoever keeps alarms. Implemented by `api.incidents.incident_publisher`."""
+    """Store of alarms. Implemented by `api.incidents.incident_publisher`."""
 
     async def keep(self, change: AlarmChange) -> None:
-        """Returns when it is kept, or when that takes too long to be waited for. Raises nothing."""
+        """Stores a change; returns when it is stored or the wait times out. Raises nothing."""
         ...
 
 
 class NoAlarmKeeper:
-    """Alarms are in the verdicts alone."""
+    """Stores no alarms: they are in the verdicts alone."""
 
     async def keep(self, change: AlarmChange) -> None:
-        """Nothing to be done."""
+        """Does nothing."""
 
 
 class ConsumerContext:
-    """Shared by all partitions; used from one event loop. `handles` numbers every opening of a stream in the pool, so
-    that what a former opening still has to say is never taken for the present one's. `worker_lost` is set when a worker
-    took media with it that has to be read again."""
+    """Context shared by all partitions; use it from one event loop.
+
+    `handles` numbers each opening of a stream in the pool, so that late messages of an earlier opening are recognised.
+    `worker_lost` is set when a worker died with media that must be read again.
+    """
 
     def __init__(
         self, config: ConsumeConfig, pool: Workers, out: RetryingWriter, claims: ClaimFetcher, alarms: AlarmKeeper
@@ -58,7 +60,7 @@ class ConsumerContext:
         self.dead = 0
 
     async def refuse(self, record: Record, cause: Cause) -> None:
-        """Puts a record with the dead letters; returns once it is there, or once it is counted as one too many."""
+        """Writes a record to the dead-letter topic, unless the limit is reached, and counts it."""
         self.dead += 1
         if self.limit.allows():
             topics = self.config.topics

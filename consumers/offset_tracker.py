@@ -1,4 +1,4 @@
-"""What may be committed: reading has to start anew where the oldest window begins that is not out yet. No I/O."""
+"""Computes committable offsets: a successor restarts at the earliest window not yet published. No I/O."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ class _Start(NamedTuple):
 
 
 def needed_from_s(end_s: float, windows: WindowConfig) -> float:
-    """Media before this time is in no window after the one that ends at `end_s`."""
+    """Returns the start of the media, in seconds, that windows after the one ending at `end_s` need."""
     return max(0.0, end_s + windows.hop_s - windows.window_s)
 
 
 def committable(next_offset: int, holds: Iterable[int | None]) -> int:
-    """The offset to commit for a partition: where its next record is, unless one of its streams still holds an earlier
-    one. `holds` has the oldest offset that each stream needs, None for one that needs nothing."""
+    """Returns the offset to commit for a partition: the oldest in `holds`, or `next_offset` if there is none.
+
+    `holds` has the oldest offset that each stream needs, None for a stream that needs nothing.
+    """
     return min((hold for hold in holds if hold is not None), default=next_offset)
 
 
 class OffsetTracker:
-    """The places in one epoch of one stream at which reading may start: every picture and segment, and every key frame.
+    """Offsets in one epoch of one stream at which decoding can start: stills, segments and key frames.
 
-    What is kept grows with what is in a window and in the worker's hands, and with nothing else.
+    Its size is bounded by the open windows and the media in flight in the worker.
     """
 
     def __init__(self) -> None:
@@ -42,16 +44,16 @@ class OffsetTracker:
         return self._starts[0].offset if self._starts else None
 
     def took(self, offset: int, pts_s: float, can_start: bool) -> None:
-        """The next record of the stream. The first one counts as a start whatever it is."""
+        """Adds the next record of the stream. The first one always counts as a start."""
         if can_start or not self._starts:
             latest_s = self._starts[-1].pts_s if self._starts else pts_s
             self._starts.append(_Start(offset, max(pts_s, latest_s)))
 
     def has_before(self, from_s: float) -> bool:
-        """Whether `needs` would let go of anything."""
+        """Returns whether `needs` would release an offset."""
         return len(self._starts) > 1 and self._starts[1].pts_s <= from_s
 
     def needs(self, from_s: float) -> None:
-        """Media from this time on is needed, and what lies behind the last start at or before it is not."""
+        """Releases all starts before the last one at or before `from_s` (media time)."""
         while self.has_before(from_s):
             self._starts.popleft()

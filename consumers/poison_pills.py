@@ -1,4 +1,4 @@
-"""Records that were in a worker's hands when it crashed: fed again by themselves, and given up at the third time.
+"""Poison pills: records in flight when a worker crashed. Each is retried alone, and given up after three crashes.
 
 No I/O.
 """
@@ -18,26 +18,26 @@ _KEPT = 4096
 
 
 class PoisonPills:
-    """Outlives the streams that the records belong to."""
+    """Crash counts by record. Outlives the streams of the records."""
 
     def __init__(self) -> None:
         self._crashes: OrderedDict[tuple[PartitionId, int], int] = OrderedDict()
 
     def crashed(self, place: PartitionId, offsets: Iterable[int]) -> None:
-        """A worker crashed on one of these records."""
+        """Counts a worker crash for each record that was in flight."""
         for offset in offsets:
             self._crashes[place, offset] = self._crashes.pop((place, offset), 0) + 1
         while len(self._crashes) > _KEPT:
             self._crashes.popitem(last=False)
 
     def is_suspect(self, place: PartitionId, offset: int) -> bool:
-        """Whether this record is to be fed with nothing beside it, so that it is clear on what a worker crashes."""
+        """Returns whether the record must be retried alone, to show which record crashes a worker."""
         return (place, offset) in self._crashes
 
     def is_condemned(self, place: PartitionId, offset: int) -> bool:
-        """Whether workers crashed on it too often for another try."""
+        """Returns whether workers crashed on this record too often for another try."""
         return self._crashes.get((place, offset), 0) >= TRIES
 
     def clear(self, place: PartitionId, offset: int) -> None:
-        """A worker survived this record."""
+        """Forgets the crashes of a record that a worker has processed."""
         self._crashes.pop((place, offset), None)

@@ -1,4 +1,4 @@
-"""How media is cut into records; apart, so that a command line can offer it without loading any codec."""
+"""Record forms: frames, access units or segments. Separate, so that the CLI imports it without codecs."""
 
 from __future__ import annotations
 

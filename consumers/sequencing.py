@@ -1,4 +1,4 @@
-"""What a record means for its stream, by epoch and sequence alone. No I/O."""
+"""Sequencing: whether a record is next, repeated, stale or of a new epoch. No I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Turn(Enum):
-    """`NEXT` goes on (perhaps behind a gap); `NEW_EPOCH` starts anew; `REPEAT` and `STALE` are to be dropped."""
+    """Position of a record in its stream. `NEXT` may follow a gap; `REPEAT` and `STALE` are dropped."""
 
     NEXT = "next"
     NEW_EPOCH = "new_epoch"
@@ -19,7 +19,7 @@ class Turn(Enum):
 
 
 class Step(NamedTuple):
-    """`missing` records lie between this one and the one before it."""
+    """Position of a record, and how many records are `missing` before it."""
 
     turn: Turn
     missing: int = 0
@@ -28,8 +28,8 @@ class Step(NamedTuple):
 class StreamSequence:
     """Remembers the newest record of one stream.
 
-    The first record ever starts an epoch at whatever sequence it has, so that reading can begin anywhere. A record of
-    an epoch that is over is stale.
+    The first record starts an epoch at any sequence number, so that reading can begin anywhere. Records of an ended
+    epoch are stale.
     """
 
     def __init__(self, ended_epoch: int | None = None) -> None:
@@ -38,7 +38,7 @@ class StreamSequence:
         self._ended = -1 if ended_epoch is None else ended_epoch
 
     def take(self, stamp: Stamp) -> Step:
-        """What to do with this record. Only a record that is used moves anything."""
+        """Classifies a record. Repeated and stale records change no state."""
         if stamp.epoch <= self._ended or (self._epoch is not None and stamp.epoch < self._epoch):
             return Step(Turn.STALE)
         if stamp.epoch != self._epoch:
@@ -51,6 +51,6 @@ class StreamSequence:
         return Step(Turn.NEXT, missing)
 
     def end(self) -> None:
-        """The epoch at hand is over; nothing of it counts any more."""
+        """Ends the current epoch; its later records are stale."""
         if self._epoch is not None:
             self._ended, self._epoch = max(self._ended, self._epoch), None

@@ -1,6 +1,6 @@
-"""From verdicts and ends that other processes wrote to the events of a feed: starts made up, repeats left out. No I/O.
+"""Verdict feed: turns the verdicts and ends of other processes into events, without repeats. No I/O.
 
-Remembers two numbers per stream that runs, and the epoch of the newest 10,000 that ended.
+Adds the start of each epoch. Keeps the epochs of the newest 10,000 ended streams.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ENDED_KEPT = 10_000
 
 
 class _Running(NamedTuple):
-    """`seen_s` is when the newest verdict came."""
+    """A running stream; `seen_s` is the Unix time of its newest verdict."""
 
     epoch: int
     frames: FrameCounts
@@ -29,7 +29,7 @@ class _Running(NamedTuple):
 
 
 class VerdictFeed:
-    """What a reader knows of the streams of others. `now_s` and `written_s` are Unix time."""
+    """State of the streams of other processes. `now_s` and `written_s` are Unix time in seconds."""
 
     def __init__(self, silent_s: float = 120.0) -> None:
         self._silent_s = silent_s
@@ -38,7 +38,7 @@ class VerdictFeed:
         self._ended: OrderedDict[str, int] = OrderedDict()
 
     def verdict(self, verdict: Verdict, written_s: float, now_s: float) -> list[Event]:
-        """What is to be told: nothing for a repeat or for what is over; a start before the first of an epoch."""
+        """Returns the events of a verdict: none for a repeat or an ended epoch; a start first in a new epoch."""
         stream = verdict.stream
         if verdict.epoch <= self._ended.get(stream, -1) or not self._filter.is_new(verdict):
             return []
@@ -54,7 +54,7 @@ class VerdictFeed:
         return [*events, verdict]
 
     def ended(self, event: StreamEnded) -> list[Event]:
-        """To be told once all verdicts of the epoch were. A stream that only fell silent may go on."""
+        """Returns the events of an end; call it after all verdicts of the epoch. A silent stream may resume."""
         running = self._running.get(event.stream)
         if event.reason is not EndReason.SILENT:
             self._remember_end(event.stream, event.epoch)
@@ -66,7 +66,7 @@ class VerdictFeed:
         return [event]
 
     def expire(self, now_s: float) -> list[Event]:
-        """Ends what nobody has said a word of for too long."""
+        """Ends streams without a verdict for `silent_s` seconds."""
         silent = [name for name, running in self._running.items() if now_s - running.seen_s > self._silent_s]
         return [event for name in silent for event in self._end(name, EndReason.SILENT, "no verdict came any more")]
 
