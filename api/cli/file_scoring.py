@@ -8,11 +8,14 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from api.http.error_responses import Problem, problem_of
 from api.settings.base import Settings
 from api.settings.factories import files_at_once, running_service
 from stream.errors import StreamError
 from stream.event_bus import EventBus
+from stream.file_type import SNIFF_BYTES, sniff
 from stream.file_verdict import FileVerdict, JudgeOptions
 from stream.stream_service import StreamService
 
@@ -42,7 +45,31 @@ class Scored(NamedTuple):
             "frames_analyzed": verdict.frames_analyzed,
             "faces_detected": verdict.faces_detected,
             "reason": verdict.reason.value,
+            "segments": msgspec.to_builtins(verdict.segments),
         }
+
+
+def media_files(paths: Iterable[Path]) -> list[Path]:
+    """Returns the paths with every folder replaced by the pictures and videos below it, in order of name.
+
+    The first bytes of a file decide; other files and hidden ones are left out. A folder without any stays, so that it
+    is reported.
+    """
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(each for each in path.rglob("*") if _is_media(path, each)) if path.is_dir() else []
+        found += inside or [path]
+    return found
+
+
+def _is_media(folder: Path, path: Path) -> bool:
+    if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as opened:
+            return sniff(opened.read(SNIFF_BYTES)) is not None
+    except OSError:
+        return True     # listed, so that its problem is reported
 
 
 async def score_files(files: Iterable[Path], settings: Settings, progress: Progress) -> AsyncIterator[Scored]:
@@ -83,6 +110,8 @@ def _absolute(file: Path) -> Path:
 
 def _unreadable(file: Path) -> Problem | None:
     try:
+        if file.is_dir():
+            return Problem(404, "no_file", "the folder holds no picture and no video")
         if not file.is_file():
             return Problem(404, "no_file", "there is no such file")
         with file.open("rb") as opened:

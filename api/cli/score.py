@@ -19,7 +19,7 @@ HEADINGS = ("file", "label", "P(fake)", "frames", "faces", "reason")
 
 
 def score(
-    files: Annotated[list[Path], typer.Argument(help="Image and video files.")],
+    files: Annotated[list[Path], typer.Argument(help="Image and video files, and folders of them.")],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
     workers: Annotated[
@@ -48,9 +48,10 @@ async def _score(files: list[Path], as_json: bool, settings: Settings) -> bool:
     from rich.console import Console
     from rich.table import Table
 
-    from api.cli.file_scoring import score_files
+    from api.cli.file_scoring import media_files, score_files
     from api.cli.progress import file_progress
 
+    files = media_files(files)
     table = Table(box=None, pad_edge=False)
     for heading in HEADINGS:
         table.add_column(heading, overflow="fold")

@@ -11,6 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from api.cli.file_scoring import media_files
 from api.cli.main import app
 from api.settings.reference import settings_table
 from api.version import VERSION
@@ -18,7 +19,7 @@ from tests.synthetic import Clip, video
 
 ROOT = Path(__file__).resolve().parents[3]
 PORTRAIT = ROOT / "tests" / "media" / "obama.jpg"
-FIELDS = ["file", "file_type", "label", "prob_fake", "llr", "frames_analyzed", "faces_detected", "reason"]
+FIELDS = ["file", "file_type", "label", "prob_fake", "llr", "frames_analyzed", "faces_detected", "reason", "segments"]
 
 NAMES = [
     "serve", "consume", "watch", "score", "produce", "publish", "demo", "doctor", "topics", "replay", "simulate",
@@ -72,7 +73,8 @@ def test_files_are_scored_in_order_and_a_bad_one_stops_nobody(tmp_path: Path) ->
     text = tmp_path / "notes.mp4"
     text.write_text("no video")
     (tmp_path / "empty.jpg").touch()
-    files = [PORTRAIT, tmp_path / "absent.jpg", clip, text, tmp_path / "empty.jpg", tmp_path, PORTRAIT]
+    (tmp_path / "folder").mkdir()
+    files = [PORTRAIT, tmp_path / "absent.jpg", clip, text, tmp_path / "empty.jpg", tmp_path / "folder", PORTRAIT]
     done = run("score", "--json", "--workers", "1", *files)
     assert done.returncode == 1, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -112,3 +114,12 @@ def test_training_data_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "absent" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_folders_stand_for_the_media_in_them(tmp_path: Path) -> None:
+    for name in ("b/second.bin", "a/first.jpg", ".hidden/third.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(PORTRAIT.read_bytes())
+    (tmp_path / "notes.txt").write_text("no media")
+    missing = tmp_path / "missing.jpg"
+    assert media_files([tmp_path, missing]) == [tmp_path / "a/first.jpg", tmp_path / "b/second.bin", missing]

@@ -40,6 +40,8 @@ function showFacts(list, result) {
   const add = (/** @type {string} */ name, /** @type {unknown} */ value, /** @type {string} */ text) => {
     if (value !== null && value !== undefined) facts.push([name, text]);
   };
+  const fakes = (result.segments ?? []).filter((segment) => segment.label === "FAKE");
+  add("Fake", fakes[0], fakes.map((each) => `${secondsText(each.start_s)} to ${secondsText(each.end_s)}`).join(", "));
   add("Frames analyzed", result.frames_analyzed, `${result.frames_analyzed} of ${result.total_frames}`);
   add("Faces", result.faces_detected, String(result.faces_detected));
   add("Consistency", result.consistency_score, `${Math.round(result.consistency_score ?? 0)}\u202f%`);

@@ -55,6 +55,7 @@
  * @property {number} processing_time  in s
  * @property {number|null} frequency_score
  * @property {number} faces_detected
+ * @property {{start_s: number, end_s: number, label: string, prob_fake: number|null}[]} [segments]  of a video, in order
  * @property {number} [frames_analyzed]
  * @property {number} [total_frames]
  * @property {number|null} [consistency_score]  in percent
