@@ -1,6 +1,6 @@
 """Media from a broker, verdicts to it: a member of a group, which gives its partitions to `PartitionConsumer`s.
 
-Offsets are committed behind the windows that are out, so that whoever comes next starts where this one would have to.
+Offsets are committed up to the published windows, so that a successor restarts where this consumer would.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Consumer:
 
     @property
     def status(self) -> ConsumerStatus:
-        """For readiness, and for whoever wants to know."""
+        """Returns the status, for readiness and metrics."""
         desk, lags = self._desk, self._lag_watch.lags
         reasons = []
         if self._is_unreachable or self._lag_watch.is_unreachable or (desk is not None and desk.out.unreachable_s):
@@ -189,7 +189,7 @@ class Consumer:
             self._begin(desk, parts.keys())
 
     def _end_idle_streams(self, read_s: float) -> None:
-        """The broker was there for so long. While it is away, nobody can be said to be silent."""
+        """Counts time with the broker reachable: silence of streams is judged only then."""
         for place, (part, _) in self._parts.items():
             if place not in self._paused:
                 part.read_for(read_s)
@@ -227,7 +227,7 @@ class Consumer:
                 self._parts[place][0].committed(offset)
 
     async def _let_go(self) -> None:
-        """Drops all partitions; what they had in hand is read again by whoever gets them."""
+        """Drops all partitions; their next consumers read the media in flight again."""
         tasks: list[asyncio.Task[None] | asyncio.Task[States]] = [task for _, task in self._parts.values()]
         if self._restoring is not None:
             tasks.append(self._restoring)

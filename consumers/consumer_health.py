@@ -19,7 +19,7 @@ LAG_EVERY_S = 2.0
 
 class PartitionStatus(NamedTuple):
     """`lag` is how many records lie between what was read and the end, `held` how many were read and wait, and
-    `committed` where somebody else would start; None while it is not known."""
+    `committed` where a successor would start; None while it is not known."""
 
     partition: int
     lag: int | None

@@ -134,7 +134,7 @@ class EdgeFeed:
         self._ask_now_and_then(unit)
 
     def set_pace(self, pace: int) -> None:
-        """Whoever examines it chooses."""
+        """No-op: the consumer that analyses the stream chooses."""
 
     def abandon(self) -> None:
         self._is_closing = True

@@ -1,6 +1,6 @@
 """Follows the verdicts of all workers into a local feed. No consumer group: every gateway reads everything.
 
-Starts 30 s back, so that whoever watches sees the running streams at once.
+Starts 30 s back, so that clients see the running streams at once.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class RoomTrack:
         self._changed.set()
 
     async def wait(self) -> None:
-        """Returns when there is a picture that nobody took. Raises TrackOver."""
+        """Waits for a picture that is not taken yet. Raises TrackOver."""
         while self._newest is None and not self.over.is_set():
             self._changed.clear()
             await self._changed.wait()
@@ -102,7 +102,7 @@ class RoomTrack:
             raise TrackOver
 
     async def take(self) -> Picture:
-        """The newest picture that nobody took. Raises TrackOver."""
+        """Returns the newest picture that is not taken yet. Raises TrackOver."""
         await self.wait()
         picture, self._newest = self._newest, None
         assert picture is not None
@@ -245,7 +245,7 @@ class _Visit:
                 self._want(publication, participant)
 
     def _want(self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant) -> None:
-        """Subscribes to video. Whoever could hear would cost the server and us, and change nothing."""
+        """Subscribes to video alone: audio would cost bandwidth and is not analysed."""
         if publication.kind != rtc.TrackKind.KIND_VIDEO or publication.subscribed or publication.sid in self._locked:
             return
         if publication.encryption_type != rtc.EncryptionType.NONE:

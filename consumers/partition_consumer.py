@@ -58,7 +58,7 @@ class PartitionConsumer:
 
     @property
     def committable(self) -> int | None:
-        """Where somebody else would have to start; None before the first record."""
+        """Returns the offset at which a successor would restart; None before the first record."""
         if self._next_offset is None:
             return None
         return committable(self._next_offset, (run.hold for run in self._runs.values()))
@@ -83,7 +83,7 @@ class PartitionConsumer:
                 run.time_out()
 
     def committed(self, offset: int) -> None:
-        """Nobody will read what lies before `offset` again, so that ended streams can be forgotten."""
+        """Forgets ended streams before `offset`, which is committed and never read again."""
         self._committed = offset
         if self._ended:
             self._wake.set()
@@ -152,7 +152,7 @@ class PartitionConsumer:
                 self._past.popitem(last=False)
 
     async def _forget_ended(self) -> None:
-        """Takes the states of streams away whose records nobody will read again."""
+        """Deletes the states of streams whose records are never read again."""
         for stream in [stream for stream, offset in self._ended.items() if offset < self._committed]:
             await self._desk.out.write(tombstone(self._desk.config.topics.states, self._place.partition, stream))
             del self._ended[stream]

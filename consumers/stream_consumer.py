@@ -101,7 +101,7 @@ class StreamConsumer:
         return len(self._inbox)
 
     def put(self, arrival: Arrival) -> None:
-        """Takes the next record of the stream; never blocks. Whoever calls bounds what is held."""
+        """Takes the next record of the stream; never blocks. The caller limits how many records are held."""
         self.newest_offset = arrival.record.offset
         self.held_bytes += arrival.size
         self._inbox.append(arrival)
