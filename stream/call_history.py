@@ -47,12 +47,12 @@ class CallRecord:
         self.timeline = TimelineBuckets(step_s)
         self.suspicious_frames = SuspiciousFrames()
         self._alarms: deque[Mark] = deque(maxlen=MARKS_KEPT // 2)
-        self._troubles: deque[Mark] = deque(maxlen=MARKS_KEPT // 2)
+        self._gaps: deque[Mark] = deque(maxlen=MARKS_KEPT // 2)
 
     @property
     def marks(self) -> tuple[Mark, ...]:
         """Alarm and gap marks in order of media time."""
-        return tuple(sorted((*self._alarms, *self._troubles), key=lambda mark: mark.at_s))
+        return tuple(sorted((*self._alarms, *self._gaps), key=lambda mark: mark.at_s))
 
     def follow(self, event: Event) -> None:
         """Records the next event of this epoch."""
@@ -66,9 +66,9 @@ class CallRecord:
                 closed = Mark(kind="alarm_closed", at_s=event.pts_s, incident=event.id, why=event.reason.value)
                 self._alarms.append(closed)
             case StreamGap():
-                self._troubles.append(Mark(kind="gap", at_s=event.from_s, why=event.cause))
+                self._gaps.append(Mark(kind="gap", at_s=event.from_s, why=event.cause))
             case StreamStalled():
-                self._troubles.append(Mark(kind="stalled", at_s=event.from_s))
+                self._gaps.append(Mark(kind="stalled", at_s=event.from_s))
             case StreamEnded():
                 self.ended = event
 
@@ -83,7 +83,7 @@ class CallHistory:
     def __init__(self, step_s: float) -> None:
         self._step_s = step_s
         self._records: dict[tuple[str, int], CallRecord] = {}
-        self._over_s: dict[tuple[str, int], float] = {}     # monotonic end times, ascending
+        self._ended_s: dict[tuple[str, int], float] = {}     # monotonic end times, ascending
 
     def follow(self, event: Event, now_s: float) -> None:
         """Records the next event of any stream."""
@@ -94,7 +94,7 @@ class CallHistory:
             return
         self._records[key].follow(event)
         if isinstance(event, StreamEnded):
-            self._over_s[key] = now_s
+            self._ended_s[key] = now_s
             self._forget(now_s)
 
     def pictured(self, observation: Observation) -> None:
@@ -117,9 +117,9 @@ class CallHistory:
         return self._records[stream, wanted]
 
     def _forget(self, now_s: float) -> None:
-        """Drops expired epochs. `_over_s` is in order of end times, so they come first."""
-        while self._over_s:
-            key, over_s = next(iter(self._over_s.items()))
-            if over_s >= now_s - KEPT_S and len(self._over_s) <= ENDED_KEPT:
+        """Drops expired epochs. `_ended_s` is in order of end times, so they come first."""
+        while self._ended_s:
+            key, ended_s = next(iter(self._ended_s.items()))
+            if ended_s >= now_s - KEPT_S and len(self._ended_s) <= ENDED_KEPT:
                 return
-            del self._over_s[key], self._records[key]
+            del self._ended_s[key], self._records[key]

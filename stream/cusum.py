@@ -40,7 +40,7 @@ class EvidenceModel(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if self.sd <= 0 or self.correlation_s < 0 or self.clip <= 0:
-            raise ValueError("sd and clip: expected positive numbers, correlation_s: at least 0")
+            raise ValueError(f"expected positive sd and clip and correlation_s of at least 0, got {self}")
 
     @property
     def separable(self) -> bool:
@@ -109,7 +109,7 @@ class AlarmBudget:
 
     def __post_init__(self) -> None:
         if self.false_alarms_per_hour <= 0 or self.rate_hz <= 0 or self.tracks < 1:
-            raise ValueError("false_alarms_per_hour and rate_hz: expected positive numbers, tracks: at least 1")
+            raise ValueError(f"expected positive false_alarms_per_hour and rate_hz and at least 1 track, got {self}")
 
 
 def threshold(budget: AlarmBudget, model: EvidenceModel) -> float:

@@ -1,7 +1,7 @@
 """Demuxer process: `python -m stream.demuxer_process SETTINGS`, with SETTINGS the JSON of a DemuxSettings.
 
-FFmpeg's demuxers open whatever the media refers to. In this process every open is a request to the parent. The process
-itself may neither connect nor open files once demuxing has begun.
+FFmpeg's demuxers open every URL that the media refers to. In this process, every open is a request to the parent. The
+process itself may neither connect nor open files once demuxing has begun.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from stream.demuxer_messages import (
 from stream.display_picture import display_of_packet
 from stream.display_transform import AS_DECODED, DisplayTransform
 from stream.errors import MediaRefused
-from stream.process_sandbox import confine, die_with, refuse_outside
+from stream.process_sandbox import confine, deny_outside_access, die_with
 from stream.unit_decoder import DECODER_ERRORS, check_libraries
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ class ParentClient:
         self._decoder = msgspec.msgpack.Decoder(ToDemuxer)
         self._handles = 0
 
-    def tell(self, message: FromDemuxer) -> None:
-        """Sends a message without an answer. Raises OSError when the parent is gone."""
+    def send(self, message: FromDemuxer) -> None:
+        """Sends a message without an answer. Raises OSError when the parent has ended."""
         body = msgspec.msgpack.encode(message)
         self._socket.sendall(HEADER.pack(len(body)) + body)
 
@@ -78,23 +78,23 @@ class ParentClient:
         """Opens bytes `offset` up to, excluding, `end` (-1: to the last). Returns a new handle. Raises
         FileNotFoundError."""
         self._handles += 1
-        answer = self._ask(Open(self._handles, url, offset, end))
+        answer = self._request(Open(self._handles, url, offset, end))
         if not isinstance(answer, Opened) or not answer.is_there:
             raise FileNotFoundError(url)
         return self._handles, answer
 
     def read(self, handle: int, size: int) -> bytes:
         """Reads the next bytes. Raises OSError if the source breaks off."""
-        answer = self._ask(Read(handle, min(size, MAX_READ_BYTES)))
+        answer = self._request(Read(handle, min(size, MAX_READ_BYTES)))
         if not isinstance(answer, Data) or answer.is_broken:
-            raise OSError("the source broke off")
+            raise OSError("the source ended before the requested bytes")
         return answer.data
 
-    def _ask(self, message: FromDemuxer) -> ToDemuxer:
-        self.tell(message)
+    def _request(self, message: FromDemuxer) -> ToDemuxer:
+        self.send(message)
         header = self._reader.read(HEADER.size)
         if len(header) < HEADER.size:
-            raise OSError("the parent is gone")
+            raise OSError("the parent process has ended")
         answer: ToDemuxer = self._decoder.decode(self._reader.read(*HEADER.unpack(header)))
         return answer
 
@@ -123,7 +123,7 @@ class RemoteFile(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         if self._asked != self._at:
-            self._parent.tell(Close(self._handle))
+            self._parent.send(Close(self._handle))
             self._handle, _ = self._parent.open(self._url, self._at, self._end)
             self._asked = self._at
         data = self._parent.read(self._handle, MAX_READ_BYTES if size < 0 else size)
@@ -140,7 +140,7 @@ class RemoteFile(io.RawIOBase):
 
     def close(self) -> None:
         if not self.closed:
-            self._parent.tell(Close(self._handle))
+            self._parent.send(Close(self._handle))
         super().close()
 
 
@@ -165,7 +165,7 @@ def _parts(source: RemoteFile) -> Iterator[bytes]:
     while part := source.read(MAX_READ_BYTES):
         total += len(part)
         if total > _MAX_ENCRYPTED_BYTES:
-            raise OSError("an encrypted segment is too long")
+            raise OSError(f"an encrypted segment has more than {_MAX_ENCRYPTED_BYTES} bytes, which is the limit")
         yield part
 
 
@@ -175,23 +175,24 @@ def demux(parent: ParentClient, settings: DemuxSettings) -> None:
         return open_for(parent, url, options)
 
     with av.open(settings.url, io_open=io_open, options=dict(_OPTIONS)) as container:
-        stream = _chosen(container)
+        stream = _choose_stream(container)
         row = BY_FFMPEG[stream.codec_context.codec.canonical_name]
         units = AccessUnits(stream, row)
         display: DisplayTransform | None = None
         for packet in container.demux(stream):
             if packet.size > settings.packet_bytes:
-                raise MediaRefused("bad_media", f"a frame of {packet.size} bytes")
+                limit = settings.packet_bytes
+                raise MediaRefused("bad_media", f"a frame has {packet.size} bytes; at most {limit} are allowed")
             if display is None and packet.is_keyframe:
                 display = display_of_packet(stream, packet)
             for plain, payload in units.of(packet):
                 at = plain.dts if plain.pts is None else plain.pts
                 if at is not None and plain.size:
                     pts_s, is_keyframe = float(at * plain.time_base), bool(plain.is_keyframe)
-                    parent.tell(Packet(row.codec, payload, pts_s, is_keyframe, display or AS_DECODED))
+                    parent.send(Packet(row.codec, payload, pts_s, is_keyframe, display or AS_DECODED))
 
 
-def _chosen(container: Any) -> Any:
+def _choose_stream(container: Any) -> Any:
     """Returns the video stream to judge: the largest of up to 720 lines. The others are not fetched."""
     videos = [stream for stream in container.streams.video if stream.codec_context is not None]
     usable = [stream for stream in videos if codec_of(stream) is not None]
@@ -215,14 +216,14 @@ def main(arguments: list[str]) -> None:
     av.logging.set_level(av.logging.PANIC)
     check_libraries()
     parent = ParentClient(socket.socket(fileno=settings.socket_fd))
-    refuse_outside()
+    deny_outside_access()
     try:
         demux(parent, settings)
-        parent.tell(Finished())
+        parent.send(Finished())
     except MediaRefused as refused:
-        parent.tell(Finished(refused.code, refused.message))
+        parent.send(Finished(refused.code, refused.message))
     except DECODER_ERRORS:
-        parent.tell(Finished("bad_media", "the source is no HLS, MP4, WebM, FLV or MPEG-TS that can be read"))
+        parent.send(Finished("bad_media", "the source is no HLS, MP4, WebM, FLV or MPEG-TS that can be read"))
 
 
 if __name__ == "__main__":

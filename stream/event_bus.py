@@ -47,6 +47,7 @@ class Selection(NamedTuple):
     labels: frozenset[Label] | None = None
 
     def wants(self, envelope: Envelope) -> bool:
+        """Whether this event passes the filter."""
         event = envelope.event
         if self.streams is not None and event.stream not in self.streams:
             return False
@@ -105,7 +106,7 @@ class Subscription:
         if len(self._waiting) < QUEUE_EVENTS // 2 or not isinstance(event, Verdict):
             return
         waiting = self._waiting.get(self._latest_verdict.get(event.stream, -1))
-        if waiting is not None and isinstance(waiting.event, Verdict) and _says_the_same(waiting.event, event):
+        if waiting is not None and isinstance(waiting.event, Verdict) and _is_repeat(waiting.event, event):
             del self._waiting[waiting.offset]
 
 
@@ -144,7 +145,7 @@ class EventBus:
     def subscribe(self, selection: Selection, resume_after: int | None = None) -> Subscription:
         """Subscribes from now on. `backlog` holds the events since `resume_after`, if the history reaches back to
         it."""
-        recovered = resume_after is not None and self._remembers(resume_after)
+        recovered = resume_after is not None and self._history_reaches(resume_after)
         missed = (e for e in self._history if recovered and resume_after is not None and e.offset > resume_after)
         subscription = Subscription(selection, recovered, tuple(e for e in missed if selection.wants(e)))
         self._subscriptions.add(subscription)
@@ -173,7 +174,7 @@ class EventBus:
         envelope = self._started.get(stream)
         return envelope.event if envelope is not None and isinstance(envelope.event, StreamStarted) else None
 
-    def _remembers(self, offset: int) -> bool:
+    def _history_reaches(self, offset: int) -> bool:
         oldest = self._history[0].offset if self._history else self._offset + 1
         return oldest - 1 <= offset <= self._offset
 
@@ -189,5 +190,5 @@ class EventBus:
             self._verdicts.pop(event.stream, None)
 
 
-def _says_the_same(earlier: Verdict, later: Verdict) -> bool:
+def _is_repeat(earlier: Verdict, later: Verdict) -> bool:
     return (earlier.epoch, earlier.label, earlier.reason) == (later.epoch, later.label, later.reason)

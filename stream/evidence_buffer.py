@@ -41,7 +41,7 @@ class EvidenceBuffer:
 
     def add(self, observation: Observation) -> None:
         """Adds the next sample."""
-        self._samples.append(_bare(observation))
+        self._samples.append(_without_pictures(observation))
         if observation.pictures is not None:
             self._pictured.append(msgspec.structs.replace(observation, preview_jpeg=None))
         self._pictured = _most_suspicious([p for p in self._pictured if p.pts_s >= observation.pts_s - KEEP_S])
@@ -104,13 +104,13 @@ class AlarmWatch:
             self._is_open = True
             change = self._case(verdict, now_s, model)
         elif self._is_open and not is_alarming(verdict):
-            change = self._over(CloseReason.ALARM_OVER, now_s)
+            change = self._closed(CloseReason.ALARM_OVER, now_s)
         self._buffer.judged(verdict)
         return change
 
     def end(self, now_s: float) -> AlarmOver | None:
         """Ends the stream, and returns the close of its alarm if one is open."""
-        return self._over(CloseReason.STREAM_ENDED, now_s) if self._is_open else None
+        return self._closed(CloseReason.STREAM_ENDED, now_s) if self._is_open else None
 
     def _case(self, verdict: Verdict, now_s: float, model: EvidenceModel) -> IncidentCase:
         return IncidentCase(
@@ -123,14 +123,14 @@ class AlarmWatch:
             pictured=self._buffer.pictured,
         )
 
-    def _over(self, reason: CloseReason, now_s: float) -> AlarmOver:
+    def _closed(self, reason: CloseReason, now_s: float) -> AlarmOver:
         self._is_open = False
         return AlarmOver(
             stream=self._origin.stream, epoch=self._origin.epoch, reason=reason, closed_s=now_s, end_s=self._end_s
         )
 
 
-def _bare(observation: Observation) -> Observation:
+def _without_pictures(observation: Observation) -> Observation:
     """Removes pictures and heat maps, which the decision does not use."""
     faces = tuple(msgspec.structs.replace(face, heat_map=None) for face in observation.faces)
     return msgspec.structs.replace(observation, faces=faces, preview_jpeg=None, pictures=None)

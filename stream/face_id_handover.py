@@ -1,6 +1,6 @@
 """Face id handover: keeps the track ids of faces when another process takes a stream over.
 
-A new process numbers faces anew. It processes the last window again, so it recognises each face by its position.
+A new process assigns new track ids. It processes the last window again, so it recognises each face by its position.
 """
 
 from __future__ import annotations

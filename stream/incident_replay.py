@@ -25,12 +25,12 @@ def derive(case: IncidentCase) -> Verdict | None:
     monitor = RollingVerdicts(origin.stream, origin.epoch, phase_of(origin.stream, origin.epoch), config)
     if case.base is not None:
         monitor.restore(case.base)
-    moment = ObservationContext(0.0, FrameCounts(), case.model, rules.evidence)
+    context = ObservationContext(0.0, FrameCounts(), case.model, rules.evidence)
     for sample in case.samples:
-        for verdict in monitor.observe(sample, moment):
+        for verdict in monitor.observe(sample, context):
             if verdict.sequence == case.verdict.sequence:
                 return verdict
-    for verdict in monitor.finish(moment):      # an alarm may open with what is left when a stream ends
+    for verdict in monitor.finish(context):      # an alarm may open with what is left when a stream ends
         if verdict.sequence == case.verdict.sequence:
             return verdict
     return None

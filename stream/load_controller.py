@@ -58,7 +58,7 @@ class LoadController:
         self._config = config or LoadControllerConfig()
         self._paces: dict[str, Pace] = {}
         self._moved_s = -math.inf
-        self._full = self._pressed = self._reduced = False
+        self._full = self._throttled = self._reduced = False
 
     @property
     def full(self) -> bool:
@@ -66,9 +66,9 @@ class LoadController:
         return self._full
 
     @property
-    def pressed(self) -> bool:
+    def throttled(self) -> bool:
         """Whether any stream gets fewer samples than it is due."""
-        return self._pressed
+        return self._throttled
 
     @property
     def reduced(self) -> bool:
@@ -77,23 +77,23 @@ class LoadController:
 
     def plan(self, loads: Sequence[StreamLoad], now_s: float) -> Mapping[str, Pace]:
         """Returns the pace of every stream from now on. `now_s` is monotonic."""
-        wishes = {load.stream: self._wish(load) for load in loads}
-        age_ms = _high(loads)
+        due = {load.stream: self._due_pace(load) for load in loads}
+        age_ms = _high_age_ms(loads)
         is_early = age_ms < self._config.early_ms
         first = Pace.BASE if is_early else max([Pace.BASE, *self._paces.values()])
         known = {load.stream: self._paces.get(load.stream, first) for load in loads}
         # A stream may slow down at any time, but speeds up only when there is spare capacity.
-        self._paces = {stream: max(pace, wishes[stream]) for stream, pace in known.items()}
+        self._paces = {stream: max(pace, due[stream]) for stream, pace in known.items()}
         is_least = bool(loads) and all(pace is Pace.QUARTER for pace in self._paces.values())
         self._full = is_least and not is_early and (self._full or age_ms > self._config.late_ms)
         if now_s - self._moved_s >= self._config.settle_s:
-            self._move(loads, wishes, age_ms, now_s)
-        self._pressed = any(pace > wishes[stream] for stream, pace in self._paces.items())
-        self._reduced = any(pace > max(wishes[stream], Pace.BASE) for stream, pace in self._paces.items())
+            self._move(loads, due, age_ms, now_s)
+        self._throttled = any(pace > due[stream] for stream, pace in self._paces.items())
+        self._reduced = any(pace > max(due[stream], Pace.BASE) for stream, pace in self._paces.items())
         return dict(self._paces)
 
     def _move(
-        self, loads: Sequence[StreamLoad], wishes: Mapping[str, Pace], age_ms: float, now_s: float
+        self, loads: Sequence[StreamLoad], due: Mapping[str, Pace], age_ms: float, now_s: float
     ) -> None:
         order = sorted(loads, key=lambda load: load.suspicion)
         steps = 1.0
@@ -102,7 +102,7 @@ class LoadController:
             movable = [load.stream for load in order if self._paces[load.stream] is not Pace.QUARTER]
             step = 1
         elif age_ms < self._config.early_ms:
-            movable = [load.stream for load in reversed(order) if self._paces[load.stream] > wishes[load.stream]]
+            movable = [load.stream for load in reversed(order) if self._paces[load.stream] > due[load.stream]]
             step = -1
         else:
             return
@@ -110,7 +110,7 @@ class LoadController:
             self._paces[stream] = _LADDER[_LADDER.index(self._paces[stream]) + step]
             self._moved_s = now_s
 
-    def _wish(self, load: StreamLoad) -> Pace:
+    def _due_pace(self, load: StreamLoad) -> Pace:
         if not self._config.adaptive:
             return Pace.BASE
         if load.suspicion >= self._config.suspicious:
@@ -118,7 +118,7 @@ class LoadController:
         return Pace.HALF if load.clear else Pace.BASE
 
 
-def _high(loads: Sequence[StreamLoad]) -> float:
+def _high_age_ms(loads: Sequence[StreamLoad]) -> float:
     """Returns the 90th percentile of the latest verdicts' ages in milliseconds; 0 if there are none."""
     ages_ms = sorted(load.age_ms for load in loads if load.age_ms is not None)
     return ages_ms[min(len(ages_ms) - 1, math.ceil(0.9 * len(ages_ms)) - 1)] if ages_ms else 0.0

@@ -1,6 +1,7 @@
-"""Process sandbox: limits a process that decodes untrusted media. Linux; other systems get the limits that they have.
+"""Process sandbox: limits a process that decodes untrusted media.
 
-The seccomp filter, a classic BPF program, exists on x86-64 and AArch64 only.
+On systems other than Linux, only the portable limits apply. The seccomp filter, a classic BPF program, exists on x86-64
+and AArch64 only.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def refuse_outside() -> bool:
+def deny_outside_access() -> bool:
     """Denies this thread, and those that it starts, files, connections and programs, for good (seccomp).
 
     The system calls fail with EPERM. Needs `no_new_privs`. Returns False without kernel or processor support.

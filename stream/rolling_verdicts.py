@@ -47,41 +47,41 @@ class RollingVerdicts:
 
     def restore(self, verdict: Verdict) -> None:
         """Continues after this verdict of the same epoch. The caller passes the observations of its window again."""
-        self._cutter.go_on_after(verdict.sequence)
+        self._cutter.continue_after(verdict.sequence)
         self._decided_s = verdict.end_s
         if verdict.decision is not None:
             self._decider.restore(verdict.decision)
 
-    def observe(self, observation: Observation, moment: ObservationContext) -> tuple[Verdict, ...]:
+    def observe(self, observation: Observation, context: ObservationContext) -> tuple[Verdict, ...]:
         """Returns the verdicts that this observation completes. Ignores an observation that is not newer than the
         last."""
         if self._recent and observation.cell <= self._recent[-1].cell:
             return ()
         self._recent.append(observation)
-        if moment.evidence is not None and self._grid.start_s(observation.cell) >= self._decided_s:
-            self._decider.observe(observation, moment.evidence)
+        if context.evidence is not None and self._grid.start_s(observation.cell) >= self._decided_s:
+            self._decider.observe(observation, context.evidence)
         windows = self._cutter.completed_by(observation.cell, observation.pace)
-        verdicts = tuple(self._judge(window, moment) for window in windows)
+        verdicts = tuple(self._judge(window, context) for window in windows)
         self._forget()
         return verdicts
 
-    def finish(self, moment: ObservationContext) -> tuple[Verdict, ...]:
+    def finish(self, context: ObservationContext) -> tuple[Verdict, ...]:
         """Returns the remaining verdicts at the end of the stream."""
         window = self._cutter.remainder()
-        return () if window is None else (self._judge(window, moment),)
+        return () if window is None else (self._judge(window, context),)
 
     def _forget(self) -> None:
         needed_s = self._cutter.oldest_needed_s
         while len(self._recent) > 1 and self._grid.start_s(self._recent[0].cell) < needed_s:
             self._recent.popleft()
 
-    def _judge(self, window: VerdictWindow, moment: ObservationContext) -> Verdict:
+    def _judge(self, window: VerdictWindow, context: ObservationContext) -> Verdict:
         inside = [o for o in self._recent if window.holds(self._grid.start_s(o.cell))]
         scored = sum(1 for o in inside if not o.unscored)
         coverage = min(1.0, scored / window.wanted) if window.wanted else 0.0
         decision = self._config.decision
         windowed = judge_faces([(o.faces, o.unscored) for o in inside], decision, decision.min_samples)
-        faces = self._decide(windowed, moment)
+        faces = self._decide(windowed, context)
         label, reason = self._label(faces, inside, coverage)
         worst = faces[0] if faces else None
         return Verdict(
@@ -100,18 +100,18 @@ class RollingVerdicts:
             prob_fake=worst.prob_fake if worst else None,
             llr=worst.llr if worst else None,
             faces=faces,
-            frames=moment.counts,
-            age_ms=self._age_ms(inside, moment),
-            model=moment.model,
+            frames=context.counts,
+            age_ms=self._age_ms(inside, context),
+            model=context.model,
             alarm=label is Label.FAKE,
-            decision=self._decider.snapshot(moment.evidence) if moment.evidence is not None else None,
+            decision=self._decider.snapshot(context.evidence) if context.evidence is not None else None,
         )
 
-    def _decide(self, faces: tuple[FaceVerdict, ...], moment: ObservationContext) -> tuple[FaceVerdict, ...]:
+    def _decide(self, faces: tuple[FaceVerdict, ...], context: ObservationContext) -> tuple[FaceVerdict, ...]:
         """Returns the faces with their decisions, most suspicious first."""
-        if moment.model is not None and not moment.model.calibrated:
+        if context.model is not None and not context.model.calibrated:
             return withheld(faces)
-        evidence = moment.evidence
+        evidence = context.evidence
         if evidence is None:
             return faces
         decided = []
@@ -135,9 +135,9 @@ class RollingVerdicts:
             return Label.NO_FACE, Reason.NO_FACE
         return faces[0].label, faces[0].reason
 
-    def _age_ms(self, inside: list[Observation], moment: ObservationContext) -> float:
+    def _age_ms(self, inside: list[Observation], context: ObservationContext) -> float:
         newest = inside[-1] if inside else self._recent[-1]
-        return max(0.0, (moment.now_s - newest.capture_s) * 1000)
+        return max(0.0, (context.now_s - newest.capture_s) * 1000)
 
 
 def _suspicion(face: FaceVerdict) -> tuple[bool, bool, float, float]:

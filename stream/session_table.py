@@ -1,4 +1,4 @@
-"""Live sessions of one process by stream id, and the streams that ended lately."""
+"""Live sessions of one process by stream id, and the streams that ended recently."""
 
 from __future__ import annotations
 
@@ -101,23 +101,23 @@ class SessionTable:
             self._forget_ended()
 
     def list(self) -> tuple[StreamInfo, ...]:
-        """Returns running streams in the order they started, then those that ended lately."""
+        """Returns running streams in the order they started, then those that ended recently."""
         self._forget_ended()
         live = tuple(_info(session, "live") for session in self._live.values())
         return live + tuple(ended.info for ended in self._ended.values())
 
     def get(self, stream: str) -> StreamInfo:
         """Raises StreamUnknown."""
-        return _info(self._live[stream], "live") if stream in self._live else self._ended_lately(stream).info
+        return _info(self._live[stream], "live") if stream in self._live else self._ended_recently(stream).info
 
     def preview(self, stream: str) -> Preview | None:
         """Returns the newest sampled frame, if there is one. Raises StreamUnknown."""
-        return self._live[stream].preview if stream in self._live else self._ended_lately(stream).preview
+        return self._live[stream].preview if stream in self._live else self._ended_recently(stream).preview
 
-    def _ended_lately(self, stream: str) -> _Ended:
+    def _ended_recently(self, stream: str) -> _Ended:
         self._forget_ended()
         if stream not in self._ended:
-            raise StreamUnknown(f"no stream {stream!r} is running or ended lately")
+            raise StreamUnknown(f"no stream {stream!r} is running or ended recently")
         return self._ended[stream]
 
     def _forget_ended(self) -> None:

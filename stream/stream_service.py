@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 _RETRY_AFTER_S = (5, 10)
 _RETRY_STARTING_S = (1, 3)
 _START_AT_ONCE, _START_SHARE = 8, 0.25
-_START_PRESSED = 2
+_START_THROTTLED = 2
 _BALANCE_EVERY_S = 0.5
 
 
@@ -137,7 +137,7 @@ class StreamService:
         return session
 
     def list(self) -> tuple[StreamInfo, ...]:
-        """Returns running streams in the order they started, then those that ended lately."""
+        """Returns running streams in the order they started, then those that ended recently."""
         return self._sessions.list()
 
     def get(self, stream: str) -> StreamInfo:
@@ -227,7 +227,7 @@ class StreamService:
         now_s = time.monotonic()
         starting = arriving + sum(session.is_starting(now_s) for session in self._sessions)
         usual = max(_START_AT_ONCE, _START_SHARE * len(self._sessions))
-        at_once = _START_PRESSED if self._load_controller.pressed else usual
+        at_once = _START_THROTTLED if self._load_controller.throttled else usual
         if starting >= at_once:
             raise ServiceFull(f"{starting} streams are starting", _retry_after_s(_RETRY_STARTING_S))
 

@@ -227,10 +227,10 @@ class Session:
         try:
             self._final = await self._feed.close()
             for known in () if self._handover is None else self._handover.release():
-                self._look_at(known)
-            self._publish_verdicts(self._monitor.finish(self._moment()))
+                self._process(known)
+            self._publish_verdicts(self._monitor.finish(self._context()))
         finally:
-            self._tell(self._alarms.end(time.time()))
+            self._publish_alarm(self._alarms.end(time.time()))
             self._host.publish(
                 StreamEnded(stream=self.stream, epoch=self.epoch, reason=reason, message=message, frames=self.frames)
             )
@@ -251,9 +251,9 @@ class Session:
 
     def observed(self, observation: Observation) -> None:
         for known in (observation,) if self._handover is None else self._handover.take(observation):
-            self._look_at(known)
+            self._process(known)
 
-    def _look_at(self, observation: Observation) -> None:
+    def _process(self, observation: Observation) -> None:
         self._alarms.observe(observation)
         if observation.pictures is not None:
             self._host.pictured(observation)
@@ -263,7 +263,7 @@ class Session:
             self.preview = Preview(
                 observation.preview_jpeg, observation.sequence, observation.pts_s, observation.faces
             )
-        self._publish_verdicts(self._monitor.observe(observation, self._moment()))
+        self._publish_verdicts(self._monitor.observe(observation, self._context()))
 
     def used(self, units: int, refused: Sequence[tuple[int, DropCause]]) -> None:
         """No-op: a live source cannot be slowed down, and the pool bounds the queue."""
@@ -295,14 +295,14 @@ class Session:
         for verdict in verdicts:
             self.verdict = verdict
             self._judged_s = time.monotonic()
-            self._tell(self._alarms.follow(verdict, time.time(), self._host.evidence()))
+            self._publish_alarm(self._alarms.follow(verdict, time.time(), self._host.evidence()))
             self._host.publish(verdict)
 
-    def _tell(self, change: AlarmChange | None) -> None:
+    def _publish_alarm(self, change: AlarmChange | None) -> None:
         if change is not None:
             self._host.alarm(change)
 
-    def _moment(self) -> ObservationContext:
+    def _context(self) -> ObservationContext:
         return ObservationContext(time.time(), self.frames, self._host.model(), self._host.evidence())
 
 

@@ -39,22 +39,22 @@ class SuspiciousFrames:
         """Adds the next sample. Ignores one without pictures."""
         if observation.pictures is None:
             return
-        self._pictured.append(_light(observation, observation.pictures))
+        self._pictured.append(_without_network_inputs(observation, observation.pictures))
         if len(self._pictured) > KEPT:
-            self._left.append(self._pictured.pop(self._least_missed()))
+            self._left.append(self._pictured.pop(self._most_redundant()))
 
     def find(self, sequence: int) -> Observation | None:
         """Returns the sample with this sequence number, even if it was dropped recently; None if unknown."""
         return next((seen for seen in (*self._pictured, *self._left) if seen.sequence == sequence), None)
 
-    def _least_missed(self) -> int:
+    def _most_redundant(self) -> int:
         seen = self._pictured
         worst = max(range(len(seen)), key=lambda n: _suspicion(seen[n]))
         between = (n for n in range(1, len(seen) - 1) if n != worst)
         return min(between, key=lambda n: (seen[n + 1].pts_s - seen[n - 1].pts_s, _suspicion(seen[n])))
 
 
-def _light(observation: Observation, pictures: Pictures) -> Observation:
+def _without_network_inputs(observation: Observation, pictures: Pictures) -> Observation:
     """Removes the network's input pictures. The frame, heat maps and spectra are small enough to keep."""
     faces = tuple(msgspec.structs.replace(face, png=None) for face in pictures.faces)
     kept = Pictures(jpeg=pictures.jpeg, faces=faces)

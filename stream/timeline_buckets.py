@@ -76,7 +76,7 @@ class TimelineBuckets:
         if verdict.sequence <= self._newest:
             return
         self._newest = verdict.sequence
-        bucket = _bucket_of(verdict, _more(verdict.frames.dropped, self._dropped))
+        bucket = _bucket_of(verdict, _increase(verdict.frames.dropped, self._dropped))
         self._dropped = verdict.frames.dropped
         self._put(0, max(0, math.ceil(round(verdict.end_s / self._step_s, _ROUND)) - 1), bucket)
 
@@ -159,7 +159,7 @@ def _one(value: float) -> Spread:
     return Spread(value, value, value, 1)
 
 
-def _more(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
-    """By cause, where it is any."""
+def _increase(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
+    """Returns the increase of each count that has grown, by cause."""
     return {cause: count - before.get(cause, 0) for cause, count in now.items() if count > before.get(cause, 0)}
 

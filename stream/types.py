@@ -57,7 +57,7 @@ class CloseReason(StrEnum):
 
     ALARM_OVER = "alarm_over"       # the evidence fell, or the face left
     STREAM_ENDED = "stream_ended"
-    INTERRUPTED = "interrupted"     # the process that analysed the stream is gone
+    INTERRUPTED = "interrupted"     # the process that analysed the stream has ended
 
 
 class MediaUnit(msgspec.Struct, frozen=True, kw_only=True):

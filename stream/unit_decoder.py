@@ -119,7 +119,7 @@ class _Origin(NamedTuple):
 
 
 class VideoDecoder:
-    """Decodes H.264 access units or VP8 frames."""
+    """Decodes the access units of one video codec."""
 
     def __init__(self, codec: Codec, limits: MediaLimits) -> None:
         self._codec = codec
@@ -134,11 +134,11 @@ class VideoDecoder:
 
     def decode(self, unit: MediaUnit) -> DecodedUnit:
         if unit.sequence != self._expected:
-            self._shut()
+            self._wait_for_keyframe()
         self._expected = unit.sequence + 1
         if not (self._open or unit.keyframe):
             return DecodedUnit(dropped=DropCause.NO_KEYFRAME, keyframe_needed=True)
-        if self._announces_too_much(unit.payload):
+        if self._exceeds_limit(unit.payload):
             return self._fail(DropCause.TOO_LARGE)
         self._open = True
         self._remember(unit)
@@ -156,7 +156,7 @@ class VideoDecoder:
             pictures = tuple(self._deliver(frames).pictures)
         except DECODER_ERRORS:
             pictures = ()
-        self._shut()
+        self._wait_for_keyframe()
         return pictures
 
     def _packet(self, unit: MediaUnit) -> av.Packet[Any]:
@@ -178,10 +178,10 @@ class VideoDecoder:
         return DecodedUnit(pictures=tuple(pictures))
 
     def _fail(self, cause: DropCause) -> DecodedUnit:
-        self._shut()
+        self._wait_for_keyframe()
         return DecodedUnit(dropped=cause, keyframe_needed=True)
 
-    def _shut(self) -> None:
+    def _wait_for_keyframe(self) -> None:
         if self._open:
             self._context.flush_buffers()
         self._open = False
@@ -192,7 +192,7 @@ class VideoDecoder:
         while len(self._pending) > _MAX_PENDING:
             self._pending.popitem(last=False)
 
-    def _announces_too_much(self, payload: bytes) -> bool:
+    def _exceeds_limit(self, payload: bytes) -> bool:
         """Whether a VP8 header exceeds the size limit. FFmpeg reports this excess as a generic invalid argument."""
         if self._codec is not Codec.VP8 or len(payload) < 10 or payload[3:6] != b"\x9d\x01\x2a":
             return False

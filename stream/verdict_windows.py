@@ -59,7 +59,7 @@ class VerdictWindowCutter:
         self._last = cell, pace
         return tuple(windows)
 
-    def go_on_after(self, sequence: int) -> None:
+    def continue_after(self, sequence: int) -> None:
         """Skips windows up to this sequence number, which another process has published."""
         self._last_sequence = sequence
 

@@ -55,7 +55,7 @@ class WorkerChannel:
         self._reader = connection.makefile("rb", buffering=_READ_BYTES)
 
     def send(self, message: FromWorker) -> None:
-        """Blocks while the other side does not read. Raises OSError when it is gone."""
+        """Blocks while the other side does not read. Raises OSError when it has ended."""
         data = pack(message)
         with self._send_lock:
             self._socket.sendall(data)

@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
     channel.send(hello)
     inbox.start()
     threading.Thread(target=preload, name="preload", daemon=True).start()
-    WorkerLoop(channel, CrashMarker(settings.note_fd), analyser, settings).run(inbox)
+    WorkerLoop(channel, CrashMarker(settings.marker_fd), analyser, settings).run(inbox)
 
 
 def _start(settings: WorkerSettings) -> None:

@@ -42,7 +42,7 @@ class WorkerPool:
 
     async def start(self) -> None:
         """Starts the workers; returns when the first is warm. Raises WorkerLost if all of them fail."""
-        self._task = asyncio.create_task(self._keep_slots(), name="worker pool")
+        self._task = asyncio.create_task(self._supervise_slots(), name="worker pool")
         while not self.status.ready:
             if all(slot.has_ended for slot in self._slots):
                 await self.close()
@@ -95,7 +95,7 @@ class WorkerPool:
         delivered = 0
         tried: WorkerSlot | None = None
         for _ in range(_FILE_TRIES):
-            tried = await self._slot_with_place(avoid=tried)
+            tried = await self._slot_with_capacity(avoid=tried)
             job = tried.run(request)
             try:
                 async for message in _messages(job):
@@ -123,17 +123,17 @@ class WorkerPool:
         for stream in streams:
             if stream_name(*stream.key) != culprit:
                 self._place(stream)
-            elif stream.may_go_on_after_crash():
+            elif stream.may_continue_after_crash():
                 self._homeless.append(stream)
         self._announce()
 
-    def on_place_free(self) -> None:
+    def on_capacity_free(self) -> None:
         self._announce()
 
-    async def _keep_slots(self) -> None:
+    async def _supervise_slots(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             for slot in self._slots:
-                tasks.create_task(slot.keep())
+                tasks.create_task(slot.supervise())
 
     def _place(self, stream: WorkerStream) -> None:
         warm = [slot for slot in self._slots if slot.hello is not None]
@@ -161,10 +161,10 @@ class WorkerPool:
         if stream in self._homeless:
             self._homeless.remove(stream)
 
-    async def _slot_with_place(self, avoid: WorkerSlot | None) -> WorkerSlot:
+    async def _slot_with_capacity(self, avoid: WorkerSlot | None) -> WorkerSlot:
         """Returns the least busy warm worker that can take a file. Raises WorkerLost if there is none for too long."""
         while not self._is_closed:
-            places = [slot for slot in self._slots if slot.has_place]
+            places = [slot for slot in self._slots if slot.has_capacity]
             if places:
                 return min(places, key=lambda slot: (slot is avoid, slot.load[::-1]))
             limit_s = None if self.status.ready else self._config.start_limit_s

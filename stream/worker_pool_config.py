@@ -93,7 +93,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings that a worker process gets on its command line."""
 
     socket_fd: int
-    note_fd: int
+    marker_fd: int
     parent_pid: int
     weights_dir: str
     threads: int

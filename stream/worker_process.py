@@ -87,7 +87,7 @@ class WorkerProcess:
         return self._process.pid
 
     def send(self, message: ToWorker) -> None:
-        """Never blocks: credits bound the queue. Does nothing once the worker is gone."""
+        """Never blocks: credits bound the queue. Does nothing once the worker has ended."""
         if not self._writer.is_closing():
             self._writer.write(pack(message))
 
@@ -108,7 +108,7 @@ class WorkerProcess:
             self._hung = True
         finally:
             await self._end()
-            self._blame()
+            self._find_culprit()
         return f"{reason} (status {self._process.returncode})"
 
     async def stop(self) -> None:
@@ -127,7 +127,7 @@ class WorkerProcess:
             await self._writer.wait_closed()
         await self._process.wait()
 
-    def _blame(self) -> None:
+    def _find_culprit(self) -> None:
         """Sets the culprit. A worker that was killed from outside has none."""
         if self._hung or self._process.returncode in _CRASHES:
             self.culprit = self._crash_marker.read()
@@ -234,10 +234,10 @@ class RestartDelays:
         return self._policy.delay_s(failures) if failures else 0.0
 
 
-def _settings(config: PoolConfig, socket_fd: int, note_fd: int) -> WorkerSettings:
+def _settings(config: PoolConfig, socket_fd: int, marker_fd: int) -> WorkerSettings:
     return WorkerSettings(
         socket_fd=socket_fd,
-        note_fd=note_fd,
+        marker_fd=marker_fd,
         parent_pid=os.getpid(),
         weights_dir=str(config.weights_dir.resolve()) if config.weights_dir else "",
         threads=config.threads,

@@ -44,7 +44,7 @@ class WorkerSlotOwner(Protocol):
         """Reports a lost worker. Its `streams` are detached; `culprit` names what it crashed on, or is ""."""
         ...
 
-    def on_place_free(self) -> None: ...
+    def on_capacity_free(self) -> None: ...
 
 
 class JobRun:
@@ -66,7 +66,7 @@ class JobRun:
         )
 
     def put(self, message: FileFrame | JobDone | JobFailed | None) -> None:
-        """Queues a message; None means that the worker is gone."""
+        """Queues a message; None means that the worker has ended."""
         self._is_over = self._is_over or not isinstance(message, FileFrame)
         self._messages.put_nowait(message)
 
@@ -87,7 +87,7 @@ class JobRun:
 
 
 class WorkerSlot:
-    """Keeps one worker running. `keep` replaces dead workers until cancelled; `has_ended` reports that one is gone."""
+    """Keeps one worker running. `supervise` replaces dead workers until cancelled; `has_ended` reports its end."""
 
     def __init__(self, config: PoolConfig, owner: WorkerSlotOwner) -> None:
         self._config = config
@@ -115,7 +115,7 @@ class WorkerSlot:
         return tuple(self._streams.values())
 
     @property
-    def has_place(self) -> bool:
+    def has_capacity(self) -> bool:
         return self.hello is not None and len(self._jobs) < self._config.jobs_per_worker
 
     def send(self, message: ToWorker) -> None:
@@ -136,13 +136,13 @@ class WorkerSlot:
 
     def forget_job(self, name: str) -> None:
         if self._jobs.pop(name, None) is not None:
-            self._owner.on_place_free()
+            self._owner.on_capacity_free()
 
-    async def keep(self) -> None:
+    async def supervise(self) -> None:
         """Starts, serves and replaces workers until `stop`."""
         delays = RestartDelays(RetryPolicy.exponential(1.0, self._config.longest_backoff_s))
         while not self._is_stopping:
-            warm_for_s = await self._live()
+            warm_for_s = await self._run_worker()
             if self._is_stopping:
                 return
             _log.warning("worker lost", reason=self._reason, warm_for_s=warm_for_s)
@@ -154,7 +154,7 @@ class WorkerSlot:
         if self._process is not None:
             await self._process.stop()
 
-    async def _live(self) -> float | None:
+    async def _run_worker(self) -> float | None:
         """Runs one worker from start to end. Returns how many seconds it was warm, None if it never was."""
         self._warm_since_s = None
         try:
@@ -163,11 +163,11 @@ class WorkerSlot:
         except (OSError, ChannelBroken) as error:
             self._reason = str(error)
         finally:
-            self._lose()
+            self._report_loss()
         began_s = self._warm_since_s
         return None if began_s is None else asyncio.get_running_loop().time() - began_s
 
-    def _lose(self) -> None:
+    def _report_loss(self) -> None:
         process, self._process = self._process, None
         culprit = process.culprit if process is not None else ""
         self.has_ended = True

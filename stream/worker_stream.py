@@ -32,7 +32,7 @@ class WorkerLink(Protocol):
     """A live worker, as seen by a stream."""
 
     def send(self, message: ToWorker) -> None:
-        """Never blocks; does nothing once the worker is gone."""
+        """Never blocks; does nothing once the worker has ended."""
         ...
 
 
@@ -112,15 +112,15 @@ class WorkerStream:
             self._drop(DropCause.TOO_LARGE)
             self._skip_to_keyframe(DropCause.NO_KEYFRAME)
             return
-        if self._skips_to_keyframe is not None and not self._stands_alone(unit):
+        if self._skips_to_keyframe is not None and not self._is_independent(unit):
             self._drop(self._skips_to_keyframe)
-            self._ask_for_keyframe()
+            self._request_keyframe()
             return
         self._skips_to_keyframe = None
         if self._is_full(unit):
             self._overflow(unit)
         if self._skips_to_keyframe is None:
-            if self._hand_over is not None and self._hand_over_from is None and self._stands_alone(unit):
+            if self._hand_over is not None and self._hand_over_from is None and self._is_independent(unit):
                 self._hand_over_from = unit.sequence
             self._queue.append(_Waiting(unit, _now_s()))
             self._queue_bytes += len(unit.payload)
@@ -182,11 +182,11 @@ class WorkerStream:
         """
         if self._hand_over is None and not self._is_closing and not self._opened.repeatable:
             self._hand_over = move
-            self._ask_for_keyframe()
+            self._request_keyframe()
 
     def detach(self, is_culprit: bool = False) -> None:
         """Counts the units in the dead worker as lost. `is_culprit` says that it crashed on this stream."""
-        self._leave()
+        self._leave_worker()
         self._drop(DropCause.WORKER_LOST, len(self._in_flight))
         self._in_flight.clear()
         self._flight_bytes = 0
@@ -198,9 +198,9 @@ class WorkerStream:
         if self._is_closing:
             self._end()
         else:
-            self._ask_for_keyframe(always=True)
+            self._request_keyframe(always=True)
 
-    def may_go_on_after_crash(self) -> bool:
+    def may_continue_after_crash(self) -> bool:
         """Counts one worker crash on this stream; returns False when there were too many."""
         now_s = _now_s()
         self._crashed_s = [at_s for at_s in self._crashed_s if now_s - at_s < self._config.crash_memory_s] + [now_s]
@@ -222,7 +222,7 @@ class WorkerStream:
                 self._take_credits(message.units)
                 self._sink.used(message.units, message.refused)
             case KeyframeNeeded():
-                self._ask_for_keyframe()
+                self._request_keyframe()
             case StreamFailed():
                 self.fail(message.cause, message.message)
             case StreamClosed():
@@ -232,7 +232,7 @@ class WorkerStream:
                 if self._is_closing and not self._queue:
                     self._end()
                 else:
-                    self._go_on_elsewhere()
+                    self._finish_handover()
 
     def fail(self, cause: DropCause, message: str) -> None:
         """Ends the stream from the pool's side."""
@@ -251,16 +251,16 @@ class WorkerStream:
         self._queue.clear()
         self._queue_bytes = 0
 
-    def _go_on_elsewhere(self) -> None:
+    def _finish_handover(self) -> None:
         """Moves the stream after the worker has released it for a handover."""
         move = self._hand_over
-        self._leave()
+        self._leave_worker()
         if move is None:
             self.fail(DropCause.WORKER_LOST, "the worker closed the stream unasked")
         else:
             move()
 
-    def _leave(self) -> None:
+    def _leave_worker(self) -> None:
         self._link = self._hand_over = self._hand_over_from = None
         self._past = msgspec.structs.replace(self.counts, dropped=_sum(self._past.dropped, self._current.dropped))
         self._current = FrameCounts()
@@ -330,19 +330,19 @@ class WorkerStream:
     def _skip_to_keyframe(self, cause: DropCause) -> None:
         if not self._is_still:
             self._skips_to_keyframe = cause
-            self._ask_for_keyframe()
+            self._request_keyframe()
 
     def _drop(self, cause: DropCause, units: int = 1) -> None:
         if units:
             self._dropped[cause] += units
 
-    def _ask_for_keyframe(self, always: bool = False) -> None:
+    def _request_keyframe(self, always: bool = False) -> None:
         now_s = _now_s()
         if always or now_s - self._keyframe_asked_s >= self._config.keyframe_every_s:
             self._keyframe_asked_s = now_s
             self._sink.keyframe_needed()
 
-    def _stands_alone(self, unit: MediaUnit) -> bool:
+    def _is_independent(self, unit: MediaUnit) -> bool:
         return unit.keyframe or self._is_still
 
     @property

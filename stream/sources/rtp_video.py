@@ -196,7 +196,7 @@ class VideoTrack:
         if self._parts and self._parts[0].rtp_time != fragment.rtp_time:
             self._complete(now_s)
         if not self._parts and fragment.rtp_time == self._done_time:
-            # this sender sets the marker inside of frames, so what was handed on was a part of one
+            # this sender sets the marker inside frames, so the previous output was a partial frame
             self._markers_end_frames = False
             self._break()
         self._parts.append(fragment)
@@ -227,9 +227,9 @@ class VideoTrack:
 
         Senders attach it to key frames and to changes.
         """
-        told = next((part.orientation for part in reversed(parts) if part.orientation is not None), None)
-        if told is not None:
-            self._display = transform_of_cvo(told)
+        orientation = next((part.orientation for part in reversed(parts) if part.orientation is not None), None)
+        if orientation is not None:
+            self._display = transform_of_cvo(orientation)
         elif keyframe:
             self._display = AS_DECODED
 

@@ -71,7 +71,7 @@ def test_a_new_stream_starts_at_the_slowest_pace_while_verdicts_are_not_early() 
     for age_ms, first in ((900.0, Pace.QUARTER), (400.0, Pace.QUARTER), (100.0, Pace.BASE)):
         controller = LoadController(LoadControllerConfig(settle_s=100.0))
         settle(controller, [load(n, age_ms=900.0) for n in range(4)], ticks=801)
-        assert controller.pressed
+        assert controller.throttled
         paces = controller.plan([load(n, age_ms=age_ms) for n in range(5)], 801.0)
         assert paces["call-4"] is first
         assert controller.full is (age_ms > 100.0)

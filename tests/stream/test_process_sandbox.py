@@ -8,10 +8,10 @@ import sys
 
 TRY = """
 import socket, sys
-from stream.process_sandbox import confine, refuse_outside
+from stream.process_sandbox import confine, deny_outside_access
 listener = socket.create_server(("127.0.0.1", 0))
 confine(0, 32)
-before = refuse_outside()
+before = deny_outside_access()
 refused = []
 for name, attempt in {
     "file": lambda: open("/etc/hostname"), "socket": lambda: socket.socket(),
