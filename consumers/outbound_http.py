@@ -20,8 +20,9 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _ANY_SUBDOMAIN = "*."
 _GLOBAL_UNICAST = IPv6Network("2000::/3")       # all that IANA has allocated for the public internet
 _NAT64 = IPv6Network("64:ff9b::/96")
-_SPECIAL = (
-    IPv4Network("192.88.99.0/24"), IPv6Network("3fff::/20"),        # 6to4 relays; documentation (RFC 9637)
+_SPECIAL = (    # `is_global` of the standard library accepts all or part of these, depending on the Python release
+    IPv4Network("192.0.0.0/24"), IPv6Network("2001::/23"),      # IETF protocol assignments
+    IPv4Network("192.88.99.0/24"), IPv6Network("3fff::/20"),    # 6to4 relays; documentation (RFC 9637)
 )
 
 
@@ -87,14 +88,12 @@ def may_contact(address: str, networks: Iterable[IPv4Network | IPv6Network] = ()
 
 def _is_global(address: IPv4Address | IPv6Address) -> bool:
     """Returns whether an address, and each IPv4 address that it wraps, is of the public internet."""
-    if address.is_multicast or any(address in network for network in _SPECIAL):
-        return False
-    if isinstance(address, IPv4Address):
-        return address.is_global
-    wrapped = _wrapped(address)
+    wrapped = _wrapped(address) if isinstance(address, IPv6Address) else ()
     if wrapped:
         return all(map(_is_global, wrapped))
-    return address in _GLOBAL_UNICAST and address.is_global
+    if address.is_multicast or any(address in network for network in _SPECIAL):
+        return False
+    return address.is_global and (isinstance(address, IPv4Address) or address in _GLOBAL_UNICAST)
 
 
 def _wrapped(address: IPv6Address) -> tuple[IPv4Address, ...]:
@@ -177,8 +176,12 @@ class OutboundClient(Generic[Target]):
         self, request: OutboundRequest, url: str, target: Target, headers: dict[str, str]
     ) -> httpx.Response:
         address = await checked_address(target, self._policy.check_address, self._lookup)
+        fixed = {"Host": authority_of(target)}
+        if target.scheme == "https":
+            # The pool knows connections by address: a reused one may have shown the certificate of another host.
+            fixed["Connection"] = "close"
         pinned = self._client.build_request(
             request.method, httpx.URL(url).copy_with(host=address, userinfo=b""), content=request.content,
-            headers={**headers, "Host": authority_of(target)}, extensions={"sni_hostname": target.host},
+            headers={**headers, **fixed}, extensions={"sni_hostname": target.host},
         )
         return await self._client.send(pinned, stream=True)
