@@ -21,8 +21,8 @@ from tools.make_sample_call import (
     Wander,
     blend_two_bands,
     eyes_to_mouth_px,
-    look_up,
     match_colour,
+    sample_layer,
 )
 
 CLIP = Path("api/demo_media/sample_call.mp4")
@@ -109,7 +109,7 @@ def test_the_blend_is_the_face_in_the_middle_and_the_frame_outside() -> None:
 def test_looking_up_a_layer_interpolates() -> None:
     layer = np.arange(100, dtype=np.float32).reshape(10, 10, 1)
     where = np.array([[(3.0, 2.0), (3.5, 2.0), (3.0, 2.5)]])
-    assert look_up(layer, where).ravel().tolist() == pytest.approx([23, 23.5, 28])
+    assert sample_layer(layer, where).ravel().tolist() == pytest.approx([23, 23.5, 28])
 
 
 def test_the_template_is_an_upright_face() -> None:
