@@ -64,7 +64,7 @@ class LiveLane:
         self._held_s = 0.0
         self._consumed = 0
         self._refused: list[tuple[int, DropCause]] = []
-        self._told_s = float("-inf")
+        self._reported_s = float("-inf")
         self._received = self._decoded = self._sampled = self._scored = 0
         self._dropped: Counter[str] = Counter()
 
@@ -150,9 +150,9 @@ class LiveLane:
     def take_consumed(self, now: bool = False) -> int:
         """Returns the number of consumed units not yet reported. Reports small numbers only if `now` is set."""
         now_s = self._clock()
-        if not now and self._consumed < CREDITS_AT_ONCE and now_s - self._told_s < CREDITS_EVERY_S:
+        if not now and self._consumed < CREDITS_AT_ONCE and now_s - self._reported_s < CREDITS_EVERY_S:
             return 0
-        self._told_s = now_s
+        self._reported_s = now_s
         consumed, self._consumed = self._consumed, 0
         return consumed
 

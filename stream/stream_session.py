@@ -120,7 +120,7 @@ class Session:
         self._verdict_every_s = 1.0
         self._fed_s = self._began_s
         self._stalled = self._is_behind = False
-        self._gap_told_s: dict[DropCause, float] = {}
+        self._gap_reported_s: dict[DropCause, float] = {}
         self._final: FrameCounts | None = None
         self._ending: asyncio.Future[None] | None = None
         self._feed = attach(self)
@@ -280,9 +280,9 @@ class Session:
             self._is_behind = True
         else:
             self._gap_s = now_s
-        if now_s - self._gap_told_s.get(cause, -_GAP_EVERY_S) < _GAP_EVERY_S:
+        if now_s - self._gap_reported_s.get(cause, -_GAP_EVERY_S) < _GAP_EVERY_S:
             return
-        self._gap_told_s[cause] = now_s
+        self._gap_reported_s[cause] = now_s
         log.warning("stream gap", stream=self.stream, epoch=self.epoch, cause=cause.value)
         self._host.publish(
             StreamGap(stream=self.stream, epoch=self.epoch, cause=cause.value, from_s=self._newest_s)

@@ -24,7 +24,7 @@ Case = tuple[bytes, frozenset[str]]
 
 
 def corpus(folder: Path) -> Iterator[tuple[str, Case]]:
-    """Returns (name, (content, codes that it may end in)); `JUDGED` stands for a verdict."""
+    """Returns content and allowed result codes of each file by name; `JUDGED` stands for a verdict."""
     for make in (_no_media, _bombs, _cut, _broken_boxes, _codecs, _odd_but_whole, _mislabelled, _other_pictures):
         yield from make(folder).items()
 

@@ -11,7 +11,7 @@ from tests.synthetic import Clip, units
 if TYPE_CHECKING:
     from stream.types import MediaUnit
 
-# Of libvpx's pattern 3: the first frame of layer 2 and that of layer 1 refer to layer 0 alone, the last to both.
+# libvpx's pattern 3: the first frames of layers 2 and 1 refer to layer 0 alone, the last frame to both.
 PATTERN = (Layer(0), Layer(2, sync=True), Layer(1, sync=True), Layer(2))
 _LAYERS = (
     "ts_number_layers=3:ts_target_bitrate=200,350,500:ts_rate_decimator=4,2,1:ts_periodicity=4:"

@@ -1,4 +1,4 @@
-"""The codec table agrees with everything that it describes."""
+"""The codec table agrees with the code that it describes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_every_video_codec_has_one_row() -> None:
     assert all(row.annex_b in av.bitstream.bitstream_filters_available for row in VIDEO_CODECS if row.annex_b)
 
 
-def test_what_is_received_over_rtp_has_a_depacketiser_and_can_be_asked_for() -> None:
+def test_every_codec_received_over_rtp_has_a_depacketiser_and_can_be_requested() -> None:
     received = {row.codec for row in BY_RTP_NAME.values()}
     assert set(_DEPAYLOAD) == received
     assert set(get_args(RtpIn.model_fields["codec"].annotation)) == {codec.value for codec in received}

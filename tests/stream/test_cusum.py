@@ -37,7 +37,7 @@ def run(
 
 
 def test_the_thresholds_of_the_published_table() -> None:
-    """Five samples a second, neighbours correlated by 0.9: 1 and 0.1 false alarms an hour, and one a week."""
+    """Five samples/s, neighbours correlated by 0.9: 1 and 0.1 false alarms per hour, and one per week."""
     model = EvidenceModel(-1.0, 1.0, 1.4, correlation_s=-0.2 / math.log(0.9))
     limits = [threshold(AlarmBudget(rate, 5.0), model) for rate in (1.0, 0.1, 1 / 168)]
     assert limits == pytest.approx([6.85, 9.16, 11.98], abs=0.01)
@@ -139,7 +139,7 @@ def test_a_budget_of_zero_alarms_is_refused() -> None:
         AlarmBudget(false_alarms_per_hour=0.0)
 
 
-def test_a_face_is_cleared_by_a_test_of_its_own() -> None:
+def test_clearing_has_a_separate_test() -> None:
     """Evidence below the alarm's reference clears no face where many fakes have such evidence."""
     weak = EvidenceModel(0.8, 1.5, 0.4, 0.65, real_middle=-0.4, fake_low=0.12)
     sums = CusumState()
@@ -153,7 +153,7 @@ def test_a_face_is_cleared_by_a_test_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("fake_low", [-0.1, 0.1, 0.45])
-def test_no_face_is_cleared_where_fakes_lie_too_near_to_real_streams(fake_low: float) -> None:
+def test_no_face_is_cleared_if_fakes_are_too_close_to_real_streams(fake_low: float) -> None:
     blind = EvidenceModel(0.8, 1.5, 0.4, 0.65, real_middle=0.1, fake_low=fake_low)
     sums = CusumState()
     for k in range(400):

@@ -33,7 +33,7 @@ def gap(n: int, stream: str = "a") -> StreamGap:
 
 
 def verdicts(count: int, llr: float = 0.0) -> list[Verdict]:
-    monitor = RollingVerdicts("a", 1, 0.3, StreamConfig())      # its verdicts are of stream "a"
+    monitor = RollingVerdicts("a", 1, 0.3, StreamConfig())      # all of stream "a"
     return [v for c in range(count) for v in monitor.observe(observation(c, (face(llr=llr),)), moment())]
 
 

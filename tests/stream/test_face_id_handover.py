@@ -41,7 +41,7 @@ def verdicts(monitor: RollingVerdicts, observations: list[Observation]) -> list[
     return [verdict for seen in observations for verdict in monitor.observe(seen, moment())]
 
 
-def verdicts_behind(last: Verdict, observations: list[Observation]) -> list[Verdict]:
+def verdicts_after(last: Verdict, observations: list[Observation]) -> list[Verdict]:
     """Returns the verdicts of a process that continues after another one's last verdict, to the end."""
     monitor, handover = new_monitor(), HandoverBuffer(last, SamplingGrid(StreamConfig().windows.sample_rate_hz, PHASE))
     monitor.restore(last)
@@ -59,15 +59,15 @@ def test_the_second_process_gives_the_verdicts_that_the_first_would_have_given(t
     last = whole[taken_over_at]
     first_needed = max(0, taken_over_at + 1 - WINDOW_SAMPLES)
     others = party({LEFT: 1, RIGHT: 0, MIDDLE: 2})      # the new process numbers faces anew
-    assert verdicts_behind(last, others[first_needed:]) == whole[taken_over_at + 1 :]
+    assert verdicts_after(last, others[first_needed:]) == whole[taken_over_at + 1 :]
 
 
 def test_a_new_face_gets_an_unused_id() -> None:
     whole = verdicts(new_monitor(), party({MIDDLE: 0, LEFT: 1, RIGHT: 2}))
     newcomer = [observation(n, (at(LEFT, 0, -1.0), at(0.5, 1, 1.0))) for n in range(11, 13)]
     replayed = party({LEFT: 0, RIGHT: 3, MIDDLE: 2})[3:11]
-    told = verdicts_behind(whole[9], [*replayed, *newcomer])[-1]
-    assert {f.track: f.box[0] for f in told.faces} == {0: MIDDLE, 1: LEFT, 2: RIGHT, 3: 0.5}
+    verdict = verdicts_after(whole[9], [*replayed, *newcomer])[-1]
+    assert {f.track: f.box[0] for f in verdict.faces} == {0: MIDDLE, 1: LEFT, 2: RIGHT, 3: 0.5}
 
 
 def test_published_verdicts_are_not_repeated_even_at_the_end() -> None:

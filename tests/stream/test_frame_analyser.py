@@ -124,7 +124,7 @@ def test_on_frame_is_called_before_each_frame_is_analysed() -> None:
     assert names == ["a", "b", ""]
 
 
-def test_tracks_go_on_when_the_size_changes() -> None:
+def test_tracks_continue_when_the_size_changes() -> None:
     tracks = FaceFollower(first_track=7)
     analyser = FrameAnalyser(OneFace(), None, 16)
     found = [

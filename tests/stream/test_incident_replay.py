@@ -57,15 +57,15 @@ def test_a_changed_sample_is_a_difference(field: str) -> None:
 def test_a_changed_rule_is_a_difference() -> None:
     case = opened_case()
     decision = msgspec.structs.replace(case.rules, decision=type(case.rules.decision)(false_alarms_per_hour=0.02))
-    told = differences(msgspec.structs.replace(case, rules=decision))
-    assert any(text.startswith("decision.limit: kept ") for text in told)
+    found = differences(msgspec.structs.replace(case, rules=decision))
+    assert any(text.startswith("decision.limit: kept ") for text in found)
 
 
 def test_a_changed_verdict_is_a_difference() -> None:
     case = opened_case()
     verdict = msgspec.structs.replace(case.verdict, prob_fake=0.5)
-    (told,) = differences(msgspec.structs.replace(case, verdict=verdict))
-    assert told.startswith("prob_fake: kept 0.5, derived 0.99")
+    (found,) = differences(msgspec.structs.replace(case, verdict=verdict))
+    assert found.startswith("prob_fake: kept 0.5, derived 0.99")
 
 
 def test_too_few_samples_give_no_verdict() -> None:

@@ -146,14 +146,14 @@ def test_late_units_are_decoded_beyond_the_budget_up_to_a_limit() -> None:
 def test_credits_are_returned_a_few_at_a_time() -> None:
     clock = Clock()
     subject = lane(clock)
-    told = []
+    reported = []
     for unit in media()[1:]:
         subject.put(unit, clock.now_s)
         subject.advance(1.0)
-        told.append(subject.take_consumed())
+        reported.append(subject.take_consumed())
         clock.now_s += 0.001
-    assert sum(told) == len(told) - 1 - 28 % CREDITS_AT_ONCE + 1
-    assert max(told) == CREDITS_AT_ONCE
+    assert sum(reported) == len(reported) - 1 - 28 % CREDITS_AT_ONCE + 1
+    assert max(reported) == CREDITS_AT_ONCE
     assert subject.owes_credits
     clock.now_s += CREDITS_EVERY_S
     assert subject.take_consumed() == 28 % CREDITS_AT_ONCE

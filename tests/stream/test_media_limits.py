@@ -18,7 +18,7 @@ LIMITS = MediaLimits()
         (8192, 1, None),
         (8193, 1, ExceededLimit.SIDE),
         (1, 8193, ExceededLimit.SIDE),
-        (0, 0, None),                   # not known yet: the decoder's own bound holds
+        (0, 0, None),                   # not known yet: the decoder's own limit applies
     ],
 )
 def test_video_bounds_are_inclusive(width_px: int, height_px: int, excess: ExceededLimit | None) -> None:

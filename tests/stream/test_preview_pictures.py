@@ -24,7 +24,7 @@ def frame(width: int = WIDTH, height: int = HEIGHT) -> np.ndarray[tuple[int, ...
 
 
 def picture(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """RGB."""
+    """Returns the decoded picture as RGB uint8."""
     return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1], dtype=np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Segments: every frame of every container at its time, and nothing from what is broken, too large or none."""
+"""Segment decoding: every frame of every container at its time; no frame of damaged or oversized segments."""
 
 from __future__ import annotations
 

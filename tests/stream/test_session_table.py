@@ -33,7 +33,7 @@ class Feed:
         self.units.append(unit)
 
     def set_pace(self, pace: int) -> None:
-        """The feed does not sample."""
+        """No-op: this feed does not sample."""
 
     def abandon(self) -> None:
         self.units.clear()
@@ -54,10 +54,10 @@ class Host:
         self.events.append(event)
 
     def alarm(self, change: object) -> None:
-        """There is no alarm without a model."""
+        """No-op: without a model there is no alarm."""
 
     def pictured(self, observation: object) -> None:
-        """There are no pictures without an alarm."""
+        """No-op: without an alarm there are no pictures."""
 
     def model(self) -> ModelRef | None:
         return None
@@ -72,7 +72,7 @@ class Host:
         raise AssertionError("the feed does not fail")
 
     def request_keyframe(self) -> None:
-        """The test sends key frames only."""
+        """No-op: the test sends key frames only."""
 
     async def close(self) -> None:
         self.closed += 1

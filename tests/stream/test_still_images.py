@@ -23,7 +23,7 @@ LIMITS = MediaLimits()
 
 
 def smooth(width: int, height: int) -> NDArray[np.uint8]:
-    """RGB uint8 (height, width, 3) without fine detail, which lossy coders would change."""
+    """Returns RGB uint8 (height, width, 3) without fine detail, which lossy coders would change."""
     return np.asarray(cv2.GaussianBlur(pattern(5, width, height), (0, 0), 3), np.uint8)
 
 
@@ -52,7 +52,7 @@ def refusal(data: bytes) -> str:
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".png"])
-def test_pictures_come_out_as_rgb(extension: str) -> None:
+def test_pictures_are_decoded_to_rgb(extension: str) -> None:
     rgb = decode_still(picture(64, 48, extension), LIMITS)
     assert rgb.shape == (48, 64, 3)
     assert np.abs(rgb.astype(int) - pattern(5, 64, 48)).mean() < (6 if extension == ".jpg" else 0.1)
@@ -80,7 +80,7 @@ def test_exif_orientation_is_applied_once(orientation: int, corner: str) -> None
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".png"])
-def test_cut_pictures_are_refused_at_any_point(extension: str) -> None:
+def test_pictures_truncated_at_any_point_are_refused(extension: str) -> None:
     data = picture(64, 48, extension)
     codes = {refusal(data[:size]) for size in range(8, len(data) - 2, 7)}
     assert codes <= {"truncated", "undecodable"}
@@ -125,7 +125,7 @@ def test_sixteen_bit_pictures_become_eight_bit() -> None:
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "GIF", "BMP", "TIFF", "AVIF"])
-def test_pictures_of_other_kinds_come_out_as_rgb(kind: str) -> None:
+def test_pictures_of_other_kinds_are_decoded_to_rgb(kind: str) -> None:
     file = io.BytesIO()
     Image.fromarray(smooth(96, 64)).save(file, kind, **({"quality": 95} if kind in ("WEBP", "AVIF") else {}))
     rgb = decode_still(file.getvalue(), LIMITS)
@@ -133,7 +133,7 @@ def test_pictures_of_other_kinds_come_out_as_rgb(kind: str) -> None:
     assert np.abs(rgb.astype(int) - smooth(96, 64)).mean() < 8
 
 
-def test_heic_comes_out_as_rgb() -> None:
+def test_heic_is_decoded_to_rgb() -> None:
     rgb = decode_still(heic(smooth(96, 64)), LIMITS)
     assert rgb.shape == (64, 96, 3)
     assert np.abs(rgb.astype(int) - smooth(96, 64)).mean() < 8
@@ -170,7 +170,7 @@ def test_a_large_jpeg_is_shrunk_while_it_is_decoded() -> None:
 
 
 @pytest.mark.parametrize("progressive", [0, 1])
-def test_a_jpeg_that_lacks_only_its_end_mark_is_whole(progressive: int) -> None:
+def test_a_jpeg_that_lacks_only_its_end_mark_is_accepted(progressive: int) -> None:
     data = bytes(cv2.imencode(".jpg", smooth(96, 64)[:, :, ::-1], (cv2.IMWRITE_JPEG_PROGRESSIVE, progressive))[1])
     assert np.array_equal(decode_still(data[:-2], LIMITS), decode_still(data, LIMITS))
     for missing in (40, len(data) // 3):

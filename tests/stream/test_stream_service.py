@@ -105,7 +105,7 @@ async def play(session: Session, seconds: float, speed: float = 4.0, origin_s: f
         session.feed(unit.payload, origin_s + unit.pts_s, unit.keyframe, time.time())
 
 
-async def play_as_it_is_judged(session: Session, seconds: float) -> None:
+async def play_at_worker_speed(session: Session, seconds: float) -> None:
     """Feeds the sample call as fast as the worker analyses it, so that a slow machine loses no sample."""
     for unit in sample_units(seconds):
         async with asyncio.timeout(20):
@@ -116,7 +116,7 @@ async def play_as_it_is_judged(session: Session, seconds: float) -> None:
 
 async def test_a_call_gets_verdicts_from_its_first_frame_to_its_end(running: Running) -> None:
     session, _ = running.open("call")
-    await play_as_it_is_judged(session, 6.0)
+    await play_at_worker_speed(session, 6.0)
     await session.end(EndReason.PUBLISHER_LEFT)
     await session.end(EndReason.STOPPED)
     await asyncio.sleep(0)
@@ -172,15 +172,15 @@ async def test_streams_beyond_the_limit_are_refused_with_retry_after(running: Ru
 
 async def test_few_streams_may_start_at_once() -> None:
     service = StreamService(StreamConfig(max_streams=100), WorkerPool(PoolConfig(workers=1)), EventBus())
-    let_in: list[Session] = []
+    admitted: list[Session] = []
     for n in range(8):
         service.check_admission(f"call-{n}")
-        let_in.append(service.open(call(f"call-{n}"), Peer()))
+        admitted.append(service.open(call(f"call-{n}"), Peer()))
     with pytest.raises(ServiceFull, match="starting") as refusal:
         service.check_admission("call-8")
     assert refusal.value.retry_after_s <= 3
     late = service.open(call("late"), Peer())     # admitted earlier
-    for session in (*let_in, late):
+    for session in (*admitted, late):
         await session.end(EndReason.STOPPED)
     service.check_admission("call-9")
 

@@ -22,15 +22,15 @@ def seen(number: int, llr: float) -> Observation:
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.floats(-3, 3)), min_size=1, max_size=120))
-def test_few_frames_are_kept_including_the_most_suspicious(told: list[tuple[int, float]]) -> None:
+def test_few_frames_are_kept_including_the_most_suspicious(samples: list[tuple[int, float]]) -> None:
     frames, number = SuspiciousFrames(), 0
-    for step, llr in told:
+    for step, llr in samples:
         number += step
         frames.add(seen(number, llr))
     kept = frames.pictured
-    assert len(kept) == min(KEPT, len(told))
+    assert len(kept) == min(KEPT, len(samples))
     assert [one.sequence for one in kept] == sorted(one.sequence for one in kept)
-    assert max(one.faces[0].llr or 0.0 for one in kept) == max(llr for _, llr in told)
+    assert max(one.faces[0].llr or 0.0 for one in kept) == max(llr for _, llr in samples)
     assert kept[-1].sequence == number, "the newest stays"
 
 

@@ -54,7 +54,7 @@ def test_memory_grows_with_the_logarithm_of_the_call(hours: int, most: int) -> N
     assert sum(bucket.verdicts for bucket in buckets) == hours * 7200
 
 
-def made_up(seed: int, count: int) -> list[tuple[int, float | None, Label, bool, int]]:
+def random_windows(seed: int, count: int) -> list[tuple[int, float | None, Label, bool, int]]:
     """Generates verdicts with the steps between them; long enough to be merged several times."""
     dice = random.Random(seed)
     labels = list(Label)
@@ -68,19 +68,19 @@ def made_up(seed: int, count: int) -> list[tuple[int, float | None, Label, bool,
 @settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 3 * PER_TIER * FACTOR))
 def test_merging_loses_only_exact_times(seed: int, count: int) -> None:
-    told = made_up(seed, count)
+    windows = random_windows(seed, count)
     timeline, sequence, drops = TimelineBuckets(0.5), 0, 0
-    for step, prob, label, alarm, dropped in told:
+    for step, prob, label, alarm, dropped in windows:
         sequence, drops = sequence + step, drops + dropped
         counts = FrameCounts(dropped={"late": drops})
         timeline.add(judged(sequence, prob_fake=prob, label=label, alarm=alarm, frames=counts))
     buckets = timeline.buckets
     assert all(one.end_s <= other.start_s for one, other in pairwise(buckets)), "in order of time"
-    assert sum(bucket.verdicts for bucket in buckets) == len(told)
+    assert sum(bucket.verdicts for bucket in buckets) == len(windows)
     assert sum(bucket.dropped.get("late", 0) for bucket in buckets) == drops
-    assert any(bucket.alarm for bucket in buckets) == any(alarm for *_, alarm, _ in told)
+    assert any(bucket.alarm for bucket in buckets) == any(alarm for *_, alarm, _ in windows)
     spreads = [bucket.prob_fake for bucket in buckets if bucket.prob_fake is not None]
-    known = [prob for _, prob, *_ in told if prob is not None]
+    known = [prob for _, prob, *_ in windows if prob is not None]
     if known:
         assert (min(s.low for s in spreads), max(s.high for s in spreads)) == (min(known), max(known))
         mean = sum(s.mean * s.number for s in spreads) / len(known)

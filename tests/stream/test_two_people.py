@@ -86,7 +86,7 @@ def watch(finder: FaceFinder, scorer: FaceScorer, people: Collection[str] = (NEA
         yield Seen(at_s, examined.faces, monitor.observe(observation, moment(1000 + at_s)))
 
 
-def whose(face: FaceObservation, at_s: float) -> str:
+def person_of(face: FaceObservation, at_s: float) -> str:
     middle_px = (face.box[0] + face.box[2] / 2) * WIDTH_PX
     return min((NEAR, FAR), key=lambda name: abs(middle_px - centre_px(name, at_s)))
 
@@ -101,10 +101,10 @@ def test_only_the_fake_person_raises_an_alarm(finder: FaceFinder, fake: str) -> 
         if apart_px(seen.at_s) > CLEAR_PX:
             assert len(seen.faces) == 2
             for face in seen.faces:
-                tracks[whose(face, seen.at_s)].add(face.track)
+                tracks[person_of(face, seen.at_s)].add(face.track)
         for verdict in seen.verdicts:
             alarmed |= {face.track for face in verdict.faces if face.alarm}
-    assert hidden >= 1, "they did not hide each other"
+    assert hidden >= 1, "no person hid the other"
     assert {name: len(ids) for name, ids in tracks.items()} == {NEAR: 1, FAR: 1}
     assert tracks[NEAR] != tracks[FAR]
     assert alarmed == tracks[fake]
@@ -129,7 +129,7 @@ def test_scores_do_not_depend_on_the_other_person(finder: FaceFinder) -> None:
 def logits(stream: Iterator[Seen]) -> dict[tuple[str, float], float]:
     """Returns logits by person and time, while the two are apart."""
     return {
-        (whose(face, seen.at_s), seen.at_s): face.logit
+        (person_of(face, seen.at_s), seen.at_s): face.logit
         for seen in stream if apart_px(seen.at_s) > CLEAR_PX
         for face in seen.faces if face.logit is not None
     }

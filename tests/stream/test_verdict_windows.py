@@ -20,7 +20,7 @@ steps = st.lists(st.tuples(st.integers(1, 30), st.sampled_from(list(Pace))), min
 
 
 def cells_of(grid: SamplingGrid, jumps: list[tuple[int, Pace]]) -> list[tuple[int, Pace]]:
-    """Observed cells: each jump is that many wanted cells ahead at its pace."""
+    """Returns observed cells: each jump skips this many wanted cells at its pace."""
     pace = Pace.BASE
     cells = [(grid.cell_at(0.0) // pace * pace, pace)]
     for jump, pace in jumps:

@@ -103,7 +103,7 @@ async def test_units_that_waited_for_a_worker_start_are_not_late() -> None:
     assert recorder.gaps == []
 
 
-async def test_the_worker_is_told_how_long_a_unit_waited() -> None:
+async def test_the_worker_gets_the_waiting_time_of_each_unit() -> None:
     stream, worker, _ = opened()
     stream.attach(worker)
     feed(stream, media()[:5])

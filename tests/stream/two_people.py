@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MEDIA = Path(__file__).parent.parent / "media"
 WIDTH_PX, HEIGHT_PX = 1120, 630
-NEAR, FAR = "obama", "biden"        # the nearer one passes before the other
+NEAR, FAR = "obama", "biden"        # NEAR passes in front of FAR
 LASTS_S = 24.0
 _HEIGHT_PX = 440
 _LEFT_PX, _RIGHT_PX = 300.0, 820.0

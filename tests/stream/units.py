@@ -19,7 +19,7 @@ class Unit(NamedTuple):
 
 @cache
 def sample_units(seconds: float = 8.0) -> tuple[Unit, ...]:
-    """Returns H.264 access units in Annex-B form, in order."""
+    """Returns Returns H.264 access units (Annex-B) in order."""
     units = []
     with av.open(str(SAMPLE_CALL)) as container:
         stream = container.streams.video[0]

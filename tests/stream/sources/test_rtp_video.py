@@ -1,4 +1,4 @@
-"""Packets in, frames out: order, loss, restarts, key frames, clocks."""
+"""Frame assembly from RTP packets: order, loss, restarts, key frames, clocks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Out(NamedTuple):
 
 @dataclass
 class Output:
-    """Keeps what a track hands on."""
+    """Collects the output of a track."""
 
     frames: list[Out] = field(default_factory=list)
     losses: int = 0
@@ -60,7 +60,7 @@ class Output:
 
 def call(frames: int, *, key_every: int = 10, packets: int = 3, sequence: int = 65_530, time: int = 2**32 - 9000,
          markers: bool = True) -> list[Fragment]:
-    """A VP8 call at 30 frames/s, `packets` per frame, over a wrap of both counters."""
+    """Returns packets of a VP8 call at 30 frames/s, `packets` per frame, across a wrap of both counters."""
     fragments = []
     for number in range(frames):
         head = VP8_KEY if number % key_every == 0 else VP8_DELTA
@@ -124,7 +124,7 @@ def payloads_of(fragments: list[Fragment]) -> list[bytes]:
     return [b"".join(f.data for f in fragments if f.rtp_time == time) for time in times]
 
 
-def test_frames_come_out_whole_in_order_and_at_their_time() -> None:
+def test_frames_are_complete_in_order_and_at_their_time() -> None:
     fragments = call(30)
     output = run(fragments)
     assert [frame.payload for frame in output.frames] == payloads_of(fragments)
@@ -159,7 +159,7 @@ def test_packets_out_of_order_change_nothing(random: object, reach: int) -> None
     shuffled = sorted(enumerate(fragments), key=lambda item: item[0] + random.random() * reach)     # type: ignore[attr-defined]
     moved = [fragment._replace(arrived_s=n * 0.01) for n, (_, fragment) in enumerate(shuffled)]
     if moved[0].sequence != fragments[0].sequence:
-        moved.insert(0, fragments[0])       # what comes before the first packet that was heard is never known
+        moved.insert(0, fragments[0])       # packets before the first one that arrived are never known
     assert [frame.payload for frame in run(moved).frames] == payloads_of(fragments)
 
 
@@ -169,12 +169,12 @@ def test_duplicates_are_taken_once() -> None:
 
 
 @given(st.sets(st.integers(0, 3 * 90 - 1), max_size=40))
-def test_after_a_loss_nothing_comes_until_the_next_whole_key_frame(lost: set[int]) -> None:
+def test_after_a_loss_frames_are_withheld_until_the_next_complete_key_frame(lost: set[int]) -> None:
     fragments = call(90)
     kept = [fragment for n, fragment in enumerate(fragments) if n not in lost]
     output = run(kept)
     whole = payloads_of(fragments)
-    numbers = [whole.index(frame.payload) for frame in output.frames]       # each is whole
+    numbers = [whole.index(frame.payload) for frame in output.frames]       # each is complete
     damaged = {n // 3 for n in lost}
     for frame, number, previous in zip(output.frames, numbers, [None, *numbers], strict=False):
         assert frame.keyframe or previous == number - 1
@@ -183,7 +183,7 @@ def test_after_a_loss_nothing_comes_until_the_next_whole_key_frame(lost: set[int
     assert media_s == pytest.approx(media_s[:1] * len(media_s))
 
 
-def test_a_lost_packet_that_comes_again_in_time_costs_nothing() -> None:
+def test_a_packet_retransmitted_in_time_costs_no_frame() -> None:
     fragments = call(20)
     late = fragments.pop(16)
     fragments.insert(24, late._replace(arrived_s=fragments[24].arrived_s))
@@ -192,7 +192,7 @@ def test_a_lost_packet_that_comes_again_in_time_costs_nothing() -> None:
     assert output.losses == 0
 
 
-def test_a_permanent_loss_is_told_and_a_key_frame_asked_for_until_it_comes() -> None:
+def test_a_permanent_loss_is_reported_and_a_key_frame_requested_until_it_arrives() -> None:
     fragments = call(120, key_every=100)
     del fragments[40]
     output = run(fragments)
@@ -203,20 +203,20 @@ def test_a_permanent_loss_is_told_and_a_key_frame_asked_for_until_it_comes() -> 
     assert set(output.asked) == {SSRC}
 
 
-def test_a_call_that_is_joined_in_the_middle_asks_for_a_key_frame_and_hands_nothing_on_before() -> None:
+def test_a_call_joined_in_the_middle_outputs_nothing_before_the_requested_key_frame() -> None:
     output = run(call(40, key_every=30)[5 * 3 + 1 :])
     assert [frame.keyframe for frame in output.frames] == [True] + 9 * [False]
     assert len(output.asked) == 1
     assert output.losses == 0
 
 
-def test_a_sender_that_starts_its_numbers_anew_goes_on_with_its_key_frame() -> None:
+def test_a_sender_that_restarts_its_numbers_continues_with_its_key_frame() -> None:
     output = run([*call(15), *(f._replace(arrived_s=f.arrived_s + 0.5) for f in call(15, sequence=30_000, time=5))])
     assert len(output.frames) == 30
     assert output.losses == 1
 
 
-def test_a_second_source_is_ignored_while_the_first_is_heard() -> None:
+def test_a_second_source_is_ignored_while_the_first_sends() -> None:
     other = [f._replace(ssrc=99, data=VP8_KEY) for f in call(30, sequence=5)]
     mixed = sorted([*call(30), *other], key=lambda f: f.arrived_s)
     output = run(mixed)
@@ -248,7 +248,7 @@ def test_a_frame_without_end_is_given_up() -> None:
     assert subject._part_bytes <= 51_000
 
 
-def test_what_waits_for_a_gap_is_bounded() -> None:
+def test_the_number_of_waiting_packets_is_bounded() -> None:
     subject, _ = track(TrackConfig(max_waiting=64, patience_s=1e9))
     subject.take(Fragment(SSRC, 0, 0, False, VP8_KEY, 0.0))
     for n in range(2, 5000):
@@ -307,10 +307,10 @@ def test_key_frames(codec: Codec, payload: bytes, expected: bool) -> None:
 
 
 def test_the_orientation_follows_its_extension() -> None:
-    """It stays until a frame brings another one; a key frame without one is upright again."""
+    """An orientation holds until the next one; a key frame without one is upright."""
     output = Output()
     track = VideoTrack(Codec.VP8, output)
-    orientations = {0: 1, 4: 2}       # by frame; frame 10 is a key frame without one
+    orientations = {0: 1, 4: 2}       # by frame number; frame 10 is a key frame without one
     for fragment in call(12, packets=2):
         number = (fragment.rtp_time - call(1)[0].rtp_time) % 2**32 // 3000
         is_last = fragment.marker

@@ -76,7 +76,7 @@ def test_samples_are_the_frames_that_decoding_everything_gives(tmp_path: Path, n
 
 
 @pytest.mark.parametrize("gop", [1, 7, 250])
-def test_left_out_groups_of_pictures_change_nothing(tmp_path: Path, gop: int) -> None:
+def test_skipped_groups_of_pictures_change_nothing(tmp_path: Path, gop: int) -> None:
     path = video(tmp_path / "a.mp4", Clip(128, 96, frames=150, gop=gop, options=B_FRAMES))
     everything = list(all_frames(path))
     for wanted in (1, 2, 5, 40):
@@ -100,7 +100,7 @@ def test_left_out_groups_of_pictures_change_nothing(tmp_path: Path, gop: int) ->
     ],
     ids=repr,
 )
-def test_odd_but_whole_videos_are_read(tmp_path: Path, clip: Clip) -> None:
+def test_odd_but_complete_videos_are_read(tmp_path: Path, clip: Clip) -> None:
     path = video(tmp_path / "a.mkv", clip)
     reader, samples = read(path, Sampling(8, 5))
     assert 1 <= len(samples) <= 8
@@ -108,7 +108,7 @@ def test_odd_but_whole_videos_are_read(tmp_path: Path, clip: Clip) -> None:
     assert reader.facts.total_frames == clip.frames
 
 
-def test_a_turned_video_comes_out_upright(tmp_path: Path) -> None:
+def test_a_turned_video_is_decoded_upright(tmp_path: Path) -> None:
     path = video(tmp_path / "a.mp4", Clip(320, 240, frames=3))
     data = bytearray(path.read_bytes())
     at = data.index(b"tkhd") + 4 + 40       # version 0: the matrix follows 40 bytes of other fields
@@ -141,7 +141,7 @@ def test_damage_inside_is_skipped_and_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.3, 2.0])
-def test_sound_alone_is_no_video(tmp_path: Path, seconds: float) -> None:
+def test_a_file_with_audio_alone_is_refused(tmp_path: Path, seconds: float) -> None:
     assert refusal(audio_only(tmp_path / "a.mp4", seconds)) == ("no_video", 422)
 
 
@@ -197,13 +197,13 @@ def test_files_are_checked_before_they_are_opened(tmp_path: Path) -> None:
     assert refusal(fifo) == ("unsupported_media", 415)
 
 
-def test_names_say_nothing(tmp_path: Path) -> None:
+def test_file_names_are_ignored(tmp_path: Path) -> None:
     path = shutil.copy(video(tmp_path / "a.mp4", Clip(frames=3)), tmp_path / "x.jpg")
     assert identify(path, LIMITS) is MediaKind.MP4
 
 
 def test_steps_are_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.sources.video_file._STEP_S", 0.0)     # on any machine a step has lasted long enough
+    monkeypatch.setattr("stream.sources.video_file._STEP_S", 0.0)     # on any machine, a step has lasted long enough
     path = video(tmp_path / "a.mp4", Clip(640, 360, frames=300, gop=300))
     reader = VideoFile(path, MediaKind.MP4, LIMITS)
     steps = list(reader.samples(Sampling(1, 5)))
