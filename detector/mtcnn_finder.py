@@ -16,16 +16,9 @@ import cv2
 import numpy as np
 
 from detector import geometry, image_pyramid, mtcnn_openvino
+from detector.config import MtcnnConfig
 from detector.errors import FinderFailed, WeightsRefused
-from detector.mtcnn_stages import (
-    BatchedNetwork,
-    Candidates,
-    GraphCompiler,
-    MtcnnConfig,
-    ProposalStage,
-    apply_offsets,
-    downscale,
-)
+from detector.mtcnn_stages import BatchedNetwork, Candidates, GraphCompiler, ProposalStage, apply_offsets, downscale
 from detector.types import DetectedFace, FaceBox
 
 if TYPE_CHECKING:

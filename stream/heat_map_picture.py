@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from detector.gradcam import overlay
 from detector.preprocess import CROP_SCALE, resize_square
 from detector.types import CROP_SIZE_PX
 
@@ -63,3 +62,16 @@ def _blend(canvas: NDArray[np.uint8], face: FaceObservation) -> None:
     square[within] = canvas[inner]
     blended = overlay(resize_square(square, CROP_SIZE_PX), heat_cells(face.heat_map or b""))
     canvas[inner] = resize_square(blended, side)[within]
+
+
+def overlay(rgb: NDArray[np.uint8], heat_map: NDArray[np.float32], opacity: float = 0.45) -> NDArray[np.uint8]:
+    """Returns uint8 (224, 224, 3) RGB: the crop with warm colours over the evidence for FAKE.
+
+    `rgb` is uint8 (224, 224, 3), `heat_map` float32 (s, s) in 0..1. Cells at 0 leave the crop unchanged.
+    """
+    size = (CROP_SIZE_PX, CROP_SIZE_PX)
+    heat = np.clip(cv2.resize(heat_map, size, interpolation=cv2.INTER_CUBIC), 0, 1)
+    colours = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
+    share = opacity * heat[:, :, None]
+    blended: NDArray[np.uint8] = np.rint(rgb * (1 - share) + colours * share).astype(np.uint8)
+    return blended

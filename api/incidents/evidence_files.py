@@ -11,9 +11,8 @@ import msgspec
 import numpy as np
 
 from api.errors import InvalidBundle
-from detector.gradcam import overlay
 from stream.events import Verdict
-from stream.heat_map_picture import heat_cells
+from stream.heat_map_picture import heat_cells, overlay
 from stream.incident_case import IncidentCase, Origin, Rules
 from stream.preview_pictures import jpeg_of
 from stream.types import FaceObservation, FacePicture, Observation
