@@ -19,6 +19,7 @@ from consumers.errors import BrokerUnreachable, ConsumerError, GenerationLost, T
 from consumers.partition_consumer import PartitionConsumer
 from consumers.retrying_writer import RetryingWriter
 from consumers.state_topic import load_states
+from stream.retry_policy import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _TAKE_S = 0.2
-_RETRY_S = 1.0
+_RETRY_POLICY = RetryPolicy((1.0,))
 _STUCK_S = 30.0
 _LOOKS = 10
 _Client = TypeVar("_Client")
@@ -101,7 +102,7 @@ class Consumer:
                 return await check_topics(self._broker, self._config.topics)
             except TopicMissing as error:
                 log.warning("topic missing", error=str(error))
-                await asyncio.sleep(_RETRY_S)
+                await asyncio.sleep(_RETRY_POLICY.delay_s())
         return await check_topics(self._broker, self._config.topics)
 
     async def _join(self) -> Member:
@@ -250,5 +251,5 @@ def _cause_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 async def _pause(stop: asyncio.Event) -> None:
     """A moment, or until we are to stop."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(_RETRY_S):
+        async with asyncio.timeout(_RETRY_POLICY.delay_s()):
             await stop.wait()

@@ -22,6 +22,7 @@ from consumers.media_contract import ContentType, EndOfStream, Media, Stamp, enc
 from consumers.retrying_writer import RetryingWriter
 from stream.codecs import VIDEO_CODECS
 from stream.events import StreamEnded, StreamStarted, Verdict
+from stream.retry_policy import RetryPolicy
 from stream.types import Codec, DropCause, FrameCounts
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ KEYFRAME_EVERY_S = 4.0      # a consumer that takes over reads on from a key fra
 
 _CLOSE_S = 5.0
 _LONGEST_BACKOFF_S = 5.0
-_RETRY_S = 1.0
+_CONNECT_POLICY = RetryPolicy((1.0,))
 _TIMEBASE = Fraction(1, 90_000)
 _CONTENT = {
     Codec.JPEG: ContentType.JPEG, Codec.PNG: ContentType.PNG,
@@ -88,7 +89,7 @@ class Edge:
                     self._out = RetryingWriter(self._writer, _LONGEST_BACKOFF_S)
                 except BrokerUnreachable as error:
                     log.warning("broker unreachable", error=str(error))
-                    await asyncio.sleep(_RETRY_S)
+                    await asyncio.sleep(_CONNECT_POLICY.delay_s())
         return self._out
 
 

@@ -17,6 +17,7 @@ from consumers.errors import ConsumerError
 from consumers.verdict_feed import VerdictFeed
 from stream import event_encoding
 from stream.events import StreamEnded, Verdict
+from stream.retry_policy import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ REPLAY_S = 30.0
 _BATCH = 1000
 _TAKE_S = 0.5
 _ASK_EVERY_S = 5.0
-_RETRY_S = 1.0
+_READ_POLICY = RetryPolicy((1.0,))
 
 
 class _Waiting(NamedTuple):
@@ -69,7 +70,7 @@ class Gateway:
                 await self._follow()
             except ConsumerError as error:
                 log.warning("verdicts cannot be followed", error=str(error))
-                await asyncio.sleep(_RETRY_S)
+                await asyncio.sleep(_READ_POLICY.delay_s())
 
     async def _follow(self) -> NoReturn:
         reader = await self._broker.reader([self._topics.verdicts, self._topics.states])

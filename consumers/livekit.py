@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import random
 import re
 import secrets
 import time
@@ -21,6 +20,7 @@ import structlog
 from livekit import rtc
 
 from consumers.errors import RoomRefused
+from stream.retry_policy import RetryPolicy
 from stream.still_encoder import I420Picture
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _TOKEN_LIFE = datetime.timedelta(hours=1)   # the server renews it for who is in the room
-_LONGEST_PAUSE_S = 30.0
+_REJOIN_POLICY = RetryPolicy.exponential(1.0, 30.0, jitter=0.5)
 _STEADY_S = 10.0
 _LOOK_EVERY_S = 3.0
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9._-]+")
@@ -161,7 +161,7 @@ def join_token(order: RoomOrder) -> str:
 async def watch_room(order: RoomOrder, moderate: Moderate, tell: Callable[[str], None], stop: asyncio.Event) -> str:
     """Watches the room until it is over or `stop` is set; says in words which. Joins again, with pauses that grow, when
     the server is away. Raises RoomRefused, and what `moderate` raises first."""
-    pause_s = 1.0
+    failures = 0
     while not stop.is_set():
         visit = _Visit(order, moderate, tell)
         began_s = time.monotonic()
@@ -171,10 +171,10 @@ async def watch_room(order: RoomOrder, moderate: Moderate, tell: Callable[[str],
             reason = explain(error)
         if stop.is_set() or reason in _OVER.values():
             return reason
-        pause_s = 1.0 if time.monotonic() - began_s > _STEADY_S else pause_s
+        failures = 1 if time.monotonic() - began_s > _STEADY_S else failures + 1
+        pause_s = _REJOIN_POLICY.delay_s(failures)
         tell(f"{reason}; joining again in {pause_s:.0f} s")
-        await _either(stop.wait(), asyncio.sleep(pause_s * random.uniform(1, 1.5)))
-        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        await _either(stop.wait(), asyncio.sleep(pause_s))
     return "stopped"
 
 

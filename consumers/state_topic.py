@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from consumers.broker import PartitionId
 from consumers.errors import BrokerUnreachable, TopicMissing
 from consumers.verdict_records import latest_states
+from stream.retry_policy import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _BATCH = 1000
 _TAKE_S = 1.0
-_RETRY_S = 0.5
+_LOAD_POLICY = RetryPolicy((0.5,))
 
 States = defaultdict[int, "Mapping[str, State]"]
 
@@ -34,7 +35,7 @@ async def load_states(broker: Broker, topic: str, partitions: Iterable[int]) -> 
             finally:
                 await reader.close()
         except (BrokerUnreachable, TopicMissing):       # a broker that just started knows no topics yet
-            await asyncio.sleep(_RETRY_S)
+            await asyncio.sleep(_LOAD_POLICY.delay_s())
 
 
 async def _read(reader: Reader, wanted: set[PartitionId]) -> list[Record]:

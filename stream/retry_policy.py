@@ -27,9 +27,13 @@ class RetryPolicy:
             delays_s.append(min(2 * delays_s[-1], longest_s))
         return cls(tuple(delays_s), jitter)
 
-    def delay_s(self, failures: int) -> float:
-        """Returns the seconds to wait after `failures` failed attempts in a row, at least 1."""
-        return self.delays_s[min(failures, len(self.delays_s)) - 1] * random.uniform(1.0, 1.0 + self.jitter)
+    def delay_s(self, failures: int = 1, requested_s: float = 0.0) -> float:
+        """Returns the seconds to wait after `failures` failed attempts in a row, at least 1.
+
+        `requested_s` is the delay that the other side asks for, such as `Retry-After`; the longer one counts.
+        """
+        delay_s = max(self.delays_s[min(failures, len(self.delays_s)) - 1], requested_s)
+        return delay_s * random.uniform(1.0, 1.0 + self.jitter)
 
     def retrying(self, *errors: type[Exception], within_s: float | None = None) -> tenacity.AsyncRetrying:
         """Returns a caller that repeats a coroutine function after `errors`, and raises the last one.

@@ -19,6 +19,7 @@ from api.clients.whip import TICKS, EncodedTrack, PublishOptions, publish_track
 from api.errors import LiveKitRefused, PublishFailed
 from consumers.livekit import RoomTrack, TrackOver
 from stream.frame_sampler import Pace, rate_hz_of
+from stream.retry_policy import RetryPolicy
 from stream.still_encoder import StillEncoder
 from stream.temporal_layers import FRAMES_PER_SAMPLE
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     import av
 
-_RETRY_S = 1.0
+_RETRY_POLICY = RetryPolicy((1.0,))
 _PERMANENT_REFUSALS = (401, 403)
 _MAX_PART_CHARACTERS = 48
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9_~-]+")
@@ -104,13 +105,14 @@ class RoomPublisher:
                     url, RoomVideoTrack(track), PublishOptions(token=self.token, stop=track.over)
                 )
                 self.report(f"{stream} ended by {'the service' if stats.ended_by == 'server' else 'the participant'}")
-                pause_s = _RETRY_S
+                pause_s = _RETRY_POLICY.delay_s()
             except TrackOver:
                 return
             except PublishFailed as error:
                 if error.refusal is not None and error.refusal.status in _PERMANENT_REFUSALS:
                     raise LiveKitRefused(str(error)) from None
-                pause_s = max(_RETRY_S, error.refusal.retry_after_s or 0.0) if error.refusal else _RETRY_S
+                requested_s = error.refusal.retry_after_s if error.refusal else None
+                pause_s = _RETRY_POLICY.delay_s(requested_s=requested_s or 0.0)
                 if str(error) != reported:
                     reported = str(error)
                     self.report(f"{stream}: {reported}")

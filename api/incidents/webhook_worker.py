@@ -22,7 +22,7 @@ DELIVERY_POLICY = RetryPolicy(
 """Delays between the ten attempts, as Standard Webhooks recommends; more than three days in all."""
 
 _POLL_INTERVAL_S = 15.0
-_DATABASE_RETRY_S = 5.0
+_DATABASE_POLICY = RetryPolicy((5.0,))
 
 
 class WebhookWorker:
@@ -50,10 +50,10 @@ class WebhookWorker:
                 await self._round()
             except SQLAlchemyError as error:
                 log.error("webhooks wait for the database", error=type(error).__name__)
-                await asyncio.sleep(_DATABASE_RETRY_S)
+                await asyncio.sleep(_DATABASE_POLICY.delay_s())
             except Exception:
                 log.exception("webhook failed")
-                await asyncio.sleep(_DATABASE_RETRY_S)
+                await asyncio.sleep(_DATABASE_POLICY.delay_s())
 
     async def _round(self) -> None:
         self._wake.clear()
@@ -78,7 +78,7 @@ class WebhookWorker:
         is_last = outcome.gone or delivery.attempts >= len(self._policy.delays_s)
         due_s = None
         if not is_last:
-            due_s = time.time() + max(self._policy.delay_s(delivery.attempts + 1), outcome.retry_after_s)
+            due_s = time.time() + self._policy.delay_s(delivery.attempts + 1, outcome.retry_after_s)
         log.warning(
             "webhook not delivered", message_id=delivery.message_id, error=outcome.error,
             attempts=delivery.attempts + 1, given_up=due_s is None,

@@ -31,6 +31,14 @@ def test_delays_double_up_to_the_longest_and_jitter_only_lengthens_them() -> Non
         assert len(set(drawn)) > 1
 
 
+def test_a_requested_delay_counts_if_it_is_longer_and_gets_jitter_too() -> None:
+    policy = RetryPolicy((1.0,), jitter=0.5)
+    requested = [policy.delay_s(requested_s=60.0) for _ in range(50)]
+    assert all(60.0 <= one <= 90.0 for one in requested)
+    assert len(set(requested)) > 1
+    assert all(1.0 <= policy.delay_s(3, requested_s=0.2) <= 1.5 for _ in range(50))
+
+
 @pytest.mark.parametrize(("first_s", "delays_s"), [(3.0, (1.0,)), (0.0, (0.0,)), (1.0, (1.0,))])
 def test_no_delay_exceeds_the_longest(first_s: float, delays_s: tuple[float, ...]) -> None:
     assert RetryPolicy.exponential(first_s, 1.0).delays_s == delays_s
