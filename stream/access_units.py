@@ -18,7 +18,7 @@ _AV1C_MARKER, _AV1C_BYTES = b"\x81", 4
 
 
 def codec_of(stream: Any) -> VideoCodec | None:
-    """The row of a container's video stream; None for a codec that is not in the table."""
+    """Returns the codec row of a container's video stream; None for a codec that is not in the table."""
     return BY_FFMPEG.get(stream.codec_context.codec.canonical_name)
 
 
@@ -35,6 +35,6 @@ class AccessUnits:
         self._header = configuration[_AV1C_BYTES:] if configuration.startswith(_AV1C_MARKER) else b""
 
     def of(self, packet: Any) -> Iterator[tuple[Any, bytes]]:
-        """(packet with its times, payload) of the units in a packet; an empty packet flushes the filter."""
+        """Yields (packet with its times, payload) of the units in a packet; an empty packet flushes the filter."""
         for plain in (packet,) if self._filter is None or not packet.size else self._filter.filter(packet):
             yield plain, self._header + bytes(plain) if plain.is_keyframe else bytes(plain)

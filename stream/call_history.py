@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stream.events import Event
     from stream.types import Observation
 
-KEPT_S = 900.0          # after the end of an epoch
+KEPT_S = 900.0          # seconds after the end of an epoch
 ENDED_KEPT = 64
 MARKS_KEPT = 200
 

@@ -41,7 +41,7 @@ def transform_of_frame(frame: av.VideoFrame) -> DisplayTransform:
 
 
 def display_of_packet(stream: Any, packet: Any) -> DisplayTransform | None:
-    """How a container shows a stream, by one of its key frames; None if that cannot be decoded.
+    """Returns how a container shows a stream, by one of its key frames; None if that cannot be decoded.
 
     FFmpeg attaches the display matrix to decoded frames alone. The decoder of the stream is flushed afterwards.
     """

@@ -46,7 +46,7 @@ class EvidenceBuffer:
             self._pictured.append(msgspec.structs.replace(observation, preview_jpeg=None))
         self._pictured = _most_suspicious([p for p in self._pictured if p.pts_s >= observation.pts_s - KEEP_S])
 
-    def judged(self, verdict: Verdict) -> None:
+    def add_verdict(self, verdict: Verdict) -> None:
         """Adds the next verdict, and drops what a replay up to it does not need."""
         if not self._checkpoints or verdict.end_s - self._checkpoints[-1].end_s >= CHECKPOINT_EVERY_S:
             self._checkpoints.append(verdict)
@@ -59,7 +59,7 @@ class EvidenceBuffer:
         while self._samples and self._samples[0].pts_s < needed_s:
             self._samples.popleft()
 
-    def restored(self, verdict: Verdict) -> None:
+    def restore(self, verdict: Verdict) -> None:
         """Continues the stream after this verdict, which another process published."""
         self._checkpoints.append(verdict)
         self._began = False
@@ -90,7 +90,7 @@ class AlarmWatch:
 
     def restore(self, verdict: Verdict) -> None:
         """Continues after this verdict, which another process published."""
-        self._buffer.restored(verdict)
+        self._buffer.restore(verdict)
         self._is_open = is_alarming(verdict)
 
     def observe(self, observation: Observation) -> None:
@@ -105,7 +105,7 @@ class AlarmWatch:
             change = self._case(verdict, now_s, model)
         elif self._is_open and not is_alarming(verdict):
             change = self._closed(CloseReason.ALARM_OVER, now_s)
-        self._buffer.judged(verdict)
+        self._buffer.add_verdict(verdict)
         return change
 
     def end(self, now_s: float) -> AlarmOver | None:

@@ -38,7 +38,7 @@ class LaneSample:
     pace: int
 
 
-class _Taken(NamedTuple):
+class _UnitResult(NamedTuple):
     """Result of one unit: the picture that fills a cell, if any, and the last picture."""
 
     sample: LaneSample | None
@@ -169,7 +169,7 @@ class LiveLane:
         self._keyframe_asked_s = now_s
         return True
 
-    def _newer(self, sample: LaneSample | None, decoded: _Taken) -> LaneSample | None:
+    def _newer(self, sample: LaneSample | None, decoded: _UnitResult) -> LaneSample | None:
         """Returns the sample to show after one more unit."""
         if decoded.sample is not None:
             self._supersede(sample)
@@ -178,7 +178,7 @@ class LiveLane:
             return replace(sample, picture=decoded.last, frame_number=self._next_frame - 1)
         return sample
 
-    def _decode(self, unit: MediaUnit) -> _Taken:
+    def _decode(self, unit: MediaUnit) -> _UnitResult:
         decoded = self._decoder.decode(unit)
         self._keyframe_needed = decoded.keyframe_needed
         if decoded.dropped is not None:
@@ -190,7 +190,7 @@ class LiveLane:
         if cause is not DropCause.NO_KEYFRAME:
             self._refused.append((unit.sequence, cause))
 
-    def _take(self, pictures: Iterable[DecodedPicture]) -> _Taken:
+    def _take(self, pictures: Iterable[DecodedPicture]) -> _UnitResult:
         newest: LaneSample | None = None
         last: DecodedPicture | None = None
         for picture in pictures:
@@ -199,7 +199,7 @@ class LiveLane:
             if sample is not None:
                 self._supersede(newest)
                 newest = sample
-        return _Taken(newest, last)
+        return _UnitResult(newest, last)
 
     def _sample_of(self, picture: DecodedPicture) -> LaneSample | None:
         """Returns this picture as a sample, if it fills a wanted cell."""

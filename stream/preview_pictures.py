@@ -85,7 +85,7 @@ def blurred(rgb: NDArray[np.uint8], boxes: Iterable[tuple[float, float, float, f
 
 
 def _span(start: float, share: float, side_px: int) -> tuple[int, int]:
-    """First and last-but-one pixel of a widened box, of at least one pixel."""
+    """Returns the half-open pixel range of one side of a widened box; at least one pixel."""
     first = min(side_px - 1, max(0, int((start - _MARGIN * share) * side_px)))
     return first, max(first + 1, min(side_px, int((start + (1 + _MARGIN) * share) * side_px) + 1))
 

@@ -75,7 +75,7 @@ class SessionTable:
         return stream in self._live
 
     def live(self, stream: str) -> Session:
-        """Raises StreamUnknown."""
+        """Returns the live session of this stream. Raises StreamUnknown."""
         if stream not in self._live:
             raise StreamUnknown(f"no stream {stream!r} is running")
         return self._live[stream]
@@ -107,7 +107,7 @@ class SessionTable:
         return live + tuple(ended.info for ended in self._ended.values())
 
     def get(self, stream: str) -> StreamInfo:
-        """Raises StreamUnknown."""
+        """Returns the state of a live or recently ended stream. Raises StreamUnknown."""
         return _info(self._live[stream], "live") if stream in self._live else self._ended_recently(stream).info
 
     def preview(self, stream: str) -> Preview | None:

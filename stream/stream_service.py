@@ -141,7 +141,7 @@ class StreamService:
         return self._sessions.list()
 
     def get(self, stream: str) -> StreamInfo:
-        """Raises StreamUnknown."""
+        """Returns the state of a running or recently ended stream. Raises StreamUnknown."""
         return self._sessions.get(stream)
 
     def preview(self, stream: str) -> Preview | None:
