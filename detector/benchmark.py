@@ -23,10 +23,10 @@ import av
 import numpy as np
 
 from detector.config import DetectorConfig
+from detector.face_crop import crop_face, to_network_input
 from detector.face_follower import DETECT_EVERY, FaceFollower
 from detector.factory import build_finder, build_scorer
 from detector.model_artifact import open_arrays, read_manifest
-from detector.preprocess import crop_face, to_network_input
 from detector.types import DetectedFace, FaceBox
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detector.preprocess import NATIVE_LIMIT_PX, luma
+from detector.face_crop import NATIVE_LIMIT_PX, luma
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

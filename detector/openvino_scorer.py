@@ -8,12 +8,12 @@ import numpy as np
 
 from detector.config import DetectorConfig, Precision
 from detector.errors import InvalidArrayFile, ScorerFailed, WeightsRefused
+from detector.face_crop import measure_quality, stack_crops
 from detector.frequency import frequency_features, frequency_score
 from detector.fusion import UNCALIBRATED, log_likelihood_ratio, prob_fake
 from detector.gradcam import heat_maps
 from detector.model_artifact import open_arrays, read_manifest
 from detector.openvino_runtime import ov
-from detector.preprocess import measure_quality, stack_crops
 from detector.types import FaceCrop, FaceScore, ModelInfo
 from detector.xception_openvino import build_graph
 

@@ -27,7 +27,7 @@ class Padding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NetworkInput:
-    """Input of a network: RGB squares of `size_px` in -1..1, cropped by `detector.preprocess`."""
+    """Input of a network: RGB squares of `size_px` in -1..1, cropped by `detector.face_crop`."""
 
     size_px: int = CROP_SIZE_PX
     padding: Padding = Padding.BEHIND
@@ -94,7 +94,7 @@ class DetectedFace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceCrop:
-    """Input of the scorer for one face, built by `detector.preprocess`.
+    """Input of the scorer for one face, built by `detector.face_crop`.
 
     `rgb` is uint8 (224, 224, 3) RGB. `native_rgb` is uint8 (h, w, 3) RGB: the same square at the resolution of the
     frame, for the frequency score. `face_px` is the shorter side of the face box in pixels of the frame.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.errors import FaceNotCroppable
-from detector.preprocess import crop_face, measure_quality
+from detector.face_crop import crop_face, measure_quality
 from stream.types import FaceObservation, Quality
 
 if TYPE_CHECKING:

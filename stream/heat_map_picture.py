@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from detector.preprocess import CROP_SCALE, resize_square
+from detector.face_crop import CROP_SCALE, resize_square
 from detector.types import CROP_SIZE_PX
 
 if TYPE_CHECKING:

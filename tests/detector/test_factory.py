@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SERVING = (
-    "import detector.factory, detector.openvino_scorer, detector.mtcnn_finder, detector.preprocess, detector.gradcam"
+    "import detector.factory, detector.openvino_scorer, detector.mtcnn_finder, detector.face_crop, detector.gradcam"
 )
 FOREIGN = ("tensorflow", "keras", "mtcnn", "av", "scipy.optimize", "detector.training")
 
@@ -31,7 +31,7 @@ def test_building_a_scorer_without_weights_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_shipped_parts_fit_together() -> None:
-    from detector.preprocess import crop_face
+    from detector.face_crop import crop_face
     from detector.training.data.datasets import read_rgb
     from tests.detector.pictures import MEDIA
 

@@ -11,10 +11,10 @@ import pytest
 from detector.array_file import write_arrays
 from detector.config import DetectorConfig, Precision
 from detector.errors import WeightsRefused
+from detector.face_crop import crop_face
 from detector.fusion import log_likelihood_ratio, prob_fake
 from detector.model_artifact import MANIFEST_FILE, Manifest, sha256_of, write_manifest
 from detector.openvino_scorer import OpenVinoScorer
-from detector.preprocess import crop_face
 from tests.detector.pictures import face_at, network_arrays, portrait, write_artefact
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from detector.config import Precision
+from detector.face_crop import crop_face
 from detector.openvino_scorer import compile_for_cpu
-from detector.preprocess import crop_face
 from detector.quantization import LEVELS, quantize, read_kernel
 from detector.training.checkpoints.activation_ranges import quantize_for_serving
 from detector.xception_openvino import GraphOutput, build_graph

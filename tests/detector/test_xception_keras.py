@@ -9,12 +9,12 @@ import pytest
 
 from detector.config import DetectorConfig, Precision, default_weights_dir
 from detector.errors import InvalidArrayFile
+from detector.face_crop import crop_face, scale_pixels
 from detector.factory import build_finder
 from detector.fusion import UNCALIBRATED, Calibration, log_likelihood_ratio, prob_fake
 from detector.gradcam import LAYER_NAME, heat_maps
 from detector.model_artifact import open_arrays, read_manifest
 from detector.openvino_scorer import compile_for_cpu
-from detector.preprocess import crop_face, scale_pixels
 from detector.training.data import degradations
 from detector.training.data.datasets import read_rgb
 from detector.xception_keras import build_keras_model, convolution_names, fold_normalisation

@@ -59,7 +59,7 @@ class Scorer:
 
 
 def _score(crop: FaceCrop) -> FaceScore:
-    from detector.preprocess import measure_quality
+    from detector.face_crop import measure_quality
 
     heat_map = np.zeros((7, 7), np.float32)
     heat_map[3, 3] = 1.0

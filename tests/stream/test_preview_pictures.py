@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.preprocess import crop_face
+from detector.face_crop import crop_face
 from detector.types import DetectedFace, FaceBox
 from stream.frame_analyser import ExaminedFrame
 from stream.preview_pictures import EVIDENCE_WIDTH_PX, PictureRenderer, blurred

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from detector.config import DetectorConfig
+from detector.face_crop import measure_quality
 from detector.face_follower import FaceFollower
 from detector.factory import build_finder, build_scorer
-from detector.preprocess import measure_quality
 from detector.types import FaceScore, ModelInfo
 from stream.config import StreamConfig
 from stream.frame_analyser import FrameAnalyser, FrameSample

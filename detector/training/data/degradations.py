@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 
-from detector.preprocess import crop_face, measure_quality
+from detector.face_crop import crop_face, measure_quality
 from detector.types import DetectedFace, FaceBox
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from detector.errors import FaceNotCroppable
+from detector.face_crop import CROP_SCALE, crop_face, measure_quality
 from detector.frequency import FEATURE_COUNT, frequency_features
-from detector.preprocess import CROP_SCALE, crop_face, measure_quality
 from detector.training.data import degradations, face_blending
 from detector.types import CROP_SIZE_PX
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import av
 import numpy as np
 
-from detector.preprocess import crop_face
+from detector.face_crop import crop_face
 from detector.types import EvidenceStats
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ import numpy as np
 
 from detector.config import DetectorConfig
 from detector.errors import FaceNotCroppable, TrainingRefused
+from detector.face_crop import crop_face
 from detector.factory import build_finder
 from detector.frequency import MIN_FACE_PX, spectrum
-from detector.preprocess import crop_face
 from detector.real_spectrum import RealSpectrum, write_real_spectrum
 from detector.training.data import datasets, degradations, samples
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from detector.config import DetectorConfig, Precision
 from detector.errors import FaceNotCroppable
+from detector.face_crop import crop_face, measure_quality, stack_crops
 from detector.factory import build_finder
 from detector.frequency import FEATURE_COUNT, frequency_features
 from detector.openvino_scorer import compile_for_cpu
-from detector.preprocess import crop_face, measure_quality, stack_crops
 from detector.training.data import collection, datasets, fake_families, samples
 from detector.training.evaluation.corruptions import Corruption, Transcoding, recode_clip
 from detector.xception_openvino import HEAD_BIAS, HEAD_KERNEL, build_graph

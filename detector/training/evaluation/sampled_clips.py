@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from detector.errors import FaceNotCroppable
-from detector.preprocess import crop_face
+from detector.face_crop import crop_face
 from detector.training.data import datasets
 from detector.training.evaluation.corruptions import Corruption, Transcoding, all_codings, all_corruptions, recode_clip
 from detector.types import DetectedFace, FaceBox

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from detector.config import DetectorConfig
+from detector.face_crop import crop_face, size_weight
 from detector.factory import build_finder
 from detector.frequency import frequency_features, frequency_score
 from detector.fusion import log_likelihood_ratio
-from detector.preprocess import crop_face, size_weight
 from detector.training.data import collection, datasets
 from detector.training.evaluation import sampled_clips, window_verdicts
 from detector.training.evaluation.corruptions import Corruption

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from api.cli.main import app
 from detector.config import DetectorConfig
 from detector.errors import TrainingRefused, WeightsRefused
+from detector.face_crop import crop_face
 from detector.model_artifact import open_arrays, read_manifest
 from detector.openvino_scorer import OpenVinoScorer
-from detector.preprocess import crop_face
 from detector.training.checkpoints import export
 from detector.training.checkpoints.export import ARRAYS_FILE, REPORT_FILE
 from detector.training.config import Phase, TrainConfig

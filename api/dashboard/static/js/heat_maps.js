@@ -1,7 +1,7 @@
 /** Draws heat maps over the faces of a frame: warmer areas suggest a fake. */
 
 const SIDE = 7;
-const CROP_SCALE = 1.3;     // as detector/preprocess.py cuts the square that the network sees
+const CROP_SCALE = 1.3;     // as detector/face_crop.py cuts the square that the network sees
 const WARM = [[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]];     // inferno, coarsely
 
 /** @param {number} share 0..1 @returns {[number, number, number]} */

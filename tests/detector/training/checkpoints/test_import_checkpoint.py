@@ -19,9 +19,9 @@ from api.diagnostics.local_checks import check_model
 from api.settings.base import load_settings
 from detector.config import DetectorConfig, Precision
 from detector.errors import WeightsRefused
+from detector.face_crop import crop_face
 from detector.model_artifact import read_manifest
 from detector.openvino_scorer import OpenVinoScorer, compile_for_cpu
-from detector.preprocess import crop_face
 from detector.training.checkpoints.import_checkpoint import CheckpointFormat, convert, import_weights
 from detector.training.checkpoints.torch_state_dict import read_state_dict
 from detector.types import NetworkInput, Padding

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detector.preprocess import crop_face, measure_quality
+from detector.face_crop import crop_face, measure_quality
 from detector.training.data import degradations
 from detector.training.data.degradations import Coding
 from tests.detector.pictures import portrait

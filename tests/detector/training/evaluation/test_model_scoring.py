@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 from api.cli.main import app
 from detector.config import DetectorConfig, default_weights_dir
 from detector.errors import TrainingRefused, WeightsRefused
+from detector.face_crop import crop_face
 from detector.factory import build_finder, build_scorer
 from detector.fusion import Calibration
 from detector.model_artifact import read_manifest, write_manifest
-from detector.preprocess import crop_face
 from detector.training.checkpoints.export import REPORT_FILE
 from detector.training.config import TrainConfig
 from detector.training.data import datasets

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.errors import FaceNotCroppable
-from detector.preprocess import (
+from detector.face_crop import (
     NATIVE_LIMIT_PX,
     crop_face,
     measure_quality,
