@@ -1,7 +1,6 @@
-"""A message broker as the rest of the package sees it. Implemented by `consumers.kafka.broker` and
-`tests.memory_broker.broker`.
+"""Message-broker protocols: writer, group member, reader. Implemented by `consumers.kafka` and `tests.memory_broker`.
 
-Everything is used from one event loop. Partitions are chosen by the key (murmur2, as Java's client does) unless given.
+Use each object from one event loop. The key chooses the partition (murmur2, as in the Java client) unless one is given.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ Headers = tuple[tuple[str, bytes | None], ...]
 
 
 class PartitionId(NamedTuple):
-    """One partition of one topic."""
+    """A topic and the number of one of its partitions."""
 
     topic: str
     partition: int
@@ -31,11 +30,11 @@ class Unreadable(NamedTuple):
 class Record(NamedTuple):
     """One record of a partition. `timestamp_ms` is Unix time in milliseconds.
 
-    `unreadable` marks a batch that is damaged or compressed in an unknown way: it stands for all records from `offset`
-    to its last offset, has no key and no value, and reading goes on behind it.
+    `unreadable` marks a batch that is damaged or has an unknown compression. It represents all records from `offset`
+    to its last offset, without key and value; reading continues after it.
     """
 
-    place: PartitionId
+    partition_id: PartitionId
     offset: int
     timestamp_ms: int
     key: bytes | None
@@ -45,12 +44,12 @@ class Record(NamedTuple):
 
     @property
     def next_offset(self) -> int:
-        """The offset after this record, or after the batch that it stands for."""
+        """The offset after this record, or after the unreadable batch that it represents."""
         return 1 + (self.offset if self.unreadable is None else self.unreadable.last_offset)
 
 
 class Message(NamedTuple):
-    """One record to be written; `partition` None leaves the choice to the key."""
+    """A record to write. With `partition` None the key chooses the partition."""
 
     topic: str
     key: bytes | None
@@ -60,96 +59,97 @@ class Message(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Records in order of offset per partition, and the generation of the group in which they were taken."""
+    """Records, in order of offset per partition, and the group generation in which they were taken."""
 
     generation: int
     records: tuple[Record, ...]
 
 
 class Listener(Protocol):
-    """What a member of a group is told, while its `take` gives nothing. Neither may raise, or wait for a `take`.
+    """Rebalance callbacks of a group member. `take` returns nothing while they run.
 
-    `revoked` may take a moment to finish what is in hand, and may commit. A rebalance resumes what was paused.
+    Neither may raise or wait for a `take`. `revoked` may commit. A rebalance resumes paused partitions.
     """
 
-    async def revoked(self, places: Collection[PartitionId]) -> None:
-        """These partitions are no longer ours, though `assigned` may bring them back."""
+    async def revoked(self, partition_ids: Collection[PartitionId]) -> None:
+        """Called when the member loses these partitions; `assigned` may return them."""
 
-    async def assigned(self, places: Collection[PartitionId]) -> None:
-        """These partitions are ours from now on, and no others; reading starts at the committed offsets."""
+    async def assigned(self, partition_ids: Collection[PartitionId]) -> None:
+        """Called with the complete new assignment; reading starts at the committed offsets."""
 
 
 class Writer(Protocol):
-    """Writes records. May be shared by tasks; sends in flight are bounded."""
+    """Writes records. Tasks may share it; the number of sends in flight is bounded."""
 
     async def write(self, message: Message) -> int:
-        """Returns the offset once all replicas have the record. Raises BrokerUnreachable, RecordTooLarge, TopicMissing.
+        """Writes a record and returns its offset once all replicas have it.
 
-        After BrokerUnreachable the record may be there all the same."""
+        Raises BrokerUnreachable, RecordTooLarge, TopicMissing. After BrokerUnreachable the record may still exist.
+        """
         ...
 
     async def close(self) -> None:
-        """Waits for what is in flight. Idempotent."""
+        """Waits for sends in flight, then closes. Idempotent."""
 
 
 class Member(Protocol):
-    """A member of a consumer group. Call `take` every few seconds, paused or not, or the group gives up on it."""
+    """Consumer-group member. Call `take` every few seconds, even when paused, or the group removes it."""
 
     async def take(self, limit: int, timeout_s: float) -> Batch:
-        """Up to `limit` records of partitions that are not paused; waits up to `timeout_s` for the first.
+        """Returns up to `limit` records of the partitions that are not paused; waits up to `timeout_s` for the first.
 
-        Never any that were taken before the latest rebalance. While the broker is away there are simply none: `lag`
-        tells. Raises BrokerUnreachable, BrokerRefused.
+        Returns no records from before the latest rebalance, and none while the broker is unreachable, which only `lag`
+        reports. Raises BrokerUnreachable, BrokerRefused.
         """
         ...
 
     async def commit(self, offsets: Mapping[PartitionId, int], generation: int) -> None:
-        """Where to start next time, per partition. Raises GenerationLost, BrokerUnreachable."""
+        """Commits the offset of the next record to read, per partition. Raises GenerationLost, BrokerUnreachable."""
 
-    async def pause(self, places: Collection[PartitionId], paused: bool) -> None:
-        """Stops or resumes reading these partitions; places that are not ours are ignored."""
+    async def pause(self, partition_ids: Collection[PartitionId], paused: bool) -> None:
+        """Pauses or resumes reading; ignores partitions that are not assigned."""
 
     async def rewind(self, offsets: Mapping[PartitionId, int]) -> None:
-        """Goes on from these offsets; places that are not ours are ignored. Not while a `take` waits."""
+        """Continues from these offsets; ignores partitions that are not assigned. Do not call it during `take`."""
 
     async def lag(self) -> dict[PartitionId, int]:
-        """Records behind the end, per assigned partition. Raises BrokerUnreachable."""
+        """Returns the number of unread records per assigned partition. Raises BrokerUnreachable."""
         ...
 
     async def close(self) -> None:
-        """Leaves the group (a static member keeps its place until the session times out). Idempotent."""
+        """Leaves the group. A static member keeps its partitions until its session times out. Idempotent."""
 
 
 class Reader(Protocol):
-    """Reads partitions from a chosen point, without a group."""
+    """Reads partitions from chosen offsets, without a consumer group."""
 
     async def ends(self) -> dict[PartitionId, int]:
-        """The offset after the newest record, per partition. Raises BrokerUnreachable."""
+        """Returns the offset after the newest record, per partition. Raises BrokerUnreachable."""
         ...
 
     async def seek(self, offsets: Mapping[PartitionId, int]) -> None:
-        """Goes on from these offsets; partitions not named are not read."""
+        """Continues from these offsets and stops reading all other partitions."""
 
     async def seek_to_time(self, unix_s: float) -> dict[PartitionId, int]:
-        """Goes on from the first record at or after this time, in all partitions, and says which offsets those are.
+        """Continues all partitions from their first record at or after this time, and returns these offsets.
 
         Raises BrokerUnreachable.
         """
         ...
 
     async def take(self, limit: int, timeout_s: float) -> tuple[Record, ...]:
-        """As `Member.take`. Raises BrokerUnreachable."""
+        """Takes records as `Member.take` does. Raises BrokerUnreachable."""
         ...
 
     async def close(self) -> None:
-        """Idempotent."""
+        """Closes the reader. Idempotent."""
 
 
 class Broker(Protocol):
-    """The way into one cluster. Nothing is connected before a member, reader or writer is asked for.
+    """Creates the clients of one cluster. Each method connects.
 
-    All raise BrokerUnreachable if no broker answers in time, BrokerRefused if it does not let us in, TopicMissing.
-    A member may be told what it is assigned before or after it is returned.
+    All raise BrokerUnreachable if no broker answers in time, BrokerRefused for a refused login, TopicMissing. The
+    listener's `assigned` may run before or after `member` returns.
     """
 
     async def writer(self) -> Writer: ...

@@ -1,4 +1,4 @@
-"""What a consumer of media needs to know. Frozen values; nothing here reads the environment."""
+"""Configuration of a media consumer: topics, group and limits. Frozen values; reads no environment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stream.config import StreamConfig
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """All but the dead letters have the same number of partitions."""
+    """Topic names. All but the dead-letter topic must have the same number of partitions."""
 
     media: str = "media"
     verdicts: str = "verdicts"
@@ -19,19 +19,22 @@ class Topics:
 
 
 @dataclass(frozen=True, slots=True)
-class ConsumeConfig:
-    """Of one stream, at most `in_hand` records are in the workers' hands; reading of a partition rests while it holds
-    more than `held_bytes` or `held_records`. A stream is over after `idle_s` without a record. What may yet be fetched
-    is given up after `transient_s`. Media that leads to no verdict is read again for at most `replay_s`, which is more
-    than a window."""
+class ConsumerConfig:
+    """Limits of a media consumer.
+
+    `units_in_flight`: undecoded records per stream in the worker. `buffered_bytes`, `buffered_records`: per partition;
+    above either, reading pauses. `idle_s`: a stream ends after this time without a record. `transient_s`: how long
+    failed fetches are retried. `replay_s`: the most media without a verdict that a restart reads again; more than one
+    window.
+    """
 
     topics: Topics = field(default_factory=Topics)
     group: str = "deepguard"
     streams: StreamConfig = field(default_factory=StreamConfig)
-    in_hand: int = 32
+    units_in_flight: int = 32
     unit_bytes: int = 4 * 2**20
-    held_bytes: int = 16 * 2**20
-    held_records: int = 512
+    buffered_bytes: int = 16 * 2**20
+    buffered_records: int = 512
     idle_s: float = 30.0
     claims: ClaimConfig = field(default_factory=ClaimConfig)
     transient_s: float = 30.0

@@ -1,6 +1,6 @@
-"""Media from a broker, verdicts to it: a member of a group, which gives its partitions to `PartitionConsumer`s.
+"""Media consumer: a group member that reads media and writes verdicts, with one `PartitionConsumer` per partition.
 
-Offsets are committed up to the published windows, so that a successor restarts where this consumer would.
+Commits only offsets before the oldest unpublished window, so that a successor can rebuild that window.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from consumers.claim_check import ClaimFetcher
-from consumers.consumer_context import ConsumerContext, NoAlarmKeeper
-from consumers.consumer_health import ConsumerStatus, LagWatch, PartitionStatus, check_topics
+from consumers.consumer_context import ConsumerContext, NoAlarmSink
+from consumers.consumer_health import ConsumerStatus, LagMonitor, PartitionStatus, check_topics
 from consumers.errors import BrokerUnreachable, ConsumerError, GenerationLost, TopicMissing
 from consumers.partition_consumer import PartitionConsumer
 from consumers.retrying_writer import RetryingWriter
@@ -25,79 +25,78 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
     from consumers.broker import Batch, Broker, Member, PartitionId
-    from consumers.config import ConsumeConfig
-    from consumers.consumer_context import AlarmKeeper
+    from consumers.config import ConsumerConfig
+    from consumers.consumer_context import AlarmSink
     from consumers.state_topic import States
     from stream.protocols import Workers
 
 log = structlog.get_logger(__name__)
 
-_TAKE_S = 0.2
+_POLL_S = 0.2
 _RETRY_POLICY = RetryPolicy((1.0,))
 _STUCK_S = 30.0
-_LOOKS = 10
+_TOPIC_CHECKS = 10
 _Client = TypeVar("_Client")
 
 
 class Consumer:
-    """One process's share of the media topic. `run` is called once."""
+    """Consumes one process's share of the media topic. Call `run` once."""
 
     def __init__(
-        self, broker: Broker, pool: Workers, config: ConsumeConfig, alarms: AlarmKeeper | None = None
+        self, broker: Broker, pool: Workers, config: ConsumerConfig, alarms: AlarmSink | None = None
     ) -> None:
         self._broker = broker
         self._pool = pool
         self._config = config
-        self._alarms = alarms or NoAlarmKeeper()
-        self._parts: dict[PartitionId, tuple[PartitionConsumer, asyncio.Task[None]]] = {}
+        self._alarms = alarms or NoAlarmSink()
+        self._partitions: dict[PartitionId, tuple[PartitionConsumer, asyncio.Task[None]]] = {}
         self._committed: dict[PartitionId, int] = {}
         self._committed_s = 0.0
-        self._restoring: asyncio.Task[States] | None = None
+        self._loading_states: asyncio.Task[States] | None = None
         self._paused: set[PartitionId] = set()
         self._generation = -1
-        self._is_leaving = self._is_unreachable = False
-        self._taken_s = time.monotonic()
-        self._lag_watch = LagWatch()
-        self._desk: ConsumerContext | None = None
+        self._is_stopping = self._is_unreachable = False
+        self._last_poll_s = time.monotonic()
+        self._lag_monitor = LagMonitor()
+        self._context: ConsumerContext | None = None
         self._member: Member | None = None
         self._tasks = asyncio.TaskGroup()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set, or something fails that waiting does not mend. What is out then is committed.
+        """Consumes until `stop` is set, then commits the offsets of published windows.
 
-        Raises TopicMissing if a topic is not there at the start, and BrokerRefused. A broker that does not answer is
-        waited for.
+        Waits while the broker is unreachable. Raises BrokerRefused, and TopicMissing if a topic is missing at start.
         """
-        await self._patiently(self._check, stop)
-        writer = await self._patiently(self._broker.writer, stop)
+        await self._when_reachable(self._check, stop)
+        writer = await self._when_reachable(self._broker.writer, stop)
         if writer is None:
             return
-        claims = ClaimFetcher(self._config.claims)
-        out = RetryingWriter(writer, self._config.longest_backoff_s, topics_exist=True)
-        self._desk = ConsumerContext(self._config, self._pool, out, claims, self._alarms)
+        claim_fetcher = ClaimFetcher(self._config.claims)
+        retrying_writer = RetryingWriter(writer, self._config.longest_backoff_s, topics_exist=True)
+        self._context = ConsumerContext(self._config, self._pool, retrying_writer, claim_fetcher, self._alarms)
         try:
             async with self._tasks:
-                self._member = await self._patiently(self._join, stop)
+                self._member = await self._when_reachable(self._join, stop)
                 if self._member is None:
                     return
-                watch = self._tasks.create_task(self._lag_watch.run(self._member, self._end_idle_streams))
+                monitor = self._tasks.create_task(self._lag_monitor.run(self._member, self._add_read_time))
                 try:
                     await self._consume(self._member, stop)
                     await self._commit()
                 finally:
-                    self._is_leaving = True
-                    watch.cancel()
-                    await self._let_go()
+                    self._is_stopping = True
+                    monitor.cancel()
+                    await self._release_partitions()
                     await self._member.close()
         except BaseExceptionGroup as group:
             raise _cause_of(group) from group
         finally:
-            await claims.close()
+            await claim_fetcher.close()
             await writer.close()
 
     async def _check(self) -> None:
-        """A broker that just started knows no topics yet, so one that is missing is looked for again."""
-        for _ in range(_LOOKS):
+        """Checks the topics, several times: a broker that just started reports its topics as missing."""
+        for _ in range(_TOPIC_CHECKS):
             try:
                 return await check_topics(self._broker, self._config.topics)
             except TopicMissing as error:
@@ -108,8 +107,8 @@ class Consumer:
     async def _join(self) -> Member:
         return await self._broker.member(self._config.group, [self._config.topics.media], self)
 
-    async def _patiently(self, connect: Callable[[], Awaitable[_Client]], stop: asyncio.Event) -> _Client | None:
-        """What `connect` gives once the broker answers; None if we are to stop before."""
+    async def _when_reachable(self, connect: Callable[[], Awaitable[_Client]], stop: asyncio.Event) -> _Client | None:
+        """Retries `connect` until the broker answers and returns the client; None if `stop` is set first."""
         while not stop.is_set():
             try:
                 client = await connect()
@@ -123,97 +122,102 @@ class Consumer:
 
     @property
     def status(self) -> ConsumerStatus:
-        """Returns the status, for readiness and metrics."""
-        desk, lags = self._desk, self._lag_watch.lags
+        """Health for the readiness probe and for metrics."""
+        context, lags = self._context, self._lag_monitor.lags
         reasons = []
-        if self._is_unreachable or self._lag_watch.is_unreachable or (desk is not None and desk.out.unreachable_s):
+        is_blocked = context is not None and context.writer.unreachable_s > 0
+        if self._is_unreachable or self._lag_monitor.is_unreachable or is_blocked:
             reasons.append("broker_unreachable")
         elif self._member is None:
             reasons.append("joining")
-        elif time.monotonic() - self._taken_s > _STUCK_S:
+        elif time.monotonic() - self._last_poll_s > _STUCK_S:
             reasons.append("stuck")
         partitions = tuple(
-            PartitionStatus(place.partition, lags.get(place), part.held_records, self._committed.get(place))
-            for place, (part, _) in sorted(self._parts.items())
+            PartitionStatus(
+                partition_id.partition, lags.get(partition_id), consumer.buffered_records,
+                self._committed.get(partition_id),
+            )
+            for partition_id, (consumer, _) in sorted(self._partitions.items())
         )
         return ConsumerStatus(
-            tuple(reasons), partitions, desk.dead if desk is not None else 0, desk.limit.left_out if desk else 0
+            tuple(reasons), partitions, context.dead_letters if context else 0,
+            context.dead_letter_limit.discarded if context else 0,
         )
 
-    # What the member is told.
+    # Listener of the group member.
 
-    async def revoked(self, places: Collection[PartitionId]) -> None:
+    async def revoked(self, partition_ids: Collection[PartitionId]) -> None:
         await self._commit()
-        await self._let_go()
+        await self._release_partitions()
 
-    async def assigned(self, places: Collection[PartitionId]) -> None:
-        await self._let_go()
-        if self._is_leaving or self._desk is None:
+    async def assigned(self, partition_ids: Collection[PartitionId]) -> None:
+        await self._release_partitions()
+        if self._is_stopping or self._context is None:
             return
-        log.info("partitions assigned", partitions=sorted(place.partition for place in places))
-        self._begin(self._desk, places)
+        log.info("partitions assigned", partitions=sorted(partition_id.partition for partition_id in partition_ids))
+        self._start_partitions(self._context, partition_ids)
 
-    def _begin(self, desk: ConsumerContext, places: Collection[PartitionId]) -> None:
-        partitions = [place.partition for place in places]
-        self._restoring = self._tasks.create_task(load_states(self._broker, self._config.topics.states, partitions))
-        for place in places:
-            part = PartitionConsumer(place, desk, self._restoring)
-            task = self._tasks.create_task(part.run(), name=f"partition {place.partition}")
-            self._parts[place] = part, task
+    def _start_partitions(self, context: ConsumerContext, partition_ids: Collection[PartitionId]) -> None:
+        numbers = [partition_id.partition for partition_id in partition_ids]
+        self._loading_states = self._tasks.create_task(load_states(self._broker, self._config.topics.states, numbers))
+        for partition_id in partition_ids:
+            consumer = PartitionConsumer(partition_id, context, self._loading_states)
+            task = self._tasks.create_task(consumer.run(), name=f"partition {partition_id.partition}")
+            self._partitions[partition_id] = consumer, task
 
     async def _consume(self, member: Member, stop: asyncio.Event) -> None:
-        self._taken_s = time.monotonic()
+        self._last_poll_s = time.monotonic()
         while not stop.is_set():
             try:
                 await self._set_paused(member)
-                self._hand_out(await member.take(self._config.batch, _TAKE_S))
-                self._taken_s = time.monotonic()
-                await self._make_good(member)
+                self._dispatch(await member.take(self._config.batch, _POLL_S))
+                self._last_poll_s = time.monotonic()
+                await self._restart_partitions(member)
                 if time.monotonic() - self._committed_s >= self._config.commit_every_s:
                     await self._commit()
             except (BrokerUnreachable, TopicMissing) as error:
                 log.warning("broker unreachable", error=str(error))
                 await _pause(stop)
 
-    async def _make_good(self, member: Member) -> None:
-        """Reads again what a worker took with it, as if all partitions had just come to us."""
-        desk = self._desk
-        if desk is None or not desk.worker_lost.is_set():
+    async def _restart_partitions(self, member: Member) -> None:
+        """Restarts all partitions at their committable offsets after a worker was lost with unprocessed media."""
+        context = self._context
+        if context is None or not context.worker_lost.is_set():
             return
-        desk.worker_lost.clear()
-        parts = dict(self._parts)
-        starts = {place: part.committable for place, (part, _) in parts.items()}
-        await self._let_go()
-        if not self._parts:     # or else they were assigned anew just now
-            await member.rewind({place: offset for place, offset in starts.items() if offset is not None})
-            await member.pause(parts.keys(), False)
-            self._begin(desk, parts.keys())
+        context.worker_lost.clear()
+        before = dict(self._partitions)
+        starts = {partition_id: consumer.committable for partition_id, (consumer, _) in before.items()}
+        await self._release_partitions()
+        if not self._partitions:     # otherwise a rebalance has just assigned partitions
+            await member.rewind({partition_id: offset for partition_id, offset in starts.items() if offset is not None})
+            await member.pause(before.keys(), False)
+            self._start_partitions(context, before.keys())
 
-    def _end_idle_streams(self, read_s: float) -> None:
-        """Counts time with the broker reachable: silence of streams is judged only then."""
-        for place, (part, _) in self._parts.items():
-            if place not in self._paused:
-                part.read_for(read_s)
+    def _add_read_time(self, read_s: float) -> None:
+        """Adds reading time to the partitions' idle clocks. They stand still while the broker is unreachable."""
+        for partition_id, (consumer, _) in self._partitions.items():
+            if partition_id not in self._paused:
+                consumer.add_read_time(read_s)
 
-    def _hand_out(self, batch: Batch) -> None:
+    def _dispatch(self, batch: Batch) -> None:
         self._generation = batch.generation
         for record in batch.records:
-            if record.place in self._parts:
-                self._parts[record.place][0].put([record])
+            if record.partition_id in self._partitions:
+                self._partitions[record.partition_id][0].put([record])
 
     async def _set_paused(self, member: Member) -> None:
-        full = {place for place, (part, _) in self._parts.items() if part.is_full}
-        rested = {place for place in self._paused - full if place in self._parts}
+        full = {partition_id for partition_id, (consumer, _) in self._partitions.items() if consumer.is_full}
+        resumable = {partition_id for partition_id in self._paused - full if partition_id in self._partitions}
         if full - self._paused:
             await member.pause(full, True)
-        if rested:
-            await member.pause(rested, False)
+        if resumable:
+            await member.pause(resumable, False)
         self._paused = full
 
     async def _commit(self) -> None:
-        """Commits what has moved since the last time. A generation that is lost has nothing to commit."""
+        """Commits the offsets that moved since the last commit. Skips it after a rebalance or while unreachable."""
         self._committed_s = time.monotonic()
-        offsets = {place: part.committable for place, (part, _) in self._parts.items()}
+        offsets = {partition_id: consumer.committable for partition_id, (consumer, _) in self._partitions.items()}
         moved = {p: offset for p, offset in offsets.items() if offset is not None and offset != self._committed.get(p)}
         if not moved or self._member is None:
             return
@@ -222,17 +226,17 @@ class Consumer:
         except (GenerationLost, BrokerUnreachable, TopicMissing) as error:
             log.warning("offsets not committed", error=str(error))
             return
-        for place, offset in moved.items():
-            self._committed[place] = offset
-            if place in self._parts:
-                self._parts[place][0].committed(offset)
+        for partition_id, offset in moved.items():
+            self._committed[partition_id] = offset
+            if partition_id in self._partitions:
+                self._partitions[partition_id][0].on_committed(offset)
 
-    async def _let_go(self) -> None:
-        """Drops all partitions; their next consumers read the media in flight again."""
-        tasks: list[asyncio.Task[None] | asyncio.Task[States]] = [task for _, task in self._parts.values()]
-        if self._restoring is not None:
-            tasks.append(self._restoring)
-        self._parts.clear()
+    async def _release_partitions(self) -> None:
+        """Stops all partitions; their next consumer reads the unfinished records again."""
+        tasks: list[asyncio.Task[None] | asyncio.Task[States]] = [task for _, task in self._partitions.values()]
+        if self._loading_states is not None:
+            tasks.append(self._loading_states)
+        self._partitions.clear()
         self._paused.clear()
         self._committed.clear()
         for task in tasks:
@@ -241,7 +245,7 @@ class Consumer:
 
 
 def _cause_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What we have words for, if that is why the tasks failed."""
+    """Returns the first ConsumerError in the group, or the group itself if it holds none."""
     found: BaseException = group.subgroup(ConsumerError) or group
     while isinstance(found, BaseExceptionGroup) and found is not group:
         found = found.exceptions[0]
@@ -249,7 +253,7 @@ def _cause_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 async def _pause(stop: asyncio.Event) -> None:
-    """A moment, or until we are to stop."""
+    """Waits for the retry delay or until `stop` is set."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_RETRY_POLICY.delay_s()):
             await stop.wait()

@@ -1,4 +1,4 @@
-"""Shared context of a consumer's streams: workers, writer, claim checks, dead letters."""
+"""Consumer context: the worker pool, writer, claim-check fetcher and dead-letter limit that all partitions share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from consumers.poison_pills import PoisonPills
 if TYPE_CHECKING:
     from consumers.broker import Record
     from consumers.claim_check import ClaimFetcher
-    from consumers.config import ConsumeConfig
+    from consumers.config import ConsumerConfig
     from consumers.dead_letters import Cause
     from consumers.retrying_writer import RetryingWriter
     from stream.incident_case import AlarmChange
@@ -23,49 +23,51 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-class AlarmKeeper(Protocol):
-    """Store of alarms. Implemented by `api.incidents.incident_publisher`."""
+class AlarmSink(Protocol):
+    """Stores alarm changes. Implemented by `api.incidents.incident_publisher`."""
 
     async def keep(self, change: AlarmChange) -> None:
-        """Stores a change; returns when it is stored or the wait times out. Raises nothing."""
+        """Returns once the change is stored, or after a time limit. Never raises."""
         ...
 
 
-class NoAlarmKeeper:
-    """Stores no alarms: they are in the verdicts alone."""
+class NoAlarmSink:
+    """Stores nothing: alarms appear only in the verdicts."""
 
     async def keep(self, change: AlarmChange) -> None:
         """Does nothing."""
 
 
 class ConsumerContext:
-    """Context shared by all partitions; use it from one event loop.
+    """Shared state of one consumer; used from one event loop.
 
-    `handles` numbers each opening of a stream in the pool, so that late messages of an earlier opening are recognised.
-    `worker_lost` is set when a worker died with media that must be read again.
+    `worker_epochs` numbers every opening of a stream in the pool, so that late answers to an earlier opening are
+    ignored. `worker_lost` is set when a worker died with media that must be read again. `dead_letters` counts all
+    rejected records.
     """
 
     def __init__(
-        self, config: ConsumeConfig, pool: Workers, out: RetryingWriter, claims: ClaimFetcher, alarms: AlarmKeeper
+        self, config: ConsumerConfig, pool: Workers, writer: RetryingWriter, claim_fetcher: ClaimFetcher,
+        alarms: AlarmSink,
     ) -> None:
         self.config = config
         self.pool = pool
-        self.out = out
-        self.handles = count(1)
-        self.claims = claims
+        self.writer = writer
+        self.worker_epochs = count(1)
+        self.claim_fetcher = claim_fetcher
         self.alarms = alarms
-        self.limit = DeadLetterLimit()
-        self.suspects = PoisonPills()
+        self.dead_letter_limit = DeadLetterLimit()
+        self.poison_pills = PoisonPills()
         self.worker_lost = asyncio.Event()
-        self.dead = 0
+        self.dead_letters = 0
 
-    async def refuse(self, record: Record, cause: Cause) -> None:
-        """Writes a record to the dead-letter topic, unless the limit is reached, and counts it."""
-        self.dead += 1
-        if self.limit.allows():
+    async def reject(self, record: Record, cause: Cause) -> None:
+        """Writes a record to the dead-letter queue, or only counts it when the limit is reached."""
+        self.dead_letters += 1
+        if self.dead_letter_limit.allows():
             topics = self.config.topics
             log.warning(
-                "record refused", topic=record.place.topic, partition=record.place.partition, offset=record.offset,
-                stage=cause.stage, error=cause.error,
+                "record rejected", topic=record.partition_id.topic, partition=record.partition_id.partition,
+                offset=record.offset, stage=cause.stage, error=cause.error,
             )
-            await self.out.write(dead_letter(topics.dead_letters, self.config.group, record, cause))
+            await self.writer.write(dead_letter(topics.dead_letters, self.config.group, record, cause))

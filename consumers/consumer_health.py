@@ -1,4 +1,4 @@
-"""How a consumer says how it is, and what it looks at to know."""
+"""Consumer health, and the lag monitor behind it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ LAG_EVERY_S = 2.0
 
 
 class PartitionStatus(NamedTuple):
-    """`lag` is how many records lie between what was read and the end, `held` how many were read and wait, and
-    `committed` where a successor would start; None while it is not known."""
+    """Progress in one partition.
+
+    `lag` is the number of unread records, `held` that of records read but not processed. `committed` is the committed
+    offset. None means not known yet.
+    """
 
     partition: int
     lag: int | None
@@ -28,23 +31,27 @@ class PartitionStatus(NamedTuple):
 
 
 class ConsumerStatus(NamedTuple):
-    """`reasons` why it cannot work now; `dead_letters` were refused since the start, `left_out` of them not kept."""
+    """Health of a consumer.
+
+    `reasons` says why it is not ready. `dead_letters` counts records rejected since the start, `discarded` those of
+    them that were not written.
+    """
 
     reasons: tuple[str, ...]
     partitions: tuple[PartitionStatus, ...]
     dead_letters: int
-    left_out: int
+    discarded: int
 
 
-class LagWatch:
-    """Asks the broker every now and then; that it does not answer is how a consumer with nothing to write notices."""
+class LagMonitor:
+    """Polls the lag every `LAG_EVERY_S` seconds. It also detects an unreachable broker when nothing is written."""
 
     def __init__(self) -> None:
         self.lags: dict[PartitionId, int] = {}
         self.is_unreachable = False
 
     async def run(self, member: Member, answered: Callable[[float], None]) -> None:
-        """Until it is cancelled. `answered` is told for how many seconds the broker was there since the last answer."""
+        """Polls until it is cancelled. Each answer calls `answered` with the seconds since the last one, at most 4."""
         last_s = time.monotonic()
         while True:
             try:
@@ -53,24 +60,27 @@ class LagWatch:
                 answered(min(time.monotonic() - last_s, 2 * LAG_EVERY_S))
             except (BrokerUnreachable, TopicMissing):
                 self.is_unreachable = True
-            except GenerationLost:      # a rebalance is going on, of which the broker knows
+            except GenerationLost:      # a rebalance is in progress, so the broker answers
                 self.is_unreachable = False
             last_s = time.monotonic()
             await asyncio.sleep(LAG_EVERY_S)
 
 
 async def check_topics(broker: Broker, topics: Topics) -> None:
-    """Raises TopicMissing, BrokerRefused if the topics do not fit together, BrokerUnreachable."""
+    """Checks that all topics exist, with equal partition counts.
+
+    Raises TopicMissing, BrokerUnreachable, and BrokerRefused for unequal counts.
+    """
     names = (topics.media, topics.verdicts, topics.states, topics.dead_letters)
     reader = await broker.reader(names)
     try:
-        places = (await reader.ends()).keys()
+        partition_ids = (await reader.ends()).keys()
     finally:
         await reader.close()
-    counts = {name: sum(place.topic == name for place in places) for name in names}
+    counts = {name: sum(each.topic == name for each in partition_ids) for name in names}
     if missing := [name for name, count in counts.items() if not count]:
-        raise TopicMissing(f"Kafka has no topic {', '.join(missing)}")
-    alike = {name: counts[name] for name in names[:3]}
-    if len(set(alike.values())) > 1:
-        told = ", ".join(f"{name} has {count}" for name, count in alike.items())
-        raise BrokerRefused(f"topics must have the same number of partitions: {told}")
+        raise TopicMissing(f"Kafka has no topic {', '.join(missing)}; create it with `deepguard topics`")
+    equal = {name: counts[name] for name in names[:3]}
+    if len(set(equal.values())) > 1:
+        found = ", ".join(f"{name} has {count}" for name, count in equal.items())
+        raise BrokerRefused(f"topics must have the same number of partitions: {found}; recreate the ones that differ")

@@ -1,4 +1,4 @@
-"""Dead letters: records that cannot be judged, kept as they came, with headers that say where and why. No I/O."""
+"""Dead letters: rejected records, unchanged, with `dlq.*` headers that give origin and cause. No I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_TEXT = 256
 
 
 class Cause(NamedTuple):
-    """Why a record is given up: `stage` is where ("contract", "fetch", "decode"), `error` a stable code."""
+    """Why a record is rejected. `stage` is "read", "contract", "fetch" or "decode"; `error` is a stable code."""
 
     stage: str
     error: str
@@ -24,16 +24,15 @@ class Cause(NamedTuple):
 
 
 def dead_letter(topic: str, group: str, record: Record, cause: Cause) -> Message:
-    """The record with its key, value and headers, and `dlq.*` beside them.
+    """Returns the dead letter of a record: its key, value and headers, plus `dlq.*` headers.
 
-    Of an unreadable batch only the offsets are kept, `dlq.offset` to `dlq.last_offset`. A value of more than
-    `MAX_VALUE_BYTES` stays behind; `dlq.value_bytes` says how large it was. A record without key and value gets an
-    empty value.
+    An unreadable batch keeps only its offsets, `dlq.offset` to `dlq.last_offset`. A value above `MAX_VALUE_BYTES` is
+    left out and `dlq.value_bytes` holds its size. A record without key and value gets an empty value.
     """
     value = record.value
     texts = {
-        "topic": record.place.topic,
-        "partition": str(record.place.partition),
+        "topic": record.partition_id.topic,
+        "partition": str(record.partition_id.partition),
         "offset": str(record.offset),
         "timestamp": str(record.timestamp_ms),
         "group": group,
@@ -48,30 +47,33 @@ def dead_letter(topic: str, group: str, record: Record, cause: Cause) -> Message
         texts["value_bytes"] = str(len(value))
         value = None
     if record.key is None and value is None:
-        value = b""         # a record needs one of the two
+        value = b""         # writers require a key or a value
     own = tuple((f"dlq.{name}", text.encode()) for name, text in texts.items())
-    kept = tuple((name, data) for name, data in record.headers if not name.startswith("dlq."))
-    return Message(topic, record.key, value, kept + own)
+    original = tuple((name, data) for name, data in record.headers if not name.startswith("dlq."))
+    return Message(topic, record.key, value, original + own)
 
 
 class DeadLetterLimit:
-    """Keeps a broken producer from filling the topic: of the last `window` records at most a `share` may be kept, but
-    `always` of them in any case. What is over the limit is counted, not kept."""
+    """Keeps a broken producer from filling the dead-letter topic.
+
+    Of the last `window` records, at most a `share` may become dead letters, but always up to `always` of them.
+    `discarded` counts those above the limit.
+    """
 
     def __init__(self, share: float = 0.1, always: int = 50, window: int = 1000) -> None:
         self._share = share
         self._always = always
-        self._kept: deque[bool] = deque(maxlen=window)
-        self.left_out = 0
+        self._written: deque[bool] = deque(maxlen=window)
+        self.discarded = 0
 
-    def good(self) -> None:
-        """One more record that is no dead letter."""
-        self._kept.append(False)
+    def add_good(self) -> None:
+        """Counts one more good record."""
+        self._written.append(False)
 
     def allows(self) -> bool:
-        """Whether one more dead letter is kept."""
-        kept = sum(self._kept)
-        allowed = kept < self._always or kept < self._share * len(self._kept)
-        self._kept.append(allowed)
-        self.left_out += not allowed
+        """Counts one more dead letter and returns whether to write it."""
+        written = sum(self._written)
+        allowed = written < self._always or written < self._share * len(self._written)
+        self._written.append(allowed)
+        self.discarded += not allowed
         return allowed

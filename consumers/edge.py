@@ -1,8 +1,8 @@
-"""Media of live calls into the topic, for consumers elsewhere to examine: `serve --detect kafka`.
+"""Edge publisher: writes the media of live calls to a topic, for remote consumers (`serve --detect kafka`).
 
-Takes the place of the workers behind a session. Per stream a bounded queue, overflow policy: when it is full, because
-the broker is away or slow, everything up to the next key frame goes, and one is asked for. Consumers see the jump in
-the sequence and count it as lost coverage.
+Replaces the worker pool behind a session. Each stream has a bounded queue. When it is full, because the broker is slow
+or unreachable, units are dropped up to the next key frame, and a key frame is requested. Consumers see the gap in the
+sequence and count it as lost coverage.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import structlog
 
 from consumers.broker import Message
 from consumers.errors import BrokerRefused, BrokerUnreachable, RecordTooLarge
-from consumers.media_contract import ContentType, EndOfStream, Media, Stamp, encode
+from consumers.media_contract import ContentType, EndOfStream, Media, RecordIdentity, encode
 from consumers.retrying_writer import RetryingWriter
 from stream.codecs import VIDEO_CODECS
 from stream.events import StreamEnded, StreamStarted, Verdict
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 QUEUE_UNITS = 256
 QUEUE_BYTES = 8 * 2**20
-KEYFRAME_EVERY_S = 4.0      # a consumer that takes over reads on from a key frame, and browsers send few unasked
+KEYFRAME_EVERY_S = 4.0      # a new consumer starts at a key frame; browsers send few unless asked
 
 _CLOSE_S = 5.0
 _LONGEST_BACKOFF_S = 5.0
@@ -50,53 +50,54 @@ _CONTENT = {
 
 
 class Edge:
-    """A `stream.protocols.RemoteWorkers`. Connects when the first stream comes; close it when all have ended.
+    """A `stream.protocols.RemoteWorkers`. Connects when the first stream opens; close it after all have ended.
 
-    No verdict is told here, since it would say that there was nothing to see. `is_followed`: starts and ends come back
-    from the consumers, too.
+    Publishes no verdicts of its own, because its sessions see no frames. With `has_gateway`, starts and ends come from
+    the consumers as well.
     """
 
-    def __init__(self, broker: Broker, topic: str, is_followed: bool = False) -> None:
+    def __init__(self, broker: Broker, topic: str, has_gateway: bool = False) -> None:
         self.topic = topic
-        self._silent = (Verdict, StreamStarted, StreamEnded) if is_followed else (Verdict,)
+        self._unpublished = (Verdict, StreamStarted, StreamEnded) if has_gateway else (Verdict,)
         self._broker = broker
         self._connecting = asyncio.Lock()
         self._writer: Writer | None = None
-        self._out: RetryingWriter | None = None
+        self._retrying_writer: RetryingWriter | None = None
 
     def open(self, spec: OpenStream, sink: StreamSink) -> EdgeFeed:
         return EdgeFeed(spec, sink, self)
 
     def publishes_here(self, event: Event) -> bool:
-        return not isinstance(event, self._silent)
+        return not isinstance(event, self._unpublished)
 
     async def write(self, item: Item) -> None:
-        """Returns once it is acknowledged, however long that takes. Raises RecordTooLarge, BrokerRefused."""
+        """Writes an item; retries until the broker acknowledges it. Raises RecordTooLarge, BrokerRefused."""
         record = encode(item, "/ingest/deepguard")
-        out = await self._outgoing()
-        await out.write(Message(self.topic, record.key, record.value, record.headers))
+        writer = await self._connect()
+        await writer.write(Message(self.topic, record.key, record.value, record.headers))
 
     async def close(self) -> None:
         if self._writer is not None:
             with contextlib.suppress(BrokerUnreachable):
                 await self._writer.close()
 
-    async def _outgoing(self) -> RetryingWriter:
+    async def _connect(self) -> RetryingWriter:
         async with self._connecting:
-            while self._out is None:
+            while self._retrying_writer is None:
                 try:
                     self._writer = await self._broker.writer()
-                    self._out = RetryingWriter(self._writer, _LONGEST_BACKOFF_S)
+                    self._retrying_writer = RetryingWriter(self._writer, _LONGEST_BACKOFF_S)
                 except BrokerUnreachable as error:
                     log.warning("broker unreachable", error=str(error))
                     await asyncio.sleep(_CONNECT_POLICY.delay_s())
-        return self._out
+        return self._retrying_writer
 
 
 class EdgeFeed:
-    """A `stream.protocols.WorkerFeed` whose worker is a topic. Decodes nothing, so that all but `received` and
-    `dropped` of
-    its counts is 0, and nothing is ever overdue."""
+    """A `stream.protocols.WorkerFeed` that writes to a topic.
+
+    It decodes nothing, so only `received` and `dropped` of its counts are above 0, and no unit is ever overdue.
+    """
 
     waiting = 0
 
@@ -108,8 +109,8 @@ class EdgeFeed:
         self._queue_bytes = 0
         self._received = 0
         self._dropped: Counter[str] = Counter()
-        self._skips = False
-        self._asked_s = time.monotonic()
+        self._is_skipping = False
+        self._keyframe_s = time.monotonic()
         self._next_sequence = 0
         self._is_closing = False
         self._wake = asyncio.Event()
@@ -124,25 +125,25 @@ class EdgeFeed:
             return
         self._received += 1
         self._next_sequence = unit.sequence + 1
-        self._skips = self._skips and not unit.keyframe
-        if self._skips or self._is_full(unit):
-            self._skips = True
+        self._is_skipping = self._is_skipping and not unit.keyframe
+        if self._is_skipping or self._is_full(unit):
+            self._is_skipping = True
             self._drop(DropCause.QUEUE_FULL)
             return
         self._queue.append(unit)
         self._queue_bytes += len(unit.payload)
         self._wake.set()
-        self._ask_now_and_then(unit)
+        self._request_keyframe_if_due(unit)
 
     def set_pace(self, pace: int) -> None:
-        """No-op: the consumer that analyses the stream chooses."""
+        """No-op: the consumers choose the pace."""
 
     def abandon(self) -> None:
         self._is_closing = True
         self._task.cancel()
 
     async def close(self) -> FrameCounts:
-        """Writes what waits, and the end; what is not taken within 5 s is dropped."""
+        """Writes the queued units and the end of stream; drops what is not written within 5 s."""
         self._is_closing = True
         self._wake.set()
         await asyncio.wait([self._task], timeout=_CLOSE_S)
@@ -162,37 +163,37 @@ class EdgeFeed:
                 self._wake.clear()
                 if not self._is_closing:
                     await self._wake.wait()
-            await self._edge.write(EndOfStream(self._stamp(self._next_sequence, time.time())))
+            await self._edge.write(EndOfStream(self._identity(self._next_sequence, time.time())))
         except BrokerRefused as error:
             self._sink.failed(DropCause.WORKER_LOST, str(error))
 
     async def _send(self, unit: MediaUnit) -> None:
-        stamp = self._stamp(unit.sequence, unit.capture_s)
+        identity = self._identity(unit.sequence, unit.capture_s)
         pts = max(0, round(unit.pts_s / _TIMEBASE))
         try:
             await self._edge.write(
-                Media(stamp, _CONTENT[unit.codec], pts, _TIMEBASE, unit.payload, unit.keyframe, unit.display)
+                Media(identity, _CONTENT[unit.codec], pts, _TIMEBASE, unit.payload, unit.keyframe, unit.display)
             )
         except RecordTooLarge:
             self._drop(DropCause.TOO_LARGE)
 
-    def _stamp(self, sequence: int, capture_s: float) -> Stamp:
-        return Stamp(self._opened.stream, self._opened.epoch, sequence, capture_s)
+    def _identity(self, sequence: int, capture_s: float) -> RecordIdentity:
+        return RecordIdentity(self._opened.stream, self._opened.epoch, sequence, capture_s)
 
     def _is_full(self, unit: MediaUnit) -> bool:
         return len(self._queue) >= QUEUE_UNITS or self._queue_bytes + len(unit.payload) > QUEUE_BYTES
 
     def _drop(self, cause: DropCause) -> None:
         self._dropped[cause] += 1
-        if time.monotonic() - self._asked_s >= 1.0:
-            self._ask()
+        if time.monotonic() - self._keyframe_s >= 1.0:
+            self._request_keyframe()
 
-    def _ask_now_and_then(self, unit: MediaUnit) -> None:
+    def _request_keyframe_if_due(self, unit: MediaUnit) -> None:
         if unit.keyframe:
-            self._asked_s = time.monotonic()
-        elif time.monotonic() - self._asked_s >= KEYFRAME_EVERY_S:
-            self._ask()
+            self._keyframe_s = time.monotonic()
+        elif time.monotonic() - self._keyframe_s >= KEYFRAME_EVERY_S:
+            self._request_keyframe()
 
-    def _ask(self) -> None:
-        self._asked_s = time.monotonic()
+    def _request_keyframe(self) -> None:
+        self._keyframe_s = time.monotonic()
         self._sink.keyframe_needed()

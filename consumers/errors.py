@@ -1,15 +1,15 @@
-"""Everything that moving media and verdicts through a broker can refuse or fail at.
+"""Error tree of the consumers package.
 
 ConsumerError
-├── ContractBroken        a record that the media contract does not allow; `code` says why
-├── BrokerUnreachable     no broker answers now; worth trying again
-├── BrokerRefused         the broker, or what we were told of it, does not allow this; a person has to change something
-│   └── TopicMissing      the topic, or that partition of it, does not exist
-├── GenerationLost        the group was rebalanced since the records were taken; their offsets must not be committed
-├── RecordTooLarge        the broker does not take a record of this size
-├── ReferenceUnavailable  what a record refers to cannot be fetched now; worth trying again
-├── RoomRefused           a LiveKit server does not let us into the room; a person has to change something
-└── SourceUnreadable      what is to be published cannot be read
+├── ContractBroken        a record breaks the media contract; `code` says how
+├── BrokerUnreachable     no broker answers; retry later
+├── BrokerRefused         the broker or its configuration rejects the request; an operator must act
+│   └── TopicMissing      the topic or partition does not exist
+├── GenerationLost        a rebalance came after the records were taken; their offsets must not be committed
+├── RecordTooLarge        the record is larger than the broker allows
+├── ReferenceUnavailable  a claim check cannot be fetched; retry later
+├── RoomRefused           a LiveKit server rejects the login or the room; an operator must act
+└── SourceUnreadable      the source to publish cannot be read
 """
 
 
@@ -18,7 +18,7 @@ class ConsumerError(Exception):
 
 
 class ContractBroken(ConsumerError):
-    """A record that cannot be judged, ever: `code` is a stable machine word."""
+    """A record that can never be processed. `code` is a stable, machine-readable word."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -27,32 +27,32 @@ class ContractBroken(ConsumerError):
 
 
 class BrokerUnreachable(ConsumerError):
-    """No broker answers now."""
+    """No broker answers."""
 
 
 class BrokerRefused(ConsumerError):
-    """Trying again does not help: wrong credentials, no rights, wrong certificates."""
+    """A permanent refusal: wrong credentials, missing rights or wrong certificates."""
 
 
 class TopicMissing(BrokerRefused):
-    """The topic, or that partition of it, does not exist."""
+    """The topic or partition does not exist."""
 
 
 class GenerationLost(ConsumerError):
-    """The group was rebalanced since the records were taken."""
+    """The consumer group was rebalanced after the records were taken."""
 
 
 class RecordTooLarge(ConsumerError):
-    """The broker refuses a record of this size."""
+    """The record is larger than the broker allows."""
 
 
 class ReferenceUnavailable(ConsumerError):
-    """The store that a record refers to does not answer as it should; it may later."""
+    """The store of a claim check fails temporarily."""
 
 
 class SourceUnreadable(ConsumerError):
-    """The file or live source that is to be published cannot be read, or not in this form."""
+    """The file or live source to publish cannot be read, or not in this record form."""
 
 
 class RoomRefused(ConsumerError):
-    """Trying again does not help: a wrong key or secret, or a room that may not be made."""
+    """A permanent refusal: a wrong key or secret, or a room that may not be created."""

@@ -1,6 +1,6 @@
-"""The media contract: CloudEvents 1.0 in binary mode. Headers to typed values and back. No I/O.
+"""Media contract: parses and encodes media records, which are CloudEvents 1.0 in binary mode. No I/O.
 
-`docs/contracts/kafka.md` tells it to producers; every refusal is a ContractBroken with a stable code.
+`docs/contracts/kafka.md` describes it for producers. Every violation is a ContractBroken with a stable code.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ from stream.display_transform import AS_DECODED, MAX_SAMPLE_ASPECT, DisplayTrans
 from stream.identity import STREAM_ID
 
 if TYPE_CHECKING:
-
     from consumers.broker import Headers
 
 SPEC_VERSION = "1.0"
 TYPE_PREFIX = "org.deepguard.media."
-MAX_MEDIA_S = 10**8         # three years; more is no media time
+MAX_MEDIA_S = 10**8         # three years, an upper bound for a valid media time
 
 _DIGITS = 12
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -40,7 +39,7 @@ _ASPECT = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,9})?", re.ASCII)
 
 
 class Kind(StrEnum):
-    """What one record carries; the end of `ce_type`."""
+    """Kind of one record: the last part of `ce_type`."""
 
     FRAME = "frame"
     UNIT = "unit"
@@ -49,7 +48,7 @@ class Kind(StrEnum):
 
 
 class ContentType(StrEnum):
-    """What the payload is; it chooses the decoder."""
+    """Format of the payload; it selects the decoder."""
 
     JPEG = "image/jpeg"
     PNG = "image/png"
@@ -58,10 +57,10 @@ class ContentType(StrEnum):
     HEVC = "video/h265"         # one access unit, Annex-B
     VP9 = "video/vp9"           # one superframe
     AV1 = "video/av1"           # one temporal unit, with its sequence header at key frames
-    MP4 = "video/mp4"           # fragmented, with its own init
+    MP4 = "video/mp4"           # fragmented, with its own initialization segment
     MPEGTS = "video/mp2t"
     WEBM = "video/webm"
-    JSON = "application/json"   # the end of a stream
+    JSON = "application/json"   # an end of stream
 
 
 KIND_OF: dict[ContentType, Kind] = {
@@ -75,9 +74,11 @@ KIND_OF: dict[ContentType, Kind] = {
 }
 
 
-class Stamp(NamedTuple):
-    """Which record of which stream this is. `epoch` is the producer's start and grows with every new start; `sequence`
-    is contiguous per epoch; `capture_s` is the Unix time of capture."""
+class RecordIdentity(NamedTuple):
+    """Stream, epoch, sequence number and capture time of a record.
+
+    `epoch` grows with every start of the producer; `sequence` is contiguous per epoch; `capture_s` is Unix time.
+    """
 
     stream: str
     epoch: int
@@ -93,10 +94,10 @@ class Stamp(NamedTuple):
 class Media:
     """One frame, access unit or segment. Its media time is `pts` x `timebase` seconds since the start of the epoch.
 
-    `display` says how the frames of an access unit are shown; segments say so themselves.
+    `display` is the display transform of an access unit; segments carry their own.
     """
 
-    stamp: Stamp
+    identity: RecordIdentity
     content_type: ContentType
     pts: int
     timebase: Fraction
@@ -113,34 +114,34 @@ class Media:
         return float(self.pts * self.timebase)
 
     def __repr__(self) -> str:
-        return f"Media({self.stamp.id}, {self.content_type}, {len(self.payload)} bytes)"
+        return f"Media({self.identity.id}, {self.content_type}, {len(self.payload)} bytes)"
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimCheck:
-    """Media whose payload lies elsewhere: `media` with an empty payload, and where to fetch it."""
+    """Media with its payload in an object store: `media` has an empty payload, `uri` locates it."""
 
     media: Media
     uri: str
     sha256: str | None = None
 
     @property
-    def stamp(self) -> Stamp:
-        return self.media.stamp
+    def identity(self) -> RecordIdentity:
+        return self.media.identity
 
     def redeem(self, payload: bytes) -> Media:
-        """The media with what was fetched. Raises ContractBroken if it is empty or not what was announced."""
+        """Returns the media with the fetched payload. Raises ContractBroken (no_payload, wrong_digest)."""
         if not payload:
-            raise ContractBroken("no_payload", "the reference leads to an empty object")
+            raise ContractBroken("no_payload", "the referenced object is empty")
         _check_digest(payload, self.sha256)
         return replace(self.media, payload=payload)
 
 
 @dataclass(frozen=True, slots=True)
 class EndOfStream:
-    """Nothing follows in this epoch."""
+    """The last record of an epoch."""
 
-    stamp: Stamp
+    identity: RecordIdentity
     reason: str = "end_of_media"
 
 
@@ -148,7 +149,7 @@ Item = Media | ClaimCheck | EndOfStream
 
 
 class Encoded(NamedTuple):
-    """The parts of a record that the contract speaks of."""
+    """Key, value and headers of a record."""
 
     key: bytes
     value: bytes | None
@@ -156,16 +157,16 @@ class Encoded(NamedTuple):
 
 
 def parse(key: bytes | None, value: bytes | None, headers: Headers) -> Item:
-    """What this record says. Raises ContractBroken, and nothing else, whatever the record holds."""
+    """Parses a record. Raises ContractBroken, and no other error, for any invalid content."""
     fields = HeaderFields(headers)
     fields.must_equal("ce_specversion", SPEC_VERSION, "wrong_version")
     kind = _kind(fields.text("ce_type"))
-    stamp = _stamp(key, fields)
+    identity = _identity(key, fields)
     content_type = _content_type(fields.text("content-type"), kind)
     if kind is Kind.EOS:
-        return EndOfStream(stamp, _reason(value))
+        return EndOfStream(identity, _reason(value))
     media = Media(
-        stamp=stamp,
+        identity=identity,
         content_type=content_type,
         pts=fields.number("ce_pts"),
         timebase=fields.parsed("ce_timebase", _timebase),
@@ -179,10 +180,7 @@ def parse(key: bytes | None, value: bytes | None, headers: Headers) -> Item:
 
 
 def encode(item: Item, source: str = "/ingest/deepguard") -> Encoded:
-    """The record of this item; `source` names the producer. `parse` gives the item back.
-
-    Raises ContractBroken for what `parse` would refuse.
-    """
+    """Encodes an item as a record that `parse` accepts; `source` names the producer. Raises ContractBroken."""
     headers = [(name, value.encode()) for name, value in _headers_of(item, source)]
     value: bytes | None
     match item:
@@ -192,7 +190,7 @@ def encode(item: Item, source: str = "/ingest/deepguard") -> Encoded:
             value = None
         case Media():
             value = item.payload
-    encoded = Encoded(item.stamp.stream.encode(), value, tuple(headers))
+    encoded = Encoded(item.identity.stream.encode(), value, tuple(headers))
     if value != b"":
         parse(*encoded)
         return encoded
@@ -200,18 +198,18 @@ def encode(item: Item, source: str = "/ingest/deepguard") -> Encoded:
 
 
 def _headers_of(item: Item, source: str) -> list[tuple[str, str]]:
-    stamp = item.stamp
+    identity = item.identity
     media = item.media if isinstance(item, ClaimCheck) else item
     kind = Kind.EOS if isinstance(media, EndOfStream) else media.kind
     headers = [
         ("ce_specversion", SPEC_VERSION),
         ("ce_type", TYPE_PREFIX + kind),
         ("ce_source", source),
-        ("ce_id", stamp.id),
-        ("ce_time", _rfc3339(stamp.capture_s)),
-        ("ce_partitionkey", stamp.stream),
-        ("ce_streamepoch", str(stamp.epoch)),
-        ("ce_sequence", f"{stamp.sequence:0{_DIGITS}d}"),
+        ("ce_id", identity.id),
+        ("ce_time", _rfc3339(identity.capture_s)),
+        ("ce_partitionkey", identity.stream),
+        ("ce_streamepoch", str(identity.epoch)),
+        ("ce_sequence", f"{identity.sequence:0{_DIGITS}d}"),
     ]
     if isinstance(media, EndOfStream):
         return [*headers, ("content-type", ContentType.JSON)]
@@ -233,29 +231,30 @@ def _kind(name: str) -> Kind:
     try:
         return Kind(name.removeprefix(TYPE_PREFIX) if name.startswith(TYPE_PREFIX) else "")
     except ValueError as error:
-        raise ContractBroken("unknown_type", f"ce_type: {name[:64]!r} is not known") from error
+        raise ContractBroken("unknown_type", f"ce_type: {name[:64]!r} is not a known type") from error
 
 
 def _content_type(text: str, kind: Kind) -> ContentType:
     try:
         found = ContentType(text.split(";", 1)[0].strip().lower())
     except ValueError as error:
-        raise ContractBroken("unsupported_media", f"content-type: {text[:64]!r} is not judged") from error
+        raise ContractBroken("unsupported_media", f"content-type: {text[:64]!r} is not supported") from error
     if KIND_OF[found] is not kind:
-        raise ContractBroken("unsupported_media", f"content-type: {found} is no {kind}")
+        raise ContractBroken("unsupported_media", f"content-type: {found} does not belong to a {kind}")
     return found
 
 
-def _stamp(key: bytes | None, fields: HeaderFields) -> Stamp:
+def _identity(key: bytes | None, fields: HeaderFields) -> RecordIdentity:
     stream = _stream(key)
     fields.must_equal("ce_partitionkey", stream, "wrong_key")
     epoch, sequence = fields.number("ce_streamepoch"), fields.number("ce_sequence")
     capture_s = fields.parsed("ce_time", _unix_s)
     fields.parsed("ce_source", _SOURCE.fullmatch)
-    stamp = Stamp(stream, epoch, sequence, capture_s)
-    if fields.text("ce_id") not in (stamp.id, f"{stream}/{fields.text('ce_streamepoch')}/{fields.text('ce_sequence')}"):
-        raise ContractBroken("wrong_id", f"ce_id: expected {stamp.id!r}")
-    return stamp
+    identity = RecordIdentity(stream, epoch, sequence, capture_s)
+    as_written = f"{stream}/{fields.text('ce_streamepoch')}/{fields.text('ce_sequence')}"
+    if fields.text("ce_id") not in (identity.id, as_written):
+        raise ContractBroken("wrong_id", f"ce_id: expected {identity.id!r}")
+    return identity
 
 
 def _stream(key: bytes | None) -> str:
@@ -266,7 +265,7 @@ def _stream(key: bytes | None) -> str:
 
 
 def _display(fields: HeaderFields) -> DisplayTransform:
-    """How a unit is shown, by its optional headers."""
+    """Reads the display transform of a unit from its optional headers."""
     turns = fields.optional_parsed("ce_rotation", _QUARTER_TURNS.get)
     mirrored = fields.optional_parsed("ce_mirrored", _flag)
     aspect = fields.optional_parsed("ce_sampleaspect", _aspect)
@@ -305,7 +304,7 @@ def _with_payload(media: Media, fields: HeaderFields) -> Media | ClaimCheck:
 
 
 def _check_uri(uri: str) -> None:
-    """Whether it can be a reference at all; which places may be fetched from is for the fetcher to say."""
+    """Checks that a reference is an absolute URI without a login. The fetcher checks the allow-list."""
     try:
         parts = urlsplit(uri)
         is_plain = bool(parts.scheme and parts.hostname and uri.isascii() and uri.isprintable() and " " not in uri)
@@ -331,7 +330,7 @@ def _reason(value: bytes | None) -> str:
             return reason
     except (ValueError, AttributeError, RecursionError):
         pass
-    raise ContractBroken("bad_value", "the value of an end of stream is a JSON object with a reason")
+    raise ContractBroken("bad_value", "the value of an end of stream must be a JSON object with a reason (a-z and _)")
 
 
 def _flag(text: str) -> bool | None:
@@ -357,4 +356,4 @@ def _rfc3339(unix_s: float) -> str:
     try:
         return datetime.fromtimestamp(unix_s, UTC).isoformat().replace("+00:00", "Z")
     except (ValueError, OverflowError, OSError) as error:
-        raise ContractBroken("bad_header", "ce_time: no time that can be written") from error
+        raise ContractBroken("bad_header", "ce_time: the capture time is out of range") from error

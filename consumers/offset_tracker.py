@@ -12,27 +12,29 @@ if TYPE_CHECKING:
 
 
 class _Start(NamedTuple):
+    """A record at which decoding can start, and its media time."""
+
     offset: int
     pts_s: float
 
 
 def needed_from_s(end_s: float, windows: WindowConfig) -> float:
-    """Returns the start of the media, in seconds, that windows after the one ending at `end_s` need."""
+    """Returns the media time at which the window after the one that ends at `end_s` begins."""
     return max(0.0, end_s + windows.hop_s - windows.window_s)
 
 
-def committable(next_offset: int, holds: Iterable[int | None]) -> int:
-    """Returns the offset to commit for a partition: the oldest in `holds`, or `next_offset` if there is none.
+def committable(next_offset: int, needed: Iterable[int | None]) -> int:
+    """Returns the offset to commit for a partition: the smallest offset that a stream needs, or else `next_offset`.
 
-    `holds` has the oldest offset that each stream needs, None for a stream that needs nothing.
+    `needed` holds the oldest needed offset of each stream, None for a stream that needs nothing.
     """
-    return min((hold for hold in holds if hold is not None), default=next_offset)
+    return min((offset for offset in needed if offset is not None), default=next_offset)
 
 
 class OffsetTracker:
-    """Offsets in one epoch of one stream at which decoding can start: stills, segments and key frames.
+    """Tracks the records of one epoch at which decoding can start: pictures, segments and key frames.
 
-    Its size is bounded by the open windows and the media in flight in the worker.
+    Its size is bounded by the records of a window plus those in flight to the worker.
     """
 
     def __init__(self) -> None:
@@ -40,20 +42,20 @@ class OffsetTracker:
 
     @property
     def oldest(self) -> int | None:
-        """The offset that must not be committed past; None before the first record."""
+        """The oldest needed offset, beyond which nothing may be committed; None before the first record."""
         return self._starts[0].offset if self._starts else None
 
-    def took(self, offset: int, pts_s: float, can_start: bool) -> None:
-        """Adds the next record of the stream. The first one always counts as a start."""
+    def add(self, offset: int, pts_s: float, can_start: bool) -> None:
+        """Adds the next record of the stream. The first record always counts as a start."""
         if can_start or not self._starts:
             latest_s = self._starts[-1].pts_s if self._starts else pts_s
             self._starts.append(_Start(offset, max(pts_s, latest_s)))
 
-    def has_before(self, from_s: float) -> bool:
-        """Returns whether `needs` would release an offset."""
+    def can_release_before(self, from_s: float) -> bool:
+        """Returns whether `release_before` would release an offset."""
         return len(self._starts) > 1 and self._starts[1].pts_s <= from_s
 
-    def needs(self, from_s: float) -> None:
-        """Releases all starts before the last one at or before `from_s` (media time)."""
-        while self.has_before(from_s):
+    def release_before(self, from_s: float) -> None:
+        """Releases all starts before the last one at or before `from_s`: later media needs that one for decoding."""
+        while self.can_release_before(from_s):
             self._starts.popleft()

@@ -1,7 +1,4 @@
-"""Poison pills: records in flight when a worker crashed. Each is retried alone, and given up after three crashes.
-
-No I/O.
-"""
+"""Poison-pill detection: retries records that may have crashed a worker one at a time, three times at most. No I/O."""
 
 from __future__ import annotations
 
@@ -14,30 +11,30 @@ if TYPE_CHECKING:
     from consumers.broker import PartitionId
 
 TRIES = 3
-_KEPT = 4096
+_MAX_SUSPECTS = 4096
 
 
 class PoisonPills:
-    """Crash counts by record. Outlives the streams of the records."""
+    """Counts worker crashes per record, for the newest 4,096 suspects. Outlives the streams of the records."""
 
     def __init__(self) -> None:
         self._crashes: OrderedDict[tuple[PartitionId, int], int] = OrderedDict()
 
-    def crashed(self, place: PartitionId, offsets: Iterable[int]) -> None:
-        """Counts a worker crash for each record that was in flight."""
+    def crashed(self, partition_id: PartitionId, offsets: Iterable[int]) -> None:
+        """Adds one crash to each record that the worker held."""
         for offset in offsets:
-            self._crashes[place, offset] = self._crashes.pop((place, offset), 0) + 1
-        while len(self._crashes) > _KEPT:
+            self._crashes[partition_id, offset] = self._crashes.pop((partition_id, offset), 0) + 1
+        while len(self._crashes) > _MAX_SUSPECTS:
             self._crashes.popitem(last=False)
 
-    def is_suspect(self, place: PartitionId, offset: int) -> bool:
-        """Returns whether the record must be retried alone, to show which record crashes a worker."""
-        return (place, offset) in self._crashes
+    def is_suspect(self, partition_id: PartitionId, offset: int) -> bool:
+        """Returns whether to feed this record alone, so that a crash can be attributed to it."""
+        return (partition_id, offset) in self._crashes
 
-    def is_condemned(self, place: PartitionId, offset: int) -> bool:
-        """Returns whether workers crashed on this record too often for another try."""
-        return self._crashes.get((place, offset), 0) >= TRIES
+    def is_poison(self, partition_id: PartitionId, offset: int) -> bool:
+        """Returns whether this record has used up its `TRIES`."""
+        return self._crashes.get((partition_id, offset), 0) >= TRIES
 
-    def clear(self, place: PartitionId, offset: int) -> None:
-        """Forgets the crashes of a record that a worker has processed."""
-        self._crashes.pop((place, offset), None)
+    def clear(self, partition_id: PartitionId, offset: int) -> None:
+        """Clears a record that a worker has processed."""
+        self._crashes.pop((partition_id, offset), None)

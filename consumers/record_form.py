@@ -1,4 +1,4 @@
-"""Record forms: frames, access units or segments. Separate, so that the CLI imports it without codecs."""
+"""Record forms: frames, access units or segments. Apart from the segmenter, so that the CLI imports no codec."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class RecordForm(StrEnum):
-    """What one record carries."""
+    """What one media record carries."""
 
     FRAMES = "frames"
     UNITS = "units"

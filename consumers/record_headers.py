@@ -1,4 +1,4 @@
-"""Record headers read as text and numbers, within bounds. No I/O."""
+"""Record headers as text and numbers, with bounds checked. No I/O."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _Value = TypeVar("_Value")
 
 
 class HeaderFields:
-    """The headers of one record, as text. Unknown headers are ignored."""
+    """The headers of one record. Every method raises ContractBroken for a header that breaks the contract."""
 
     def __init__(self, headers: Headers) -> None:
         self._values: dict[str, bytes | None] = {}
-        self._twice: set[str] = set()
+        self._repeated: set[str] = set()
         for name, value in headers:
             if name in self._values:
-                self._twice.add(name)
+                self._repeated.add(name)
             self._values[name] = value
 
     def text(self, name: str) -> str:
@@ -37,12 +37,12 @@ class HeaderFields:
         return value
 
     def optional(self, name: str) -> str | None:
-        """None if the header is absent or null."""
+        """Returns the text of a header, or None if it is absent or null."""
         value = self._values.get(name)
         if value is None:
             return None
-        if name in self._twice:
-            raise ContractBroken("bad_header", f"{name} is there twice")
+        if name in self._repeated:
+            raise ContractBroken("bad_header", f"{name} appears twice")
         if len(value) > MAX_HEADER_BYTES:
             raise ContractBroken("bad_header", f"{name} has more than {MAX_HEADER_BYTES} bytes")
         try:
@@ -55,7 +55,7 @@ class HeaderFields:
             raise ContractBroken(code, f"{name}: expected {expected!r}, got {found[:64]!r}")
 
     def parsed(self, name: str, read: Callable[[str], _Value | None]) -> _Value:
-        """`read` gives None for what is not allowed."""
+        """Parses a required header; `read` returns None for a value that is not allowed."""
         found = self.text(name)
         value = read(found)
         if value is None:
@@ -63,7 +63,7 @@ class HeaderFields:
         return value
 
     def optional_parsed(self, name: str, read: Callable[[str], _Value | None]) -> _Value | None:
-        """As `parsed`; None if the header is absent or null."""
+        """Parses an optional header as `parsed` does; None if it is absent or null."""
         return None if self.optional(name) is None else self.parsed(name, read)
 
     def number(self, name: str) -> int:

@@ -1,4 +1,4 @@
-"""Cuts a file or a live source into what records carry: pictures, access units, segments. Blocks: runs in a thread."""
+"""Segmenter: splits a file or live source into pictures, access units or segments. Blocks; run it in a thread."""
 
 from __future__ import annotations
 
@@ -31,14 +31,18 @@ _SEGMENTS = {
     row.ffmpeg: next(kind for kind, name in _FORMATS.items() if name == row.segment_format) for row in VIDEO_CODECS
 }
 _MUXING = {"mp4": {"movflags": "frag_keyframe+empty_moov+default_base_moof"}, "webm": {}}
-_TIMEOUT_S = (10.0, 10.0)       # to open, and between two packets
+_TIMEOUT_S = (10.0, 10.0)       # for opening, and between two packets
 _FALLBACK_TICKS = 3600          # 25 frames/s
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """`fps` is the most pictures per second (0: all there are), of `quality` 1..100; a segment begins with a key frame
-    and lasts at least `segment_s`. Pictures that refer across a cut (open groups of pictures) cannot be decoded."""
+class SegmenterOptions:
+    """How to split media.
+
+    `fps` is the maximum of pictures per second (0: all), `quality` their JPEG quality, 1 to 100. A segment starts at a
+    key frame and lasts at least `segment_s` seconds. Frames of open GOPs that refer to the segment before cannot be
+    decoded.
+    """
 
     form: RecordForm
     fps: float = 0.0
@@ -47,7 +51,7 @@ class Cut:
 
 
 class MediaPiece(NamedTuple):
-    """`ticks` of 1/90000 s since the source's first frame, at which it is shown; `duration` likewise."""
+    """The payload of one record. `ticks`: presentation time since the first frame, in 1/90000 s; so is `duration`."""
 
     content_type: ContentType
     ticks: int
@@ -57,40 +61,40 @@ class MediaPiece(NamedTuple):
     display: DisplayTransform = AS_DECODED
 
 
-def pieces(source: str, cut: Cut) -> Generator[MediaPiece]:
-    """All pieces of the source's first video, in decoding order. Raises SourceUnreadable."""
+def media_pieces(source: str, options: SegmenterOptions) -> Generator[MediaPiece]:
+    """Yields all pieces of the source's first video track, in decoding order. Raises SourceUnreadable."""
     try:
         with av.open(source, timeout=_TIMEOUT_S) as container:
             stream = next(iter(container.streams.video), None)
             if stream is None:
-                raise SourceUnreadable(f"{shown(source)} holds no video")
+                raise SourceUnreadable(f"{redacted(source)} has no video track")
             stream.codec_context.thread_count = 1
-            yield from _FORMS[cut.form](container, stream, cut)
+            yield from _FORMS[options.form](container, stream, options)
     except DECODER_ERRORS as error:
-        raise SourceUnreadable(f"{shown(source)} cannot be read: {type(error).__name__}") from None
+        raise SourceUnreadable(f"{redacted(source)} cannot be read: {type(error).__name__}") from None
 
 
 def source_length_s(source: str) -> float | None:
-    """How long the source is, if it says. Raises SourceUnreadable."""
+    """Returns the duration of the source in seconds, None if unknown. Raises SourceUnreadable."""
     try:
         with av.open(source, timeout=_TIMEOUT_S) as container:
             return container.duration / av.time_base if container.duration else None
     except DECODER_ERRORS as error:
-        raise SourceUnreadable(f"{shown(source)} cannot be read: {type(error).__name__}") from None
+        raise SourceUnreadable(f"{redacted(source)} cannot be read: {type(error).__name__}") from None
 
 
-def shown(source: str) -> str:
-    """A path or URL without the login or token that it may carry."""
+def redacted(source: str) -> str:
+    """Returns a path or URL without login, query and fragment, for messages."""
     if "://" not in source:
         return source
     parts = urlsplit(source)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def _frames(container: Any, stream: Any, cut: Cut) -> Iterator[MediaPiece]:
-    step = round(1 / (cut.fps * TIMEBASE)) if cut.fps else 0
+def _frames(container: Any, stream: Any, options: SegmenterOptions) -> Iterator[MediaPiece]:
+    step = round(1 / (options.fps * TIMEBASE)) if options.fps else 0
     due = 0
-    quality = [cv2.IMWRITE_JPEG_QUALITY, cut.quality]
+    quality = [cv2.IMWRITE_JPEG_QUALITY, options.quality]
     clock = _Clock(stream)
     frames = ShownFrames(stream)
     for frame in container.decode(stream):
@@ -102,8 +106,8 @@ def _frames(container: Any, stream: Any, cut: Cut) -> Iterator[MediaPiece]:
         yield MediaPiece(ContentType.JPEG, ticks, max(clock.duration(frame), step), jpeg.tobytes())
 
 
-def _units(container: Any, stream: Any, cut: Cut) -> Iterator[MediaPiece]:
-    content_type = _content_type(stream, _UNITS, cut)
+def _units(container: Any, stream: Any, options: SegmenterOptions) -> Iterator[MediaPiece]:
+    content_type = _content_type(stream, _UNITS, options)
     units = AccessUnits(stream, BY_FFMPEG[stream.codec_context.codec.canonical_name])
     display: DisplayTransform | None = None
     clock = _Clock(stream)
@@ -117,8 +121,8 @@ def _units(container: Any, stream: Any, cut: Cut) -> Iterator[MediaPiece]:
         yield MediaPiece(content_type, ticks, duration, payload, keyframe, display or AS_DECODED)
 
 
-def _segments(container: Any, stream: Any, cut: Cut) -> Iterator[MediaPiece]:
-    content_type = _content_type(stream, _SEGMENTS, cut)
+def _segments(container: Any, stream: Any, options: SegmenterOptions) -> Iterator[MediaPiece]:
+    content_type = _content_type(stream, _SEGMENTS, options)
     clock = _Clock(stream)
     group: list[Any] = []
     start = end = 0
@@ -126,7 +130,7 @@ def _segments(container: Any, stream: Any, cut: Cut) -> Iterator[MediaPiece]:
         ticks = clock.ticks(packet)
         if ticks is None:
             continue
-        if group and packet.is_keyframe and (ticks - start) * TIMEBASE >= cut.segment_s:
+        if group and packet.is_keyframe and (ticks - start) * TIMEBASE >= options.segment_s:
             yield MediaPiece(content_type, start, end - start, _muxed(group, stream, _FORMATS[content_type]))
             group = []
         start = start if group else ticks
@@ -140,7 +144,7 @@ _FORMS = {RecordForm.FRAMES: _frames, RecordForm.UNITS: _units, RecordForm.SEGME
 
 
 class _Clock:
-    """Times of packets or frames since the first of them; None for what is not shown, or comes before it."""
+    """Converts times of packets or frames to ticks since the first; None for hidden and for earlier ones."""
 
     def __init__(self, stream: Any) -> None:
         self._first: Fraction | None = None
@@ -160,7 +164,7 @@ class _Clock:
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:
-    """From the first key frame on: nothing before it can be decoded."""
+    """Yields packets from the first key frame on; earlier ones cannot be decoded."""
     is_started = False
     for packet in container.demux(stream):
         is_started = is_started or packet.is_keyframe
@@ -168,10 +172,12 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
             yield packet
 
 
-def _content_type(stream: Any, allowed: dict[str, ContentType], cut: Cut) -> ContentType:
+def _content_type(stream: Any, allowed: dict[str, ContentType], options: SegmenterOptions) -> ContentType:
     codec = stream.codec_context.codec.canonical_name
     if codec not in allowed:
-        raise SourceUnreadable(f"{codec} cannot be published as {cut.form}, only {', '.join(allowed)}; frames can")
+        raise SourceUnreadable(
+            f"{codec} cannot be published as {options.form}, only {', '.join(allowed)} can; publish it as frames"
+        )
     return allowed[codec]
 
 

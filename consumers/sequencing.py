@@ -1,4 +1,4 @@
-"""Sequencing: whether a record is next, repeated, stale or of a new epoch. No I/O."""
+"""Record sequencing: detects repeats, gaps and new epochs by epoch and sequence number. No I/O."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from consumers.media_contract import Stamp
+    from consumers.media_contract import RecordIdentity
 
 
-class Turn(Enum):
-    """Position of a record in its stream. `NEXT` may follow a gap; `REPEAT` and `STALE` are dropped."""
+class RecordOrder(Enum):
+    """`NEXT` continues the epoch, perhaps after a gap; `NEW_EPOCH` starts one; drop `REPEAT` and `STALE` records."""
 
     NEXT = "next"
     NEW_EPOCH = "new_epoch"
@@ -18,18 +18,18 @@ class Turn(Enum):
     STALE = "stale"
 
 
-class Step(NamedTuple):
-    """Position of a record, and how many records are `missing` before it."""
+class SequenceCheck(NamedTuple):
+    """The order of a record; `missing` is the number of records lost before it."""
 
-    turn: Turn
+    order: RecordOrder
     missing: int = 0
 
 
 class StreamSequence:
-    """Remembers the newest record of one stream.
+    """Tracks the newest record of one stream.
 
-    The first record starts an epoch at any sequence number, so that reading can begin anywhere. Records of an ended
-    epoch are stale.
+    The first record starts an epoch at any sequence number, because reading may begin mid-stream. Records of an epoch
+    that is over are stale.
     """
 
     def __init__(self, ended_epoch: int | None = None) -> None:
@@ -37,20 +37,20 @@ class StreamSequence:
         self._sequence = -1
         self._ended = -1 if ended_epoch is None else ended_epoch
 
-    def take(self, stamp: Stamp) -> Step:
-        """Classifies a record. Repeated and stale records change no state."""
-        if stamp.epoch <= self._ended or (self._epoch is not None and stamp.epoch < self._epoch):
-            return Step(Turn.STALE)
-        if stamp.epoch != self._epoch:
-            self._epoch, self._sequence = stamp.epoch, stamp.sequence
-            return Step(Turn.NEW_EPOCH)
-        if stamp.sequence <= self._sequence:
-            return Step(Turn.REPEAT)
-        missing = stamp.sequence - self._sequence - 1
-        self._sequence = stamp.sequence
-        return Step(Turn.NEXT, missing)
+    def take(self, identity: RecordIdentity) -> SequenceCheck:
+        """Classifies the next record. Repeats and stale records leave the state unchanged."""
+        if identity.epoch <= self._ended or (self._epoch is not None and identity.epoch < self._epoch):
+            return SequenceCheck(RecordOrder.STALE)
+        if identity.epoch != self._epoch:
+            self._epoch, self._sequence = identity.epoch, identity.sequence
+            return SequenceCheck(RecordOrder.NEW_EPOCH)
+        if identity.sequence <= self._sequence:
+            return SequenceCheck(RecordOrder.REPEAT)
+        missing = identity.sequence - self._sequence - 1
+        self._sequence = identity.sequence
+        return SequenceCheck(RecordOrder.NEXT, missing)
 
     def end(self) -> None:
-        """Ends the current epoch; its later records are stale."""
+        """Ends the current epoch; its records are stale from now on."""
         if self._epoch is not None:
             self._ended, self._epoch = max(self._ended, self._epoch), None

@@ -1,7 +1,7 @@
-"""One stream of a partition: records in by their order, units to a worker, verdicts out, and what that leaves needed.
+"""Stream consumer: orders the records of one stream, feeds a worker, publishes its verdicts and tracks needed offsets.
 
-Everything about one stream happens in one task, one thing after the other: what is out is written, acknowledged and
-only then let go of, before more is taken in.
+One task handles a stream, step by step. Verdicts are written and acknowledged before their media is released and
+before more records are processed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from consumers.dead_letters import Cause
 from consumers.media_contract import ContentType, EndOfStream, Media
 from consumers.offset_tracker import OffsetTracker, needed_from_s
 from consumers.poison_pills import TRIES
-from consumers.sequencing import StreamSequence, Turn
-from consumers.stream_outbox import Outbox, Refusal
+from consumers.sequencing import RecordOrder, StreamSequence
+from consumers.stream_outbox import Outbox, Rejection
 from stream.codecs import VIDEO_CODECS
 from stream.events import StreamEnded, Verdict
 from stream.frame_sampler import phase_of
@@ -48,8 +48,8 @@ _CODECS = {
 _STILLS = (Codec.JPEG, Codec.PNG)
 
 
-class Arrival(NamedTuple):
-    """A record and what it says."""
+class ParsedRecord(NamedTuple):
+    """A record and its parsed content."""
 
     record: Record
     item: Media | EndOfStream
@@ -60,68 +60,68 @@ class Arrival(NamedTuple):
 
 
 class StreamConsumer:
-    """Owns the session of the epoch at hand. `state` is where another process left the stream, if one did.
+    """Owns the session of the current epoch. `state` is the stream's last published state, None for a new stream.
 
-    `heard_s` is when its last record came, by the clock of its partition.
+    `last_record_s` is the time of its last record, by the idle clock of its partition.
     """
 
-    def __init__(self, place: PartitionId, stream: str, desk: ConsumerContext, state: State | None) -> None:
+    def __init__(self, partition_id: PartitionId, stream: str, context: ConsumerContext, state: State | None) -> None:
         self.stream = stream
         self.state = state
         self.newest_offset = -1
-        self.heard_s = 0.0
-        self.held_bytes = 0
-        self._place = place
-        self._desk = desk
-        self._order = StreamSequence(_ended_epoch(state))
-        self._inbox: deque[Arrival] = deque()
-        self._outbox = Outbox(place, desk)
-        self._fed: deque[Arrival] = deque()     # what is not decoded yet
+        self.last_record_s = 0.0
+        self.buffered_bytes = 0
+        self._partition_id = partition_id
+        self._context = context
+        self._sequence = StreamSequence(_ended_epoch(state))
+        self._inbox: deque[ParsedRecord] = deque()
+        self._outbox = Outbox(partition_id, context)
+        self._fed: deque[ParsedRecord] = deque()     # not decoded yet
         self._last_fed = -1
         self._last_refused = -2
-        self._observed = 0
-        self._used_s = 0.0
+        self._samples_examined = 0
+        self._decoded_s = 0.0
         self._is_lost = False
-        self._starts = OffsetTracker()
+        self._offsets = OffsetTracker()
         self._session: Session | None = None
         self._codec = Codec.JPEG
         self._ending: tuple[EndReason, str] | None = None
-        self._handle = 0
+        self._worker_epoch = 0
         self._wake = asyncio.Event()
 
     @property
-    def hold(self) -> int | None:
-        """The oldest offset that is still needed; None if nothing is."""
+    def oldest_needed_offset(self) -> int | None:
+        """The oldest offset that must be read again after a restart; None if there is none."""
         waiting = [self._inbox[0].record.offset] if self._inbox else []
-        oldest = self._starts.oldest
+        oldest = self._offsets.oldest
         return min(waiting if oldest is None else [*waiting, oldest], default=None)
 
     @property
-    def held_records(self) -> int:
+    def buffered_records(self) -> int:
         return len(self._inbox)
 
-    def put(self, arrival: Arrival) -> None:
-        """Takes the next record of the stream; never blocks. The caller limits how many records are held."""
-        self.newest_offset = arrival.record.offset
-        self.held_bytes += arrival.size
-        self._inbox.append(arrival)
+    def put(self, parsed: ParsedRecord) -> None:
+        """Queues the next record of the stream. Never blocks; the caller bounds the number of queued records."""
+        self.newest_offset = parsed.record.offset
+        self.buffered_bytes += parsed.size
+        self._inbox.append(parsed)
         self._wake.set()
 
     def time_out(self) -> None:
-        """Nothing has come for too long: ends what there is, without excluding that it goes on."""
+        """Ends the session because no record came for too long. The epoch may still continue later."""
         if self._session is not None and not (self._inbox or self._fed):
             self._ending = EndReason.SILENT, ""
             self._wake.set()
 
     def abandon(self) -> None:
-        """Lets go of the stream without another word; its task is to be cancelled."""
+        """Abandons the session without publishing. The caller cancels the task."""
         if self._session is not None:
             self._session.abandon()
 
     async def run(self) -> None:
-        """Until the stream is over and nothing is left to be done. Raises what `Outgoing.write` does.
+        """Runs until the stream ends and everything is published. Put the first record before the call.
 
-        The first record is to be put before.
+        Raises the errors of `RetryingWriter.write`.
         """
         while self._inbox or self._session is not None:
             await self._wake.wait()
@@ -130,82 +130,82 @@ class StreamConsumer:
             self._limit_replay()
             if self._ending is not None:
                 await self._end(*self._ending)
-            await self._take_in()
+            await self._drain_inbox()
 
-    # Records in.
+    # Input.
 
-    async def _take_in(self) -> None:
+    async def _drain_inbox(self) -> None:
         while self._inbox and self._ending is None and self._has_room(self._inbox[0].record.offset):
-            arrival = self._inbox[0]
-            await self._take(arrival)
+            parsed = self._inbox[0]
+            await self._take(parsed)
             self._inbox.popleft()
-            self.held_bytes -= arrival.size
+            self.buffered_bytes -= parsed.size
 
     def _has_room(self, offset: int) -> bool:
-        """Whether this record can go in; one that may crash the worker only when nothing else is there."""
-        suspects = self._desk.suspects
+        """Returns whether the worker can take this record. A suspected poison pill is fed alone."""
+        poison_pills = self._context.poison_pills
         if self._is_lost:
             return False
-        if not (suspects.is_suspect(self._place, offset) or suspects.is_suspect(self._place, self._last_fed)):
-            return len(self._fed) < self._desk.config.in_hand
-        if self._fed or (self._session is not None and self._session.frames.sampled > self._observed):
+        if not any(poison_pills.is_suspect(self._partition_id, each) for each in (offset, self._last_fed)):
+            return len(self._fed) < self._context.config.units_in_flight
+        if self._fed or (self._session is not None and self._session.frames.sampled > self._samples_examined):
             return False
-        suspects.clear(self._place, self._last_fed)
+        poison_pills.clear(self._partition_id, self._last_fed)
         return True
 
-    async def _take(self, arrival: Arrival) -> None:
-        item = arrival.item
-        step = self._order.take(item.stamp)
-        if step.turn in (Turn.REPEAT, Turn.STALE):
+    async def _take(self, parsed: ParsedRecord) -> None:
+        item = parsed.item
+        check = self._sequence.take(item.identity)
+        if check.order in (RecordOrder.REPEAT, RecordOrder.STALE):
             return
-        if step.turn is Turn.NEW_EPOCH and self._session is not None:
+        if check.order is RecordOrder.NEW_EPOCH and self._session is not None:
             await self._end(EndReason.PUBLISHER_LEFT, "a new epoch began")
         if isinstance(item, EndOfStream):
-            await self._end(EndReason.END_OF_MEDIA, item.reason, item.stamp.epoch)
-            self._order.end()
+            await self._end(EndReason.END_OF_MEDIA, item.reason, item.identity.epoch)
+            self._sequence.end()
             return
-        if step.missing and self._session is not None:
+        if check.missing and self._session is not None:
             self._session.gap(DropCause.PACKET_LOSS)
-        problem = self._problem(arrival.record.offset, item) or self._feed(arrival, item)
-        if problem is not None:
-            await self._desk.refuse(arrival.record, problem)
+        cause = self._rejection(parsed.record.offset, item) or self._feed(parsed, item)
+        if cause is not None:
+            await self._context.reject(parsed.record, cause)
 
-    def _problem(self, offset: int, media: Media) -> Cause | None:
-        """Why a unit is not given to a worker, if so."""
-        limit = self._desk.config.unit_bytes
+    def _rejection(self, offset: int, media: Media) -> Cause | None:
+        """Returns why a unit must not be fed to a worker, or None."""
+        limit = self._context.config.unit_bytes
         if len(media.payload) > limit:
-            return Cause("decode", "too_large", f"{len(media.payload)} bytes; at most {limit} are taken")
-        if self._desk.suspects.is_condemned(self._place, offset):
-            return Cause("decode", "kills_worker", "worker processes crashed or hung on it", TRIES)
+            return Cause("decode", "too_large", f"{len(media.payload)} bytes; the limit is {limit} bytes")
+        if self._context.poison_pills.is_poison(self._partition_id, offset):
+            return Cause("decode", "kills_worker", "worker processes crashed or hung on this record", TRIES)
         return None
 
-    def _feed(self, arrival: Arrival, media: Media) -> Cause | None:
-        """Hands a unit to the worker. Why it cannot be, if so."""
+    def _feed(self, parsed: ParsedRecord, media: Media) -> Cause | None:
+        """Feeds a unit to the worker. Returns the cause if that is not possible."""
         codec = _CODECS[media.content_type]
         if self._session is None:
             self._open(media, codec)
         elif codec is not self._codec and not (codec in _STILLS and self._codec in _STILLS):
             return Cause("decode", "codec_changed", f"{codec} in an epoch of {self._codec}")
-        self._last_fed = arrival.record.offset
-        self._starts.took(self._last_fed, media.pts_s, media.keyframe)
-        self._fed.append(arrival)
+        self._last_fed = parsed.record.offset
+        self._offsets.add(self._last_fed, media.pts_s, media.keyframe)
+        self._fed.append(parsed)
         assert self._session is not None
         self._session.feed_unit(MediaUnit(
-            stream=self.stream, epoch=self._handle, sequence=media.stamp.sequence, codec=codec, payload=media.payload,
-            pts_s=media.pts_s, capture_s=media.stamp.capture_s, keyframe=media.keyframe,
+            stream=self.stream, epoch=self._worker_epoch, sequence=media.identity.sequence, codec=codec,
+            payload=media.payload, pts_s=media.pts_s, capture_s=media.identity.capture_s, keyframe=media.keyframe,
             display=media.display,
         ))
-        self._desk.limit.good()
+        self._context.dead_letter_limit.add_good()
         return None
 
     def _open(self, media: Media, codec: Codec) -> None:
-        epoch, streams = media.stamp.epoch, self._desk.config.streams
-        self._handle = next(self._desk.handles)
-        self._observed = 0
-        self._used_s = 0.0
+        epoch, streams = media.identity.epoch, self._context.config.streams
+        self._worker_epoch = next(self._context.worker_epochs)
+        self._samples_examined = 0
+        self._decoded_s = 0.0
         self._codec = codec
         opened = OpenStream(
-            stream=self.stream, epoch=self._handle, codec=codec, rate_hz=streams.windows.sample_rate_hz,
+            stream=self.stream, epoch=self._worker_epoch, codec=codec, rate_hz=streams.windows.sample_rate_hz,
             phase=phase_of(self.stream, epoch), repeatable=True,
         )
         self._session = Session(
@@ -216,14 +216,14 @@ class StreamConsumer:
         self._session.announce()
 
     def _attach(self, opened: OpenStream, session: Session) -> WorkerFeed:
-        return self._desk.pool.open(opened, _Tap(self, session))
+        return self._context.pool.open(opened, _WorkerSink(self, session))
 
     async def _end(self, reason: EndReason, message: str, epoch: int | None = None) -> None:
-        """Flushes the session, if there is one, and has its last verdicts and its end out."""
+        """Ends the session, if there is one, and publishes its last verdicts and its end."""
         session = self._session
         if session is not None:
             await session.end(reason, message)
-            if self._is_lost:       # it never got that far; our task is cancelled in a moment
+            if self._is_lost:       # the session could not finish; this task is cancelled next
                 await asyncio.get_running_loop().create_future()
             self._session = None
         elif epoch is not None:
@@ -234,64 +234,63 @@ class StreamConsumer:
         await self._publish()
         self._ending = None
         self._fed.clear()
-        self._starts = OffsetTracker()
+        self._offsets = OffsetTracker()
 
-    # Verdicts out.
+    # Output.
 
     async def _publish(self) -> None:
-        """Everything that waits; then what is not needed any more is let go of."""
+        """Publishes everything in the outbox, then releases the offsets that are no longer needed."""
         while self._outbox:
-            reached = await self._outbox.write()
-            if reached is not None:
-                self._reached(reached)
+            state = await self._outbox.write()
+            if state is not None:
+                self._on_published(state)
 
     def _limit_replay(self) -> None:
-        """Media that shows nothing, such as units without a key frame, leads to no verdict: it is not held for ever."""
-        session, from_s = self._session, self._used_s - self._desk.config.replay_s
-        if session is None or self._outbox or not self._starts.has_before(from_s):
+        """Releases old media that yields no verdict, such as units without a key frame, after `replay_s` seconds."""
+        session, from_s = self._session, self._decoded_s - self._context.config.replay_s
+        if session is None or self._outbox or not self._offsets.can_release_before(from_s):
             return
-        if session.frames.sampled == self._observed:
-            self._starts.needs(from_s)
+        if session.frames.sampled == self._samples_examined:
+            self._offsets.release_before(from_s)
 
-    def _reached(self, state: State) -> None:
+    def _on_published(self, state: State) -> None:
         if isinstance(state, Verdict):
-            self._starts.needs(needed_from_s(state.end_s, self._desk.config.streams.windows))
+            self._offsets.release_before(needed_from_s(state.end_s, self._context.config.streams.windows))
         if isinstance(state, Verdict) or state.reason is not EndReason.SILENT:
             self.state = state
 
-    # What the worker tells.
+    # Worker callbacks.
 
     def observed(self) -> None:
-        """One more sample was examined."""
-        self._observed += 1
+        """Counts one more examined sample."""
+        self._samples_examined += 1
         self._wake.set()
 
     def used(self, units: int, refused: Sequence[tuple[int, DropCause]]) -> None:
-        """So many of the oldest units are through the decoder. Of a row of refused ones the first goes to the dead
-        letters."""
-        by_sequence = {arrival.item.stamp.sequence: arrival for arrival in self._fed} if refused else {}
+        """Removes the oldest units, now decoded. The first of consecutive refused units becomes a dead letter."""
+        by_sequence = {parsed.item.identity.sequence: parsed for parsed in self._fed} if refused else {}
         for sequence, cause in refused:
             if sequence in by_sequence and sequence != self._last_refused + 1:
-                told = Cause("decode", cause.value, "the payload cannot be decoded")
-                self._outbox.put(Refusal(by_sequence[sequence].record, told))
+                failure = Cause("decode", cause.value, "the payload cannot be decoded")
+                self._outbox.put(Rejection(by_sequence[sequence].record, failure))
             self._last_refused = sequence
         for _ in range(min(units, len(self._fed))):
             used = self._fed.popleft().item
-            self._used_s = max(self._used_s, used.pts_s if isinstance(used, Media) else 0.0)
+            self._decoded_s = max(self._decoded_s, used.pts_s if isinstance(used, Media) else 0.0)
         self._wake.set()
 
     def crashed(self) -> None:
-        """The worker crashed on something of this stream that is in its hands."""
-        in_hand = [arrival.record.offset for arrival in self._fed] or [self._last_fed]
-        self._desk.suspects.crashed(self._place, in_hand)
+        """Marks the units that the worker held as suspects: one of them crashed it."""
+        in_flight = [parsed.record.offset for parsed in self._fed] or [self._last_fed]
+        self._context.poison_pills.crashed(self._partition_id, in_flight)
 
     def lost(self) -> None:
-        """What was in the worker's hands has to be read again; until then there is nothing to be done."""
+        """Abandons the session: the units that the worker held must be read again."""
         self._is_lost = True
         self.abandon()
-        self._desk.worker_lost.set()
+        self._context.worker_lost.set()
 
-    # What the session needs of its surroundings, and of its source.
+    # Session host and source control.
 
     def publish(self, event: Event) -> None:
         if isinstance(event, Verdict | StreamEnded) and not self._is_lost:
@@ -304,52 +303,52 @@ class StreamConsumer:
             self._wake.set()
 
     def pictured(self, observation: Observation) -> None:
-        """Nobody looks at a call here; alarms have their own evidence."""
+        """No-op: no dashboard watches a consumer, and alarms store their own evidence."""
 
     def model(self) -> ModelRef | None:
-        return self._desk.pool.status.model
+        return self._context.pool.status.model
 
     def evidence(self) -> EvidenceModel | None:
-        return self._desk.pool.status.evidence
+        return self._context.pool.status.evidence
 
     def ended(self, session: Session) -> None:
-        """`_end` waits for it."""
+        """No-op: `_end` waits for the session."""
 
     def spawn(self, session: Session, reason: EndReason, message: str) -> None:
         self._ending = reason, message
         self._wake.set()
 
     def request_keyframe(self) -> None:
-        """Nobody could be asked: the records are what they are."""
+        """No-op: key frames cannot be requested from recorded media."""
 
     async def close(self) -> None:
-        """The producer does not know us."""
+        """No-op: Kafka producers have no back channel."""
 
 
-class _Tap:
-    """Tells the run what its session has no use for."""
+class _WorkerSink:
+    """Passes worker events to the session, and those that concern offsets to the stream consumer."""
 
-    def __init__(self, run: StreamConsumer, session: Session) -> None:
-        self._run = run
+    def __init__(self, consumer: StreamConsumer, session: Session) -> None:
+        self._consumer = consumer
         self._session = session
         self.keyframe_needed = session.keyframe_needed
         self.failed = session.failed
-        self.used = run.used
-        self.crashed = run.crashed
+        self.used = consumer.used
+        self.crashed = consumer.crashed
 
     def observed(self, observation: Observation) -> None:
         self._session.observed(observation)
-        self._run.observed()
+        self._consumer.observed()
 
     def gap(self, cause: DropCause) -> None:
         if cause is DropCause.WORKER_LOST:
-            self._run.lost()
+            self._consumer.lost()
         else:
             self._session.gap(cause)
 
 
 def _ended_epoch(state: State | None) -> int | None:
-    """The last epoch that is over for good; one that only fell silent may go on."""
+    """Returns the last epoch that is over. An epoch that ended for silence may continue, so it does not count."""
     if state is None:
         return None
     is_over = isinstance(state, StreamEnded) and state.reason is not EndReason.SILENT

@@ -1,4 +1,4 @@
-"""What one stream has to say and has not said yet, in order: verdicts, alarms, its end, and refused records."""
+"""Stream outbox: verdicts, alarm changes, end and rejected records of one stream, waiting to be written in order."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ if TYPE_CHECKING:
     from stream.incident_case import AlarmChange
 
 
-class Refusal(NamedTuple):
-    """A record that goes to the dead letters."""
+class Rejection(NamedTuple):
+    """A record for the dead-letter queue, and why."""
 
     record: Record
     cause: Cause
 
 
 class Outbox:
-    """Bounded by what a worker can have in its hands: nothing is fed while something waits here."""
+    """Ordered queue of output. Its size is bounded: no unit is fed to the worker while anything waits here."""
 
-    def __init__(self, place: PartitionId, desk: ConsumerContext) -> None:
-        self._place = place
-        self._desk = desk
-        self._waiting: deque[Verdict | AlarmChange | StreamEnded | Refusal] = deque()
+    def __init__(self, partition_id: PartitionId, context: ConsumerContext) -> None:
+        self._partition_id = partition_id
+        self._context = context
+        self._waiting: deque[Verdict | AlarmChange | StreamEnded | Rejection] = deque()
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def put(self, item: Verdict | AlarmChange | StreamEnded | Refusal) -> None:
+    def put(self, item: Verdict | AlarmChange | StreamEnded | Rejection) -> None:
         self._waiting.append(item)
 
     async def write(self) -> State | None:
-        """Writes what waits, then the state that it leads to. That state, now that everything is acknowledged.
+        """Writes everything that waits, then the resulting state. Returns that state once all is acknowledged.
 
-        Raises what `Outgoing.write` does.
+        Raises the errors of `RetryingWriter.write`.
         """
-        topics, partition = self._desk.config.topics, self._place.partition
-        reached: State | None = None
+        topics, partition = self._context.config.topics, self._partition_id.partition
+        state: State | None = None
         while self._waiting:
             item = self._waiting[0]
-            if isinstance(item, Refusal):
-                await self._desk.refuse(item.record, item.cause)
+            if isinstance(item, Rejection):
+                await self._context.reject(item.record, item.cause)
             elif isinstance(item, IncidentCase | AlarmOver):
-                await self._desk.alarms.keep(item)      # before the verdict that says so, which comes next
+                await self._context.alarms.keep(item)      # stored before the verdict that reports it
             elif isinstance(item, Verdict):
-                await self._desk.out.write(verdict_message(topics.verdicts, partition, item))
-            reached = item if isinstance(item, Verdict | StreamEnded) else reached
+                await self._context.writer.write(verdict_message(topics.verdicts, partition, item))
+            state = item if isinstance(item, Verdict | StreamEnded) else state
             self._waiting.popleft()
-        if reached is not None:
-            await self._desk.out.write(state_message(topics.states, partition, reached))
-        return reached
+        if state is not None:
+            await self._context.writer.write(state_message(topics.states, partition, state))
+        return state

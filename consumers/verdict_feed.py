@@ -1,6 +1,6 @@
-"""Verdict feed: turns the verdicts and ends of other processes into events, without repeats. No I/O.
+"""Verdict feed: turns published verdicts and ends into stream events; adds starts and drops repeats. No I/O.
 
-Adds the start of each epoch. Keeps the epochs of the newest 10,000 ended streams.
+Memory: one entry per running stream, and the last epoch of the newest 10,000 ended streams.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 SOURCE = "kafka"
 
-_ENDED_KEPT = 10_000
+_MAX_ENDED = 10_000
 
 
 class _Running(NamedTuple):
-    """A running stream; `seen_s` is the Unix time of its newest verdict."""
+    """A stream without an end. `seen_s` is the Unix time of its newest verdict."""
 
     epoch: int
     frames: FrameCounts
@@ -29,7 +29,7 @@ class _Running(NamedTuple):
 
 
 class VerdictFeed:
-    """State of the streams of other processes. `now_s` and `written_s` are Unix time in seconds."""
+    """Tracks streams that other processes examine. `now_s` and `written_s` are Unix time in seconds."""
 
     def __init__(self, silent_s: float = 120.0) -> None:
         self._silent_s = silent_s
@@ -38,7 +38,7 @@ class VerdictFeed:
         self._ended: OrderedDict[str, int] = OrderedDict()
 
     def verdict(self, verdict: Verdict, written_s: float, now_s: float) -> list[Event]:
-        """Returns the events of a verdict: none for a repeat or an ended epoch; a start first in a new epoch."""
+        """Returns a verdict's events: with a start before the first of an epoch; none for repeats and ended epochs."""
         stream = verdict.stream
         if verdict.epoch <= self._ended.get(stream, -1) or not self._filter.is_new(verdict):
             return []
@@ -54,7 +54,7 @@ class VerdictFeed:
         return [*events, verdict]
 
     def ended(self, event: StreamEnded) -> list[Event]:
-        """Returns the events of an end; call it after all verdicts of the epoch. A silent stream may resume."""
+        """Returns the end, if the epoch runs. Call it after all verdicts of the epoch; a silent stream may continue."""
         running = self._running.get(event.stream)
         if event.reason is not EndReason.SILENT:
             self._remember_end(event.stream, event.epoch)
@@ -66,7 +66,7 @@ class VerdictFeed:
         return [event]
 
     def expire(self, now_s: float) -> list[Event]:
-        """Ends streams without a verdict for `silent_s` seconds."""
+        """Ends streams that had no verdict for `silent_s` seconds."""
         silent = [name for name, running in self._running.items() if now_s - running.seen_s > self._silent_s]
         return [event for name in silent for event in self._end(name, EndReason.SILENT, "no verdict came any more")]
 
@@ -79,5 +79,5 @@ class VerdictFeed:
     def _remember_end(self, stream: str, epoch: int) -> None:
         self._ended[stream] = max(epoch, self._ended.get(stream, -1))
         self._ended.move_to_end(stream)
-        while len(self._ended) > _ENDED_KEPT:
+        while len(self._ended) > _MAX_ENDED:
             self._ended.popitem(last=False)

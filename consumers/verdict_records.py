@@ -1,6 +1,6 @@
-"""Verdicts and the state of streams as records, and how readers drop repeats. No I/O.
+"""Verdicts and stream states as records, and the filter that drops repeated verdicts. No I/O.
 
-The state of a stream is its last verdict, or its end. Both topics are keyed by stream and use the media's partitions.
+The state of a stream is its last verdict or its end. Both topics are keyed by stream and partitioned as the media.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ State = Verdict | StreamEnded
 
 
 def verdict_message(topic: str, partition: int, verdict: Verdict) -> Message:
-    """The record of one verdict; its `ce_id` is the verdict's."""
+    """Returns the record of a verdict; its `ce_id` is the verdict's id."""
     headers = _headers(VERDICT_TYPE, verdict.id)
     return Message(topic, verdict.stream.encode(), event_encoding.encode(verdict), headers, partition)
 
 
 def state_message(topic: str, partition: int, state: State) -> Message:
-    """Where a stream stands, for whoever goes on with it."""
+    """Returns the record of a stream's state, from which another consumer continues."""
     headers = _headers(STATE_TYPE, f"{state.stream}/{state.epoch}")
     return Message(topic, state.stream.encode(), event_encoding.encode(state), headers, partition)
 
 
 def tombstone(topic: str, partition: int, stream: str) -> Message:
-    """Has the compacted topic forget the stream."""
+    """Returns the record that deletes a stream from the compacted state topic."""
     return Message(topic, stream.encode(), None, (), partition)
 
 
 def state_of(record: Record) -> State | None:
-    """What a record of the state topic says; None for a tombstone, and for what is none of ours."""
+    """Returns the state in a record; None for a tombstone or a foreign record."""
     try:
         event = event_encoding.decode(record.value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -52,40 +52,42 @@ def state_of(record: Record) -> State | None:
 
 
 def latest_states(records: Iterable[Record]) -> dict[str, State]:
-    """The furthest state per stream. Not the last one written: a process that lost its partitions without knowing may
-    still have written an older one."""
+    """Returns the state per stream with the highest epoch and sequence.
+
+    The last one written may be older: a consumer that has lost its partitions unnoticed still writes.
+    """
     found: dict[str, State] = {}
     for record in records:
         state = state_of(record)
         if state is None:
             found.pop((record.key or b"").decode(errors="replace"), None)
-        elif state.stream not in found or _rank(state) >= _rank(found[state.stream]):
+        elif state.stream not in found or _progress(state) >= _progress(found[state.stream]):
             found[state.stream] = state
     return found
 
 
 class RepeatFilter:
-    """For readers of verdicts: lets every verdict through once, in order, however often it was written.
+    """Passes every verdict once and in order, however often it was written.
 
-    Remembers two numbers per stream; `forget` the streams that have ended.
+    Stores two numbers per stream; call `forget` for streams that have ended.
     """
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[int, int]] = {}
 
     def is_new(self, verdict: Verdict) -> bool:
-        """Whether this verdict says more than the ones before it; those that it overtook are not let through again."""
-        place = verdict.epoch, verdict.sequence
-        if place <= self._last.get(verdict.stream, (-1, -1)):
+        """Returns whether this verdict is newer than all before it. Older ones that arrive later are dropped."""
+        position = verdict.epoch, verdict.sequence
+        if position <= self._last.get(verdict.stream, (-1, -1)):
             return False
-        self._last[verdict.stream] = place
+        self._last[verdict.stream] = position
         return True
 
     def forget(self, stream: str) -> None:
         self._last.pop(stream, None)
 
 
-def _rank(state: State) -> tuple[int, int, int]:
+def _progress(state: State) -> tuple[int, int, int]:
     return (state.epoch, 0, state.sequence) if isinstance(state, Verdict) else (state.epoch, 1, 0)
 
 

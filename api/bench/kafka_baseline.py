@@ -75,7 +75,7 @@ async def consume(bootstrap: str, topic: str, seconds: float, score: Score) -> B
         async for message in consumer:
             item: Item = parse(message.key, message.value, tuple(message.headers))
             if isinstance(item, Media):
-                for rgb in streams.setdefault(item.stamp.stream, _Stream()).samples(item):
+                for rgb in streams.setdefault(item.identity.stream, _Stream()).samples(item):
                     score(rgb)
                     samples += 1
             records += 1

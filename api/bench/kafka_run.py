@@ -28,9 +28,9 @@ from consumers.broker import Message
 from consumers.config import Topics
 from consumers.kafka.broker import KafkaBroker
 from consumers.kafka.topics import create_topics
-from consumers.media_contract import EndOfStream, Media, Stamp, encode
+from consumers.media_contract import EndOfStream, Media, RecordIdentity, encode
 from consumers.record_form import RecordForm
-from consumers.segmenter import TIMEBASE, Cut, MediaPiece, pieces
+from consumers.segmenter import TIMEBASE, MediaPiece, SegmenterOptions, media_pieces
 from consumers.verdict_records import state_of
 from stream.events import StreamEnded
 
@@ -133,7 +133,7 @@ def as_table(outcome: KafkaResult) -> Table:
 
 
 async def _clip(seconds: float) -> Any:
-    source = pieces(str(CLIP), Cut(RecordForm.UNITS))
+    source = media_pieces(str(CLIP), SegmenterOptions(RecordForm.UNITS))
     for piece in await asyncio.to_thread(lambda: list(takewhile(lambda p: p.ticks * TIMEBASE < seconds, source))):
         yield piece
 
@@ -150,10 +150,10 @@ async def _publish(writer: Writer, topic: str, clip: list[MediaPiece], streams: 
 
 
 def _record(topic: str, stream: int, number: int, piece: MediaPiece | None) -> Message:
-    stamp = Stamp(f"bench-{stream}", 1, number, number / FRAME_RATE_HZ)
+    identity = RecordIdentity(f"bench-{stream}", 1, number, number / FRAME_RATE_HZ)
     item = (
-        EndOfStream(stamp) if piece is None
-        else Media(stamp, piece.content_type, piece.ticks, TIMEBASE, piece.payload, piece.keyframe)
+        EndOfStream(identity) if piece is None
+        else Media(identity, piece.content_type, piece.ticks, TIMEBASE, piece.payload, piece.keyframe)
     )
     encoded = encode(item)
     return Message(topic, encoded.key, encoded.value, encoded.headers, stream % _PARTITIONS)
@@ -173,7 +173,7 @@ async def _ours(
             ended: set[str] = set()
             while len(ended) < options.streams:
                 for record in await reader.take(1000, 0.2):
-                    verdicts += record.place.topic == topics.verdicts
+                    verdicts += record.partition_id.topic == topics.verdicts
                     if isinstance(state := state_of(record), StreamEnded):
                         ended.add(state.stream)
                 if began is None and verdicts:

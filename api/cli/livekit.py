@@ -60,7 +60,7 @@ async def _moderate(settings: Settings, url: str, room: str, service: str, token
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    order = rooms.RoomOrder(url, room, settings.livekit_api_key, secret, rate_hz)
+    order = rooms.RoomConfig(url, room, settings.livekit_api_key, secret, rate_hz)
     reason: str = await rooms.watch_room(order, bridge.RoomPublisher(service, room, token, _tell), _tell, stop)
     return reason
 

@@ -49,13 +49,13 @@ def produce(
     """Publishes a video to Kafka, for `deepguard consume`. Ctrl-C ends the stream in order."""
     from consumers.errors import ConsumerError
     from consumers.producer import Publication
-    from consumers.segmenter import Cut
+    from consumers.segmenter import SegmenterOptions
 
     def work() -> None:
         settings = load_settings(kafka_media_topic=topic)
         publication = Publication(
             source, settings.kafka_media_topic, stream or stream_id_of(source),
-            Cut(form, fps, quality, segment), is_paced=realtime, is_looped=loop,
+            SegmenterOptions(form, fps, quality, segment), is_paced=realtime, is_looped=loop,
         )
         done = asyncio.run(_run_producer(settings, publication))
         typer.echo(f"{publication.stream}: {done.records} records, {done.media_s:.1f} s of media")
@@ -121,7 +121,7 @@ def _media_progress(publication: Publication, length_s: float | None) -> Iterato
         task = bar.add_task(f"{publication.stream} -> {publication.topic}", total=length_s, told="")
 
         def tell(published: Progress) -> None:
-            told = published.away or f"{published.records} records, {published.media_s:.1f} s of media"
+            told = published.problem or f"{published.records} records, {published.media_s:.1f} s of media"
             bar.update(task, completed=published.media_s, told=told)
 
         yield tell

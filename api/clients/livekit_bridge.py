@@ -17,7 +17,7 @@ from aiortc.mediastreams import MediaStreamError
 
 from api.clients.whip import TICKS, EncodedTrack, PublishOptions, publish_track
 from api.errors import LiveKitRefused, PublishFailed
-from consumers.livekit import RoomTrack, TrackOver
+from consumers.livekit import RoomTrack, TrackEnded
 from stream.frame_sampler import Pace, rate_hz_of
 from stream.retry_policy import RetryPolicy
 from stream.still_encoder import StillEncoder
@@ -70,7 +70,7 @@ class RoomVideoTrack(EncodedTrack):
         """Returns the next picture as a key frame. Raises MediaStreamError when the track ends."""
         try:
             picture = await self._source.take()
-        except TrackOver:
+        except TrackEnded:
             self.stop()
         if self.readyState != "live":
             raise MediaStreamError
@@ -106,7 +106,7 @@ class RoomPublisher:
                 )
                 self.report(f"{stream} ended by {'the service' if stats.ended_by == 'server' else 'the participant'}")
                 pause_s = _RETRY_POLICY.delay_s()
-            except TrackOver:
+            except TrackEnded:
                 return
             except PublishFailed as error:
                 if error.refusal is not None and error.refusal.status in _PERMANENT_REFUSALS:

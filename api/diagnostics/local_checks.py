@@ -19,7 +19,7 @@ from api.errors import SettingsRefused
 from api.settings.base import Settings, require_safe_exposure
 from api.settings.factories import consume_config, kafka_config
 from consumers.errors import BrokerRefused, BrokerUnreachable
-from consumers.kafka.topics import look_at
+from consumers.kafka.topics import inspect_cluster
 from detector.config import default_weights_dir
 from detector.errors import DetectorError
 from detector.model_artifact import open_arrays, read_manifest
@@ -112,7 +112,7 @@ async def check_brokers(settings: Settings) -> Finding:
         remedy = "start the broker, or correct KAFKA_BOOTSTRAP_SERVERS"
         return Finding("fail", "broker", f"{shown}: connection refused or timed out", remedy)
     try:
-        found = await look_at(kafka_config(settings), consume_config(settings).topics, BROKER_S)
+        found = await inspect_cluster(kafka_config(settings), consume_config(settings).topics, BROKER_S)
     except (SettingsRefused, BrokerUnreachable, BrokerRefused) as error:
         return _no_cluster(shown, error)
     if found.missing:

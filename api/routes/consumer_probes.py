@@ -68,7 +68,7 @@ def probes_app(consumer: Consumer, pool: WorkerPool, publisher: IncidentPublishe
             "workers_wanted": workers.wanted,
             "partitions": [partition._asdict() for partition in status.partitions],
             "dead_letters": status.dead_letters,
-            "dead_letters_left_out": status.left_out,
+            "dead_letters_left_out": status.discarded,
         }
         return JSONResponse(answer, 503 if reasons else 200, {"Cache-Control": "no-store"})
 

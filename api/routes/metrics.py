@@ -84,7 +84,9 @@ def consumer_metrics(status: ConsumerStatus, workers: PoolStatus) -> list[Metric
         _gauge("partitions", "partitions assigned to this consumer", len(status.partitions)),
         CounterMetricFamily("deepguard_worker_restarts", "restarts of dead or hung workers", workers.restarts),
         CounterMetricFamily("deepguard_dead_letters", "records sent to the dead-letter queue", status.dead_letters),
-        CounterMetricFamily("deepguard_dead_letters_left_out", "dead letters dropped above the limit", status.left_out),
+        CounterMetricFamily(
+            "deepguard_dead_letters_left_out", "dead letters dropped above the limit", status.discarded
+        ),
         lag,
         held,
     ]

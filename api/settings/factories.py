@@ -13,7 +13,7 @@ from dataclasses import replace
 from api.errors import SettingsRefused
 from api.settings.base import Settings
 from api.settings.kafka import DetectionMode, VerdictSource
-from consumers.config import ConsumeConfig, Topics
+from consumers.config import ConsumerConfig, Topics
 from consumers.edge import Edge
 from consumers.errors import ContractBroken
 from consumers.kafka.config import KafkaConfig
@@ -116,13 +116,13 @@ def claim_config(settings: Settings) -> ClaimConfig:
     return ClaimConfig(allowed, payload_bytes=settings.kafka_record_bytes)
 
 
-def consume_config(settings: Settings) -> ConsumeConfig:
+def consume_config(settings: Settings) -> ConsumerConfig:
     """Returns the consumer configuration of these settings. Raises SettingsRefused."""
     topics = Topics(
         media=settings.kafka_media_topic, verdicts=settings.kafka_verdicts_topic, states=settings.kafka_state_topic,
         dead_letters=settings.kafka_dlq_topic,
     )
-    return ConsumeConfig(
+    return ConsumerConfig(
         topics=topics, group=settings.kafka_group, streams=stream_config(settings), idle_s=settings.kafka_idle_s,
         unit_bytes=pool_config(settings).limits.unit_bytes, claims=claim_config(settings),
     )
@@ -132,8 +132,8 @@ def consume_pool_config(settings: Settings) -> PoolConfig:
     """Returns the worker pool of lossless consumers: partitions pause while workers are busy; no frame is dropped."""
     consume = consume_config(settings)
     return replace(
-        pool_config(settings), unit_wait_s=None, unit_queue=consume.in_hand,
-        unit_queue_bytes=consume.in_hand * consume.unit_bytes, unit_credits=consume.in_hand,
+        pool_config(settings), unit_wait_s=None, unit_queue=consume.units_in_flight,
+        unit_queue_bytes=consume.units_in_flight * consume.unit_bytes, unit_credits=consume.units_in_flight,
         close_limit_s=FLUSH_S,
     )
 

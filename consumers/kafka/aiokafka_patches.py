@@ -1,8 +1,8 @@
-"""aiokafka's reading of fetched batches, replaced so that a batch that cannot be read harms nothing but itself.
+"""aiokafka patch: an unreadable batch is skipped and affects no other records. Importing this module applies it.
 
-aiokafka raises while it hands out records of several partitions. The records of the other partitions that it had taken
-out by then are lost, because their positions have moved, and the faulty partition is fetched again for ever. Here the
-batch is handed out as one `UnreadableBatch`, and the partition goes on behind it. Importing this module is enough.
+Unpatched, aiokafka raises while it collects records of several partitions. It then loses records of other partitions,
+whose positions have moved, and fetches the faulty partition again forever. The patch returns one `UnreadableBatch` and
+continues after it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ AiokafkaRecords: Any = fetcher.PartitionRecords
 
 
 class UnreadableBatch(ConsumerRecord):  # type: ignore[misc]
-    """Stands for all records of a batch; without key, value and headers."""
+    """Represents all records of an unreadable batch; without key, value and headers."""
 
     unreadable: Unreadable
 
 
 class TolerantRecords(AiokafkaRecords):  # type: ignore[misc]
-    """Records of one fetched partition, uncommitted ones included, as the rest of this package reads."""
+    """Records of one fetched partition, including those of uncommitted transactions, as in all readers here."""
 
     def _unpack_records(self) -> Iterator[ConsumerRecord[Any, Any]]:
         while self._records.has_next():
@@ -46,9 +46,9 @@ class TolerantRecords(AiokafkaRecords):  # type: ignore[misc]
             self.next_fetch_offset = batch.next_offset
 
     def _records_of(self, batch: Any) -> list[ConsumerRecord[Any, Any]]:
-        """The records of a batch that were not read before; none of a control batch."""
+        """Returns the unread records of a batch; none for a control batch."""
         if self._check_crcs and not batch.validate_crc():
-            raise ValueError("its checksum is wrong")
+            raise ValueError("wrong checksum")
         if batch.is_control_batch:
             return []
         start = self.next_fetch_offset

@@ -1,4 +1,4 @@
-"""Kafka as the broker: `consumers.broker` on aiokafka."""
+"""Kafka broker: implements `consumers.broker` on aiokafka."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class KafkaBroker:
-    """A `consumers.broker.Broker`."""
+    """A `consumers.broker.Broker` for one Kafka cluster."""
 
     def __init__(self, config: KafkaConfig) -> None:
         self._config = config

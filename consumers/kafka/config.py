@@ -1,4 +1,4 @@
-"""How to reach a Kafka cluster, and within which bounds. Nothing is connected here."""
+"""Kafka connection settings and limits. No I/O but reading certificates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FETCH_WAIT_MS = 200
 
 
 class Security(StrEnum):
-    """What a connection is protected by."""
+    """Security protocol of a connection."""
 
     PLAINTEXT = "PLAINTEXT"
     SSL = "SSL"
@@ -32,7 +32,7 @@ class Security(StrEnum):
 
 
 class SaslMechanism(StrEnum):
-    """How a client proves who it is."""
+    """SASL mechanism of a client's login."""
 
     PLAIN = "PLAIN"
     SCRAM_SHA_256 = "SCRAM-SHA-256"
@@ -40,8 +40,10 @@ class SaslMechanism(StrEnum):
 
 
 class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """`bootstrap` is `host:port`, comma separated. `instance` makes members of groups static: a restart within
-    `session_timeout_s` moves no partition. Memory for fetched records is at most brokers x `fetch_bytes` x 2.
+    """Connection settings and limits of Kafka clients.
+
+    `bootstrap` lists `host:port`, separated by commas. `instance` makes group members static: a restart within
+    `session_timeout_s` moves no partition. Fetched records need at most 2 x `fetch_bytes` of memory per broker.
     """
 
     bootstrap: str
@@ -67,7 +69,7 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def connection_options(config: KafkaConfig) -> dict[str, Any]:
-    """What all of aiokafka's clients are made with. Raises BrokerRefused if a certificate cannot be read."""
+    """Returns the options that all aiokafka clients share. Raises BrokerRefused for unreadable certificates."""
     options: dict[str, Any] = {
         "bootstrap_servers": config.bootstrap,
         "client_id": config.client_id,
@@ -85,7 +87,7 @@ def connection_options(config: KafkaConfig) -> dict[str, Any]:
 
 
 def fetch_options(config: KafkaConfig) -> dict[str, Any]:
-    """Explicit bounds of what is fetched ahead: the defaults are 50 MiB per broker. A larger record still passes."""
+    """Returns the fetch limits; aiokafka's default is 50 MiB per broker. A larger single record still passes."""
     return {
         "enable_auto_commit": False,
         "auto_offset_reset": "earliest",
@@ -101,5 +103,5 @@ def _tls(config: KafkaConfig) -> ssl.SSLContext:
         if config.cert_file is not None:
             context.load_cert_chain(config.cert_file, config.key_file)
     except (OSError, ssl.SSLError) as error:
-        raise BrokerRefused(f"the certificates for Kafka cannot be read: {error}") from None
+        raise BrokerRefused(f"the certificates for Kafka cannot be read: {error}; check path and format") from None
     return context

@@ -1,4 +1,4 @@
-"""aiokafka's errors as ours."""
+"""Translates aiokafka's errors to `consumers.errors`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REFUSALS = (
 
 @contextmanager
 def translated(topics: str = "") -> Iterator[None]:
-    """Whatever aiokafka raises inside comes out as an error of `consumers.errors`; `topics` is what it is about."""
+    """Raises aiokafka's errors of the block as `consumers.errors`; `topics` names them in TopicMissing."""
     try:
         yield
     except (kafka.CommitFailedError, kafka.IllegalStateError) as error:
@@ -32,7 +32,7 @@ def translated(topics: str = "") -> Iterator[None]:
         raise TopicMissing(f"there is no topic {topics}".strip()) from error
     except _REFUSALS as error:
         raise BrokerRefused(str(error)) from error
-    except kafka.KafkaConnectionError as error:     # aiokafka only logs why
-        raise BrokerUnreachable(f"{error}: away, or it takes neither our login nor our certificate") from error
+    except kafka.KafkaConnectionError as error:     # aiokafka only logs the reason
+        raise BrokerUnreachable(f"{error}: no answer, or the broker refuses the login or the certificate") from error
     except (kafka.KafkaError, OSError) as error:    # TimeoutError is an OSError
         raise BrokerUnreachable(f"{type(error).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""A member of a Kafka consumer group: manual commits, checked against the generation in which records were taken."""
+"""Kafka consumer-group member. Commits are manual and only valid in the generation in which the records were taken."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from consumers.broker import Batch
 from consumers.errors import GenerationLost
 from consumers.kafka.config import connection_options, fetch_options
 from consumers.kafka.errors import translated
-from consumers.kafka.records import places_of, records_of, take
+from consumers.kafka.records import partition_ids_of, records_of, take
 from consumers.kafka.shutdown import stop
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _HEARTBEATS_PER_SESSION = 6
 
 
 class KafkaMember:
-    """A `consumers.broker.Member`. Assigned in the background once it is connected."""
+    """A `consumers.broker.Member`. After `connect` returns, partitions are assigned in the background."""
 
     def __init__(self, consumer: Any, relay: _Relay, config: KafkaConfig) -> None:
         self._consumer = consumer
@@ -52,34 +52,34 @@ class KafkaMember:
     async def take(self, limit: int, timeout_s: float) -> Batch:
         fetched = await take(self._consumer, limit, timeout_s)
         generation = self._relay.generation
-        if fetched:     # may come before our listener was told whose they are
+        if fetched:     # may arrive before the listener knows the assignment
             await self._relay.is_settled.wait()
         is_stale = generation != self._relay.generation
         return Batch(self._relay.generation, () if is_stale else records_of(fetched))
 
     async def commit(self, offsets: Mapping[PartitionId, int], generation: int) -> None:
         if generation != self._relay.generation:
-            raise GenerationLost(f"taken in generation {generation}, now it is {self._relay.generation}")
+            raise GenerationLost(f"records of generation {generation}, the group is in {self._relay.generation}")
         with translated():
-            async with asyncio.timeout(self._config.request_timeout_s):     # aiokafka tries for ever
-                await self._consumer.commit({TopicPartition(*place): offset for place, offset in offsets.items()})
+            async with asyncio.timeout(self._config.request_timeout_s):     # aiokafka retries forever
+                await self._consumer.commit({TopicPartition(*each): offset for each, offset in offsets.items()})
 
-    async def pause(self, places: Collection[PartitionId], paused: bool) -> None:
-        ours = self._consumer.assignment() & {TopicPartition(*place) for place in places}
-        (self._consumer.pause if paused else self._consumer.resume)(*ours)
+    async def pause(self, partition_ids: Collection[PartitionId], paused: bool) -> None:
+        assigned = self._consumer.assignment() & {TopicPartition(*partition_id) for partition_id in partition_ids}
+        (self._consumer.pause if paused else self._consumer.resume)(*assigned)
 
     async def rewind(self, offsets: Mapping[PartitionId, int]) -> None:
-        ours = self._consumer.assignment()
-        for place, offset in offsets.items():
-            if TopicPartition(*place) in ours:
-                self._consumer.seek(TopicPartition(*place), offset)
+        assigned = self._consumer.assignment()
+        for partition_id, offset in offsets.items():
+            if TopicPartition(*partition_id) in assigned:
+                self._consumer.seek(TopicPartition(*partition_id), offset)
 
     async def lag(self) -> dict[PartitionId, int]:
         with translated():
             async with asyncio.timeout(self._config.request_timeout_s):
-                ours = self._consumer.assignment()
-                ends = await self._consumer.end_offsets(ours) if ours else {}
-                return {place: ends[place] - await self._consumer.position(place) for place in places_of(ours)}
+                assigned = self._consumer.assignment()
+                ends = await self._consumer.end_offsets(assigned) if assigned else {}
+                return {each: ends[each] - await self._consumer.position(each) for each in partition_ids_of(assigned)}
 
     async def close(self) -> None:
         with translated():
@@ -87,9 +87,9 @@ class KafkaMember:
 
 
 class _Relay(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Tells our listener, and counts generations: one more after each revocation.
+    """Calls the listener and counts generations: one more after each revocation.
 
-    What the listener commits while it is told of a revocation still belongs to the generation that ends.
+    Commits of the listener during `revoked` still belong to the old generation.
     """
 
     def __init__(self, listener: Listener) -> None:
@@ -100,11 +100,11 @@ class _Relay(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         self.is_settled.clear()
         if revoked:
-            await self._listener.revoked(places_of(revoked))
+            await self._listener.revoked(partition_ids_of(revoked))
         self.generation += 1
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        await self._listener.assigned(places_of(assigned))
+        await self._listener.assigned(partition_ids_of(assigned))
         self.is_settled.set()
 
 
@@ -117,6 +117,6 @@ def _group_options(config: KafkaConfig) -> dict[str, Any]:
         "session_timeout_ms": session_ms,
         "heartbeat_interval_ms": session_ms // _HEARTBEATS_PER_SESSION,
         "rebalance_timeout_ms": rebalance_ms,
-        # A join is answered when all members have come: a shorter limit would have us join over and over.
+        # A join is answered after all members have joined: a shorter timeout would repeat joins forever.
         "request_timeout_ms": rebalance_ms + int(config.request_timeout_s * 1000),
     }

@@ -1,4 +1,4 @@
-"""Reads Kafka partitions from a chosen point, without a consumer group."""
+"""Kafka reader: reads partitions from chosen offsets, without a consumer group."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from consumers.kafka.config import connection_options, fetch_options
 from consumers.kafka.errors import translated
-from consumers.kafka.records import places_of, records_of, take
+from consumers.kafka.records import partition_ids_of, records_of, take
 from consumers.kafka.shutdown import stop
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class KafkaReader:
-    """A `consumers.broker.Reader`. Partitions that are added to a topic later are not read."""
+    """A `consumers.broker.Reader`. Ignores partitions that are added to a topic later."""
 
     def __init__(self, consumer: Any, partitions: frozenset[TopicPartition], config: KafkaConfig) -> None:
         self._consumer = consumer
@@ -40,27 +40,27 @@ class KafkaReader:
             await stop(consumer)
             raise
         partitions = frozenset(consumer.assignment())
-        consumer.unsubscribe()      # a subscription starts anew whenever the partitions change
+        consumer.unsubscribe()      # a subscription restarts whenever the partitions change
         return cls(consumer, partitions, config)
 
     async def ends(self) -> dict[PartitionId, int]:
         with translated():
             async with asyncio.timeout(self._limit_s):
                 found = await self._consumer.end_offsets(self._partitions)
-        return {place: found[place] for place in places_of(self._partitions)}
+        return {partition_id: found[partition_id] for partition_id in partition_ids_of(self._partitions)}
 
     async def seek(self, offsets: Mapping[PartitionId, int]) -> None:
-        self._consumer.assign([TopicPartition(*place) for place in offsets])
-        for place, offset in offsets.items():
-            self._consumer.seek(TopicPartition(*place), offset)
+        self._consumer.assign([TopicPartition(*partition_id) for partition_id in offsets])
+        for partition_id, offset in offsets.items():
+            self._consumer.seek(TopicPartition(*partition_id), offset)
 
     async def seek_to_time(self, unix_s: float) -> dict[PartitionId, int]:
         ends = await self.ends()
         with translated():
             async with asyncio.timeout(self._limit_s):
                 found = await self._consumer.offsets_for_times(dict.fromkeys(self._partitions, int(unix_s * 1000)))
-        starts = {place: found[place] for place in places_of(self._partitions)}
-        offsets = {place: ends[place] if start is None else start.offset for place, start in starts.items()}
+        starts = {partition_id: found[partition_id] for partition_id in partition_ids_of(self._partitions)}
+        offsets = {each: ends[each] if start is None else start.offset for each, start in starts.items()}
         await self.seek(offsets)
         return offsets
 

@@ -1,4 +1,4 @@
-"""What aiokafka hands out, as our records."""
+"""Converts aiokafka's records and partitions to those of `consumers.broker`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
     from aiokafka import TopicPartition
 
-_PATIENCE_S = 0.5
+_GRACE_S = 0.5
 
 
 async def take(consumer: Any, limit: int, timeout_s: float) -> Mapping[TopicPartition, Sequence[Any]]:
-    """`getmany` that also ends while nothing is assigned, when aiokafka waits for ever. Cancelling it loses nothing."""
+    """Calls `getmany` with a timeout that also holds while no partition is assigned. Cancelling it loses no records."""
     fetched: Mapping[TopicPartition, Sequence[Any]] = {}
     with translated():
         try:
-            async with asyncio.timeout(timeout_s + _PATIENCE_S):
+            async with asyncio.timeout(timeout_s + _GRACE_S):
                 fetched = await consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=limit)
         except TimeoutError:
             pass
@@ -30,16 +30,16 @@ async def take(consumer: Any, limit: int, timeout_s: float) -> Mapping[TopicPart
 
 
 def records_of(fetched: Mapping[TopicPartition, Sequence[Any]]) -> tuple[Record, ...]:
-    """In order of offset per partition."""
+    """Returns the records in order of offset per partition."""
     return tuple(
         Record(
-            PartitionId(place.topic, place.partition), found.offset, found.timestamp, found.key, found.value,
+            PartitionId(source.topic, source.partition), found.offset, found.timestamp, found.key, found.value,
             tuple(found.headers), found.unreadable if isinstance(found, UnreadableBatch) else None,
         )
-        for place, records in fetched.items()
+        for source, records in fetched.items()
         for found in records
     )
 
 
-def places_of(partitions: Collection[TopicPartition]) -> tuple[PartitionId, ...]:
+def partition_ids_of(partitions: Collection[TopicPartition]) -> tuple[PartitionId, ...]:
     return tuple(sorted(PartitionId(p.topic, p.partition) for p in partitions))

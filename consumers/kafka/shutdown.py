@@ -1,4 +1,4 @@
-"""Closing an aiokafka consumer, also while one of its fetches waits to be tried again."""
+"""Complete shutdown of an aiokafka consumer, even while one of its fetches waits for a retry."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 async def stop(consumer: Any) -> None:
-    """`consumer.stop()`, to its end.
+    """Calls `consumer.stop()` and closes what it leaves open.
 
-    aiokafka cancels its fetches and awaits them bare. One that waits after a failure then raises CancelledError out of
-    `stop`, as if its caller had been cancelled, and connections and tasks stay. What is left is closed here.
+    aiokafka awaits its cancelled fetches without a guard. One that waits for a retry raises CancelledError out of
+    `stop`, as if the caller had been cancelled, and leaves connections and tasks open.
     """
     try:
         await consumer.stop()

@@ -1,4 +1,4 @@
-"""Makes the topics that we use, with the settings that they need."""
+"""Kafka topics: their settings, their creation, and the check that they exist."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from consumers.config import Topics
     from consumers.kafka.config import KafkaConfig
 
-_COPIES = 3
+_MAX_REPLICAS = 3
 _HOUR_MS = 3_600_000
 _EXISTS = kafka.TopicAlreadyExistsError.errno
 
 
-def planned(topics: Topics, record_bytes: int) -> dict[str, dict[str, str]]:
-    """Settings by topic. A dead letter is a record of the media topic with more headers."""
+def topic_settings(topics: Topics, record_bytes: int) -> dict[str, dict[str, str]]:
+    """Returns the settings of each topic. Dead letters need a larger limit: they have more headers than media."""
     largest, larger = str(record_bytes + 65536), str(record_bytes + 2 * 65536)
     return {
         topics.media: {"retention.ms": str(6 * _HOUR_MS), "max.message.bytes": largest},
@@ -32,15 +32,15 @@ def planned(topics: Topics, record_bytes: int) -> dict[str, dict[str, str]]:
     }
 
 
-class ClusterLook(NamedTuple):
-    """What a cluster says of itself to us. `missing` are those of the wanted topics that it does not have."""
+class ClusterInfo(NamedTuple):
+    """Number of brokers in a cluster, and the required topics that it lacks."""
 
     brokers: int
     missing: tuple[str, ...]
 
 
-async def look_at(config: KafkaConfig, topics: Topics, limit_s: float) -> ClusterLook:
-    """Connects as our clients do, with login and certificates, and asks for metadata.
+async def inspect_cluster(config: KafkaConfig, topics: Topics, limit_s: float) -> ClusterInfo:
+    """Connects with the configured login and certificates and reads the cluster metadata.
 
     Raises BrokerUnreachable, BrokerRefused.
     """
@@ -53,29 +53,29 @@ async def look_at(config: KafkaConfig, topics: Topics, limit_s: float) -> Cluste
                 known = set(await admin.list_topics())
     finally:
         await admin.close()
-    return ClusterLook(brokers, tuple(name for name in planned(topics, config.record_bytes) if name not in known))
+    required = topic_settings(topics, config.record_bytes)
+    return ClusterInfo(brokers, tuple(name for name in required if name not in known))
 
 
 async def create_topics(config: KafkaConfig, topics: Topics, partitions: int, replication: int = 0) -> dict[str, bool]:
-    """Which topics were made; those that exist are left as they are. `replication` 0: three copies, or as many as there
-    are brokers.
+    """Creates missing topics and returns, per topic, whether it was created. Leaves existing topics unchanged.
 
-    Raises BrokerUnreachable, BrokerRefused.
+    `replication` 0 means three replicas, or one per broker if there are fewer. Raises BrokerUnreachable, BrokerRefused.
     """
     admin = AIOKafkaAdminClient(**connection_options(config))
     try:
         with translated():
             await admin.start()
-            copies = replication or min(_COPIES, len((await admin.describe_cluster())["brokers"]))
+            replicas = replication or min(_MAX_REPLICAS, len((await admin.describe_cluster())["brokers"]))
             answer = await admin.create_topics([
-                NewTopic(name, partitions, copies, topic_configs=settings)
-                for name, settings in planned(topics, config.record_bytes).items()
+                NewTopic(name, partitions, replicas, topic_configs=settings)
+                for name, settings in topic_settings(topics, config.record_bytes).items()
             ])
     finally:
         await admin.close()
-    made = {}
+    created = {}
     for name, code, *message in answer.topic_errors:
         if code not in (0, _EXISTS):
             raise BrokerRefused(f"{name}: {kafka.for_code(code).__name__} {' '.join(map(str, message))}")
-        made[name] = code == 0
-    return made
+        created[name] = code == 0
+    return created

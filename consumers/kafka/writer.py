@@ -1,4 +1,4 @@
-"""Writes records to Kafka. `acks=all`; not idempotent, since aiokafka's idempotent producer can get stuck for good."""
+"""Kafka writer with `acks=all`. Not idempotent: aiokafka's idempotent producer can hang forever."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from consumers.kafka.config import KafkaConfig
 
 _BATCH_BYTES = 256 * 1024
-_FRAMING_BYTES = 4096       # what the batch around a record may add to it
+_FRAMING_BYTES = 4096       # overhead of the batch around a record
 
 
 class KafkaWriter:
-    """A `consumers.broker.Writer`. The producer has no limit on memory of its own: a semaphore is that limit."""
+    """A `consumers.broker.Writer`. A semaphore bounds memory, because aiokafka's producer has no limit of its own."""
 
     def __init__(self, producer: Any, config: KafkaConfig) -> None:
         self._producer = producer
@@ -47,7 +47,7 @@ class KafkaWriter:
     async def write(self, message: Message) -> int:
         async with self._in_flight:
             with translated(message.topic):
-                await self._require(message)
+                await self._check(message)
                 sent = await self._producer.send_and_wait(
                     message.topic, message.value, message.key, message.partition, headers=list(message.headers)
                 )
@@ -58,8 +58,8 @@ class KafkaWriter:
         with translated():
             await self._producer.stop()
 
-    async def _require(self, message: Message) -> None:
-        """aiokafka has only assertions for what is looked for here."""
+    async def _check(self, message: Message) -> None:
+        """Checks the message, because aiokafka only asserts these conditions."""
         if message.key is None and message.value is None:
             raise ValueError("a record needs a key or a value")
         partitions = await self._producer.partitions_for(message.topic)

@@ -11,15 +11,15 @@ import cv2
 import numpy as np
 
 from consumers.broker import Message
-from consumers.media_contract import ContentType, EndOfStream, Item, Media, Stamp, encode
-from consumers.segmenter import TIMEBASE, pieces
+from consumers.media_contract import ContentType, EndOfStream, Item, Media, RecordIdentity, encode
+from consumers.segmenter import TIMEBASE, media_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from consumers.segmenter import Cut
+    from consumers.segmenter import SegmenterOptions
 
 EPOCH = 1_700_000_000
 STEPS = 16
@@ -43,15 +43,15 @@ def face_picture(person: str, step: int, width_px: int = 320) -> bytes:
 def frame(stream: str, number: int, fps: float, payload: bytes, epoch: int = EPOCH) -> Media:
     """The picture of this number; captured when the epoch began and media time says."""
     pts_ms = round(number * 1000 / fps)
-    stamp = Stamp(stream, epoch, number, epoch + pts_ms / 1000)
-    return Media(stamp, ContentType.JPEG, pts_ms, MILLISECONDS, payload)
+    identity = RecordIdentity(stream, epoch, number, epoch + pts_ms / 1000)
+    return Media(identity, ContentType.JPEG, pts_ms, MILLISECONDS, payload)
 
 
 def call(stream: str, frames: int, fps: float = 2.0, person: str = "obama", epoch: int = EPOCH) -> Iterator[Item]:
     """A whole stream of pictures, with its end."""
     for number in range(frames):
         yield frame(stream, number, fps, face_picture(person, number % STEPS), epoch)
-    yield EndOfStream(Stamp(stream, epoch, frames, epoch + frames / fps))
+    yield EndOfStream(RecordIdentity(stream, epoch, frames, epoch + frames / fps))
 
 
 def record(topic: str, item: Item, partition: int | None = None) -> Message:
@@ -59,13 +59,13 @@ def record(topic: str, item: Item, partition: int | None = None) -> Message:
     return Message(topic, encoded.key, encoded.value, encoded.headers, partition)
 
 
-def clip(stream: str, cut: Cut, seconds: float) -> Iterator[Item]:
-    """The beginning of the sample call, cut like this, with its end."""
+def clip(stream: str, options: SegmenterOptions, seconds: float) -> Iterator[Item]:
+    """The beginning of the sample call, split like this, with its end."""
     sequence, reached_s = 0, 0.0
-    for sequence, piece in enumerate(pieces(str(SAMPLE_CALL), cut)):
+    for sequence, piece in enumerate(media_pieces(str(SAMPLE_CALL), options)):
         reached_s = float(piece.ticks * TIMEBASE)
         if reached_s >= seconds:
             break
-        stamp = Stamp(stream, EPOCH, sequence, EPOCH + reached_s)
-        yield Media(stamp, piece.content_type, piece.ticks, TIMEBASE, piece.payload, piece.keyframe)
-    yield EndOfStream(Stamp(stream, EPOCH, sequence + 1, EPOCH + reached_s))
+        identity = RecordIdentity(stream, EPOCH, sequence, EPOCH + reached_s)
+        yield Media(identity, piece.content_type, piece.ticks, TIMEBASE, piece.payload, piece.keyframe)
+    yield EndOfStream(RecordIdentity(stream, EPOCH, sequence + 1, EPOCH + reached_s))

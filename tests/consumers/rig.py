@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from consumers.broker import Message, PartitionId
-from consumers.config import ConsumeConfig, Topics
+from consumers.config import ConsumerConfig, Topics
 from consumers.consumer import Consumer
 from consumers.verdict_records import RepeatFilter, state_of
 from stream import event_encoding
@@ -21,16 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from consumers.broker import Headers, Record
-    from consumers.consumer_context import AlarmKeeper
+    from consumers.consumer_context import AlarmSink
     from consumers.media_contract import Item
     from consumers.verdict_records import State
     from stream.protocols import Workers
 
 PARTITIONS = 2
 TOPICS = Topics()
-CONFIG = ConsumeConfig(commit_every_s=0.05)
-POOL = PoolConfig(workers=1, unit_queue=CONFIG.in_hand, unit_queue_bytes=CONFIG.in_hand * CONFIG.unit_bytes,
-                  close_limit_s=30.0)
+CONFIG = ConsumerConfig(commit_every_s=0.05)
+POOL = PoolConfig(
+    workers=1, unit_queue=CONFIG.units_in_flight, unit_queue_bytes=CONFIG.units_in_flight * CONFIG.unit_bytes,
+    close_limit_s=30.0,
+)
 
 
 class Ground:
@@ -47,8 +49,8 @@ class Ground:
             await writer.write(record(TOPICS.media, item))
 
     def records(self, topic: str) -> list[Record]:
-        places = self.broker.log.places([topic])
-        return [found for place in places for found in self.broker.log.records(place)]
+        partition_ids = self.broker.log.partition_ids([topic])
+        return [found for partition_id in partition_ids for found in self.broker.log.records(partition_id)]
 
     async def write_raw(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """A record that need not keep the contract, nor what our own writer asks for."""
@@ -74,7 +76,7 @@ class Ground:
 
     def committed(self) -> dict[int, int]:
         """By partition of the media topic."""
-        return {place.partition: at for place, at in self.broker.committed(CONFIG.group).items()}
+        return {partition_id.partition: at for partition_id, at in self.broker.committed(CONFIG.group).items()}
 
     def is_read(self) -> bool:
         """Whether everything is committed."""
@@ -84,7 +86,7 @@ class Ground:
 
 @asynccontextmanager
 async def consuming(
-    ground: Ground, pool: Workers, config: ConsumeConfig = CONFIG, alarms: AlarmKeeper | None = None
+    ground: Ground, pool: Workers, config: ConsumerConfig = CONFIG, alarms: AlarmSink | None = None
 ) -> AsyncIterator[Consumer]:
     """One consumer, which is told to stop at the end."""
     consumer, stop = Consumer(ground.broker, pool, config, alarms), asyncio.Event()

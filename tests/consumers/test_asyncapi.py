@@ -27,7 +27,7 @@ from consumers.media_contract import (
     Item,
     Kind,
     Media,
-    Stamp,
+    RecordIdentity,
     encode,
 )
 from consumers.verdict_records import state_message, verdict_message
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 CONTRACTS = Path(__file__).resolve().parents[2] / "docs" / "contracts"
 SCHEMA = CONTRACTS / "events.schema.json"
-STAMP = Stamp("call-7", 1_700_000_000, 3, 1_700_000_000.5)
+STAMP = RecordIdentity("call-7", 1_700_000_000, 3, 1_700_000_000.5)
 
 
 def api() -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 
 from consumers.claim_check import ClaimFetcher
 from consumers.errors import ContractBroken, ReferenceUnavailable
-from consumers.media_contract import ClaimCheck, ContentType, Media, Stamp
+from consumers.media_contract import ClaimCheck, ContentType, Media, RecordIdentity
 from consumers.url_allowlist import AllowList, ClaimConfig
 from tests.consumers.store import Store, running_store
 
@@ -31,8 +31,8 @@ async def store() -> AsyncIterator[Store]:
 
 
 def claim(uri: str, sha256: str | None = None) -> ClaimCheck:
-    stamp = Stamp("call-7", 1_700_000_000, 3, 1_700_000_000.5)
-    return ClaimCheck(Media(stamp, ContentType.JPEG, 0, Fraction(1, 90_000), b""), uri, sha256)
+    identity = RecordIdentity("call-7", 1_700_000_000, 3, 1_700_000_000.5)
+    return ClaimCheck(Media(identity, ContentType.JPEG, 0, Fraction(1, 90_000), b""), uri, sha256)
 
 
 async def redeem(
@@ -60,7 +60,7 @@ async def test_what_is_allowed_is_fetched_and_held_against_its_digest(store: Sto
     digest = hashlib.sha256(PICTURE).hexdigest()
     media = await redeem(store.url("/media/a.jpg"), store.url("/media/"), sha256=digest)
     assert media.payload == PICTURE
-    assert media.stamp.id == "call-7/1700000000/3"
+    assert media.identity.id == "call-7/1700000000/3"
     with pytest.raises(ContractBroken, match="sha256"):
         await redeem(store.url("/media/a.jpg"), store.url("/media/"), sha256="0" * 64)
 

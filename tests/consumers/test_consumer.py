@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumers.record_form import RecordForm
-from consumers.segmenter import Cut
+from consumers.segmenter import SegmenterOptions
 from stream.worker_pool import WorkerPool
 from tests.consumers.media import EPOCH, call, clip
 from tests.consumers.rig import CONFIG, POOL, Ground, consuming, figures, finished, once
@@ -97,7 +97,7 @@ async def test_one_clip_says_the_same_as_frames_as_units_and_as_segments(pool: W
     rows: dict[RecordForm, list[Verdict]] = {}
     for form in RecordForm:
         ground = Ground()
-        await ground.write(clip("clip", Cut(form), CLIP_S))
+        await ground.write(clip("clip", SegmenterOptions(form), CLIP_S))
         async with consuming(ground, pool):
             await finished(ground)
         assert ground.dead_letters() == []

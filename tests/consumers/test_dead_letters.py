@@ -38,9 +38,9 @@ def test_a_record_of_nothing_can_be_kept_too() -> None:
 def test_a_flood_is_cut_to_its_share_and_counted() -> None:
     limit = DeadLetterLimit(share=0.1, always=5, window=100)
     assert sum(limit.allows() for _ in range(50)) == 5
-    assert limit.left_out == 45
+    assert limit.discarded == 45
     for _ in range(100):
-        limit.good()
+        limit.add_good()
     assert limit.allows(), "what was bad is long past"
 
 
@@ -48,6 +48,6 @@ def test_now_and_then_a_bad_one_is_always_kept() -> None:
     limit = DeadLetterLimit(share=0.1, always=5, window=100)
     for _ in range(50):
         for _ in range(19):
-            limit.good()
+            limit.add_good()
         assert limit.allows()
-    assert limit.left_out == 0
+    assert limit.discarded == 0

@@ -55,12 +55,12 @@ async def test_units_go_out_in_the_contract_and_so_does_the_end() -> None:
             feed.feed(unit(sequence))
         counts = await feed.close()
     *media, end = await items(broker)
-    assert [item.stamp.id for item in media] == [f"call-1/7/{n}" for n in range(40)]
+    assert [item.identity.id for item in media] == [f"call-1/7/{n}" for n in range(40)]
     assert all(isinstance(item, Media) and item.payload == b"frame %d" % n for n, item in enumerate(media))
     assert [item.keyframe for item in media if isinstance(item, Media)] == [True] + [False] * 39
     assert [item.pts_s for item in media if isinstance(item, Media)] == [n * 3000 / 90_000 for n in range(40)]
     assert isinstance(end, EndOfStream)
-    assert (end.stamp.epoch, end.stamp.sequence) == (7, 40)
+    assert (end.identity.epoch, end.identity.sequence) == (7, 40)
     assert (counts.received, counts.dropped, sink.failures) == (40, {}, [])
 
 
@@ -82,7 +82,7 @@ async def test_while_the_broker_is_away_memory_is_bounded_and_what_follows_begin
         feed.feed(unit(QUEUE_UNITS + 101))
         feed.feed(unit(QUEUE_UNITS + 102, keyframe=True))
         await feed.close()
-    sequences = [item.stamp.sequence for item in await items(broker)]
+    sequences = [item.identity.sequence for item in await items(broker)]
     assert sequences == [*range(QUEUE_UNITS + 1), QUEUE_UNITS + 102, QUEUE_UNITS + 103]
 
 
@@ -118,7 +118,7 @@ async def test_a_unit_that_the_broker_does_not_take_is_dropped_alone() -> None:
             made = unit(sequence)
             feed.feed(made if sequence != 1 else msgspec.structs.replace(made, payload=bytes(700)))
         counts = await feed.close()
-    assert [item.stamp.sequence for item in await items(broker)] == [0, 2, 3]
+    assert [item.identity.sequence for item in await items(broker)] == [0, 2, 3]
     assert counts.dropped == {"too_large": 1}
 
 

@@ -12,7 +12,7 @@ import pytest
 from consumers.broker import Unreadable
 from consumers.consumer import Consumer
 from consumers.errors import BrokerRefused
-from consumers.media_contract import ClaimCheck, EndOfStream, Item, Media, Stamp
+from consumers.media_contract import ClaimCheck, EndOfStream, Item, Media, RecordIdentity
 from consumers.poison_pills import TRIES
 from stream.events import StreamEnded, Verdict
 from stream.types import EndReason
@@ -34,7 +34,7 @@ def media(stream: str, numbers: Iterable[int], epoch: int = EPOCH, **payloads: b
 
 
 def end(stream: str, number: int, epoch: int = EPOCH) -> EndOfStream:
-    return EndOfStream(Stamp(stream, epoch, number, epoch + number / 2))
+    return EndOfStream(RecordIdentity(stream, epoch, number, epoch + number / 2))
 
 
 def whole(stream: str, frames: int, epoch: int = EPOCH, **payloads: bytes) -> list[Item]:
@@ -137,19 +137,19 @@ async def test_without_a_broker_everything_waits_and_then_goes_on() -> None:
         await ground.write(items[300:])
         await finished(ground)
     assert told(ground.verdicts()) == await undisturbed(items)
-    assert workers.most_waiting <= CONFIG.in_hand
+    assert workers.most_waiting <= CONFIG.units_in_flight
 
 
 async def test_while_workers_are_busy_reading_rests() -> None:
     ground, workers = Ground(), PayloadWorkers()
     workers.are_stuck = True
-    config = replace(CONFIG, held_records=50, batch=10)
+    config = replace(CONFIG, buffered_records=50, batch=10)
     await ground.write(whole("a", 1000))
     async with consuming(ground, workers, config) as consumer:
-        await until(lambda: workers.most_waiting == config.in_hand)
+        await until(lambda: workers.most_waiting == config.units_in_flight)
         await asyncio.sleep(1)
-        assert sum(p.held for p in consumer.status.partitions) <= config.held_records + config.batch
-        assert workers.most_waiting == config.in_hand
+        assert sum(p.held for p in consumer.status.partitions) <= config.buffered_records + config.batch
+        assert workers.most_waiting == config.units_in_flight
         workers.go_on()
         await finished(ground)
     assert len(ground.verdicts()) == 999
@@ -159,7 +159,7 @@ async def test_a_worker_that_is_lost_while_reading_rests_stops_nothing() -> None
     ground, workers = Ground(), PayloadWorkers()
     workers.are_stuck = True
     await ground.write(whole("a", 300))
-    async with consuming(ground, workers, replace(CONFIG, held_records=50)) as consumer:
+    async with consuming(ground, workers, replace(CONFIG, buffered_records=50)) as consumer:
         await until(lambda: sum(p.held for p in consumer.status.partitions) >= 50)
         await asyncio.sleep(0.5)
         workers.are_stuck = False
@@ -245,8 +245,8 @@ async def test_an_unreadable_batch_is_a_dead_letter_and_media_that_is_missing() 
     """Its offsets are committed past, and the windows around it say how much of the media was scored."""
     ground = Ground()
     await ground.write(whole("a", 60))
-    (place,) = [place for place in ground.broker.log.places(["media"]) if ground.broker.log.records(place)]
-    log = ground.broker.log.records(place)
+    partitions = [ground.broker.log.records(each) for each in ground.broker.log.partition_ids(["media"])]
+    (log,) = [records for records in partitions if records]
     log[20] = log[20]._replace(key=None, value=None, headers=(), unreadable=Unreadable(20, "ValueError: damaged"))
     async with consuming(ground, PayloadWorkers()):
         await finished(ground)

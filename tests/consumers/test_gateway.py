@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from consumers.broker import Message
 from consumers.config import Topics
-from consumers.gateway import REPLAY_S, Gateway
+from consumers.gateway import START_BACK_S, Gateway
 from consumers.verdict_records import state_message, tombstone, verdict_message
 from stream.events import StreamEnded, StreamStarted, Verdict
 from tests.consumers.verdicts_support import ended, verdict
@@ -58,9 +58,9 @@ def words(told: list[Event]) -> list[str]:
 
 async def test_it_begins_with_what_was_said_lately_and_goes_on() -> None:
     cluster = Cluster()
-    cluster.now_s = time.time() - REPLAY_S - 5
+    cluster.now_s = time.time() - START_BACK_S - 5
     await cluster.say(verdict("old", 1))
-    cluster.now_s = time.time() - REPLAY_S + 10
+    cluster.now_s = time.time() - START_BACK_S + 10
     await cluster.say(verdict("a", 8), partition=1)
     async with running(cluster) as (gateway, told):
         await until(lambda: len(told) == 2)
@@ -119,7 +119,7 @@ async def test_after_a_cut_it_goes_on_where_it_was_however_long_that_took() -> N
         cluster.broker.log.is_up = False
         await until(lambda: gateway.unreachable_s > 6.5)        # it has noticed
         cluster.broker.log.is_up = True
-        cluster.now_s = time.time() - 10 * REPLAY_S             # as if all that follows was written long ago
+        cluster.now_s = time.time() - 10 * START_BACK_S             # as if all that follows was written long ago
         for event in (verdict("a", 2), verdict("a", 3), ended("a")):
             await cluster.say(event)
         await until(lambda: len(told) == 5)

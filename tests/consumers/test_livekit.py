@@ -8,10 +8,10 @@ import jwt
 import pytest
 
 from consumers.errors import RoomRefused
-from consumers.livekit import Picture, RoomOrder, RoomTrack, RoomTracks, TrackOver, explain, join_token
+from consumers.livekit import Picture, RoomConfig, RoomTrack, RoomTracks, TrackEnded, join_token, retry_reason
 from stream.still_encoder import I420Picture
 
-ORDER = RoomOrder("wss://sfu.example.com", "standup", "key", "a-secret-that-is-long-enough-for-hs256")
+CONFIG = RoomConfig("wss://sfu.example.com", "standup", "key", "a-secret-that-is-long-enough-for-hs256")
 
 
 def picture(at_s: float) -> Picture:
@@ -19,8 +19,8 @@ def picture(at_s: float) -> Picture:
 
 
 def test_the_token_lets_its_bearer_look_unseen_and_nothing_else() -> None:
-    claims = jwt.decode(join_token(ORDER), ORDER.api_secret, algorithms=["HS256"], issuer="key")
-    assert (claims["sub"], claims["kind"]) == (ORDER.identity, "agent")
+    claims = jwt.decode(join_token(CONFIG), CONFIG.api_secret, algorithms=["HS256"], issuer="key")
+    assert (claims["sub"], claims["kind"]) == (CONFIG.identity, "agent")
     assert claims["video"] == {
         "room": "standup", "roomJoin": True, "hidden": True, "canSubscribe": True, "canPublish": False,
         "canPublishData": False, "canUpdateOwnMetadata": False,
@@ -28,8 +28,8 @@ def test_the_token_lets_its_bearer_look_unseen_and_nothing_else() -> None:
 
 
 def test_each_visitor_has_a_name_of_its_own_and_shows_no_secret() -> None:
-    assert ORDER.identity != RoomOrder("", "", "", "").identity
-    assert ORDER.api_secret not in repr(ORDER)
+    assert CONFIG.identity != RoomConfig("", "", "", "").identity
+    assert CONFIG.api_secret not in repr(CONFIG)
 
 
 async def test_only_the_newest_picture_waits() -> None:
@@ -49,10 +49,10 @@ async def test_who_waits_is_told_of_the_end() -> None:
     await asyncio.sleep(0)
     track.end()
     for task in waiting:
-        with pytest.raises(TrackOver):
+        with pytest.raises(TrackEnded):
             await task
     track.put(picture(1.0))
-    with pytest.raises(TrackOver):
+    with pytest.raises(TrackEnded):
         await track.take()
 
 
@@ -72,7 +72,7 @@ async def test_tracks_of_a_participant_are_numbered_and_the_lowest_free_number_c
 async def test_who_leaves_takes_all_tracks_along() -> None:
     tracks = RoomTracks()
     camera, screen, bob = tracks.add("ann", "TR_1"), tracks.add("ann", "TR_2"), tracks.add("bob", "TR_3")
-    tracks.left("ann")
+    tracks.end_participant("ann")
     tracks.end("TR_unknown")
     assert (camera.over.is_set(), screen.over.is_set(), bob.over.is_set()) == (True, True, False)
     tracks.end_all()
@@ -80,19 +80,19 @@ async def test_who_leaves_takes_all_tracks_along() -> None:
 
 
 @pytest.mark.parametrize("text", [
-    f"engine: signal failure: client error: 401 Unauthorized - invalid token: {join_token(ORDER)}, error: bad",
+    f"engine: signal failure: client error: 401 Unauthorized - invalid token: {join_token(CONFIG)}, error: bad",
     "engine: signal failure: client error: 403 Forbidden",
     "engine: signal failure: failed to parse the url: relative URL without a base",
 ])
 def test_what_trying_again_does_not_mend_is_refused_without_the_token(text: str) -> None:
     with pytest.raises(RoomRefused) as refused:
-        explain(OSError(text))
+        retry_reason(OSError(text))
     assert "eyJ" not in str(refused.value)
 
 
 def test_a_server_that_is_away_is_worth_another_try() -> None:
-    assert "refused" in explain(OSError("IO error: Connection refused (os error 111)"))
+    assert "refused" in retry_reason(OSError("IO error: Connection refused (os error 111)"))
 
 
 def test_a_short_secret_is_no_affair_of_ours() -> None:
-    assert join_token(RoomOrder("", "r", "devkey", "secret"))       # warnings are errors here
+    assert join_token(RoomConfig("", "r", "devkey", "secret"))       # warnings are errors here

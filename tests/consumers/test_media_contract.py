@@ -22,7 +22,7 @@ from consumers.media_contract import (
     Item,
     Kind,
     Media,
-    Stamp,
+    RecordIdentity,
     encode,
     parse,
 )
@@ -46,7 +46,7 @@ def refusal(record: RawRecord) -> str:
 def test_a_frame_is_read() -> None:
     media = read(RawRecord())
     assert isinstance(media, Media)
-    assert media.stamp == Stamp("call-7", 1_700_000_000, 3, 1_700_000_000.5)
+    assert media.identity == RecordIdentity("call-7", 1_700_000_000, 3, 1_700_000_000.5)
     assert (media.kind, media.content_type, media.pts_s) == (Kind.FRAME, ContentType.JPEG, 0.5)
     assert media.payload == b"\xff\xd8\xff"
 
@@ -142,7 +142,7 @@ def test_a_padded_id_and_a_media_type_with_parameters_are_fine() -> None:
 
 numbers = st.integers(0, MAX_NUMBER)
 stamps = st.builds(
-    Stamp, st.from_regex(STREAM_ID, fullmatch=True), numbers, numbers,
+    RecordIdentity, st.from_regex(STREAM_ID, fullmatch=True), numbers, numbers,
     st.integers(0, 4 * 10**9).map(float),
 )
 media = st.builds(
@@ -153,7 +153,7 @@ media = st.builds(
     st.integers(0, 10**9), st.just(Fraction(1, 1000)), st.binary(min_size=1),
 )
 checks = st.builds(
-    lambda item, uri, digest: ClaimCheck(Media(item.stamp, item.content_type, 1, Fraction(1, 9), b""), uri, digest),
+    lambda item, uri, digest: ClaimCheck(Media(item.identity, item.content_type, 1, Fraction(1, 9), b""), uri, digest),
     media.filter(lambda item: item.kind is not Kind.UNIT), st.just("s3://bucket/key"),
     st.none() | st.just("0123456789abcdef" * 4),
 )
@@ -166,14 +166,14 @@ def test_what_is_encoded_is_read_back(item: Item) -> None:
 
 
 def test_nothing_is_encoded_that_would_be_refused() -> None:
-    stamp = Stamp("call", 1, 1, 0.0)
+    identity = RecordIdentity("call", 1, 1, 0.0)
     for wrong in (
-        Media(stamp, ContentType.JPEG, 0, Fraction(1), b""),
-        Media(stamp, ContentType.JPEG, -1, Fraction(1), b"x"),
-        Media(Stamp("a/b", 1, 1, 0.0), ContentType.JPEG, 0, Fraction(1), b"x"),
-        Media(Stamp("call", 1, 1, 1e20), ContentType.JPEG, 0, Fraction(1), b"x"),
-        ClaimCheck(Media(stamp, ContentType.JPEG, 0, Fraction(1), b""), "nowhere"),
-        EndOfStream(stamp, "Because!"),
+        Media(identity, ContentType.JPEG, 0, Fraction(1), b""),
+        Media(identity, ContentType.JPEG, -1, Fraction(1), b"x"),
+        Media(RecordIdentity("a/b", 1, 1, 0.0), ContentType.JPEG, 0, Fraction(1), b"x"),
+        Media(RecordIdentity("call", 1, 1, 1e20), ContentType.JPEG, 0, Fraction(1), b"x"),
+        ClaimCheck(Media(identity, ContentType.JPEG, 0, Fraction(1), b""), "nowhere"),
+        EndOfStream(identity, "Because!"),
     ):
         with pytest.raises(ContractBroken):
             encode(wrong)

@@ -25,20 +25,20 @@ def test_a_partition_waits_for_its_slowest_stream() -> None:
 def test_a_stream_that_has_said_nothing_yet_holds_its_first_record() -> None:
     starts = OffsetTracker()
     assert starts.oldest is None
-    starts.took(7, 3.0, can_start=False)
-    starts.took(8, 3.1, can_start=True)
+    starts.add(7, 3.0, can_start=False)
+    starts.add(8, 3.1, can_start=True)
     assert starts.oldest == 7
-    starts.needs(3.05)
+    starts.release_before(3.05)
     assert starts.oldest == 7, "what is needed began before the key frame"
-    starts.needs(3.1)
+    starts.release_before(3.1)
     assert starts.oldest == 8
 
 
 def test_units_are_held_from_the_key_frame_on() -> None:
     starts = OffsetTracker()
     for number in range(90):
-        starts.took(number, number / 30, can_start=number % 30 == 0)
-    starts.needs(1.9)
+        starts.add(number, number / 30, can_start=number % 30 == 0)
+    starts.release_before(1.9)
     assert starts.oldest == 30
 
 
@@ -53,12 +53,12 @@ def test_reading_from_the_oldest_shows_everything_that_is_needed(
     for offset, (step_s, can_start) in enumerate(steps):
         pts_s += step_s
         rows.append((offset, pts_s, can_start or offset == 0))
-        starts.took(offset, pts_s, can_start)
+        starts.add(offset, pts_s, can_start)
     for from_s in sorted(wishes):
-        starts.needs(from_s)
+        starts.release_before(from_s)
         assert starts.oldest is not None
         (begin,) = [row for row in rows if row[0] == starts.oldest]
         assert begin[2], "decoding can begin there"
         assert begin[1] <= from_s or begin[0] == 0
         later = [row for row in rows if row[2] and row[0] > begin[0] and row[1] <= from_s]
-        assert not later, "and no later place would do"
+        assert not later, "and no later partition_id would do"

@@ -11,7 +11,7 @@ from consumers.errors import RecordTooLarge, SourceUnreadable
 from consumers.media_contract import EndOfStream, Item, Media, parse
 from consumers.producer import Progress, Publication, produce
 from consumers.record_form import RecordForm
-from consumers.segmenter import Cut
+from consumers.segmenter import SegmenterOptions
 from tests.memory_broker.broker import MemoryBroker
 from tests.synthetic import Clip, video
 
@@ -34,7 +34,7 @@ async def items(broker: MemoryBroker) -> list[Item]:
     reader = await broker.reader(["media"])
     await reader.seek({PartitionId("media", p): 0 for p in range(3)})
     records = await reader.take(10_000, 0.0)
-    assert len({record.place for record in records}) <= 1       # one key, one partition
+    assert len({record.partition_id for record in records}) <= 1       # one key, one partition
     assert {record.key for record in records} <= {b"call-1"}
     return [parse(record.key, record.value, record.headers) for record in records]
 
@@ -49,14 +49,15 @@ def broker(record_bytes: int = 8 * 2**20) -> MemoryBroker:
 async def test_a_file_is_published_whole_in_the_contract(clip: str, form: RecordForm, records: int) -> None:
     target, told = broker(), []
     before_s = time.time()
-    done = await produce(await target.writer(), Publication(clip, "media", "call-1", Cut(form)), told.append)
+    publication = Publication(clip, "media", "call-1", SegmenterOptions(form))
+    done = await produce(await target.writer(), publication, told.append)
     *media, end = await items(target)
-    assert [item.stamp.sequence for item in media] == list(range(records))
+    assert [item.identity.sequence for item in media] == list(range(records))
     assert isinstance(end, EndOfStream)
-    assert (end.stamp.sequence, end.reason) == (records, "end_of_media")
-    assert len({item.stamp.epoch for item in [*media, end]}) == 1
+    assert (end.identity.sequence, end.reason) == (records, "end_of_media")
+    assert len({item.identity.epoch for item in [*media, end]}) == 1
     assert all(isinstance(item, Media) and item.kind == form.removesuffix("s") for item in media)
-    assert all(before_s - 1 <= item.stamp.capture_s <= time.time() + 1 for item in media)
+    assert all(before_s - 1 <= item.identity.capture_s <= time.time() + 1 for item in media)
     assert done == told[-1]
     assert (done.records, done.media_s) == (records, pytest.approx(1.0, abs=0.01))
     assert done.payload_bytes == sum(len(item.payload) for item in media if isinstance(item, Media))
@@ -65,24 +66,25 @@ async def test_a_file_is_published_whole_in_the_contract(clip: str, form: Record
 async def test_a_second_run_is_a_later_epoch(clip: str) -> None:
     target = broker()
     for _ in range(2):
-        await produce(await target.writer(), Publication(clip, "media", "call-1", Cut(RecordForm.SEGMENTS)), ignore)
+        publication = Publication(clip, "media", "call-1", SegmenterOptions(RecordForm.SEGMENTS))
+        await produce(await target.writer(), publication, ignore)
     first, _, second, _ = await items(target)
-    assert second.stamp.epoch > first.stamp.epoch
-    assert second.stamp.sequence == 0
+    assert second.identity.epoch > first.identity.epoch
+    assert second.identity.sequence == 0
 
 
 async def test_pace_is_that_of_the_media(clip: str) -> None:
     target, start_s = broker(), time.monotonic()
-    publication = Publication(clip, "media", "call-1", Cut(RecordForm.UNITS), is_paced=True)
+    publication = Publication(clip, "media", "call-1", SegmenterOptions(RecordForm.UNITS), is_paced=True)
     await produce(await target.writer(), publication, ignore)
     assert time.monotonic() - start_s >= 29 / 30
-    captured = [item.stamp.capture_s for item in await items(target)]
+    captured = [item.identity.capture_s for item in await items(target)]
     assert captured[29] - captured[0] >= 0.9
 
 
 async def test_a_loop_goes_on_in_one_stream_until_it_is_stopped(clip: str) -> None:
     target = broker()
-    publication = Publication(clip, "media", "call-1", Cut(RecordForm.UNITS), is_looped=True)
+    publication = Publication(clip, "media", "call-1", SegmenterOptions(RecordForm.UNITS), is_looped=True)
 
     def stop_at_70(progress: Progress) -> None:
         if progress.records == 70:
@@ -91,7 +93,7 @@ async def test_a_loop_goes_on_in_one_stream_until_it_is_stopped(clip: str) -> No
     done = await produce(await target.writer(), publication, stop_at_70)
     *media, end = await items(target)
     assert done.records == len(media) == 70
-    assert [item.stamp.sequence for item in media] == list(range(70))
+    assert [item.identity.sequence for item in media] == list(range(70))
     assert [item.pts_s for item in media if isinstance(item, Media)] == pytest.approx([n / 30 for n in range(70)])
     assert isinstance(end, EndOfStream)
     assert end.reason == "stopped"
@@ -103,20 +105,21 @@ async def test_a_broker_that_is_away_is_waited_for_and_nothing_is_lost(clip: str
 
     def follow(progress: Progress) -> None:
         told.append(progress)
-        if progress.away:
+        if progress.problem:
             target.log.is_up = True
         elif progress.records == 10:
             target.log.is_up = False
 
-    await produce(writer, Publication(clip, "media", "call-1", Cut(RecordForm.UNITS)), follow)
-    assert any(progress.away for progress in told)
-    assert [item.stamp.sequence for item in await items(target)] == list(range(31))
+    await produce(writer, Publication(clip, "media", "call-1", SegmenterOptions(RecordForm.UNITS)), follow)
+    assert any(progress.problem for progress in told)
+    assert [item.identity.sequence for item in await items(target)] == list(range(31))
 
 
 async def test_a_record_that_is_too_large_ends_the_stream_as_failed(clip: str) -> None:
     target = broker(record_bytes=600)
+    publication = Publication(clip, "media", "call-1", SegmenterOptions(RecordForm.SEGMENTS))
     with pytest.raises(RecordTooLarge):
-        await produce(await target.writer(), Publication(clip, "media", "call-1", Cut(RecordForm.SEGMENTS)), ignore)
+        await produce(await target.writer(), publication, ignore)
     (end,) = await items(target)
     assert isinstance(end, EndOfStream)
     assert end.reason == "failed"
@@ -124,14 +127,16 @@ async def test_a_record_that_is_too_large_ends_the_stream_as_failed(clip: str) -
 
 async def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     target = broker()
-    publication = Publication(str(tmp_path / "absent.mp4"), "media", "call-1", Cut(RecordForm.UNITS))
+    publication = Publication(str(tmp_path / "absent.mp4"), "media", "call-1", SegmenterOptions(RecordForm.UNITS))
     with pytest.raises(SourceUnreadable):
         await produce(await target.writer(), publication, ignore)
 
 
 async def test_it_can_be_stopped_while_it_waits(clip: str) -> None:
     target = broker()
-    publication = Publication(clip, "media", "call-1", Cut(RecordForm.SEGMENTS), is_paced=True, is_looped=True)
+    publication = Publication(
+        clip, "media", "call-1", SegmenterOptions(RecordForm.SEGMENTS), is_paced=True, is_looped=True
+    )
     task = asyncio.create_task(produce(await target.writer(), publication, lambda _: publication.stop.set()))
     done = await asyncio.wait_for(task, 20)
     assert done.records == 1

@@ -11,7 +11,7 @@ import pytest
 from consumers.errors import SourceUnreadable
 from consumers.media_contract import ContentType
 from consumers.record_form import RecordForm
-from consumers.segmenter import TIMEBASE, Cut, MediaPiece, pieces, source_length_s
+from consumers.segmenter import TIMEBASE, MediaPiece, SegmenterOptions, media_pieces, source_length_s
 from stream.media_limits import MediaLimits
 from stream.types import Codec, MediaUnit
 from stream.unit_decoder import build_decoder
@@ -47,7 +47,7 @@ def numbers_of_units(codec: Codec, units: list[MediaPiece]) -> list[int]:
 @pytest.mark.parametrize(("encoder", "container"), ENCODERS)
 def test_pictures_are_all_frames_at_their_times(tmp_path: Path, encoder: str, container: str) -> None:
     path = video(tmp_path / f"clip.{container}", Clip(frames=75, encoder=encoder))
-    found = list(pieces(str(path), Cut(RecordForm.FRAMES)))
+    found = list(media_pieces(str(path), SegmenterOptions(RecordForm.FRAMES)))
     shown = [cv2.imdecode(np.frombuffer(p.payload, np.uint8), cv2.IMREAD_COLOR_RGB) for p in found]
     assert [number_on(rgb) for rgb in shown] == list(range(75))
     assert [p.ticks for p in found] == pytest.approx([n * 3000 for n in range(75)], abs=90)
@@ -56,7 +56,7 @@ def test_pictures_are_all_frames_at_their_times(tmp_path: Path, encoder: str, co
 
 def test_fewer_pictures_per_second_are_evenly_spread(tmp_path: Path) -> None:
     path = video(tmp_path / "clip.mp4", CLIP)
-    found = list(pieces(str(path), Cut(RecordForm.FRAMES, fps=10)))
+    found = list(media_pieces(str(path), SegmenterOptions(RecordForm.FRAMES, fps=10)))
     assert [p.ticks for p in found] == [n * 9000 for n in range(25)]
     assert found[-1].ticks + found[-1].duration == 2.5 * 90_000
 
@@ -64,7 +64,7 @@ def test_fewer_pictures_per_second_are_evenly_spread(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("encoder", "container"), ENCODERS)
 def test_units_can_be_decoded_to_all_frames(tmp_path: Path, encoder: str, container: str) -> None:
     path = video(tmp_path / f"clip.{container}", Clip(frames=75, gop=15, encoder=encoder))
-    found = list(pieces(str(path), Cut(RecordForm.UNITS)))
+    found = list(media_pieces(str(path), SegmenterOptions(RecordForm.UNITS)))
     codec = Codec.H264 if encoder == "libx264" else Codec.VP8
     assert numbers_of_units(codec, found) == list(range(75))
     assert found[0].keyframe
@@ -75,7 +75,7 @@ def test_units_can_be_decoded_to_all_frames(tmp_path: Path, encoder: str, contai
 def test_units_with_b_frames_keep_their_times(tmp_path: Path) -> None:
     options = {"preset": "medium", "tune": "animation", "bf": "2"}
     path = video(tmp_path / "clip.mp4", Clip(frames=75, gop=15, options=options))
-    found = list(pieces(str(path), Cut(RecordForm.UNITS)))
+    found = list(media_pieces(str(path), SegmenterOptions(RecordForm.UNITS)))
     assert [p.ticks for p in found] != sorted(p.ticks for p in found)
     assert numbers_of_units(Codec.H264, found) == list(range(75))
 
@@ -84,7 +84,7 @@ def test_units_with_b_frames_keep_their_times(tmp_path: Path) -> None:
 def test_segments_stand_alone_and_have_every_frame_once(tmp_path: Path, encoder: str, container: str) -> None:
     options = {"x265-params": "log-level=none:open-gop=0"} if encoder == "libx265" else {}
     path = video(tmp_path / f"clip.{container}", Clip(frames=75, gop=15, encoder=encoder, options=options))
-    found = list(pieces(str(path), Cut(RecordForm.SEGMENTS, segment_s=1.0)))
+    found = list(media_pieces(str(path), SegmenterOptions(RecordForm.SEGMENTS, segment_s=1.0)))
     assert [numbers_of_segment(p.payload) for p in found] == [
         list(range(30)), list(range(30, 60)), list(range(60, 75))
     ]
@@ -94,7 +94,8 @@ def test_segments_stand_alone_and_have_every_frame_once(tmp_path: Path, encoder:
 
 def test_a_transport_stream_is_cut_too(tmp_path: Path) -> None:
     path = video(tmp_path / "clip.ts", CLIP, "mpegts")
-    assert numbers_of_units(Codec.H264, list(pieces(str(path), Cut(RecordForm.UNITS)))) == list(range(75))
+    pieces = list(media_pieces(str(path), SegmenterOptions(RecordForm.UNITS)))
+    assert numbers_of_units(Codec.H264, pieces) == list(range(75))
 
 
 def test_what_comes_before_the_first_key_frame_is_left_out(tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ def test_what_comes_before_the_first_key_frame_is_left_out(tmp_path: Path) -> No
             if number >= 20:
                 packet.stream = track
                 target.mux(packet)
-    found = list(pieces(str(late), Cut(RecordForm.UNITS)))
+    found = list(media_pieces(str(late), SegmenterOptions(RecordForm.UNITS)))
     assert found[0].keyframe
     assert found[0].ticks == 0
     assert numbers_of_units(Codec.H264, found) == list(range(30, 75))
@@ -118,21 +119,21 @@ def test_what_is_no_video_is_refused_by_name(tmp_path: Path, form: RecordForm) -
     text.write_text("no video at all")
     for path in (text, sound, tmp_path / "absent.mp4"):
         with pytest.raises(SourceUnreadable, match=path.name):
-            list(pieces(str(path), Cut(form)))
+            list(media_pieces(str(path), SegmenterOptions(form)))
 
 
 def test_no_login_is_told_on() -> None:
     with pytest.raises(SourceUnreadable) as refused:
-        list(pieces("rtsp://me:hush@127.0.0.1:1/cam?token=hush", Cut(RecordForm.UNITS)))
+        list(media_pieces("rtsp://me:hush@127.0.0.1:1/cam?token=hush", SegmenterOptions(RecordForm.UNITS)))
     assert "rtsp://127.0.0.1:1/cam" in str(refused.value)
     assert "hush" not in str(refused.value)
 
 
 def test_a_codec_that_has_no_unit_says_what_can_be_done(tmp_path: Path) -> None:
     path = video(tmp_path / "clip.avi", Clip(encoder="mpeg4"))
-    only = "mpeg4 cannot be published as units, only h264, vp8, hevc, vp9, av1; frames can"
+    only = "mpeg4 cannot be published as units, only h264, vp8, hevc, vp9, av1 can; publish it as frames"
     with pytest.raises(SourceUnreadable, match=only):
-        list(pieces(str(path), Cut(RecordForm.UNITS)))
+        list(media_pieces(str(path), SegmenterOptions(RecordForm.UNITS)))
 
 
 def test_the_length_is_that_of_the_file(tmp_path: Path) -> None:
@@ -152,5 +153,5 @@ def test_units_of_turned_video_say_how_it_is_shown(tmp_path: Path, degrees: int)
             frame.pts = number
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
-    found = list(pieces(str(path), Cut(RecordForm.UNITS)))
+    found = list(media_pieces(str(path), SegmenterOptions(RecordForm.UNITS)))
     assert {piece.display.quarter_turns for piece in found} == {degrees // 90}

@@ -1,4 +1,4 @@
-"""One stream of a partition, at the moments that a whole consumer seldom meets."""
+"""StreamConsumer: rare timings and old epochs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from consumers.broker import PartitionId, Record
 from consumers.claim_check import ClaimFetcher
-from consumers.consumer_context import ConsumerContext, NoAlarmKeeper
-from consumers.media_contract import EndOfStream, Stamp, encode
+from consumers.consumer_context import ConsumerContext, NoAlarmSink
+from consumers.media_contract import EndOfStream, RecordIdentity, encode
 from consumers.retrying_writer import RetryingWriter
-from consumers.stream_consumer import Arrival, StreamConsumer
+from consumers.stream_consumer import ParsedRecord, StreamConsumer
 from stream.events import StreamEnded
 from stream.types import EndReason
 from tests.consumers.media import EPOCH, frame
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 HERE = PartitionId(TOPICS.media, 0)
 
 
-def arrival(item: Media | EndOfStream) -> Arrival:
-    return Arrival(Record(HERE, item.stamp.sequence, 0, *encode(item)), item)
+def parsed(item: Media | EndOfStream) -> ParsedRecord:
+    return ParsedRecord(Record(HERE, item.identity.sequence, 0, *encode(item)), item)
 
 
 @pytest.fixture
@@ -38,57 +38,57 @@ async def ground() -> Ground:
 
 
 @pytest.fixture
-async def desk(ground: Ground) -> AsyncIterator[ConsumerContext]:
+async def context(ground: Ground) -> AsyncIterator[ConsumerContext]:
     claims = ClaimFetcher(CONFIG.claims)
     yield ConsumerContext(CONFIG, PayloadWorkers(), RetryingWriter(await ground.broker.writer(), 1.0), claims,
-    NoAlarmKeeper())
+    NoAlarmSink())
     await claims.close()
 
 
-def media(numbers: Iterable[int], epoch: int = EPOCH) -> list[Arrival]:
-    return [arrival(frame("a", n, 2.0, b"picture", epoch)) for n in numbers]
+def media(numbers: Iterable[int], epoch: int = EPOCH) -> list[ParsedRecord]:
+    return [parsed(frame("a", n, 2.0, b"picture", epoch)) for n in numbers]
 
 
-def end(number: int, epoch: int = EPOCH) -> Arrival:
-    return arrival(EndOfStream(Stamp("a", epoch, number, epoch + 1.0)))
+def end(number: int, epoch: int = EPOCH) -> ParsedRecord:
+    return parsed(EndOfStream(RecordIdentity("a", epoch, number, epoch + 1.0)))
 
 
-async def run_through(run: StreamConsumer, arrivals: list[Arrival]) -> None:
-    for each in arrivals:
-        run.put(each)
+async def consume(consumer: StreamConsumer, parsed_records: list[ParsedRecord]) -> None:
+    for each in parsed_records:
+        consumer.put(each)
     async with asyncio.timeout(10):
-        await run.run()
+        await consumer.run()
 
 
-async def test_a_record_that_comes_as_the_stream_times_out_is_not_forgotten(
-    ground: Ground, desk: ConsumerContext
+async def test_a_record_that_arrives_during_a_timeout_is_processed(
+    ground: Ground, context: ConsumerContext
 ) -> None:
-    run = StreamConsumer(HERE, "a", desk, None)
-    run.put(media([0])[0])
-    task = asyncio.create_task(run.run())
+    consumer = StreamConsumer(HERE, "a", context, None)
+    consumer.put(media([0])[0])
+    task = asyncio.create_task(consumer.run())
     try:
-        await until(lambda: run.held_records == 0)
+        await until(lambda: consumer.buffered_records == 0)
         await asyncio.sleep(0.01)
-        run.time_out()
+        consumer.time_out()
         await asyncio.sleep(CLOSING_S / 2)
-        run.time_out()      # it is ending already
-        run.put(media([1])[0])
-        run.put(end(2))
+        consumer.time_out()      # the stream is already ending
+        consumer.put(media([1])[0])
+        consumer.put(end(2))
         async with asyncio.timeout(10):
             await task
     finally:
         task.cancel()
     ends = [state.reason for state in ground.history("a") if isinstance(state, StreamEnded)]
     assert ends == [EndReason.SILENT, EndReason.END_OF_MEDIA]
-    assert run.hold is None
+    assert consumer.oldest_needed_offset is None
 
 
-async def test_an_epoch_before_the_one_that_is_known_says_nothing_again(ground: Ground, desk: ConsumerContext) -> None:
-    """Another stream may have held the partition back, so that much is read again."""
-    await run_through(StreamConsumer(HERE, "a", desk, None), [*media(range(9), EPOCH + 1), end(9, EPOCH + 1)])
-    told, state = len(ground.verdicts()), ground.verdicts()[3]
-    await run_through(StreamConsumer(HERE, "a", desk, state), [*media(range(9)), end(9)])
-    assert len(ground.verdicts()) == told
+async def test_an_epoch_before_the_known_one_publishes_nothing(ground: Ground, context: ConsumerContext) -> None:
+    """Another stream may have held back the committed offset, so old epochs are read again."""
+    await consume(StreamConsumer(HERE, "a", context, None), [*media(range(9), EPOCH + 1), end(9, EPOCH + 1)])
+    published, state = len(ground.verdicts()), ground.verdicts()[3]
+    await consume(StreamConsumer(HERE, "a", context, state), [*media(range(9)), end(9)])
+    assert len(ground.verdicts()) == published
     later = [*media(range(9)), *media(range(9), EPOCH + 1), end(9, EPOCH + 1)]
-    await run_through(StreamConsumer(HERE, "a", desk, state), later)
-    assert [v.sequence for v in ground.verdicts()[told:]] == list(range(4, 8))
+    await consume(StreamConsumer(HERE, "a", context, state), later)
+    assert [v.sequence for v in ground.verdicts()[published:]] == list(range(4, 8))

@@ -14,22 +14,22 @@ PATIENCE_S = 40
 
 
 class Told:
-    """What a member was told: `places` are its own now, `history` every word in order."""
+    """What a member was told: `partition_ids` are its own now, `history` every word in order."""
 
     def __init__(self) -> None:
-        self.places: set[PartitionId] = set()
+        self.partition_ids: set[PartitionId] = set()
         self.history: list[tuple[str, frozenset[PartitionId]]] = []
         self.before_revoked: Callable[[], Awaitable[None]] | None = None
 
-    async def revoked(self, places: Collection[PartitionId]) -> None:
+    async def revoked(self, partition_ids: Collection[PartitionId]) -> None:
         if self.before_revoked is not None:
             await self.before_revoked()
-        self.history.append(("revoked", frozenset(places)))
-        self.places.clear()
+        self.history.append(("revoked", frozenset(partition_ids)))
+        self.partition_ids.clear()
 
-    async def assigned(self, places: Collection[PartitionId]) -> None:
-        self.history.append(("assigned", frozenset(places)))
-        self.places = set(places)
+    async def assigned(self, partition_ids: Collection[PartitionId]) -> None:
+        self.history.append(("assigned", frozenset(partition_ids)))
+        self.partition_ids = set(partition_ids)
 
 
 async def taken(member: Member, count: int) -> list[Record]:
@@ -41,12 +41,12 @@ async def taken(member: Member, count: int) -> list[Record]:
     return records
 
 
-async def settled(*members: tuple[Member, Told], places: int) -> None:
-    """Until every member has its share of all `places`. They have to be asked all the time, as in service."""
+async def settled(*members: tuple[Member, Told], partition_ids: int) -> None:
+    """Until every member has its share of all `partition_ids`. They have to be asked all the time, as in service."""
 
     def is_settled() -> bool:
-        shares = [told.places for _, told in members]
-        return sum(map(len, shares)) == places == len(set().union(*shares)) and all(shares)
+        shares = [told.partition_ids for _, told in members]
+        return sum(map(len, shares)) == partition_ids == len(set().union(*shares)) and all(shares)
 
     async with asyncio.timeout(PATIENCE_S):
         while not is_settled():

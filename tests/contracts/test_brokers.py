@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from consumers.broker import Member, Reader, Record, Writer
     from tests.contracts.conftest import Ground
 
-# As org.apache.kafka.common.utils.Utils.murmur2 of Kafka 4.1.1 places them; the lengths leave 0 to 3 bytes over.
+# As org.apache.kafka.common.utils.Utils.murmur2 of Kafka 4.1.1 partition_ids them; the lengths leave 0 to 3 bytes over.
 PLACES_OF_THREE = {b"call-1": 1, b"room-7": 0, b"stream-a": 0, b"stream-b": 2, "gespräch".encode(): 0}
 
 
@@ -91,7 +91,7 @@ async def test_the_key_chooses_the_partition_as_javas_client_does(ground: Ground
         await writer.write(Message(ground.topic, key, b"x"))
     await reader.seek({PartitionId(ground.topic, p): 0 for p in range(3)})
     found = await read_all(reader, len(PLACES_OF_THREE))
-    assert {record.key: record.place.partition for record in found} == PLACES_OF_THREE
+    assert {record.key: record.partition_id.partition for record in found} == PLACES_OF_THREE
 
 
 async def test_what_cannot_be_written_is_refused(ground: Ground, clients: Clients) -> None:
@@ -126,9 +126,9 @@ async def test_a_member_alone_gets_everything_from_the_beginning(ground: Ground,
         await write(writer, ground.topic, 4, partition)
     member, told = await clients.member()
     records = await taken(member, 12)
-    assert told.places == {PartitionId(ground.topic, p) for p in range(3)}
+    assert told.partition_ids == {PartitionId(ground.topic, p) for p in range(3)}
     for partition in range(3):
-        assert values([r for r in records if r.place.partition == partition]) == [0, 1, 2, 3]
+        assert values([r for r in records if r.partition_id.partition == partition]) == [0, 1, 2, 3]
     assert not (await member.take(10, 0.1)).records
 
 
@@ -155,16 +155,16 @@ async def test_what_was_committed_is_not_read_again_and_the_rest_is(ground: Grou
 
 async def test_members_share_the_partitions(ground: Ground, clients: Clients) -> None:
     first = await clients.member()
-    await settled(first, places=3)
+    await settled(first, partition_ids=3)
     second = await clients.member()
-    await settled(first, second, places=3)
-    assert {len(told.places) for _, told in (first, second)} == {1, 2}
+    await settled(first, second, partition_ids=3)
+    assert {len(told.partition_ids) for _, told in (first, second)} == {1, 2}
     assert first[1].history[:2] == [
         ("assigned", frozenset(PartitionId(ground.topic, p) for p in range(3))),
         ("revoked", frozenset(PartitionId(ground.topic, p) for p in range(3))),
     ]
     await second[0].close()
-    await settled(first, places=3)
+    await settled(first, partition_ids=3)
 
 
 async def test_a_member_more_than_partitions_waits_with_nothing(ground: Ground, clients: Clients) -> None:
@@ -180,25 +180,25 @@ async def test_a_member_more_than_partitions_waits_with_nothing(ground: Ground, 
 async def test_offsets_of_an_older_generation_cannot_be_committed(ground: Ground, clients: Clients) -> None:
     writer = await clients.writer()
     first, told = await clients.member()
-    await settled((first, told), places=3)
+    await settled((first, told), partition_ids=3)
     await write(writer, ground.topic, 1)
     batch = await first.take(1, PATIENCE_S)
     assert batch.records
     second = await clients.member()
     async with asyncio.timeout(PATIENCE_S):
         everything = frozenset(PartitionId(ground.topic, p) for p in range(3))
-        while ("revoked", everything) not in told.history or not told.places:
+        while ("revoked", everything) not in told.history or not told.partition_ids:
             await asyncio.gather(first.take(1, 0.1), second[0].take(1, 0.1))
-    for place in told.places:       # ours, as it was before
+    for partition_id in told.partition_ids:       # ours, as it was before
         with pytest.raises(GenerationLost):
-            await first.commit({place: 1}, batch.generation)
+            await first.commit({partition_id: 1}, batch.generation)
 
 
 async def test_nothing_is_taken_while_a_member_is_told_of_a_revocation(ground: Ground, clients: Clients) -> None:
     """Or else it would be taken again by whoever gets the partition, though it is in hand already."""
     writer = await clients.writer()
     first, told = await clients.member()
-    await settled((first, told), places=3)
+    await settled((first, told), partition_ids=3)
 
     async def dawdle() -> None:
         for partition in range(3):
@@ -213,7 +213,7 @@ async def test_nothing_is_taken_while_a_member_is_told_of_a_revocation(ground: G
         while len(found) < 3:
             found += (await first.take(10, 0.1)).records + (await second.take(10, 0.1)).records
     assert not (await second.take(10, 0.5)).records + (await first.take(10, 0.5)).records
-    assert sorted(record.place.partition for record in found) == [0, 1, 2]
+    assert sorted(record.partition_id.partition for record in found) == [0, 1, 2]
 
 
 async def _take_until(member: Member, told: Told) -> list[Record]:
@@ -241,14 +241,14 @@ async def test_a_member_may_commit_while_it_is_told_of_a_revocation(ground: Grou
 
     told.before_revoked = finish
     second = await clients.member()
-    await settled((first, told), second, places=3)      # nobody gets a record again
+    await settled((first, told), second, partition_ids=3)      # nobody gets a record again
     assert not failed
 
 
 async def test_what_is_not_ours_cannot_be_committed(ground: Ground, clients: Clients) -> None:
     writer = await clients.writer()
     member, told = await clients.member()
-    await settled((member, told), places=3)
+    await settled((member, told), partition_ids=3)
     await write(writer, ground.topic, 1)
     batch = await member.take(1, PATIENCE_S)
     with pytest.raises(GenerationLost):
@@ -261,10 +261,10 @@ async def test_a_paused_partition_rests_and_goes_on_where_it_was(ground: Ground,
     await write(writer, ground.topic, 5, partition=1)
     member, _ = await clients.member()
     resting = PartitionId(ground.topic, 0)
-    before = [r for r in await taken(member, 2) if r.place == resting]
+    before = [r for r in await taken(member, 2) if r.partition_id == resting]
     await member.pause([resting, PartitionId(ground.other, 0)], True)
     others = await taken(member, 10 - 2 - (5 - len(before)))
-    assert all(record.place != resting for record in others)
+    assert all(record.partition_id != resting for record in others)
     assert not (await member.take(10, 0.3)).records
     await member.pause([resting], False)
     assert values(before + await taken(member, 5 - len(before))) == [0, 1, 2, 3, 4]
@@ -287,13 +287,13 @@ async def test_a_member_may_go_back_and_stays_paused_where_it_was(ground: Ground
 async def test_a_rebalance_resumes_what_was_paused(ground: Ground, clients: Clients) -> None:
     writer = await clients.writer()
     first = await clients.member()
-    await settled(first, places=3)
-    await first[0].pause(first[1].places, True)
+    await settled(first, partition_ids=3)
+    await first[0].pause(first[1].partition_ids, True)
     second = await clients.member()
-    await settled(first, second, places=3)
+    await settled(first, second, partition_ids=3)
     for partition in range(3):
         await write(writer, ground.topic, 1, partition)
-    shares = await asyncio.gather(*(taken(member, len(told.places)) for member, told in (first, second)))
+    shares = await asyncio.gather(*(taken(member, len(told.partition_ids)) for member, told in (first, second)))
     assert sum(map(len, shares)) == 3
 
 
@@ -315,7 +315,7 @@ async def test_a_reader_reads_only_what_it_named_from_where_it_said(ground: Grou
     ends = {PartitionId(ground.topic, partition): 5 for partition in range(3)}
     assert await reader.ends() == {**ends, PartitionId(ground.other, 0): 2}
     await reader.seek({PartitionId(ground.topic, 1): 3, PartitionId(ground.other, 0): 2})
-    assert [(r.place.partition, r.offset) for r in await read_all(reader, 2)] == [(1, 3), (1, 4)]
+    assert [(r.partition_id.partition, r.offset) for r in await read_all(reader, 2)] == [(1, 3), (1, 4)]
     await write(writer, ground.other, 1, start=7)
     assert values(await read_all(reader, 1)) == [7]
     await reader.seek({PartitionId(ground.topic, 1): 0})

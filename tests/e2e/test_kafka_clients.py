@@ -59,7 +59,7 @@ def test_records_of_the_command_are_readable_by_another_client(kafka: Cluster) -
     found = [listener.next() for _ in range(records + 1)]
     listener.close()
     items = [parse(m.key(), m.value(), tuple(m.headers())) for m in found]
-    assert [item.stamp.sequence for item in items] == list(range(records + 1))
+    assert [item.identity.sequence for item in items] == list(range(records + 1))
     assert isinstance(items[-1], EndOfStream)
     assert {m.partition() for m in found} == {found[0].partition()}
 

@@ -84,7 +84,7 @@ def test_a_clip_gets_the_same_verdicts_by_livekit(calls: Calls) -> None:
 
 
 @pytest.mark.parametrize(("secret", "key", "told"), [
-    ("another-secret-of-some-length-0123456789", KEY, "does not let us in"),
+    ("another-secret-of-some-length-0123456789", KEY, "refuses the login"),
     (API_SECRET, "another-key", "answered 401"),
 ], ids=["livekit", "service"])
 def test_the_command_ends_where_its_credentials_are_refused(calls: Calls, secret: str, key: str, told: str) -> None:

@@ -1,4 +1,4 @@
-"""A broker within this process, for tests and for one machine. Nothing outlives it; nothing is ever deleted."""
+"""In-memory broker for tests: implements `consumers.broker` in one process. Nothing is ever deleted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MemoryWriter:
 
     async def write(self, message: Message) -> int:
         await asyncio.sleep(0)
-        if message.key is None and message.value is None:       # other clients may write even that: see `log`
+        if message.key is None and message.value is None:       # `MemoryLog.append` does allow it
             raise ValueError("a record needs a key or a value")
         return self._log.append(message)
 
@@ -35,21 +35,21 @@ class MemoryWriter:
 class MemoryReader:
     """A `consumers.broker.Reader`."""
 
-    def __init__(self, log: MemoryLog, places: tuple[PartitionId, ...]) -> None:
+    def __init__(self, log: MemoryLog, partition_ids: tuple[PartitionId, ...]) -> None:
         self._log = log
-        self._places = places
+        self._partition_ids = partition_ids
         self._positions = Positions(log)
 
     async def ends(self) -> dict[PartitionId, int]:
         self._log.require_up()
-        return {place: len(self._log.records(place)) for place in self._places}
+        return {partition_id: len(self._log.records(partition_id)) for partition_id in self._partition_ids}
 
     async def seek(self, offsets: Mapping[PartitionId, int]) -> None:
         self._positions.next = dict(offsets)
 
     async def seek_to_time(self, unix_s: float) -> dict[PartitionId, int]:
         self._log.require_up()
-        starts = {place: self._first_at(place, unix_s * 1000) for place in self._places}
+        starts = {partition_id: self._first_at(partition_id, unix_s * 1000) for partition_id in self._partition_ids}
         await self.seek(starts)
         return starts
 
@@ -59,8 +59,8 @@ class MemoryReader:
     async def close(self) -> None:
         await asyncio.sleep(0)
 
-    def _first_at(self, place: PartitionId, unix_ms: float) -> int:
-        records = self._log.records(place)
+    def _first_at(self, partition_id: PartitionId, unix_ms: float) -> int:
+        records = self._log.records(partition_id)
         return next((r.offset for r in records if r.timestamp_ms >= unix_ms), len(records))
 
 
@@ -74,7 +74,7 @@ class MemoryBroker:
         self._groups: defaultdict[str, MemoryGroup] = defaultdict(MemoryGroup)
 
     def committed(self, group: str) -> dict[PartitionId, int]:
-        """Where the members of a group would start."""
+        """Returns the committed offsets of a group."""
         return dict(self._groups[group].committed)
 
     async def writer(self) -> MemoryWriter:
@@ -83,10 +83,10 @@ class MemoryBroker:
 
     async def member(self, group: str, topics: Sequence[str], listener: Listener) -> MemoryMember:
         self.log.require_up()
-        member = MemoryMember(self.log, self._groups[group], self.log.places(topics), listener)
+        member = MemoryMember(self.log, self._groups[group], self.log.partition_ids(topics), listener)
         await member.join()
         return member
 
     async def reader(self, topics: Sequence[str]) -> MemoryReader:
         self.log.require_up()
-        return MemoryReader(self.log, self.log.places(topics))
+        return MemoryReader(self.log, self.log.partition_ids(topics))

@@ -1,4 +1,4 @@
-"""Consumer groups of the broker within this process: eager rebalances, as aiokafka's members do them."""
+"""Consumer groups of the in-memory broker, with eager rebalances as in aiokafka."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 
 class MemoryGroup:
-    """Who is in the group, and what the group has committed."""
+    """Members and committed offsets of one consumer group."""
 
     def __init__(self) -> None:
         self.generation = 0
         self.committed: dict[PartitionId, int] = {}
         self._members: list[MemoryMember] = []
-        self._changing = asyncio.Lock()
+        self._rebalancing = asyncio.Lock()
 
     async def join(self, member: MemoryMember) -> None:
-        async with self._changing:
+        async with self._rebalancing:
             await self._revoke()
             self._members.append(member)
             await self._assign()
 
     async def leave(self, member: MemoryMember) -> None:
-        """The others are told; `member` is not. Idempotent."""
-        async with self._changing:
+        """Removes a member and rebalances the others. Idempotent."""
+        async with self._rebalancing:
             if member in self._members:
                 self._members.remove(member)
                 await self._revoke()
@@ -48,12 +48,12 @@ class MemoryGroup:
         self.generation += 1
 
     async def _assign(self) -> None:
-        """Round robin over all partitions, in order."""
-        places = sorted({place for member in self._members for place in member.wanted})
+        """Assigns all partitions round robin, in order."""
+        partition_ids = sorted({partition_id for member in self._members for partition_id in member.wanted})
         shares: dict[MemoryMember, list[PartitionId]] = {member: [] for member in self._members}
-        for turn, place in enumerate(places):
-            takers = [member for member in self._members if place in member.wanted]
-            shares[takers[turn % len(takers)]].append(place)
+        for index, partition_id in enumerate(partition_ids):
+            subscribers = [member for member in self._members if partition_id in member.wanted]
+            shares[subscribers[index % len(subscribers)]].append(partition_id)
         for member, share in shares.items():
             await member.gain(share)
 
@@ -78,44 +78,45 @@ class MemoryMember:
     async def commit(self, offsets: Mapping[PartitionId, int], generation: int) -> None:
         self._log.require_up()
         if generation != self._group.generation or not self._group.has(self):
-            raise GenerationLost(f"taken in generation {generation}, now it is {self._group.generation}")
-        if foreign := [place for place in offsets if place not in self._positions.next]:
+            raise GenerationLost(f"records of generation {generation}, the group is in {self._group.generation}")
+        if foreign := [partition_id for partition_id in offsets if partition_id not in self._positions.next]:
             raise GenerationLost(f"not assigned: {foreign}")
         self._group.committed.update(offsets)
 
-    async def pause(self, places: Collection[PartitionId], paused: bool) -> None:
-        ours = {place for place in places if place in self._positions.next}
-        self._positions.paused = self._positions.paused | ours if paused else self._positions.paused - ours
-        self._log.tell()
+    async def pause(self, partition_ids: Collection[PartitionId], paused: bool) -> None:
+        assigned = {partition_id for partition_id in partition_ids if partition_id in self._positions.next}
+        self._positions.paused = self._positions.paused | assigned if paused else self._positions.paused - assigned
+        self._log.notify()
 
     async def rewind(self, offsets: Mapping[PartitionId, int]) -> None:
-        self._positions.next |= {place: at for place, at in offsets.items() if place in self._positions.next}
+        assigned = self._positions.next
+        self._positions.next |= {each: offset for each, offset in offsets.items() if each in assigned}
 
     async def lag(self) -> dict[PartitionId, int]:
         self._log.require_up()
-        return {place: len(self._log.records(place)) - at for place, at in sorted(self._positions.next.items())}
+        return {each: len(self._log.records(each)) - offset for each, offset in sorted(self._positions.next.items())}
 
     async def close(self) -> None:
         await self._group.leave(self)
         self._positions.next = {}
 
     async def crash(self) -> None:
-        """As if the process was killed and its session ran out: what it held is forgotten, the others take over."""
+        """Simulates a killed process whose session timed out: the other members take over."""
         self._positions.next = {}
         await self._group.leave(self)
 
-    # From here on: for the group.
+    # Called by the group.
 
     async def lose(self) -> None:
-        """Told while it still holds them, so that it can commit once more; takes nothing from here to `gain`."""
+        """Revokes all partitions. The listener may still commit; `take` returns nothing until `gain`."""
         self._positions.is_open = False
         if self._positions.next:
             await self._listener.revoked(tuple(sorted(self._positions.next)))
         self._positions.next, self._positions.paused = {}, set()
 
-    async def gain(self, places: Collection[PartitionId]) -> None:
-        """Read on where the group committed; from the beginning where it never did. A rebalance resumes all."""
-        self._positions.next = {place: self._group.committed.get(place, 0) for place in places}
-        await self._listener.assigned(tuple(places))
+    async def gain(self, partition_ids: Collection[PartitionId]) -> None:
+        """Assigns partitions, at their committed offsets or 0, all resumed."""
+        self._positions.next = {each: self._group.committed.get(each, 0) for each in partition_ids}
+        await self._listener.assigned(tuple(partition_ids))
         self._positions.is_open = True
-        self._log.tell()
+        self._log.notify()

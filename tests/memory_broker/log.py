@@ -1,4 +1,4 @@
-"""What a broker within this process holds, and how its readers go through it."""
+"""Records of the in-memory broker, and the read positions of its readers."""
 
 from __future__ import annotations
 
@@ -19,55 +19,54 @@ _choose = DefaultPartitioner()
 
 
 class MemoryLog:
-    """What is written, per partition. `topics` is how many partitions each has.
+    """Records per partition. `topics` maps names to numbers of partitions.
 
-    While `is_up` is False nothing can be written, committed or asked for, and nothing arrives, as if the broker was
-    away.
+    While `is_up` is False the broker is unreachable: requests fail and readers receive nothing.
     """
 
     def __init__(self, topics: Mapping[str, int], record_bytes: int, now_s: Callable[[], float]) -> None:
         self.is_up = True
-        self.news = asyncio.Event()
+        self.changed = asyncio.Event()
         self._records: dict[PartitionId, list[Record]] = {
             PartitionId(topic, partition): [] for topic, count in topics.items() for partition in range(count)
         }
         self._record_bytes = record_bytes
         self._now_s = now_s
 
-    def tell(self) -> None:
-        """Wakes everybody who waits for news."""
-        self.news.set()
-        self.news = asyncio.Event()
+    def notify(self) -> None:
+        """Wakes all waiting readers."""
+        self.changed.set()
+        self.changed = asyncio.Event()
 
     def require_up(self) -> None:
         if not self.is_up:
-            raise BrokerUnreachable("the broker is away")
+            raise BrokerUnreachable("the broker is unreachable")
 
-    def places(self, topics: Sequence[str]) -> tuple[PartitionId, ...]:
-        """Raises TopicMissing."""
+    def partition_ids(self, topics: Sequence[str]) -> tuple[PartitionId, ...]:
+        """Returns all partitions of the topics, sorted. Raises TopicMissing."""
         for topic in topics:
             if PartitionId(topic, 0) not in self._records:
                 raise TopicMissing(topic)
-        return tuple(sorted(place for place in self._records if place.topic in topics))
+        return tuple(sorted(partition_id for partition_id in self._records if partition_id.topic in topics))
 
-    def records(self, place: PartitionId) -> list[Record]:
-        return self._records[place]
+    def records(self, partition_id: PartitionId) -> list[Record]:
+        return self._records[partition_id]
 
     def append(self, message: Message) -> int:
-        """The offset. Raises BrokerUnreachable, TopicMissing, RecordTooLarge."""
+        """Appends a record and returns its offset. Raises BrokerUnreachable, TopicMissing, RecordTooLarge."""
         self.require_up()
         if _size(message) > self._record_bytes:
             raise RecordTooLarge(f"{_size(message)} bytes, at most {self._record_bytes}")
-        place = self._place_for(message)
-        records = self._records[place]
+        partition_id = self._partition_for(message)
+        records = self._records[partition_id]
         records.append(
-            Record(place, len(records), int(self._now_s() * 1000), message.key, message.value, message.headers)
+            Record(partition_id, len(records), int(self._now_s() * 1000), message.key, message.value, message.headers)
         )
-        self.tell()
+        self.notify()
         return len(records) - 1
 
-    def _place_for(self, message: Message) -> PartitionId:
-        partitions = [place.partition for place in self.places((message.topic,))]
+    def _partition_for(self, message: Message) -> PartitionId:
+        partitions = [partition_id.partition for partition_id in self.partition_ids((message.topic,))]
         partition = message.partition
         if partition is None:
             partition = _choose(message.key, partitions, partitions)
@@ -77,7 +76,7 @@ class MemoryLog:
 
 
 class Positions:
-    """How far one reader is, per partition that it reads; takes turns among them."""
+    """Next offsets of one reader, per partition; reads the partitions in turn."""
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
@@ -86,29 +85,29 @@ class Positions:
         self.is_open = True
 
     async def take(self, limit: int, timeout_s: float) -> tuple[Record, ...]:
-        """Up to `limit` records; waits up to `timeout_s` for the first."""
+        """Returns up to `limit` records; waits up to `timeout_s` for the first."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
         while True:
-            news = self._log.news
+            changed = self._log.changed
             records = self._fetch(limit)
             left_s = deadline_s - loop.time()
             if records or left_s <= 0:
                 return records
             try:
                 async with asyncio.timeout(left_s):
-                    await news.wait()
+                    await changed.wait()
             except TimeoutError:
                 return ()
 
     def _fetch(self, limit: int) -> tuple[Record, ...]:
         taken: list[Record] = []
         if self._log.is_up and self.is_open:
-            for place in [place for place in self.next if place not in self.paused]:
-                start = self.next[place]
-                found = self._log.records(place)[start : start + limit - len(taken)]
+            for partition_id in [partition_id for partition_id in self.next if partition_id not in self.paused]:
+                start = self.next[partition_id]
+                found = self._log.records(partition_id)[start : start + limit - len(taken)]
                 if found:
-                    self.next[place] = self.next.pop(place) + len(found)    # to the end of the row
+                    self.next[partition_id] = self.next.pop(partition_id) + len(found)    # now last in turn
                     taken += found
         return tuple(taken)
 

@@ -124,7 +124,7 @@ async def test_three_nodes_go_on_without_one(tmp_path: Path) -> None:
             async with asyncio.timeout(PATIENCE_S):
                 while any(values != {b"before", b"after"} for values in found.values()):
                     for record in await reader.take(100, 0.5):
-                        found[record.place.partition].add(record.value)
+                        found[record.partition_id.partition].add(record.value)
     finally:
         cluster.stop()
 

@@ -69,9 +69,9 @@ async def test_the_partition_goes_on_behind_it_and_the_others_lose_nothing(
     topic = await damaged_topic(own_kafka, compression)
     found = await read_all(own_kafka, topic)
     for partition in HEALTHY:
-        values = [record.value for record in found if record.place == PartitionId(topic, partition)]
+        values = [record.value for record in found if record.partition_id == PartitionId(topic, partition)]
         assert values == [b"%04d" % number * 50 for number in range(RECORDS)]
-    faulty = [record for record in found if record.place == PartitionId(topic, 0)]
+    faulty = [record for record in found if record.partition_id == PartitionId(topic, 0)]
     assert [record.offset for record in faulty] == list(range(RECORDS))
     (bad,) = [record for record in faulty if record.unreadable is not None]
     assert (bad.offset, bad.next_offset, bad.key, bad.value) == (2, 3, None, None)
