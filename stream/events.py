@@ -58,7 +58,11 @@ REASON_TEXT: dict[Reason, str] = {
 class TrackSums(
     msgspec.Struct, frozen=True, kw_only=True, rename={"statistic": "rise", "effective_samples": "looks"}
 ):
-    """State of the sequential test for one face (see `stream.cusum.CusumState`); `pts_s` is media time."""
+    """State of the sequential test for one face (see `stream.cusum.CusumState`).
+
+    `pts_s` is the media time of the last sample that counted, `seen_s` of the last sample that showed the face, from
+    which its state expires. Verdicts of earlier versions have no `seen_s`.
+    """
 
     track: int
     pts_s: float
@@ -67,6 +71,7 @@ class TrackSums(
     effective_samples: float
     alarm: bool
     cleared: bool
+    seen_s: float | None = None
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):

@@ -91,6 +91,7 @@ class LabelDecider:
                 effective_samples=sums.effective_samples,
                 alarm=sums.alarm,
                 cleared=track in self._cleared,
+                seen_s=self._seen_s[track],
             )
             for track, sums in sorted(self._sums.items())
             if math.isfinite(sums.pts_s)
@@ -104,7 +105,7 @@ class LabelDecider:
             for t in decision.tracks[-_MAX_FACES:]
         }
         self._cleared = {t.track for t in decision.tracks if t.cleared}
-        self._seen_s = {track: sums.pts_s for track, sums in self._sums.items()}
+        self._seen_s = {t.track: t.pts_s if t.seen_s is None else t.seen_s for t in decision.tracks[-_MAX_FACES:]}
 
     @property
     def _clear_bound(self) -> float:
