@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.kafka.cluster import LocalCluster, foreign_cluster
+from tests.kafka.cluster import LocalCluster, external_cluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -80,5 +80,5 @@ def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster
 @pytest.fixture(scope="session")
 def kafka(request: pytest.FixtureRequest) -> Cluster:
     """Apache Kafka: the one that KAFKA_BOOTSTRAP_SERVERS names, or `own_kafka`."""
-    foreign = foreign_cluster()
+    foreign = external_cluster()
     return foreign if foreign is not None else request.getfixturevalue("own_kafka")

@@ -1,4 +1,4 @@
-"""Media for a consumer: small pictures of a face that moves a little, as the contract wants them."""
+"""Test media in the media contract: small pictures of a slowly moving face, and the sample call."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FACES = Path(__file__).resolve().parents[1] / "media"
 
 @cache
 def face_picture(person: str, step: int, width_px: int = 320) -> bytes:
-    """A JPEG of this person, shifted a little at each of `STEPS` steps."""
+    """Returns a JPEG of a person, shifted by one pixel per step, modulo `STEPS`."""
     bgr = cv2.imread(str(_FACES / f"{person}.jpg"))
     assert bgr is not None
     factor = width_px / bgr.shape[1]
@@ -41,14 +41,14 @@ def face_picture(person: str, step: int, width_px: int = 320) -> bytes:
 
 
 def frame(stream: str, number: int, fps: float, payload: bytes, epoch: int = EPOCH) -> Media:
-    """The picture of this number; captured when the epoch began and media time says."""
+    """Returns a frame; its capture time is the epoch plus its media time."""
     pts_ms = round(number * 1000 / fps)
     identity = RecordIdentity(stream, epoch, number, epoch + pts_ms / 1000)
     return Media(identity, ContentType.JPEG, pts_ms, MILLISECONDS, payload)
 
 
 def call(stream: str, frames: int, fps: float = 2.0, person: str = "obama", epoch: int = EPOCH) -> Iterator[Item]:
-    """A whole stream of pictures, with its end."""
+    """Yields a complete stream of pictures with its end."""
     for number in range(frames):
         yield frame(stream, number, fps, face_picture(person, number % STEPS), epoch)
     yield EndOfStream(RecordIdentity(stream, epoch, frames, epoch + frames / fps))
@@ -60,7 +60,7 @@ def record(topic: str, item: Item, partition: int | None = None) -> Message:
 
 
 def clip(stream: str, options: SegmenterOptions, seconds: float) -> Iterator[Item]:
-    """The beginning of the sample call, split like this, with its end."""
+    """Yields the first `seconds` of the sample call, segmented with these options, and an end."""
     sequence, reached_s = 0, 0.0
     for sequence, piece in enumerate(media_pieces(str(SAMPLE_CALL), options)):
         reached_s = float(piece.ticks * TIMEBASE)

@@ -1,4 +1,4 @@
-"""Records of the media contract, made by hand rather than by the encoder that is under test."""
+"""Handwritten records of the media contract, independent of the encoder under test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RawRecord:
-    """A valid JPEG frame unless told otherwise; `headers` replace those of the same name, None takes one away."""
+    """A valid JPEG frame by default. `headers` replace those of the same name; None removes one."""
 
     key: bytes | None = b"call-7"
     value: bytes | None = b"\xff\xd8\xff"

@@ -1,4 +1,4 @@
-"""A consumer with real workers on the broker in memory."""
+"""Test rig: a consumer on the in-memory broker."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ POOL = PoolConfig(
 
 
 class Ground:
-    """A broker with our topics."""
+    """An in-memory broker with all topics, and access to its records."""
 
     def __init__(self) -> None:
         self.broker = MemoryBroker({
@@ -53,11 +53,11 @@ class Ground:
         return [found for partition_id in partition_ids for found in self.broker.log.records(partition_id)]
 
     async def write_raw(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        """A record that need not keep the contract, nor what our own writer asks for."""
+        """Appends a record unchecked: it may break the contract and the rules of `Writer`."""
         self.broker.log.append(Message(TOPICS.media, key, value, headers, partition=0))
 
     def dead_letters(self) -> list[dict[str, bytes]]:
-        """What their own headers say."""
+        """Returns the `dlq.*` headers of each dead letter."""
         return [
             {name.removeprefix("dlq."): value or b"" for name, value in row.headers if name.startswith("dlq.")}
             for row in self.records(TOPICS.dead_letters)
@@ -71,15 +71,15 @@ class Ground:
         return {(row.key or b"").decode(): state_of(row) for row in self.records(TOPICS.states)}
 
     def history(self, stream: str) -> list[State | None]:
-        """All states that one stream had."""
+        """Returns all states of one stream, in order."""
         return [state_of(row) for row in self.records(TOPICS.states) if row.key == stream.encode()]
 
     def committed(self) -> dict[int, int]:
-        """By partition of the media topic."""
+        """Returns the committed offset per media partition."""
         return {partition_id.partition: at for partition_id, at in self.broker.committed(CONFIG.group).items()}
 
     def is_read(self) -> bool:
-        """Whether everything is committed."""
+        """Returns whether all written media is committed."""
         ends = {p: len(self.broker.log.records(PartitionId(TOPICS.media, p))) for p in range(PARTITIONS)}
         return all(self.committed().get(partition, 0) == end for partition, end in ends.items())
 
@@ -88,7 +88,7 @@ class Ground:
 async def consuming(
     ground: Ground, pool: Workers, config: ConsumerConfig = CONFIG, alarms: AlarmSink | None = None
 ) -> AsyncIterator[Consumer]:
-    """One consumer, which is told to stop at the end."""
+    """Runs one consumer and stops it at the end."""
     consumer, stop = Consumer(ground.broker, pool, config, alarms), asyncio.Event()
     task = asyncio.create_task(consumer.run(stop))
     try:
@@ -99,16 +99,16 @@ async def consuming(
 
 
 async def finished(ground: Ground, limit_s: float = 40.0) -> None:
-    """Until everything that was written is committed."""
+    """Waits until all written media is committed."""
     await until(ground.is_read, limit_s)
 
 
 def once(verdicts: list[Verdict]) -> list[Verdict]:
-    """As a reader sees them."""
+    """Returns the verdicts without repeats."""
     repeats = RepeatFilter()
     return [verdict for verdict in verdicts if repeats.is_new(verdict)]
 
 
 def figures(verdicts: list[Verdict]) -> dict[str, tuple[float, float | None]]:
-    """What must not hang on who judged: coverage and score by id."""
+    """Returns coverage and score by verdict id: they must not depend on the consumer."""
     return {v.id: (v.coverage, None if v.llr is None else round(v.llr, 3)) for v in verdicts}

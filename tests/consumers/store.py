@@ -1,4 +1,4 @@
-"""An object store of a few lines on loopback, which answers as it is told to."""
+"""Object store on loopback with scripted answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """`answers` are raw HTTP responses by path; `asked` the request heads that came."""
+    """Serves `answers`, raw HTTP responses by path; `asked` holds the received request heads."""
 
     def __init__(self) -> None:
         self.answers: dict[str, bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]] = {}
@@ -64,4 +64,4 @@ async def running_store() -> AsyncIterator[Store]:
         for task in handlers:
             task.cancel()
         await asyncio.gather(*handlers, return_exceptions=True)
-        await asyncio.sleep(0)      # aborted transports let go of their sockets in the next turn
+        await asyncio.sleep(0)      # aborted transports close their sockets in the next iteration of the loop

@@ -1,4 +1,4 @@
-"""Alarms of streams that come through a broker: kept before their verdict is written, and once, whoever judges."""
+"""Alarms in consumers: stored before their verdict is written, and identical after a takeover."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FRAMES = 120
 
 
 class Kept:
-    """What was to be kept, and how many verdicts were out by then."""
+    """An alarm sink that records each change and the number of verdicts written before it."""
 
     def __init__(self, ground: Ground) -> None:
         self.changes: list[AlarmChange] = []
@@ -38,7 +38,7 @@ async def judged(ground: Ground) -> Kept:
     return kept
 
 
-async def test_an_alarm_is_kept_before_its_verdict_is_written() -> None:
+async def test_an_alarm_is_stored_before_its_verdict_is_written() -> None:
     ground = Ground()
     kept = await judged(ground)
     opened, over = kept.changes
@@ -51,7 +51,7 @@ async def test_an_alarm_is_kept_before_its_verdict_is_written() -> None:
     assert differences(opened) == ()
 
 
-async def test_the_same_media_give_the_same_incident() -> None:
+async def test_the_same_media_gives_the_same_incident() -> None:
     (first, _), (second, _) = (await judged(Ground())).changes, (await judged(Ground())).changes
     assert isinstance(first, IncidentCase)
     assert isinstance(second, IncidentCase)

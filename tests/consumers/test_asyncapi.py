@@ -1,6 +1,6 @@
-"""`docs/contracts/asyncapi.yml` and `events.schema.json` say what the code does.
+"""`docs/contracts/asyncapi.yml` and `events.schema.json` match the code.
 
-    python -m tests.consumers.test_asyncapi      writes the schema anew
+    python -m tests.consumers.test_asyncapi      regenerates the schema
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def schema() -> str:
 
 
 def resolved(node: dict[str, Any]) -> dict[str, Any]:
-    """Required names and properties of a schema and of all that it is made of."""
+    """Returns the required names and the properties of a schema and its parts."""
     if "$ref" in node:
         return resolved(api()["components"]["schemas"][node["$ref"].rpartition("/")[2]])
     required, properties = list(node.get("required", ())), dict(node.get("properties", {}))
@@ -68,7 +68,7 @@ def told(kind: str) -> dict[str, Any]:
 
 
 def fits(headers: Headers, rules: dict[str, Any]) -> bool:
-    """Whether these headers have what the file asks for, in the form that it asks for."""
+    """Returns whether headers match the documented names and formats."""
     given = {name: (value or b"").decode() for name, value in headers}
     assert set(rules["required"]) <= set(given)
     for name, rule in rules["properties"].items():
@@ -91,13 +91,13 @@ def items() -> list[Item]:
 
 
 @pytest.mark.parametrize("item", items(), ids=repr)
-def test_media_has_the_headers_that_are_told(item: Item) -> None:
+def test_media_has_the_documented_headers(item: Item) -> None:
     headers = encode(item).headers
     kind = dict(headers)["ce_type"] or b""
     assert fits(headers, told(kind.decode().removeprefix(TYPE_PREFIX)))
 
 
-def test_every_kind_and_content_is_told_and_no_other() -> None:
+def test_exactly_the_supported_kinds_and_content_types_are_documented() -> None:
     for kind in Kind:
         rules = told(kind)["properties"]
         assert rules["ce_type"]["const"] == TYPE_PREFIX + kind
@@ -108,14 +108,14 @@ def test_every_kind_and_content_is_told_and_no_other() -> None:
     assert told("frame")["properties"]["ce_partitionkey"]["pattern"] == f"^{STREAM_ID}$"
 
 
-def test_what_goes_out_has_the_headers_that_are_told() -> None:
+def test_output_has_the_documented_headers() -> None:
     assert fits(verdict_message("verdicts", 0, verdict("a", 1)).headers, told("verdict"))
     assert fits(state_message("stream-state", 0, ended("a")).headers, told("state"))
     letter = dead_letter("media.dlq", "g", Record(PartitionId("media", 0), 1, 2, b"k", b"v", ()), Cause("a", "b", "c"))
     assert {name for name, _ in letter.headers} == set(told("deadLetter")["required"])
 
 
-def test_topics_are_those_of_the_settings() -> None:
+def test_documented_topics_match_the_settings() -> None:
     channels = api()["channels"]
     found = {name: channels[name]["address"] for name in ("media", "verdicts", "states", "deadLetters")}
     fields = Settings.model_fields
@@ -124,7 +124,7 @@ def test_topics_are_those_of_the_settings() -> None:
     ]
 
 
-def test_references_lead_somewhere() -> None:
+def test_references_resolve() -> None:
     text = (CONTRACTS / "asyncapi.yml").read_text()
     for target in re.findall(r'\$ref: "([^"]+)"', text):
         path, _, pointer = target.partition("#/")
@@ -133,7 +133,7 @@ def test_references_lead_somewhere() -> None:
             node = node[part]
 
 
-def test_the_schema_of_events_is_that_of_the_code() -> None:
+def test_the_event_schema_matches_the_code() -> None:
     assert SCHEMA.read_text() == schema()
 
 

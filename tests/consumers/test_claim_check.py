@@ -1,4 +1,4 @@
-"""Claim checks: what is fetched, and what strangers cannot have us fetch."""
+"""Claim checks: allowed references are fetched, all others are refused."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def refusal(uri: str, *prefixes: str, private: bool = True, addresses: lis
     return refused.value.code
 
 
-async def test_what_is_allowed_is_fetched_and_held_against_its_digest(store: Store) -> None:
+async def test_an_allowed_reference_is_fetched_and_its_digest_checked(store: Store) -> None:
     digest = hashlib.sha256(PICTURE).hexdigest()
     media = await redeem(store.url("/media/a.jpg"), store.url("/media/"), sha256=digest)
     assert media.payload == PICTURE
@@ -65,7 +65,7 @@ async def test_what_is_allowed_is_fetched_and_held_against_its_digest(store: Sto
         await redeem(store.url("/media/a.jpg"), store.url("/media/"), sha256="0" * 64)
 
 
-async def test_a_signed_url_is_asked_for_as_it_is(store: Store) -> None:
+async def test_a_signed_url_is_requested_unchanged(store: Store) -> None:
     signed = "/media/a.jpg?X-Amz-Signature=ab%2Fcd&X-Amz-Expires=60"
     store.put(signed, PICTURE)
     assert (await redeem(store.url(signed), store.url("/media/"))).payload == PICTURE
@@ -102,7 +102,7 @@ async def test_near_misses_of_the_allow_list_are_refused(uri: str) -> None:
         "https://[::1/clips/a", "https://a:99999/clips/a",
     ],
 )
-async def test_what_is_no_plain_web_address_is_refused(uri: str) -> None:
+async def test_a_malformed_url_is_refused(uri: str) -> None:
     assert await refusal(uri, "https://media.example.com/clips/", addresses=["93.184.216.34"]) == "bad_reference"
 
 
@@ -115,7 +115,7 @@ async def test_what_is_no_plain_web_address_is_refused(uri: str) -> None:
         "2001:0:4136:e378:8000:63bf:80ff:fffe",
     ],
 )
-async def test_names_that_lead_inside_are_refused(address: str) -> None:
+async def test_names_of_private_addresses_are_refused(address: str) -> None:
     prefix = "https://media.example.com/"
     assert await refusal(prefix + "a", prefix, private=False, addresses=[address]) == "refused_reference"
     both = ["93.184.216.34", address]
@@ -123,19 +123,19 @@ async def test_names_that_lead_inside_are_refused(address: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f000001", "0177.0.0.1", "127.1"])
-async def test_this_machine_is_refused_however_it_is_written(store: Store, host: str) -> None:
+async def test_every_spelling_of_loopback_is_refused(store: Store, host: str) -> None:
     assert await refusal(store.url("/media/a.jpg", host), store.url("/", host), private=False) == "refused_reference"
     assert not store.asked
 
 
-async def test_the_connection_goes_to_the_address_that_was_checked(store: Store) -> None:
+async def test_the_connection_goes_to_the_checked_address(store: Store) -> None:
     uri = f"http://media.example.com:{store.port}/media/a.jpg"
     media = await redeem(uri, f"http://*.example.com:{store.port}/", addresses=["127.0.0.1"])
     assert media.payload == PICTURE
     assert f"Host: media.example.com:{store.port}\r\n" in store.asked[0]
 
 
-async def test_every_redirect_is_checked_again(store: Store) -> None:
+async def test_every_redirect_is_checked(store: Store) -> None:
     store.put("/media/inside", b"", "302 Found", Location="http://169.254.169.254/latest/meta-data")
     store.put("/media/up", b"", "307 Temporary Redirect", Location="/secret")
     store.put("/media/file", b"", "301 Moved Permanently", Location="file:///etc/passwd")
@@ -151,7 +151,7 @@ async def test_every_redirect_is_checked_again(store: Store) -> None:
     assert (await redeem(store.url("/media/near"), prefix)).payload == PICTURE
 
 
-async def test_no_more_than_the_limit_is_taken(store: Store) -> None:
+async def test_a_payload_above_the_limit_is_refused(store: Store) -> None:
     async def without_end(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
         while True:
@@ -169,7 +169,7 @@ async def test_no_more_than_the_limit_is_taken(store: Store) -> None:
     assert len((await redeem(store.url("/media/fits"), prefix)).payload) == LIMIT_BYTES
 
 
-async def test_what_may_work_later_is_told_apart_from_what_never_will(store: Store) -> None:
+async def test_temporary_and_permanent_failures_differ(store: Store) -> None:
     async def drip(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
         while True:

@@ -1,4 +1,4 @@
-"""Media from a broker in memory through real workers to verdicts."""
+"""Consumer with real workers: media from the in-memory broker to verdicts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stream.events import Verdict
 
 CLIP_S = 8
-JPEG_COSTS = 0.3        # nats of a window's llr, which is a sum over eight samples
+JPEG_COSTS = 0.3        # tolerance in nats of a window's llr, a sum over eight samples
 
 pytestmark = pytest.mark.slow
 
@@ -50,8 +50,8 @@ async def test_two_streams_become_verdicts(pool: WorkerPool) -> None:
         assert verdicts[-1].prob_fake is not None
 
 
-async def test_a_lost_worker_costs_nothing(pool: WorkerPool) -> None:
-    """What was in its hands is read again, and windows that were out stay out."""
+async def test_a_killed_worker_changes_no_verdict(pool: WorkerPool) -> None:
+    """Units in flight are read again, and published windows do not change."""
     calm, ground = Ground(), Ground()
     for each in (calm, ground):
         await each.write(call("a", 60))
@@ -68,7 +68,7 @@ async def test_a_lost_worker_costs_nothing(pool: WorkerPool) -> None:
     assert ground.dead_letters() == []
 
 
-async def test_poison_is_put_aside_and_leaves_its_neighbours_alone(pool: WorkerPool) -> None:
+async def test_bad_records_become_dead_letters_and_other_streams_are_unaffected(pool: WorkerPool) -> None:
     ground = Ground()
     frames = list(call("a", 20))
     frames[8] = replace(frames[8], payload=b"\xff\xd8\xffpoison")
@@ -83,7 +83,7 @@ async def test_poison_is_put_aside_and_leaves_its_neighbours_alone(pool: WorkerP
     letters = {letter["error"]: letter for letter in ground.dead_letters()}
     assert letters.keys() == {b"missing_header", b"decode_error"}
     assert [letter["offset"] for letter in ground.dead_letters() if letter["stage"] == b"decode"] == [b"10", b"16"], \
-        "of a row of bad ones only the first is kept"
+        "of consecutive bad records only the first is kept"
     assert letters[b"decode_error"]["group"] == CONFIG.group.encode()
     hurt, other = ground.verdicts("a"), ground.verdicts("b")
     assert [v.sequence for v in other] == [v.sequence for v in hurt] == list(range(19))
@@ -93,7 +93,7 @@ async def test_poison_is_put_aside_and_leaves_its_neighbours_alone(pool: WorkerP
 
 
 @pytest.mark.timeout(120)
-async def test_one_clip_says_the_same_as_frames_as_units_and_as_segments(pool: WorkerPool) -> None:
+async def test_a_clip_gives_the_same_verdicts_in_every_record_form(pool: WorkerPool) -> None:
     rows: dict[RecordForm, list[Verdict]] = {}
     for form in RecordForm:
         ground = Ground()

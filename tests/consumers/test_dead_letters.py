@@ -1,4 +1,4 @@
-"""Dead letters keep what came and say why; a broken producer cannot fill their topic."""
+"""Dead letters: content, headers and the limit against broken producers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def letter(record: Record) -> dict[str, bytes | None]:
     return dict(message.headers) | {"": message.value}
 
 
-def test_a_record_is_kept_with_its_headers_and_the_reason() -> None:
+def test_a_dead_letter_has_the_headers_and_the_cause() -> None:
     found = letter(Record(PLACE, 7, 1234, b"k", b"v", (("ce_id", b"a/1/2"), ("odd", None), ("dlq.offset", b"lie"))))
     assert found == {
         "ce_id": b"a/1/2", "odd": None, "": b"v", "dlq.topic": b"media", "dlq.partition": b"3", "dlq.offset": b"7",
@@ -25,17 +25,17 @@ def test_a_record_is_kept_with_its_headers_and_the_reason() -> None:
     }
 
 
-def test_a_huge_value_stays_behind() -> None:
+def test_a_huge_value_is_left_out() -> None:
     found = letter(Record(PLACE, 7, 1234, b"k", bytes(MAX_VALUE_BYTES + 1), ()))
     assert found[""] is None
     assert found["dlq.value_bytes"] == b"%d" % (MAX_VALUE_BYTES + 1)
 
 
-def test_a_record_of_nothing_can_be_kept_too() -> None:
+def test_a_record_without_key_and_value_can_be_a_dead_letter() -> None:
     assert letter(Record(PLACE, 7, 1234, None, None, ()))[""] == b""
 
 
-def test_a_flood_is_cut_to_its_share_and_counted() -> None:
+def test_a_flood_is_limited_to_its_share_and_counted() -> None:
     limit = DeadLetterLimit(share=0.1, always=5, window=100)
     assert sum(limit.allows() for _ in range(50)) == 5
     assert limit.discarded == 45
@@ -44,7 +44,7 @@ def test_a_flood_is_cut_to_its_share_and_counted() -> None:
     assert limit.allows(), "what was bad is long past"
 
 
-def test_now_and_then_a_bad_one_is_always_kept() -> None:
+def test_rare_bad_records_are_always_written() -> None:
     limit = DeadLetterLimit(share=0.1, always=5, window=100)
     for _ in range(50):
         for _ in range(19):

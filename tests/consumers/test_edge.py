@@ -1,3 +1,5 @@
+"""Edge: the units of live calls in a topic, with outages and refusals."""
+
 from __future__ import annotations
 
 import asyncio
@@ -47,7 +49,7 @@ async def items(broker: MemoryBroker) -> list[Item]:
     return [parse(r.key, r.value, r.headers) for r in await reader.take(10_000, 0.0)]
 
 
-async def test_units_go_out_in_the_contract_and_so_does_the_end() -> None:
+async def test_units_and_the_end_follow_the_contract() -> None:
     broker, sink = MemoryBroker({"media": 2}), Recorder()
     async with edge(broker) as way:
         feed = way.open(OPENED, sink)
@@ -64,7 +66,7 @@ async def test_units_go_out_in_the_contract_and_so_does_the_end() -> None:
     assert (counts.received, counts.dropped, sink.failures) == (40, {}, [])
 
 
-async def test_while_the_broker_is_away_memory_is_bounded_and_what_follows_begins_with_a_key_frame() -> None:
+async def test_an_outage_bounds_memory_and_resumes_at_a_key_frame() -> None:
     broker, sink = MemoryBroker({"media": 2}), Recorder()
     async with edge(broker) as way:
         feed = way.open(OPENED, sink)
@@ -86,7 +88,7 @@ async def test_while_the_broker_is_away_memory_is_bounded_and_what_follows_begin
     assert sequences == [*range(QUEUE_UNITS + 1), QUEUE_UNITS + 102, QUEUE_UNITS + 103]
 
 
-async def test_key_frames_are_asked_for_while_units_are_dropped() -> None:
+async def test_key_frames_are_requested_while_units_are_dropped() -> None:
     broker, sink = MemoryBroker({"media": 2}), Recorder()
     broker.log.is_up = False
     async with edge(broker) as way:
@@ -110,7 +112,7 @@ async def test_a_broker_that_refuses_ends_the_stream(tmp_path: Path) -> None:
     assert "certificates" in failure[1]
 
 
-async def test_a_unit_that_the_broker_does_not_take_is_dropped_alone() -> None:
+async def test_only_the_unit_that_is_too_large_is_dropped() -> None:
     broker, sink = MemoryBroker({"media": 2}, record_bytes=600), Recorder()
     async with edge(broker) as way:
         feed = way.open(OPENED, sink)
@@ -122,7 +124,7 @@ async def test_a_unit_that_the_broker_does_not_take_is_dropped_alone() -> None:
     assert counts.dropped == {"too_large": 1}
 
 
-def test_no_verdict_is_told_of_what_was_not_examined() -> None:
+def test_the_edge_publishes_no_verdicts() -> None:
     gap = StreamGap(stream="a", epoch=1, cause="packet_loss", from_s=0.0)
     for is_followed, told in ((True, [gap]), (False, [ended("a"), gap])):
         way = Edge(MemoryBroker({"media": 1}), "media", is_followed)

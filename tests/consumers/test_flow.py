@@ -1,4 +1,4 @@
-"""A consumer on a broker in memory, with workers that do as the payload says: order, ends, crashes, outages."""
+"""Consumer with fake workers on the in-memory broker: order, ends, crashes, takeovers, outages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ IDLE_S = 0.5
 
 
 def media(stream: str, numbers: Iterable[int], epoch: int = EPOCH, **payloads: bytes) -> list[Item]:
-    """Frames of these numbers; `f7=b"..."` is what the seventh holds."""
+    """Returns numbered frames; `f7=b"..."` sets the payload of frame 7."""
     return [frame(stream, n, 2.0, payloads.get(f"f{n}", b"picture"), epoch) for n in numbers]
 
 
@@ -42,7 +42,7 @@ def whole(stream: str, frames: int, epoch: int = EPOCH, **payloads: bytes) -> li
 
 
 def told(verdicts: list[Verdict]) -> dict[str, object]:
-    """Everything that a verdict says of the media, by id."""
+    """Returns the media-dependent fields of each verdict, by id."""
     return {v.id: (v.coverage, v.samples, v.label, v.llr, v.faces, v.decision) for v in verdicts}
 
 
@@ -56,7 +56,7 @@ async def undisturbed(*streams: list[Item]) -> dict[str, object]:
     return told(ground.verdicts())
 
 
-async def test_a_record_that_crashes_workers_is_given_up_at_the_third_time() -> None:
+async def test_a_record_is_rejected_after_its_third_crash() -> None:
     ground, workers = Ground(), PayloadWorkers()
     await ground.write(whole("a", 30, f12=CRASH))
     await ground.write(whole("b", 30))
@@ -71,7 +71,7 @@ async def test_a_record_that_crashes_workers_is_given_up_at_the_third_time() -> 
     assert [v.coverage == 1 for v in hurt].count(False) > 0
 
 
-async def test_workers_that_are_lost_for_no_fault_of_a_record_cost_nothing() -> None:
+async def test_worker_losses_without_a_culprit_reject_no_record() -> None:
     ground, workers = Ground(), PayloadWorkers()
     await ground.write(whole("a", 40))
     async with consuming(ground, workers):
@@ -83,7 +83,7 @@ async def test_workers_that_are_lost_for_no_fault_of_a_record_cost_nothing() -> 
     assert ground.dead_letters() == []
 
 
-async def test_of_a_row_of_bad_records_the_first_is_kept() -> None:
+async def test_only_the_first_of_consecutive_bad_records_is_a_dead_letter() -> None:
     ground = Ground()
     await ground.write(whole("a", 30, f0=BAD, f10=BAD, f11=BAD, f12=BAD, f20=BAD))
     async with consuming(ground, PayloadWorkers()):
@@ -92,7 +92,7 @@ async def test_of_a_row_of_bad_records_the_first_is_kept() -> None:
     assert {letter["error"] for letter in ground.dead_letters()} == {b"decode_error"}
 
 
-async def test_who_takes_over_goes_on_as_if_nothing_had_happened() -> None:
+async def test_a_successor_continues_without_gaps_or_changes() -> None:
     items, seed = whole("a", 120), random.Random(3)
     ground = Ground()
     expected = await undisturbed(items)
@@ -107,7 +107,7 @@ async def test_who_takes_over_goes_on_as_if_nothing_had_happened() -> None:
     assert len(ground.verdicts()) == len(expected), "and with the state known, nothing is said twice"
 
 
-async def test_a_member_that_joins_takes_its_share_over() -> None:
+async def test_a_new_member_takes_over_its_share() -> None:
     streams = [whole(name, 100) for name in ("a", "b", "c", "d")]
     ground = Ground()
     for items in streams:
@@ -121,7 +121,7 @@ async def test_a_member_that_joins_takes_its_share_over() -> None:
     assert told(once(ground.verdicts())) == await undisturbed(*streams)
 
 
-async def test_without_a_broker_everything_waits_and_then_goes_on() -> None:
+async def test_an_outage_delays_verdicts_and_loses_none() -> None:
     ground, workers = Ground(), PayloadWorkers()
     items = whole("a", 400)
     await ground.write(items[:300])
@@ -140,7 +140,7 @@ async def test_without_a_broker_everything_waits_and_then_goes_on() -> None:
     assert workers.most_waiting <= CONFIG.units_in_flight
 
 
-async def test_while_workers_are_busy_reading_rests() -> None:
+async def test_reading_pauses_while_workers_are_busy() -> None:
     ground, workers = Ground(), PayloadWorkers()
     workers.are_stuck = True
     config = replace(CONFIG, buffered_records=50, batch=10)
@@ -150,12 +150,12 @@ async def test_while_workers_are_busy_reading_rests() -> None:
         await asyncio.sleep(1)
         assert sum(p.held for p in consumer.status.partitions) <= config.buffered_records + config.batch
         assert workers.most_waiting == config.units_in_flight
-        workers.go_on()
+        workers.unstick()
         await finished(ground)
     assert len(ground.verdicts()) == 999
 
 
-async def test_a_worker_that_is_lost_while_reading_rests_stops_nothing() -> None:
+async def test_a_worker_lost_during_a_pause_does_not_stall_the_partition() -> None:
     ground, workers = Ground(), PayloadWorkers()
     workers.are_stuck = True
     await ground.write(whole("a", 300))
@@ -168,7 +168,7 @@ async def test_a_worker_that_is_lost_while_reading_rests_stops_nothing() -> None
     assert [v.sequence for v in ground.verdicts()] == list(range(299))
 
 
-async def test_a_stream_of_which_nothing_comes_ends_and_holds_nothing_back() -> None:
+async def test_an_idle_stream_ends_and_releases_its_offsets() -> None:
     ground = Ground()
     await ground.write(media("a", range(20)))
     async with consuming(ground, PayloadWorkers(), replace(CONFIG, idle_s=IDLE_S)):
@@ -183,7 +183,7 @@ async def test_a_stream_of_which_nothing_comes_ends_and_holds_nothing_back() -> 
     assert verdicts[-1].sequence == 38
 
 
-async def test_a_new_epoch_ends_the_one_before_and_what_is_late_is_dropped() -> None:
+async def test_a_new_epoch_ends_the_previous_one_and_late_records_are_dropped() -> None:
     ground = Ground()
     await ground.write([
         *media("a", range(10)), *media("a", range(4, 12)), *whole("a", 10, EPOCH + 5), *media("a", range(12, 20)),
@@ -200,7 +200,7 @@ async def test_a_new_epoch_ends_the_one_before_and_what_is_late_is_dropped() -> 
     assert {v.coverage for v in first[1:-1]} == {1.0}
 
 
-async def test_media_that_shows_nothing_is_not_held_for_ever() -> None:
+async def test_media_without_verdicts_is_released_after_replay_s() -> None:
     ground = Ground()
     await ground.write(media("a", range(100), **{f"f{n}": BAD for n in range(100)}))
     async with consuming(ground, PayloadWorkers(), replace(CONFIG, replay_s=10.0)):
@@ -217,7 +217,7 @@ async def test_a_gap_lowers_coverage_and_delays_nothing() -> None:
     assert coverages[27] == 1
 
 
-async def test_what_is_too_large_or_of_another_kind_is_refused() -> None:
+async def test_units_that_are_too_large_or_change_the_codec_are_rejected() -> None:
     ground = Ground()
     items = whole("a", 20)
     assert isinstance(items[5], Media)
@@ -227,7 +227,7 @@ async def test_what_is_too_large_or_of_another_kind_is_refused() -> None:
     assert [letter["error"] for letter in ground.dead_letters()] == [b"too_large"]
 
 
-async def test_a_reference_that_may_not_be_fetched_is_refused() -> None:
+async def test_a_forbidden_reference_is_a_dead_letter() -> None:
     ground = Ground()
     items = whole("a", 20)
     media_item = items[5]
@@ -241,8 +241,8 @@ async def test_a_reference_that_may_not_be_fetched_is_refused() -> None:
     assert (letter["stage"], letter["error"]) == (b"fetch", b"refused_reference")
 
 
-async def test_an_unreadable_batch_is_a_dead_letter_and_media_that_is_missing() -> None:
-    """Its offsets are committed past, and the windows around it say how much of the media was scored."""
+async def test_an_unreadable_batch_is_a_dead_letter_and_lost_coverage() -> None:
+    """Its offsets are committed, and the coverage of the windows around it drops."""
     ground = Ground()
     await ground.write(whole("a", 60))
     partitions = [ground.broker.log.records(each) for each in ground.broker.log.partition_ids(["media"])]
@@ -262,7 +262,7 @@ async def test_an_unreadable_batch_is_a_dead_letter_and_media_that_is_missing() 
     ({"media": 2, "verdicts": 3, "stream-state": 2, "media.dlq": 1}, "same number of partitions: media has 2, verd"),
     ({"media": 2, "verdicts": 2, "media.dlq": 1}, "stream-state"),
 ])
-async def test_topics_that_do_not_fit_are_told_in_words(topics: dict[str, int], words: str) -> None:
+async def test_missing_or_unequal_topics_are_named(topics: dict[str, int], words: str) -> None:
     consumer = Consumer(MemoryBroker(topics), PayloadWorkers(), CONFIG)
     with pytest.raises(BrokerRefused, match=words):
         await consumer.run(asyncio.Event())

@@ -1,3 +1,5 @@
+"""Gateway: start position, order of ends, outages."""
+
 from __future__ import annotations
 
 import asyncio
@@ -23,14 +25,14 @@ TOPICS = Topics()
 
 
 class Cluster:
-    """A broker with a clock that can be set, and a worker's way of writing."""
+    """An in-memory broker with a settable clock, and writes in a consumer's order."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
         self.broker = MemoryBroker({TOPICS.verdicts: 2, TOPICS.states: 2}, now_s=lambda: self.now_s)
 
     async def say(self, event: Verdict | StreamEnded, partition: int = 0) -> None:
-        """As a worker does: a verdict, then the state that it leads to."""
+        """Writes a verdict and then the resulting state, as a consumer does."""
         writer = await self.broker.writer()
         if isinstance(event, Verdict):
             await writer.write(verdict_message(TOPICS.verdicts, partition, event))
@@ -56,7 +58,7 @@ def words(told: list[Event]) -> list[str]:
     return [event.id if isinstance(event, Verdict) else f"{type(event).__name__} {event.stream}" for event in told]
 
 
-async def test_it_begins_with_what_was_said_lately_and_goes_on() -> None:
+async def test_the_gateway_starts_with_recent_verdicts() -> None:
     cluster = Cluster()
     cluster.now_s = time.time() - START_BACK_S - 5
     await cluster.say(verdict("old", 1))
@@ -73,8 +75,8 @@ async def test_it_begins_with_what_was_said_lately_and_goes_on() -> None:
     assert words([e for e in told if e.stream == "old"]) == ["StreamStarted old", "old/1/2"]
 
 
-async def test_an_end_is_told_behind_every_verdict_that_was_written_before_it() -> None:
-    """They lie in two topics, and a reader may see the newer one first."""
+async def test_an_end_follows_all_earlier_verdicts() -> None:
+    """They are in two topics, and a reader may receive the newer one first."""
     cluster = Cluster()
     cluster.now_s = time.time()
     for sequence in range(1, 2501):
@@ -85,7 +87,7 @@ async def test_an_end_is_told_behind_every_verdict_that_was_written_before_it() 
     assert words(told) == ["StreamStarted a", *(f"a/1/{n}" for n in range(1, 2501)), "StreamEnded a"]
 
 
-async def test_what_is_none_of_ours_is_passed_over_and_counted() -> None:
+async def test_foreign_records_are_skipped_and_counted() -> None:
     cluster = Cluster()
     cluster.now_s = time.time()
     await cluster.write(Message(TOPICS.verdicts, b"a", b"\xff not json", (), 0))
@@ -97,7 +99,7 @@ async def test_what_is_none_of_ours_is_passed_over_and_counted() -> None:
         assert gateway.skipped == 2
 
 
-async def test_a_broker_that_is_away_is_waited_for() -> None:
+async def test_an_outage_is_waited_out() -> None:
     cluster = Cluster()
     cluster.now_s = time.time()
     cluster.broker.log.is_up = False
@@ -110,16 +112,16 @@ async def test_a_broker_that_is_away_is_waited_for() -> None:
     assert isinstance(told[0], StreamStarted)
 
 
-async def test_after_a_cut_it_goes_on_where_it_was_however_long_that_took() -> None:
+async def test_reading_resumes_at_its_position_after_a_long_outage() -> None:
     cluster = Cluster()
     cluster.now_s = time.time()
     await cluster.say(verdict("a", 1))
     async with running(cluster) as (gateway, told):
         await until(lambda: len(told) == 2)
         cluster.broker.log.is_up = False
-        await until(lambda: gateway.unreachable_s > 6.5)        # it has noticed
+        await until(lambda: gateway.unreachable_s > 6.5)        # the outage is noticed
         cluster.broker.log.is_up = True
-        cluster.now_s = time.time() - 10 * START_BACK_S             # as if all that follows was written long ago
+        cluster.now_s = time.time() - 10 * START_BACK_S             # simulates records written long ago
         for event in (verdict("a", 2), verdict("a", 3), ended("a")):
             await cluster.say(event)
         await until(lambda: len(told) == 5)

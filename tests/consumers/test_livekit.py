@@ -1,4 +1,4 @@
-"""What a hidden participant may do, and how pictures of a track are handed on. The room itself: tests/e2e."""
+"""LiveKit: token, tracks and errors. Tests with a real room are in tests/e2e."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def picture(at_s: float) -> Picture:
     return Picture(I420Picture(b"", 0, 0), at_s)
 
 
-def test_the_token_lets_its_bearer_look_unseen_and_nothing_else() -> None:
+def test_the_token_allows_only_hidden_subscription() -> None:
     claims = jwt.decode(join_token(CONFIG), CONFIG.api_secret, algorithms=["HS256"], issuer="key")
     assert (claims["sub"], claims["kind"]) == (CONFIG.identity, "agent")
     assert claims["video"] == {
@@ -27,12 +27,12 @@ def test_the_token_lets_its_bearer_look_unseen_and_nothing_else() -> None:
     }
 
 
-def test_each_visitor_has_a_name_of_its_own_and_shows_no_secret() -> None:
+def test_each_config_has_its_own_identity_and_hides_the_secret() -> None:
     assert CONFIG.identity != RoomConfig("", "", "", "").identity
     assert CONFIG.api_secret not in repr(CONFIG)
 
 
-async def test_only_the_newest_picture_waits() -> None:
+async def test_only_the_newest_picture_is_buffered() -> None:
     track = RoomTrack("ann", 1, "TR_1")
     track.put(picture(1.0))
     track.put(picture(2.0))
@@ -43,7 +43,7 @@ async def test_only_the_newest_picture_waits() -> None:
     assert (await taking).at_s == 3.0
 
 
-async def test_who_waits_is_told_of_the_end() -> None:
+async def test_the_end_of_a_track_wakes_waiting_readers() -> None:
     track = RoomTrack("ann", 1, "TR_1")
     waiting = [asyncio.ensure_future(track.take()), asyncio.ensure_future(track.wait())]
     await asyncio.sleep(0)
@@ -56,7 +56,7 @@ async def test_who_waits_is_told_of_the_end() -> None:
         await track.take()
 
 
-async def test_tracks_of_a_participant_are_numbered_and_the_lowest_free_number_comes_again() -> None:
+async def test_tracks_of_a_participant_reuse_the_lowest_free_number() -> None:
     tracks = RoomTracks()
     camera, screen, bob = tracks.add("ann", "TR_1"), tracks.add("ann", "TR_2"), tracks.add("bob", "TR_3")
     assert (camera.number, screen.number, bob.number) == (1, 2, 1)
@@ -64,12 +64,12 @@ async def test_tracks_of_a_participant_are_numbered_and_the_lowest_free_number_c
     assert camera.over.is_set()
     assert tracks.add("ann", "TR_4").number == 1
     assert tracks.add("ann", "TR_5").number == 3
-    again = tracks.add("ann", "TR_2")       # as after a reconnection
+    again = tracks.add("ann", "TR_2")       # as after a reconnect
     assert screen.over.is_set()
     assert again.number == 2
 
 
-async def test_who_leaves_takes_all_tracks_along() -> None:
+async def test_a_leaving_participant_ends_all_its_tracks() -> None:
     tracks = RoomTracks()
     camera, screen, bob = tracks.add("ann", "TR_1"), tracks.add("ann", "TR_2"), tracks.add("bob", "TR_3")
     tracks.end_participant("ann")
@@ -84,15 +84,15 @@ async def test_who_leaves_takes_all_tracks_along() -> None:
     "engine: signal failure: client error: 403 Forbidden",
     "engine: signal failure: failed to parse the url: relative URL without a base",
 ])
-def test_what_trying_again_does_not_mend_is_refused_without_the_token(text: str) -> None:
+def test_permanent_failures_are_refused_without_the_token(text: str) -> None:
     with pytest.raises(RoomRefused) as refused:
         retry_reason(OSError(text))
     assert "eyJ" not in str(refused.value)
 
 
-def test_a_server_that_is_away_is_worth_another_try() -> None:
+def test_an_unreachable_server_is_retried() -> None:
     assert "refused" in retry_reason(OSError("IO error: Connection refused (os error 111)"))
 
 
-def test_a_short_secret_is_no_affair_of_ours() -> None:
-    assert join_token(RoomConfig("", "r", "devkey", "secret"))       # warnings are errors here
+def test_a_short_secret_is_accepted() -> None:
+    assert join_token(RoomConfig("", "r", "devkey", "secret"))       # a warning would fail the test

@@ -1,4 +1,4 @@
-"""Every record either says something definite or is refused with a code; nothing else ever happens."""
+"""Media contract: every record is either parsed or refused with a code."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def refusal(record: RawRecord) -> str:
     return caught.value.code
 
 
-def test_a_frame_is_read() -> None:
+def test_a_frame_is_parsed() -> None:
     media = read(RawRecord())
     assert isinstance(media, Media)
     assert media.identity == RecordIdentity("call-7", 1_700_000_000, 3, 1_700_000_000.5)
@@ -60,18 +60,18 @@ def test_a_unit_says_whether_it_is_a_key_frame() -> None:
 
 
 @pytest.mark.parametrize(("value", "reason"), [(None, "end_of_media"), (b'{"reason": "crashed"}', "crashed")])
-def test_an_end_is_read(value: bytes | None, reason: str) -> None:
+def test_an_end_is_parsed(value: bytes | None, reason: str) -> None:
     end = read(RawRecord(value=value, headers=EOS))
     assert isinstance(end, EndOfStream)
     assert end.reason == reason
 
 
 @pytest.mark.parametrize("value", [b"[]", b"{", b"\xff", b'{"reason": 7}', b'{"reason": "<script>"}', b"[" * 10_000])
-def test_an_end_says_why_in_words(value: bytes) -> None:
+def test_an_end_needs_a_valid_reason(value: bytes) -> None:
     assert refusal(RawRecord(value=value, headers=EOS)) == "bad_value"
 
 
-def test_a_reference_stands_for_a_payload() -> None:
+def test_a_reference_is_parsed_as_a_claim_check() -> None:
     digest = hashlib.sha256(b"media").hexdigest()
     headers: dict[str, bytes | None] = {"ce_dataref": b"https://store.example/a.jpg", "ce_sha256": digest.encode()}
     check = read(RawRecord(value=None, headers=headers))
@@ -84,7 +84,7 @@ def test_a_reference_stands_for_a_payload() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(FRAME))
-def test_every_header_of_a_frame_is_needed(name: str) -> None:
+def test_every_header_of_a_frame_is_required(name: str) -> None:
     assert refusal(RawRecord(headers={name: None})) == "missing_header"
 
 
@@ -123,17 +123,17 @@ def test_every_header_of_a_frame_is_needed(name: str) -> None:
     ("bad_reference", RawRecord(value=None, headers={"ce_dataref": b"http://[::1/a"})),
     ("bad_reference", RawRecord(value=None, headers={"ce_dataref": b"http://a/b\r\nHost: c"})),
 ])
-def test_what_is_refused(code: str, record: RawRecord) -> None:
+def test_invalid_records_are_refused_with_a_code(code: str, record: RawRecord) -> None:
     assert refusal(record) == code
 
 
-def test_a_header_that_is_there_twice_is_refused() -> None:
+def test_a_repeated_header_is_refused() -> None:
     record = RawRecord()
     with pytest.raises(ContractBroken, match="twice"):
         parse(record.key, record.value, (*record.all_headers, ("ce_pts", b"1")))
 
 
-def test_a_padded_id_and_a_media_type_with_parameters_are_fine() -> None:
+def test_a_padded_id_and_media_type_parameters_are_accepted() -> None:
     headers: dict[str, bytes | None] = {
         "ce_id": b"call-7/1700000000/000000000003", "content-type": b"Image/JPEG; q=1"
     }
@@ -161,11 +161,11 @@ ends = st.builds(EndOfStream, stamps, st.from_regex(r"[a-z_]{1,64}", fullmatch=T
 
 
 @given(media | checks | ends)
-def test_what_is_encoded_is_read_back(item: Item) -> None:
+def test_encoded_items_are_parsed_back(item: Item) -> None:
     assert parse(*encode(item)) == item
 
 
-def test_nothing_is_encoded_that_would_be_refused() -> None:
+def test_encode_refuses_what_parse_refuses() -> None:
     identity = RecordIdentity("call", 1, 1, 0.0)
     for wrong in (
         Media(identity, ContentType.JPEG, 0, Fraction(1), b""),
@@ -184,7 +184,7 @@ values = st.none() | st.binary() | st.text().map(str.encode) | st.sampled_from([
 
 
 @given(st.none() | st.binary(), st.none() | st.binary(), st.lists(st.tuples(names, values)))
-def test_hostile_records_are_refused_and_nothing_worse(
+def test_hostile_records_only_raise_contract_broken(
     key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]
 ) -> None:
     with suppress(ContractBroken):
@@ -198,7 +198,7 @@ def test_one_hostile_header_among_good_ones(headers: dict[str, bytes | None], va
             read(RawRecord(value=value, headers=base | headers))
 
 
-def test_the_page_tells_every_header_type_and_code() -> None:
+def test_the_page_documents_every_header_type_and_code() -> None:
     source = "".join(Path(module.__file__ or "").read_text() for module in (media_contract, record_headers))
     codes = set(re.findall(r'ContractBroken\("([a-z_]+)"', source)) | {"wrong_version"}
     headers = {*FRAME, "ce_keyframe", "ce_dataref", "ce_sha256", "ce_rotation", "ce_mirrored", "ce_sampleaspect"}

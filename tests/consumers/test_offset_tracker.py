@@ -1,4 +1,4 @@
-"""Nothing that a window to come needs is ever committed past, and nothing else is held back for long."""
+"""Offset tracker: media of future windows is never committed past, all other media is released."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stream.config import WindowConfig
 WINDOWS = WindowConfig(window_s=4.0, hop_s=0.5)
 
 
-def test_the_next_window_begins_a_hop_later() -> None:
+def test_the_next_window_starts_one_hop_later() -> None:
     assert needed_from_s(10.0, WINDOWS) == 6.5
     assert needed_from_s(1.0, WINDOWS) == 0.0
 
@@ -22,7 +22,7 @@ def test_a_partition_waits_for_its_slowest_stream() -> None:
     assert committable(100, []) == 100
 
 
-def test_a_stream_that_has_said_nothing_yet_holds_its_first_record() -> None:
+def test_a_stream_without_verdicts_holds_its_first_record() -> None:
     starts = OffsetTracker()
     assert starts.oldest is None
     starts.add(7, 3.0, can_start=False)
@@ -34,7 +34,7 @@ def test_a_stream_that_has_said_nothing_yet_holds_its_first_record() -> None:
     assert starts.oldest == 8
 
 
-def test_units_are_held_from_the_key_frame_on() -> None:
+def test_units_are_held_from_their_key_frame_on() -> None:
     starts = OffsetTracker()
     for number in range(90):
         starts.add(number, number / 30, can_start=number % 30 == 0)
@@ -46,7 +46,7 @@ records = st.lists(st.tuples(st.floats(0, 0.5), st.booleans()), min_size=1, max_
 
 
 @given(records, st.lists(st.floats(0, 30), max_size=5))
-def test_reading_from_the_oldest_shows_everything_that_is_needed(
+def test_reading_from_the_oldest_offset_covers_all_needed_media(
     steps: list[tuple[float, bool]], wishes: list[float]
 ) -> None:
     starts, pts_s, rows = OffsetTracker(), 0.0, []

@@ -1,4 +1,4 @@
-"""Who was there at every crash is the culprit."""
+"""Poison pills: a record that was in flight at every crash is rejected."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from consumers.poison_pills import TRIES, PoisonPills
 HERE, THERE = PartitionId("media", 0), PartitionId("media", 1)
 
 
-def test_only_the_record_that_was_there_each_time_is_condemned() -> None:
+def test_only_a_record_in_every_crash_is_a_poison_pill() -> None:
     poison_pills = PoisonPills()
     poison_pills.crashed(HERE, [4, 5, 6])
     poison_pills.clear(HERE, 4)
@@ -20,7 +20,7 @@ def test_only_the_record_that_was_there_each_time_is_condemned() -> None:
     assert not poison_pills.is_suspect(THERE, 5)
 
 
-def test_old_suspicions_are_forgotten() -> None:
+def test_old_suspects_are_forgotten() -> None:
     poison_pills = PoisonPills()
     poison_pills.crashed(HERE, [1])
     poison_pills.crashed(THERE, range(5000))

@@ -1,3 +1,5 @@
+"""Producer: files and loops in a topic, with pace, stop and outages."""
+
 from __future__ import annotations
 
 import asyncio
@@ -46,7 +48,7 @@ def broker(record_bytes: int = 8 * 2**20) -> MemoryBroker:
 @pytest.mark.parametrize(
     ("form", "records"), [(RecordForm.FRAMES, 30), (RecordForm.UNITS, 30), (RecordForm.SEGMENTS, 1)]
 )
-async def test_a_file_is_published_whole_in_the_contract(clip: str, form: RecordForm, records: int) -> None:
+async def test_a_whole_file_is_published_in_the_contract(clip: str, form: RecordForm, records: int) -> None:
     target, told = broker(), []
     before_s = time.time()
     publication = Publication(clip, "media", "call-1", SegmenterOptions(form))
@@ -73,7 +75,7 @@ async def test_a_second_run_is_a_later_epoch(clip: str) -> None:
     assert second.identity.sequence == 0
 
 
-async def test_pace_is_that_of_the_media(clip: str) -> None:
+async def test_paced_publishing_keeps_media_time(clip: str) -> None:
     target, start_s = broker(), time.monotonic()
     publication = Publication(clip, "media", "call-1", SegmenterOptions(RecordForm.UNITS), is_paced=True)
     await produce(await target.writer(), publication, ignore)
@@ -82,7 +84,7 @@ async def test_pace_is_that_of_the_media(clip: str) -> None:
     assert captured[29] - captured[0] >= 0.9
 
 
-async def test_a_loop_goes_on_in_one_stream_until_it_is_stopped(clip: str) -> None:
+async def test_a_loop_continues_one_stream_until_stopped(clip: str) -> None:
     target = broker()
     publication = Publication(clip, "media", "call-1", SegmenterOptions(RecordForm.UNITS), is_looped=True)
 
@@ -99,7 +101,7 @@ async def test_a_loop_goes_on_in_one_stream_until_it_is_stopped(clip: str) -> No
     assert end.reason == "stopped"
 
 
-async def test_a_broker_that_is_away_is_waited_for_and_nothing_is_lost(clip: str) -> None:
+async def test_an_outage_is_waited_out_without_loss(clip: str) -> None:
     target, told = broker(), []
     writer = await target.writer()
 
@@ -125,14 +127,14 @@ async def test_a_record_that_is_too_large_ends_the_stream_as_failed(clip: str) -
     assert end.reason == "failed"
 
 
-async def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+async def test_an_unreadable_source_is_refused(tmp_path: Path) -> None:
     target = broker()
     publication = Publication(str(tmp_path / "absent.mp4"), "media", "call-1", SegmenterOptions(RecordForm.UNITS))
     with pytest.raises(SourceUnreadable):
         await produce(await target.writer(), publication, ignore)
 
 
-async def test_it_can_be_stopped_while_it_waits(clip: str) -> None:
+async def test_publishing_can_be_stopped_while_waiting(clip: str) -> None:
     target = broker()
     publication = Publication(
         clip, "media", "call-1", SegmenterOptions(RecordForm.SEGMENTS), is_paced=True, is_looped=True

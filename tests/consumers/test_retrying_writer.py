@@ -1,4 +1,4 @@
-"""What is to be written is written, however long the broker is away."""
+"""RetryingWriter: outages are waited out, permanent failures are raised."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.memory_broker.broker import MemoryBroker
 from tests.stream.sinks import until
 
 
-async def test_a_write_waits_for_the_broker_and_tells_for_how_long_it_does() -> None:
+async def test_a_write_waits_for_the_broker_and_reports_for_how_long() -> None:
     broker = MemoryBroker({"t": 1})
     out = RetryingWriter(await broker.writer(), 0.2)
     await out.write(Message("t", b"k", b"1"))
@@ -29,7 +29,7 @@ async def test_a_write_waits_for_the_broker_and_tells_for_how_long_it_does() -> 
     assert [record.value for record in broker.log.records(PartitionId("t", 0))] == [b"1", b"2"]
 
 
-async def test_what_no_waiting_mends_is_told() -> None:
+async def test_permanent_failures_are_raised() -> None:
     out = RetryingWriter(await MemoryBroker({"t": 1}, record_bytes=10).writer(), 0.2)
     with pytest.raises(RecordTooLarge):
         await out.write(Message("t", b"k", b"x" * 11))

@@ -1,3 +1,5 @@
+"""Segmenter: pictures, access units and segments of files."""
+
 from __future__ import annotations
 
 import io
@@ -45,7 +47,7 @@ def numbers_of_units(codec: Codec, units: list[MediaPiece]) -> list[int]:
 
 
 @pytest.mark.parametrize(("encoder", "container"), ENCODERS)
-def test_pictures_are_all_frames_at_their_times(tmp_path: Path, encoder: str, container: str) -> None:
+def test_pictures_contain_all_frames_with_their_times(tmp_path: Path, encoder: str, container: str) -> None:
     path = video(tmp_path / f"clip.{container}", Clip(frames=75, encoder=encoder))
     found = list(media_pieces(str(path), SegmenterOptions(RecordForm.FRAMES)))
     shown = [cv2.imdecode(np.frombuffer(p.payload, np.uint8), cv2.IMREAD_COLOR_RGB) for p in found]
@@ -54,7 +56,7 @@ def test_pictures_are_all_frames_at_their_times(tmp_path: Path, encoder: str, co
     assert {p.content_type for p in found} == {ContentType.JPEG}
 
 
-def test_fewer_pictures_per_second_are_evenly_spread(tmp_path: Path) -> None:
+def test_a_lower_rate_spreads_pictures_evenly(tmp_path: Path) -> None:
     path = video(tmp_path / "clip.mp4", CLIP)
     found = list(media_pieces(str(path), SegmenterOptions(RecordForm.FRAMES, fps=10)))
     assert [p.ticks for p in found] == [n * 9000 for n in range(25)]
@@ -81,7 +83,7 @@ def test_units_with_b_frames_keep_their_times(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("encoder", "container"), [*ENCODERS, ("libx265", "mp4"), ("libvpx-vp9", "webm")])
-def test_segments_stand_alone_and_have_every_frame_once(tmp_path: Path, encoder: str, container: str) -> None:
+def test_segments_are_self_contained_with_every_frame_once(tmp_path: Path, encoder: str, container: str) -> None:
     options = {"x265-params": "log-level=none:open-gop=0"} if encoder == "libx265" else {}
     path = video(tmp_path / f"clip.{container}", Clip(frames=75, gop=15, encoder=encoder, options=options))
     found = list(media_pieces(str(path), SegmenterOptions(RecordForm.SEGMENTS, segment_s=1.0)))
@@ -92,14 +94,14 @@ def test_segments_stand_alone_and_have_every_frame_once(tmp_path: Path, encoder:
     assert found[0].duration == 90_000
 
 
-def test_a_transport_stream_is_cut_too(tmp_path: Path) -> None:
+def test_a_transport_stream_is_segmented(tmp_path: Path) -> None:
     path = video(tmp_path / "clip.ts", CLIP, "mpegts")
     pieces = list(media_pieces(str(path), SegmenterOptions(RecordForm.UNITS)))
     assert numbers_of_units(Codec.H264, pieces) == list(range(75))
 
 
-def test_what_comes_before_the_first_key_frame_is_left_out(tmp_path: Path) -> None:
-    """As when a live source is joined in the middle."""
+def test_packets_before_the_first_key_frame_are_skipped(tmp_path: Path) -> None:
+    """As for a live source that is joined mid-stream."""
     whole, late = video(tmp_path / "clip.ts", CLIP, "mpegts"), tmp_path / "late.ts"
     with av.open(str(whole)) as source, av.open(str(late), "w", format="mpegts") as target:
         track = target.add_stream_from_template(source.streams.video[0])
@@ -114,7 +116,7 @@ def test_what_comes_before_the_first_key_frame_is_left_out(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("form", RecordForm)
-def test_what_is_no_video_is_refused_by_name(tmp_path: Path, form: RecordForm) -> None:
+def test_a_source_without_video_is_named_and_refused(tmp_path: Path, form: RecordForm) -> None:
     text, sound = tmp_path / "notes.mp4", audio_only(tmp_path / "sound.mp4")
     text.write_text("no video at all")
     for path in (text, sound, tmp_path / "absent.mp4"):
@@ -122,27 +124,27 @@ def test_what_is_no_video_is_refused_by_name(tmp_path: Path, form: RecordForm) -
             list(media_pieces(str(path), SegmenterOptions(form)))
 
 
-def test_no_login_is_told_on() -> None:
+def test_messages_contain_no_login() -> None:
     with pytest.raises(SourceUnreadable) as refused:
         list(media_pieces("rtsp://me:hush@127.0.0.1:1/cam?token=hush", SegmenterOptions(RecordForm.UNITS)))
     assert "rtsp://127.0.0.1:1/cam" in str(refused.value)
     assert "hush" not in str(refused.value)
 
 
-def test_a_codec_that_has_no_unit_says_what_can_be_done(tmp_path: Path) -> None:
+def test_an_unsupported_codec_suggests_frames(tmp_path: Path) -> None:
     path = video(tmp_path / "clip.avi", Clip(encoder="mpeg4"))
     only = "mpeg4 cannot be published as units, only h264, vp8, hevc, vp9, av1 can; publish it as frames"
     with pytest.raises(SourceUnreadable, match=only):
         list(media_pieces(str(path), SegmenterOptions(RecordForm.UNITS)))
 
 
-def test_the_length_is_that_of_the_file(tmp_path: Path) -> None:
+def test_the_duration_of_a_file_is_known(tmp_path: Path) -> None:
     assert source_length_s(str(video(tmp_path / "clip.mp4", CLIP))) == pytest.approx(2.5, abs=0.05)
     assert float(TIMEBASE * 90_000) == 1.0
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_units_of_turned_video_say_how_it_is_shown(tmp_path: Path, degrees: int) -> None:
+def test_units_of_rotated_video_carry_the_display_transform(tmp_path: Path, degrees: int) -> None:
     path = tmp_path / "turned.mp4"
     with av.open(str(path), "w") as output:
         stream: Any = output.add_stream("libx264", rate=10)

@@ -1,4 +1,4 @@
-"""Where streams stand is read once a partition is taken over, however long the broker takes to answer."""
+"""State topic: states of assigned partitions are loaded, also after an outage."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ async def broker_with_states() -> MemoryBroker:
     return broker
 
 
-async def test_only_the_partitions_that_are_ours_are_read() -> None:
+async def test_only_the_given_partitions_are_read() -> None:
     broker = await broker_with_states()
     states = await load_states(broker, TOPIC, [0, 1])
     assert {partition: dict(states[partition]) for partition in range(3)} == {0: {}, 1: {"call": some()[-1]}, 2: {}}
     assert await load_states(broker, TOPIC, [2]) == {2: {}}
 
 
-async def test_a_broker_that_is_away_is_waited_for() -> None:
+async def test_an_outage_is_waited_out() -> None:
     broker = await broker_with_states()
     broker.log.is_up = False
     loading = asyncio.create_task(load_states(broker, TOPIC, [1]))

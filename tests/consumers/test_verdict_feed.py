@@ -1,3 +1,5 @@
+"""VerdictFeed: starts, ends and repeats."""
+
 from __future__ import annotations
 
 import random
@@ -35,13 +37,13 @@ def test_a_stream_starts_with_its_first_verdict_and_ends_once() -> None:
     ]
 
 
-def test_its_start_is_told_as_when_its_media_began() -> None:
+def test_the_start_time_is_that_of_the_media() -> None:
     (start, _) = VerdictFeed().verdict(verdict("a", 8), NOW_S, NOW_S)
     assert isinstance(start, StreamStarted)
     assert (start.source, start.started_s) == ("kafka", NOW_S - 4.0)
 
 
-def test_repeats_are_left_out_after_the_end_too() -> None:
+def test_repeats_are_dropped_even_after_the_end() -> None:
     following = VerdictFeed()
     assert follow(following, verdict("a", 8), verdict("a", 9), verdict("a", 8), verdict("a", 9)) == [
         "StreamStarted", "1/8", "1/9"
@@ -49,7 +51,7 @@ def test_repeats_are_left_out_after_the_end_too() -> None:
     assert follow(following, ended("a"), verdict("a", 9), verdict("a", 10)) == ["StreamEnded"]
 
 
-def test_a_new_epoch_ends_the_one_before() -> None:
+def test_a_new_epoch_ends_the_previous_one() -> None:
     following = VerdictFeed()
     assert follow(following, verdict("a", 8), verdict("a", 3, epoch=2), verdict("a", 9), ended("a")) == [
         "StreamStarted", "1/8", "StreamEnded", "StreamStarted", "2/3"
@@ -57,24 +59,24 @@ def test_a_new_epoch_ends_the_one_before() -> None:
     assert follow(following, verdict("a", 4, epoch=2), ended("a", 2)) == ["2/4", "StreamEnded"]
 
 
-def test_a_stream_that_fell_silent_may_go_on_where_it_was() -> None:
+def test_a_silent_stream_may_continue() -> None:
     silent = ended("a", reason=EndReason.SILENT)
     assert follow(VerdictFeed(), verdict("a", 8), silent, verdict("a", 8), verdict("a", 9)) == [
         "StreamStarted", "1/8", "StreamEnded", "StreamStarted", "1/9"
     ]
 
 
-def test_an_end_of_what_was_never_seen_is_not_told() -> None:
+def test_the_end_of_an_unknown_stream_is_dropped() -> None:
     assert follow(VerdictFeed(), ended("a")) == []
 
 
-def test_streams_do_not_mix() -> None:
+def test_streams_are_independent() -> None:
     assert follow(VerdictFeed(), verdict("a", 8), verdict("b", 3), ended("a"), verdict("b", 4)) == [
         "StreamStarted", "1/8", "StreamStarted", "1/3", "StreamEnded", "1/4"
     ]
 
 
-def test_what_nobody_speaks_of_any_more_ends() -> None:
+def test_a_stream_without_verdicts_ends_after_silent_s() -> None:
     following = VerdictFeed(silent_s=60.0)
     follow(following, verdict("a", 8))
     follow(following, verdict("b", 8), now_s=NOW_S + 30)
@@ -86,8 +88,8 @@ def test_what_nobody_speaks_of_any_more_ends() -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(1, 40))
-def test_however_often_windows_are_written_again_every_one_is_told_once_in_order(seed: int, windows: int) -> None:
-    """What a killed worker leaves behind: runs of verdicts that begin again a little earlier."""
+def test_rewritten_windows_are_published_once_in_order(seed: int, windows: int) -> None:
+    """A killed consumer leaves runs of verdicts that start again a little earlier."""
     chance = random.Random(seed)
     following, found, at = VerdictFeed(), [], 0
     while at < windows:

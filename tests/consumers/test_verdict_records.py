@@ -1,4 +1,4 @@
-"""Verdicts and states as records; repeats are told from news."""
+"""Verdicts and states as records, and the repeat filter."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def states(*found: State | None) -> list[Record]:
     return stored(*(tombstone("t", 0, "call") if s is None else state_message("t", 0, s) for s in found))
 
 
-def test_a_verdict_is_keyed_by_its_stream_and_named_by_its_id() -> None:
+def test_a_verdict_record_has_the_stream_as_key_and_the_verdict_id() -> None:
     verdict = some()[2]
     message = verdict_message("verdicts", 4, verdict)
     assert (message.topic, message.key, message.partition) == ("verdicts", b"call", 4)
@@ -47,7 +47,7 @@ def test_a_verdict_is_keyed_by_its_stream_and_named_by_its_id() -> None:
     assert event_encoding.decode(message.value or b"") == verdict
 
 
-def test_the_furthest_state_counts_whoever_wrote_last() -> None:
+def test_the_latest_state_wins_over_the_last_written() -> None:
     first, second = some(), some(2)
     assert latest_states(states(first[1], first[3], first[2])) == {"call": first[3]}
     assert latest_states(states(second[0], first[3])) == {"call": second[0]}
@@ -55,7 +55,7 @@ def test_the_furthest_state_counts_whoever_wrote_last() -> None:
     assert latest_states(states(ended(1), second[0])) == {"call": second[0]}
 
 
-def test_a_tombstone_forgets_and_rubbish_is_passed_over() -> None:
+def test_a_tombstone_deletes_and_foreign_records_are_ignored() -> None:
     verdict = some()[1]
     assert latest_states(states(verdict, None)) == {}
     assert latest_states(states(verdict, None, some(2)[0])) == {"call": some(2)[0]}
@@ -64,7 +64,7 @@ def test_a_tombstone_forgets_and_rubbish_is_passed_over() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 2), st.integers(0, 5)), max_size=30))
-def test_what_a_reader_sees_only_goes_on(rows: list[tuple[int, int]]) -> None:
+def test_filtered_verdicts_strictly_increase(rows: list[tuple[int, int]]) -> None:
     known = {epoch: some(epoch, 7) for epoch in (1, 2)}
     repeats = RepeatFilter()
     seen = [(v.epoch, v.sequence) for v in (known[e][s] for e, s in rows) if repeats.is_new(v)]
@@ -72,7 +72,7 @@ def test_what_a_reader_sees_only_goes_on(rows: list[tuple[int, int]]) -> None:
     assert not rows or seen[-1] == max(rows)
 
 
-def test_a_forgotten_stream_may_begin_again() -> None:
+def test_a_forgotten_stream_may_start_again() -> None:
     verdict, repeats = some()[0], RepeatFilter()
     assert [repeats.is_new(verdict), repeats.is_new(verdict)] == [True, False]
     repeats.forget("call")

@@ -1,4 +1,4 @@
-"""Verdicts and ends as other processes write them."""
+"""Sample verdicts and ends of other processes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from stream.types import EndReason, FrameCounts
 
 
 def verdict(stream: str, sequence: int, epoch: int = 1) -> Verdict:
-    """The window of half a second that ends at this number."""
+    """Returns the verdict of a 0.5 s window that ends at `sequence` / 2 seconds."""
     return Verdict(
         id=f"{stream}/{epoch}/{sequence}", stream=stream, epoch=epoch, sequence=sequence,
         start_s=sequence / 2 - 0.5, end_s=sequence / 2, samples=1, wanted=1, coverage=1.0, rate_hz=2.0,

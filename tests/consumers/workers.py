@@ -1,4 +1,4 @@
-"""Workers that look at the payload instead of decoding it: quick, and as hostile as a test wants them."""
+"""Fake workers that act on the payload instead of decoding it: fast, with scripted crashes and errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLOSING_S = 0.01
 
 
 class PayloadFeed:
-    """One stream; what is fed is used up in the next turn of the loop, one unit per turn."""
+    """Feed of one stream; processes one unit per iteration of the event loop."""
 
     def __init__(self, opened: OpenStream, sink: StreamSink, workers: PayloadWorkers) -> None:
         self.opened = opened
@@ -30,7 +30,7 @@ class PayloadFeed:
         self._sampler = Sampler(SamplingGrid(opened.rate_hz, opened.phase))
         self._units: list[MediaUnit] = []
         self._seen: Counter[str] = Counter()
-        self._turn: asyncio.Handle | None = None
+        self._scheduled: asyncio.Handle | None = None
         self._done = asyncio.Event()
 
     @property
@@ -45,7 +45,7 @@ class PayloadFeed:
         self._units.append(unit)
         self._seen["units"] += 1
         self._workers.most_waiting = max(self._workers.most_waiting, len(self._units))
-        self._go_on()
+        self._schedule()
 
     def set_pace(self, pace: int) -> None:
         self._sampler.pace = pace
@@ -62,12 +62,12 @@ class PayloadFeed:
         self.abandon()
         return self.counts
 
-    def _go_on(self) -> None:
-        if self._turn is None and self._units and not self._workers.are_stuck:
-            self._turn = asyncio.get_running_loop().call_soon(self._work)
+    def _schedule(self) -> None:
+        if self._scheduled is None and self._units and not self._workers.are_stuck:
+            self._scheduled = asyncio.get_running_loop().call_soon(self._work)
 
     def _work(self) -> None:
-        self._turn = None
+        self._scheduled = None
         if not self._units:
             return
         unit = self._units[0]
@@ -79,7 +79,7 @@ class PayloadFeed:
             self.sink.used(1, ((unit.sequence, DropCause.DECODE_ERROR),))
         else:
             self._examine(unit)
-        self._go_on()
+        self._schedule()
 
     def _examine(self, unit: MediaUnit) -> None:
         cell = self._sampler.take(unit.pts_s)
@@ -93,11 +93,11 @@ class PayloadFeed:
             ))
 
     def resume(self) -> None:
-        self._go_on()
+        self._schedule()
 
 
 class PayloadWorkers:
-    """A `stream.protocols.Workers`. While `are_stuck`, nothing is used up."""
+    """A `stream.protocols.Workers`. While `are_stuck`, nothing is processed."""
 
     def __init__(self) -> None:
         self.feeds: set[PayloadFeed] = set()
@@ -118,14 +118,14 @@ class PayloadWorkers:
         return feed
 
     def crash(self, culprit: PayloadFeed | None) -> None:
-        """All of them die; every stream is told."""
+        """Simulates the death of all workers and notifies every stream."""
         self.crashes += 1
         for feed in tuple(self.feeds):
             if feed is culprit:
                 feed.sink.crashed()
             feed.sink.gap(DropCause.WORKER_LOST)
 
-    def go_on(self) -> None:
+    def unstick(self) -> None:
         self.are_stuck = False
         for feed in tuple(self.feeds):
             feed.resume()

@@ -1,4 +1,4 @@
-"""Both brokers behind one face."""
+"""Fixture `ground`: the in-memory broker and Kafka behind one interface."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RECORD_BYTES = 256 * 1024
 
 
 class Ground:
-    """A broker with a topic of three partitions, and another one of one, that nobody else uses."""
+    """A broker with two topics of its own: `topic` with three partitions, `other` with one."""
 
     def __init__(self, connect: Callable[[], Broker], topic: str, other: str) -> None:
         self.connect = connect
@@ -31,7 +31,7 @@ class Ground:
 
 @pytest.fixture(params=["memory", pytest.param("kafka", marks=[pytest.mark.e2e, pytest.mark.timeout(180)])])
 def ground(request: pytest.FixtureRequest) -> Ground:
-    """`connect()` is what another process would have: for Kafka a client of its own."""
+    """For Kafka, each `connect()` is a separate client, as in another process."""
     if request.param == "memory":
         broker = MemoryBroker({"laws": 3, "others": 1}, record_bytes=RECORD_BYTES)
         return Ground(lambda: broker, "laws", "others")

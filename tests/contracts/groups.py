@@ -1,4 +1,4 @@
-"""A listener that remembers, and ways to wait for what a group does."""
+"""A recording rebalance listener, and helpers that wait for group members."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 PATIENCE_S = 40
 
 
-class Told:
-    """What a member was told: `partition_ids` are its own now, `history` every word in order."""
+class RecordingListener:
+    """Records rebalance callbacks: `partition_ids` is the assignment, `history` all calls in order."""
 
     def __init__(self) -> None:
         self.partition_ids: set[PartitionId] = set()
@@ -33,7 +33,7 @@ class Told:
 
 
 async def taken(member: Member, count: int) -> list[Record]:
-    """The next `count` records."""
+    """Takes `count` records."""
     records: list[Record] = []
     async with asyncio.timeout(PATIENCE_S):
         while len(records) < count:
@@ -41,18 +41,18 @@ async def taken(member: Member, count: int) -> list[Record]:
     return records
 
 
-async def settled(*members: tuple[Member, Told], partition_ids: int) -> None:
-    """Until every member has its share of all `partition_ids`. They have to be asked all the time, as in service."""
+async def settled(*members: tuple[Member, RecordingListener], partition_ids: int) -> None:
+    """Polls the members until each has a share of the `partition_ids` partitions."""
 
     def is_settled() -> bool:
-        shares = [told.partition_ids for _, told in members]
+        shares = [listener.partition_ids for _, listener in members]
         return sum(map(len, shares)) == partition_ids == len(set().union(*shares)) and all(shares)
 
     async with asyncio.timeout(PATIENCE_S):
         while not is_settled():
-            await asyncio.gather(*(_touch(member) for member, _ in members))
+            await asyncio.gather(*(_poll(member) for member, _ in members))
 
 
-async def _touch(member: Member) -> None:
+async def _poll(member: Member) -> None:
     batch = await member.take(1, 0.1)
     assert not batch.records, "settle groups before anything is written"

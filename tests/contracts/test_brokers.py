@@ -1,4 +1,4 @@
-"""Laws that every broker keeps: the one in memory, and Apache Kafka through aiokafka."""
+"""Contract of `consumers.broker`, for the in-memory broker and for Kafka."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from consumers.broker import Message, PartitionId
 from consumers.errors import GenerationLost, RecordTooLarge, TopicMissing
 from tests.contracts.conftest import RECORD_BYTES
-from tests.contracts.groups import PATIENCE_S, Told, settled, taken
+from tests.contracts.groups import PATIENCE_S, RecordingListener, settled, taken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from consumers.broker import Member, Reader, Record, Writer
     from tests.contracts.conftest import Ground
 
-# As org.apache.kafka.common.utils.Utils.murmur2 of Kafka 4.1.1 partition_ids them; the lengths leave 0 to 3 bytes over.
-PLACES_OF_THREE = {b"call-1": 1, b"room-7": 0, b"stream-a": 0, b"stream-b": 2, "gespräch".encode(): 0}
+# From org.apache.kafka.common.utils.Utils.murmur2 of Kafka 4.1.1; key lengths cover all remainders modulo 4.
+PARTITION_OF_KEY = {b"call-1": 1, b"room-7": 0, b"stream-a": 0, b"stream-b": 2, "gespräch".encode(): 0}
 
 
 class Clients:
@@ -36,11 +36,11 @@ class Clients:
         self._stack.push_async_callback(writer.close)
         return writer
 
-    async def member(self, *topics: str) -> tuple[Member, Told]:
-        told = Told()
-        member = await self._ground.connect().member(self._ground.group, topics or (self._ground.topic,), told)
+    async def member(self, *topics: str) -> tuple[Member, RecordingListener]:
+        listener = RecordingListener()
+        member = await self._ground.connect().member(self._ground.group, topics or (self._ground.topic,), listener)
         self._stack.push_async_callback(member.close)
-        return member, told
+        return member, listener
 
     async def reader(self, *topics: str) -> Reader:
         reader = await self._ground.connect().reader(topics or (self._ground.topic,))
@@ -71,7 +71,7 @@ def values(records: list[Record]) -> list[int]:
     return [int(record.value or b"-1") for record in records]
 
 
-async def test_a_record_comes_out_as_it_went_in(ground: Ground, clients: Clients) -> None:
+async def test_a_record_is_read_as_written(ground: Ground, clients: Clients) -> None:
     writer, reader = await clients.writer(), await clients.reader()
     headers = (("ce_id", b"a/1/2"), ("ce_id", b"twice"), ("empty", b""), ("none", None), ("\u00fcber", b"\x00\xff"))
     before_ms = int(time.time() * 1000)
@@ -85,16 +85,16 @@ async def test_a_record_comes_out_as_it_went_in(ground: Ground, clients: Clients
     assert tombstone.value is None
 
 
-async def test_the_key_chooses_the_partition_as_javas_client_does(ground: Ground, clients: Clients) -> None:
+async def test_the_key_chooses_the_partition_as_in_the_java_client(ground: Ground, clients: Clients) -> None:
     writer, reader = await clients.writer(), await clients.reader()
-    for key in PLACES_OF_THREE:
+    for key in PARTITION_OF_KEY:
         await writer.write(Message(ground.topic, key, b"x"))
     await reader.seek({PartitionId(ground.topic, p): 0 for p in range(3)})
-    found = await read_all(reader, len(PLACES_OF_THREE))
-    assert {record.key: record.partition_id.partition for record in found} == PLACES_OF_THREE
+    found = await read_all(reader, len(PARTITION_OF_KEY))
+    assert {record.key: record.partition_id.partition for record in found} == PARTITION_OF_KEY
 
 
-async def test_what_cannot_be_written_is_refused(ground: Ground, clients: Clients) -> None:
+async def test_invalid_messages_are_refused(ground: Ground, clients: Clients) -> None:
     writer = await clients.writer()
     with pytest.raises(RecordTooLarge):
         await writer.write(Message(ground.topic, b"k", bytes(2 * RECORD_BYTES)))
@@ -105,7 +105,7 @@ async def test_what_cannot_be_written_is_refused(ground: Ground, clients: Client
     assert await writer.write(Message(ground.topic, b"k", bytes(RECORD_BYTES - 4096), partition=0)) == 0
 
 
-async def test_writes_may_run_side_by_side(ground: Ground, clients: Clients) -> None:
+async def test_writes_may_run_concurrently(ground: Ground, clients: Clients) -> None:
     writer, reader = await clients.writer(), await clients.reader()
     offsets = await asyncio.gather(
         *(writer.write(Message(ground.topic, b"k", b"%d" % n, partition=0)) for n in range(300))
@@ -120,19 +120,19 @@ async def test_a_missing_topic_is_refused(clients: Clients) -> None:
         await clients.reader("no-such-topic")
 
 
-async def test_a_member_alone_gets_everything_from_the_beginning(ground: Ground, clients: Clients) -> None:
+async def test_a_single_member_reads_everything_from_the_start(ground: Ground, clients: Clients) -> None:
     writer = await clients.writer()
     for partition in range(3):
         await write(writer, ground.topic, 4, partition)
-    member, told = await clients.member()
+    member, listener = await clients.member()
     records = await taken(member, 12)
-    assert told.partition_ids == {PartitionId(ground.topic, p) for p in range(3)}
+    assert listener.partition_ids == {PartitionId(ground.topic, p) for p in range(3)}
     for partition in range(3):
         assert values([r for r in records if r.partition_id.partition == partition]) == [0, 1, 2, 3]
     assert not (await member.take(10, 0.1)).records
 
 
-async def test_no_more_is_taken_than_asked_for_and_none_is_lost(ground: Ground, clients: Clients) -> None:
+async def test_take_respects_its_limit_and_loses_no_records(ground: Ground, clients: Clients) -> None:
     writer = await clients.writer()
     await write(writer, ground.topic, 10)
     member, _ = await clients.member()
@@ -140,7 +140,7 @@ async def test_no_more_is_taken_than_asked_for_and_none_is_lost(ground: Ground, 
     assert values(first + await taken(member, 7)) == list(range(10))
 
 
-async def test_what_was_committed_is_not_read_again_and_the_rest_is(ground: Ground, clients: Clients) -> None:
+async def test_only_uncommitted_records_are_read_again(ground: Ground, clients: Clients) -> None:
     writer = await clients.writer()
     await write(writer, ground.topic, 6)
     member, _ = await clients.member()
@@ -158,7 +158,7 @@ async def test_members_share_the_partitions(ground: Ground, clients: Clients) ->
     await settled(first, partition_ids=3)
     second = await clients.member()
     await settled(first, second, partition_ids=3)
-    assert {len(told.partition_ids) for _, told in (first, second)} == {1, 2}
+    assert {len(listener.partition_ids) for _, listener in (first, second)} == {1, 2}
     assert first[1].history[:2] == [
         ("assigned", frozenset(PartitionId(ground.topic, p) for p in range(3))),
         ("revoked", frozenset(PartitionId(ground.topic, p) for p in range(3))),
@@ -167,11 +167,11 @@ async def test_members_share_the_partitions(ground: Ground, clients: Clients) ->
     await settled(first, partition_ids=3)
 
 
-async def test_a_member_more_than_partitions_waits_with_nothing(ground: Ground, clients: Clients) -> None:
+async def test_a_surplus_member_gets_no_partition(ground: Ground, clients: Clients) -> None:
     first, _ = await clients.member(ground.other)
     async with asyncio.timeout(PATIENCE_S):
-        second, told = await clients.member(ground.other)
-        while not any(word == "assigned" for word, _ in told.history):
+        second, listener = await clients.member(ground.other)
+        while not any(word == "assigned" for word, _ in listener.history):
             await asyncio.gather(first.take(1, 0.1), second.take(1, 0.1))
     assert not (await second.take(1, 0.1)).records
     assert await second.lag() == {} or await first.lag() == {}
@@ -179,34 +179,34 @@ async def test_a_member_more_than_partitions_waits_with_nothing(ground: Ground, 
 
 async def test_offsets_of_an_older_generation_cannot_be_committed(ground: Ground, clients: Clients) -> None:
     writer = await clients.writer()
-    first, told = await clients.member()
-    await settled((first, told), partition_ids=3)
+    first, listener = await clients.member()
+    await settled((first, listener), partition_ids=3)
     await write(writer, ground.topic, 1)
     batch = await first.take(1, PATIENCE_S)
     assert batch.records
     second = await clients.member()
     async with asyncio.timeout(PATIENCE_S):
         everything = frozenset(PartitionId(ground.topic, p) for p in range(3))
-        while ("revoked", everything) not in told.history or not told.partition_ids:
+        while ("revoked", everything) not in listener.history or not listener.partition_ids:
             await asyncio.gather(first.take(1, 0.1), second[0].take(1, 0.1))
-    for partition_id in told.partition_ids:       # ours, as it was before
+    for partition_id in listener.partition_ids:       # the same partitions as before
         with pytest.raises(GenerationLost):
             await first.commit({partition_id: 1}, batch.generation)
 
 
-async def test_nothing_is_taken_while_a_member_is_told_of_a_revocation(ground: Ground, clients: Clients) -> None:
-    """Or else it would be taken again by whoever gets the partition, though it is in hand already."""
+async def test_nothing_is_taken_during_a_revocation(ground: Ground, clients: Clients) -> None:
+    """Otherwise the partition's next member would take the record a second time."""
     writer = await clients.writer()
-    first, told = await clients.member()
-    await settled((first, told), partition_ids=3)
+    first, listener = await clients.member()
+    await settled((first, listener), partition_ids=3)
 
     async def dawdle() -> None:
         for partition in range(3):
             await write(writer, ground.topic, 1, partition)
         await asyncio.sleep(1.0)
 
-    told.before_revoked = dawdle
-    taking = asyncio.create_task(_take_until(first, told))
+    listener.before_revoked = dawdle
+    taking = asyncio.create_task(_take_until(first, listener))
     second, _ = await clients.member()
     found = list(await taking)
     async with asyncio.timeout(PATIENCE_S):
@@ -216,19 +216,19 @@ async def test_nothing_is_taken_while_a_member_is_told_of_a_revocation(ground: G
     assert sorted(record.partition_id.partition for record in found) == [0, 1, 2]
 
 
-async def _take_until(member: Member, told: Told) -> list[Record]:
-    """What it gets up to its second assignment."""
+async def _take_until(member: Member, listener: RecordingListener) -> list[Record]:
+    """Returns the records taken before the second assignment."""
     records: list[Record] = []
     async with asyncio.timeout(PATIENCE_S):
-        while [word for word, _ in told.history].count("assigned") < 2:
+        while [word for word, _ in listener.history].count("assigned") < 2:
             records += (await member.take(10, 0.2)).records
     return records
 
 
-async def test_a_member_may_commit_while_it_is_told_of_a_revocation(ground: Ground, clients: Clients) -> None:
+async def test_a_member_may_commit_during_a_revocation(ground: Ground, clients: Clients) -> None:
     writer = await clients.writer()
     await write(writer, ground.topic, 3)
-    first, told = await clients.member()
+    first, listener = await clients.member()
     batch = await first.take(3, PATIENCE_S)
     assert values(list(batch.records)) == [0, 1, 2]
     failed: list[Exception] = []
@@ -239,23 +239,23 @@ async def test_a_member_may_commit_while_it_is_told_of_a_revocation(ground: Grou
         except GenerationLost as error:
             failed.append(error)
 
-    told.before_revoked = finish
+    listener.before_revoked = finish
     second = await clients.member()
-    await settled((first, told), second, partition_ids=3)      # nobody gets a record again
+    await settled((first, listener), second, partition_ids=3)      # no record is delivered twice
     assert not failed
 
 
-async def test_what_is_not_ours_cannot_be_committed(ground: Ground, clients: Clients) -> None:
+async def test_offsets_of_unassigned_partitions_cannot_be_committed(ground: Ground, clients: Clients) -> None:
     writer = await clients.writer()
-    member, told = await clients.member()
-    await settled((member, told), partition_ids=3)
+    member, listener = await clients.member()
+    await settled((member, listener), partition_ids=3)
     await write(writer, ground.topic, 1)
     batch = await member.take(1, PATIENCE_S)
     with pytest.raises(GenerationLost):
         await member.commit({PartitionId(ground.other, 0): 1}, batch.generation)
 
 
-async def test_a_paused_partition_rests_and_goes_on_where_it_was(ground: Ground, clients: Clients) -> None:
+async def test_a_paused_partition_resumes_at_its_position(ground: Ground, clients: Clients) -> None:
     writer = await clients.writer()
     await write(writer, ground.topic, 5, partition=0)
     await write(writer, ground.topic, 5, partition=1)
@@ -270,7 +270,7 @@ async def test_a_paused_partition_rests_and_goes_on_where_it_was(ground: Ground,
     assert values(before + await taken(member, 5 - len(before))) == [0, 1, 2, 3, 4]
 
 
-async def test_a_member_may_go_back_and_stays_paused_where_it_was(ground: Ground, clients: Clients) -> None:
+async def test_a_rewind_keeps_partitions_paused(ground: Ground, clients: Clients) -> None:
     writer = await clients.writer()
     await write(writer, ground.topic, 5)
     member, _ = await clients.member()
@@ -284,7 +284,7 @@ async def test_a_member_may_go_back_and_stays_paused_where_it_was(ground: Ground
     assert values(await taken(member, 4)) == [1, 2, 3, 4]
 
 
-async def test_a_rebalance_resumes_what_was_paused(ground: Ground, clients: Clients) -> None:
+async def test_a_rebalance_resumes_paused_partitions(ground: Ground, clients: Clients) -> None:
     writer = await clients.writer()
     first = await clients.member()
     await settled(first, partition_ids=3)
@@ -293,11 +293,11 @@ async def test_a_rebalance_resumes_what_was_paused(ground: Ground, clients: Clie
     await settled(first, second, partition_ids=3)
     for partition in range(3):
         await write(writer, ground.topic, 1, partition)
-    shares = await asyncio.gather(*(taken(member, len(told.partition_ids)) for member, told in (first, second)))
+    shares = await asyncio.gather(*(taken(member, len(listener.partition_ids)) for member, listener in (first, second)))
     assert sum(map(len, shares)) == 3
 
 
-async def test_lag_is_what_is_still_to_come(ground: Ground, clients: Clients) -> None:
+async def test_lag_counts_unread_records(ground: Ground, clients: Clients) -> None:
     writer = await clients.writer()
     await write(writer, ground.topic, 5)
     member, _ = await clients.member()
@@ -306,7 +306,7 @@ async def test_lag_is_what_is_still_to_come(ground: Ground, clients: Clients) ->
     assert await member.lag() == {PartitionId(ground.topic, partition): lag for partition, lag in lags.items()}
 
 
-async def test_a_reader_reads_only_what_it_named_from_where_it_said(ground: Ground, clients: Clients) -> None:
+async def test_a_reader_reads_only_the_partitions_it_seeks(ground: Ground, clients: Clients) -> None:
     writer, reader = await clients.writer(), await clients.reader(ground.topic, ground.other)
     assert not await reader.take(10, 0.2)
     for partition in range(3):
@@ -322,7 +322,7 @@ async def test_a_reader_reads_only_what_it_named_from_where_it_said(ground: Grou
     assert values(await read_all(reader, 5)) == [0, 1, 2, 3, 4]
 
 
-async def test_a_reader_finds_a_time(ground: Ground, clients: Clients) -> None:
+async def test_a_reader_seeks_to_a_time(ground: Ground, clients: Clients) -> None:
     writer, reader = await clients.writer(), await clients.reader()
     await write(writer, ground.topic, 2, partition=0)
     await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""`make broker`: Apache Kafka on loopback, for trying things out, until Ctrl-C. Nothing of it is kept."""
+"""`make broker`: runs Apache Kafka on loopback until Ctrl-C and keeps no data."""
 
 from __future__ import annotations
 

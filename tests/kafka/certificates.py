@@ -1,4 +1,4 @@
-"""A certificate for a broker on this machine, which is its own authority."""
+"""Self-signed certificate of a broker on loopback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def write_certificate(folder: Path) -> tuple[Path, Path]:
-    """(what clients trust, what the broker shows with its key), both PEM."""
+    """Returns the paths of the CA certificate and of the broker's certificate with key, both PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kafka for tests")])
     now = datetime.datetime.now(datetime.UTC)
@@ -35,7 +35,7 @@ def write_certificate(folder: Path) -> tuple[Path, Path]:
         .sign(key, hashes.SHA256())
         .public_bytes(Encoding.PEM)
     )
-    trusted, shown = folder / "ca.pem", folder / "broker.pem"
-    trusted.write_bytes(certificate)
-    shown.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + certificate)
-    return trusted, shown
+    ca_file, broker_file = folder / "ca.pem", folder / "broker.pem"
+    ca_file.write_bytes(certificate)
+    broker_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + certificate)
+    return ca_file, broker_file

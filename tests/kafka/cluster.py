@@ -1,4 +1,4 @@
-"""A Kafka cluster for tests: ours on loopback, or the one that `KAFKA_BOOTSTRAP_SERVERS` names."""
+"""Kafka cluster for tests: local nodes, or the cluster in `KAFKA_BOOTSTRAP_SERVERS`."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ RECORD_BYTES = 8 * 2**20
 
 
 class Cluster:
-    """Something that clients can connect to and that has topics."""
+    """A cluster to connect to, and its topics."""
 
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
 
     def config(self, **changes: object) -> KafkaConfig:
-        """For a client that must notice within seconds what goes wrong."""
+        """Returns a client config with short timeouts, so that failures show within seconds."""
         limits = {"session_timeout_s": 6.0, "rebalance_timeout_s": 10.0, "request_timeout_s": 10.0}
         return KafkaConfig(**{"bootstrap": self.bootstrap, "record_bytes": RECORD_BYTES} | limits | changes)
 
     def topic(self, name: str, partitions: int = 1, **config: str) -> str:
-        """Makes a topic; its name begins with `name` and is new."""
+        """Creates a topic with a unique name that starts with `name`; returns the name."""
         full = f"{name}-{secrets.token_hex(4)}"
         self.create(full, partitions, **config)
         return full
 
     def create(self, name: str, partitions: int, **config: str) -> None:
-        """A topic that takes 8 MiB records and is ready for use; `config` as `cleanup_policy="compact"`."""
+        """Creates a topic for 8 MiB records and waits for its leaders; `config` as in `cleanup_policy="compact"`."""
         settings = {key.replace("_", "."): value for key, value in config.items()}
         topic = NewTopic(name, partitions, config={"max.message.bytes": str(RECORD_BYTES + 65536)} | settings)
         admin = self._admin()
@@ -56,7 +56,7 @@ class Cluster:
             time.sleep(0.05)
 
     def wait_ready(self, brokers: int = 1) -> None:
-        """Until so many brokers answer."""
+        """Waits until this many brokers answer."""
         deadline_s = time.monotonic() + READY_S
         while True:
             try:
@@ -72,7 +72,7 @@ class Cluster:
 
 
 class LocalCluster(Cluster):
-    """Nodes of our own, which may be killed. `secure` is where TLS and a login are asked for."""
+    """Local nodes, which tests may kill. `secure` lists the ports that require TLS and a login."""
 
     def __init__(self, folder: Path, size: int = 1, ports: list[Ports] | None = None) -> None:
         self.ca_file, certificate = write_certificate(folder)
@@ -88,7 +88,7 @@ class LocalCluster(Cluster):
         )
 
     def start(self) -> None:
-        """All nodes; returns when they answer."""
+        """Starts all nodes and waits until they answer."""
         fetch_kafka()
         for node in self.nodes:
             node.start()
@@ -96,17 +96,17 @@ class LocalCluster(Cluster):
 
     def stop(self) -> None:
         for node in self.nodes:
-            node.kill()     # quicker than in order, and nobody needs the data
+            node.kill()     # faster than a clean stop; the data is discarded
 
 
 def fetch_kafka() -> None:
-    """Apache Kafka itself, once per checkout."""
+    """Downloads Apache Kafka, once per checkout."""
     subprocess.run(["make", "-s", "kafka"], cwd=ROOT, check=True, timeout=600)
     assert LIBRARIES.is_dir()
 
 
-def foreign_cluster() -> Cluster | None:
-    """The one that whoever runs the tests wants used."""
+def external_cluster() -> Cluster | None:
+    """Returns the cluster in `KAFKA_BOOTSTRAP_SERVERS`, or None."""
     bootstrap = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "")
     return Cluster(bootstrap) if bootstrap else None
 

@@ -1,4 +1,4 @@
-"""One node of Apache Kafka (KRaft, broker and controller in one) as a process on loopback."""
+"""One node of Apache Kafka (KRaft, combined broker and controller) as a process on loopback."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = ROOT / "build" / "kafka" / "lib"
-CLUSTER_ID = "DeepGuardForTests00000"      # 22 letters of base64, as a UUID
+CLUSTER_ID = "DeepGuardForTests00000"      # a UUID in base64, 22 characters
 USER, PASSWORD = "deepguard", "not-a-secret"
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
@@ -32,7 +32,7 @@ class Ports(NamedTuple):
 
 
 class KafkaNode:
-    """Keeps its data from start to start. `folder` has `broker.pem`; `quorum` is the ports of all nodes, in order."""
+    """A Kafka node that keeps its data across restarts. `quorum` lists the ports of all nodes, in order."""
 
     def __init__(self, folder: Path, number: int, quorum: Sequence[Ports], certificate: Path) -> None:
         self.folder = folder
@@ -48,18 +48,18 @@ class KafkaNode:
         return self._process.pid
 
     def start(self) -> None:
-        """Returns at once; ready seconds later."""
+        """Starts the process and returns at once; the node is ready seconds later."""
         if not (self.folder / "data" / "meta.properties").exists():
             self._format()
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen([*_JVM, "kafka.Kafka", self._config], stdout=log, stderr=log)
 
     def kill(self) -> None:
-        """As a power cut of its machine would, but for the page cache."""
+        """Kills the process, as a power cut would, except that the page cache survives."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """In order; killed if that takes too long."""
+        """Stops the node cleanly; kills it after `_STOP_S` seconds."""
         self._end(signal.SIGTERM)
 
     def _format(self) -> None:
@@ -82,7 +82,7 @@ class KafkaNode:
 
 def _properties(folder: Path, number: int, quorum: Sequence[Ports], certificate: Path) -> str:
     ports = quorum[number - 1]
-    copies = min(3, len(quorum))
+    replicas = min(3, len(quorum))
     names = ",".join(MECHANISMS)
     voters = ",".join(f"{n}@127.0.0.1:{p.controller}" for n, p in enumerate(quorum, 1))
     listeners = f"PLAINTEXT://127.0.0.1:{ports.plain},SECURE://127.0.0.1:{ports.secure}"
@@ -105,13 +105,13 @@ listener.name.secure.scram-sha-512.sasl.jaas.config={modules}.scram.ScramLoginMo
 log.dirs={folder / "data"}
 log.index.size.max.bytes=1048576
 log.cleaner.dedupe.buffer.size=8388608
-default.replication.factor={copies}
-min.insync.replicas={(copies + 1) // 2}
-offsets.topic.replication.factor={copies}
+default.replication.factor={replicas}
+min.insync.replicas={(replicas + 1) // 2}
+offsets.topic.replication.factor={replicas}
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor={copies}
+transaction.state.log.replication.factor={replicas}
 transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor={copies}
+share.coordinator.state.topic.replication.factor={replicas}
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000

@@ -1,4 +1,4 @@
-"""Kafka when it is protected, killed and started again."""
+"""Kafka broker: TLS and logins, killed nodes, restarts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from consumers.broker import Message, PartitionId
 from consumers.errors import BrokerRefused, BrokerUnreachable
 from consumers.kafka.broker import KafkaBroker
 from consumers.kafka.config import KafkaConfig, SaslMechanism, Security
-from tests.contracts.groups import PATIENCE_S, Told, taken
+from tests.contracts.groups import PATIENCE_S, RecordingListener, taken
 from tests.kafka.cluster import LocalCluster, free_ports
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ async def test_records_go_through_tls_and_a_login(own_kafka: LocalCluster, mecha
         assert [r.value for r in await reader.take(1, PATIENCE_S)] == [b"v"]
 
 
-async def test_a_wrong_password_lets_nobody_in(own_kafka: LocalCluster) -> None:
+async def test_a_wrong_password_is_refused(own_kafka: LocalCluster) -> None:
     for mechanism in SaslMechanism:
         config = msgspec.structs.replace(own_kafka.secure_config(mechanism), password="wrong")
         with pytest.raises(BrokerUnreachable, match="login"):
             await KafkaBroker(config).writer()
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_not_talked_to(own_kafka: LocalCluster, tmp_path: Path) -> None:
+async def test_an_untrusted_certificate_is_refused(own_kafka: LocalCluster, tmp_path: Path) -> None:
     config = msgspec.structs.replace(own_kafka.secure_config(SaslMechanism.PLAIN), ca_file=None)
     with pytest.raises(BrokerUnreachable):
         await KafkaBroker(config).writer()
@@ -59,18 +59,18 @@ async def test_a_certificate_that_nobody_vouches_for_is_not_talked_to(own_kafka:
         await KafkaBroker(msgspec.structs.replace(config, ca_file=tmp_path / "none.pem")).writer()
 
 
-async def test_no_broker_is_told_soon() -> None:
+async def test_a_missing_broker_is_reported_soon() -> None:
     port = free_ports(1)[0].plain
     broker = KafkaBroker(KafkaConfig(bootstrap=f"127.0.0.1:{port}", request_timeout_s=2, security=Security.PLAINTEXT))
-    for connecting in (broker.writer(), broker.reader(["t"]), broker.member("g", ["t"], Told())):
+    for connecting in (broker.writer(), broker.reader(["t"]), broker.member("g", ["t"], RecordingListener())):
         with pytest.raises(BrokerUnreachable):
             await connecting
 
 
-async def test_a_killed_broker_loses_nothing_and_its_clients_find_it_again(own_kafka: LocalCluster) -> None:
+async def test_a_killed_broker_loses_nothing_and_clients_reconnect(own_kafka: LocalCluster) -> None:
     topic = own_kafka.topic("killed")
     broker = KafkaBroker(own_kafka.config(request_timeout_s=3.0))
-    member = await broker.member("survivors", [topic], Told())
+    member = await broker.member("survivors", [topic], RecordingListener())
     async with aclosing_all(await broker.writer(), member) as (writer, _):
         await asyncio.gather(*(writer.write(Message(topic, b"k", b"%d" % n)) for n in range(20)))
         first = await taken(member, 20)
@@ -86,19 +86,20 @@ async def test_a_killed_broker_loses_nothing_and_its_clients_find_it_again(own_k
         await write_until_taken(writer, Message(topic, b"k", b"after"))
         assert [r.value for r in first] == [b"%d" % n for n in range(20)]
         await _until(member, b"after")
-    again = await broker.member("survivors", [topic], Told())
+    again = await broker.member("survivors", [topic], RecordingListener())
     async with aclosing_all(again):
         assert (await taken(again, 1))[0].offset == 5
 
 
 @pytest.mark.parametrize("kind", ["reader", "member"])
-async def test_a_fetch_that_waits_to_be_tried_again_does_not_break_the_closing(
+async def test_close_completes_while_a_fetch_waits_for_a_retry(
     own_kafka: LocalCluster, kind: str
 ) -> None:
-    """The guard for tasks that are left running looks at the rest."""
+    """The leaked-task guard of the test suite checks the rest."""
     topic = own_kafka.topic("closing")
     broker = KafkaBroker(own_kafka.config())
-    client = await (broker.reader([topic]) if kind == "reader" else broker.member("closing", [topic], Told()))
+    member = broker.member("closing", [topic], RecordingListener()) if kind == "member" else None
+    client = await (member or broker.reader([topic]))
     assert await client.take(1, 0.5) is not None
     waiting = asyncio.create_task(asyncio.sleep(3600))
     client._consumer._fetcher._pending_tasks.add(waiting)
@@ -107,7 +108,7 @@ async def test_a_fetch_that_waits_to_be_tried_again_does_not_break_the_closing(
     assert waiting.cancelled()
 
 
-async def test_three_nodes_go_on_without_one(tmp_path: Path) -> None:
+async def test_three_nodes_survive_the_loss_of_one(tmp_path: Path) -> None:
     cluster = LocalCluster(tmp_path, size=3)
     try:
         await asyncio.to_thread(cluster.start)
@@ -117,7 +118,7 @@ async def test_three_nodes_go_on_without_one(tmp_path: Path) -> None:
             for partition in range(3):
                 await writer.write(Message(topic, b"k", b"before", partition=partition))
             cluster.nodes[1].kill()
-            for partition in range(3):      # one of them was led by the node that is gone
+            for partition in range(3):      # the lost node led one of them
                 await write_until_taken(writer, Message(topic, b"k", b"after", partition=partition))
             await reader.seek({PartitionId(topic, partition): 0 for partition in range(3)})
             found = {partition: set() for partition in range(3)}

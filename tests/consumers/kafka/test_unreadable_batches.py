@@ -1,4 +1,4 @@
-"""A batch that is damaged on the broker's disk costs its own records and nothing else."""
+"""A batch damaged on the broker's disk loses only its own records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from consumers.dead_letters import Cause, dead_letter
 from consumers.kafka.aiokafka_patches import AiokafkaRecords, TolerantRecords
 from consumers.kafka.broker import KafkaBroker
 from consumers.kafka.config import connection_options, fetch_options
-from tests.contracts.groups import Told
+from tests.contracts.groups import RecordingListener
 
 if TYPE_CHECKING:
     from consumers.broker import Record
@@ -50,8 +50,8 @@ async def damaged_topic(cluster: LocalCluster, compression: str = "none") -> str
 
 
 async def read_all(cluster: LocalCluster, topic: str) -> list[Record]:
-    """What a member of a group is handed out until nothing more comes."""
-    member = await KafkaBroker(cluster.config()).member(f"g-{topic}", [topic], Told())
+    """Returns the records that a group member takes until none is left."""
+    member = await KafkaBroker(cluster.config()).member(f"g-{topic}", [topic], RecordingListener())
     found: list[Record] = []
     try:
         async with asyncio.timeout(60):
@@ -63,7 +63,7 @@ async def read_all(cluster: LocalCluster, topic: str) -> list[Record]:
 
 
 @pytest.mark.parametrize("compression", ["none", "snappy", "lz4", "zstd", "gzip"])
-async def test_the_partition_goes_on_behind_it_and_the_others_lose_nothing(
+async def test_the_partition_continues_after_the_batch_and_others_lose_nothing(
     own_kafka: LocalCluster, compression: str
 ) -> None:
     topic = await damaged_topic(own_kafka, compression)
@@ -79,10 +79,10 @@ async def test_the_partition_goes_on_behind_it_and_the_others_lose_nothing(
     assert dict(letter.headers)["dlq.last_offset"] == b"2"
 
 
-async def test_without_our_reading_the_other_partitions_lose_records(
+async def test_unpatched_aiokafka_loses_records_of_other_partitions(
     own_kafka: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The control: aiokafka as it is, its error caught and reading continued."""
+    """Control: unpatched aiokafka, with its error caught and reading continued."""
     topic = await damaged_topic(own_kafka)
     monkeypatch.setattr(fetcher, "PartitionRecords", AiokafkaRecords)
     consumer = AIOKafkaConsumer(**connection_options(own_kafka.config()), **fetch_options(own_kafka.config()))
@@ -103,7 +103,7 @@ async def test_without_our_reading_the_other_partitions_lose_records(
     assert len([at for at in found if at[0] in HEALTHY]) < len(HEALTHY) * RECORDS
 
 
-def test_the_parts_of_aiokafka_that_are_replaced_are_there() -> None:
+def test_aiokafka_still_has_the_patched_parts() -> None:
     assert fetcher.PartitionRecords is TolerantRecords
     assert issubclass(TolerantRecords, AiokafkaRecords)
     for name in ("_unpack_records", "_consumer_record"):
