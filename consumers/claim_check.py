@@ -23,7 +23,7 @@ class ClaimFetcher:
 
     def __init__(self, config: ClaimConfig, lookup: Resolve = resolve) -> None:
         self._config = config
-        self._turns = asyncio.Semaphore(config.at_once)
+        self._slots = asyncio.Semaphore(config.at_once)
         self._client: OutboundClient[AllowedTarget] = OutboundClient(config.allowed, config.limit_s, lookup)
 
     async def redeem(self, claim: ClaimCheck) -> Media:
@@ -33,7 +33,7 @@ class ClaimFetcher:
         permanent failures, ReferenceUnavailable for temporary ones.
         """
         try:
-            async with self._turns, asyncio.timeout(self._config.limit_s):
+            async with self._slots, asyncio.timeout(self._config.limit_s):
                 return claim.redeem(await self._fetch(claim.uri))
         except TimeoutError:
             raise ReferenceUnavailable(f"the fetch took longer than {self._config.limit_s:g} s") from None

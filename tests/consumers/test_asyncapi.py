@@ -63,7 +63,7 @@ def resolved(node: dict[str, Any]) -> dict[str, Any]:
     return {"required": required, "properties": properties}
 
 
-def told(kind: str) -> dict[str, Any]:
+def header_schema(kind: str) -> dict[str, Any]:
     return resolved(api()["components"]["messages"][kind]["headers"])
 
 
@@ -94,25 +94,25 @@ def items() -> list[Item]:
 def test_media_has_the_documented_headers(item: Item) -> None:
     headers = encode(item).headers
     kind = dict(headers)["ce_type"] or b""
-    assert fits(headers, told(kind.decode().removeprefix(TYPE_PREFIX)))
+    assert fits(headers, header_schema(kind.decode().removeprefix(TYPE_PREFIX)))
 
 
 def test_exactly_the_supported_kinds_and_content_types_are_documented() -> None:
     for kind in Kind:
-        rules = told(kind)["properties"]
+        rules = header_schema(kind)["properties"]
         assert rules["ce_type"]["const"] == TYPE_PREFIX + kind
         assert set(rules["content-type"]["enum"]) == {content for content, of in KIND_OF.items() if of is kind}
     assert set(api()["channels"]["media"]["messages"]) == set(Kind)
-    contents = [content for kind in Kind for content in told(kind)["properties"]["content-type"]["enum"]]
+    contents = [content for kind in Kind for content in header_schema(kind)["properties"]["content-type"]["enum"]]
     assert sorted(contents) == sorted(ContentType)
-    assert told("frame")["properties"]["ce_partitionkey"]["pattern"] == f"^{STREAM_ID}$"
+    assert header_schema("frame")["properties"]["ce_partitionkey"]["pattern"] == f"^{STREAM_ID}$"
 
 
 def test_output_has_the_documented_headers() -> None:
-    assert fits(verdict_message("verdicts", 0, verdict("a", 1)).headers, told("verdict"))
-    assert fits(state_message("stream-state", 0, ended("a")).headers, told("state"))
+    assert fits(verdict_message("verdicts", 0, verdict("a", 1)).headers, header_schema("verdict"))
+    assert fits(state_message("stream-state", 0, ended("a")).headers, header_schema("state"))
     letter = dead_letter("media.dlq", "g", Record(PartitionId("media", 0), 1, 2, b"k", b"v", ()), Cause("a", "b", "c"))
-    assert {name for name, _ in letter.headers} == set(told("deadLetter")["required"])
+    assert {name for name, _ in letter.headers} == set(header_schema("deadLetter")["required"])
 
 
 def test_documented_topics_match_the_settings() -> None:

@@ -40,10 +40,10 @@ async def redeem(
 ) -> Media:
     config = ClaimConfig(AllowList.of(prefixes, private), payload_bytes=LIMIT_BYTES, limit_s=2.0)
 
-    async def told(_host: str, _port: int) -> list[str]:
+    async def lookup(_host: str, _port: int) -> list[str]:
         return addresses or []
 
-    claims = ClaimFetcher(config) if addresses is None else ClaimFetcher(config, told)
+    claims = ClaimFetcher(config) if addresses is None else ClaimFetcher(config, lookup)
     try:
         return await claims.redeem(claim(uri, sha256))
     finally:

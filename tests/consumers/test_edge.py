@@ -35,7 +35,7 @@ def unit(sequence: int, keyframe: bool = False) -> MediaUnit:
 
 
 @asynccontextmanager
-async def edge(broker: MemoryBroker) -> AsyncIterator[Edge]:
+async def running_edge(broker: MemoryBroker) -> AsyncIterator[Edge]:
     opened = Edge(broker, "media")
     try:
         yield opened
@@ -51,8 +51,8 @@ async def items(broker: MemoryBroker) -> list[Item]:
 
 async def test_units_and_the_end_follow_the_contract() -> None:
     broker, sink = MemoryBroker({"media": 2}), Recorder()
-    async with edge(broker) as way:
-        feed = way.open(OPENED, sink)
+    async with running_edge(broker) as edge:
+        feed = edge.open(OPENED, sink)
         for sequence in range(40):
             feed.feed(unit(sequence))
         counts = await feed.close()
@@ -68,8 +68,8 @@ async def test_units_and_the_end_follow_the_contract() -> None:
 
 async def test_an_outage_bounds_memory_and_resumes_at_a_key_frame() -> None:
     broker, sink = MemoryBroker({"media": 2}), Recorder()
-    async with edge(broker) as way:
-        feed = way.open(OPENED, sink)
+    async with running_edge(broker) as edge:
+        feed = edge.open(OPENED, sink)
         feed.feed(unit(0))
         await until(
             lambda: bool(broker.log.records(PartitionId("media", 0)) or broker.log.records(PartitionId("media", 1)))
@@ -91,8 +91,8 @@ async def test_an_outage_bounds_memory_and_resumes_at_a_key_frame() -> None:
 async def test_key_frames_are_requested_while_units_are_dropped() -> None:
     broker, sink = MemoryBroker({"media": 2}), Recorder()
     broker.log.is_up = False
-    async with edge(broker) as way:
-        feed = way.open(OPENED, sink)
+    async with running_edge(broker) as edge:
+        feed = edge.open(OPENED, sink)
         for sequence in range(QUEUE_UNITS + 1):
             feed.feed(unit(sequence))
         await asyncio.sleep(1.05)
@@ -114,8 +114,8 @@ async def test_a_broker_that_refuses_ends_the_stream(tmp_path: Path) -> None:
 
 async def test_only_the_unit_that_is_too_large_is_dropped() -> None:
     broker, sink = MemoryBroker({"media": 2}, record_bytes=600), Recorder()
-    async with edge(broker) as way:
-        feed = way.open(OPENED, sink)
+    async with running_edge(broker) as edge:
+        feed = edge.open(OPENED, sink)
         for sequence in range(3):
             made = unit(sequence)
             feed.feed(made if sequence != 1 else msgspec.structs.replace(made, payload=bytes(700)))
@@ -126,6 +126,6 @@ async def test_only_the_unit_that_is_too_large_is_dropped() -> None:
 
 def test_the_edge_publishes_no_verdicts() -> None:
     gap = StreamGap(stream="a", epoch=1, cause="packet_loss", from_s=0.0)
-    for is_followed, told in ((True, [gap]), (False, [ended("a"), gap])):
-        way = Edge(MemoryBroker({"media": 1}), "media", is_followed)
-        assert [event for event in (verdict("a", 1), ended("a"), gap) if way.publishes_here(event)] == told
+    for has_gateway, published in ((True, [gap]), (False, [ended("a"), gap])):
+        edge = Edge(MemoryBroker({"media": 1}), "media", has_gateway)
+        assert [event for event in (verdict("a", 1), ended("a"), gap) if edge.publishes_here(event)] == published

@@ -41,7 +41,7 @@ def whole(stream: str, frames: int, epoch: int = EPOCH, **payloads: bytes) -> li
     return [*media(stream, range(frames), epoch, **payloads), end(stream, frames, epoch)]
 
 
-def told(verdicts: list[Verdict]) -> dict[str, object]:
+def media_fields(verdicts: list[Verdict]) -> dict[str, object]:
     """Returns the media-dependent fields of each verdict, by id."""
     return {v.id: (v.coverage, v.samples, v.label, v.llr, v.faces, v.decision) for v in verdicts}
 
@@ -52,8 +52,8 @@ async def undisturbed(*streams: list[Item]) -> dict[str, object]:
         await ground.write(items)
     async with consuming(ground, PayloadWorkers()):
         await finished(ground)
-    assert len(told(ground.verdicts())) == len(ground.verdicts())
-    return told(ground.verdicts())
+    assert len(media_fields(ground.verdicts())) == len(ground.verdicts())
+    return media_fields(ground.verdicts())
 
 
 async def test_a_record_is_rejected_after_its_third_crash() -> None:
@@ -65,7 +65,7 @@ async def test_a_record_is_rejected_after_its_third_crash() -> None:
     (letter,) = ground.dead_letters()
     assert (letter["error"], letter["attempts"]) == (b"kills_worker", b"%d" % TRIES)
     assert workers.crashes == TRIES
-    assert told(once(ground.verdicts("b"))) == await undisturbed(whole("b", 30)), "others notice nothing"
+    assert media_fields(once(ground.verdicts("b"))) == await undisturbed(whole("b", 30)), "other streams are unaffected"
     hurt = once(ground.verdicts("a"))
     assert [v.sequence for v in hurt] == list(range(29))
     assert [v.coverage == 1 for v in hurt].count(False) > 0
@@ -79,7 +79,7 @@ async def test_worker_losses_without_a_culprit_reject_no_record() -> None:
             await until(lambda share=share: len(ground.verdicts()) >= share)
             workers.crash(None)
         await finished(ground)
-    assert told(once(ground.verdicts())) == await undisturbed(whole("a", 40))
+    assert media_fields(once(ground.verdicts())) == await undisturbed(whole("a", 40))
     assert ground.dead_letters() == []
 
 
@@ -103,8 +103,8 @@ async def test_a_successor_continues_without_gaps_or_changes() -> None:
             await asyncio.sleep(seed.uniform(0, 0.1))
     async with consuming(ground, PayloadWorkers()):
         await finished(ground)
-    assert told(ground.verdicts()) == expected
-    assert len(ground.verdicts()) == len(expected), "and with the state known, nothing is said twice"
+    assert media_fields(ground.verdicts()) == expected
+    assert len(ground.verdicts()) == len(expected), "and with the state known, nothing is published twice"
 
 
 async def test_a_new_member_takes_over_its_share() -> None:
@@ -118,7 +118,7 @@ async def test_a_new_member_takes_over_its_share() -> None:
             for items in streams:
                 tasks.create_task(ground.write(items[60:]))
             await finished(ground)
-    assert told(once(ground.verdicts())) == await undisturbed(*streams)
+    assert media_fields(once(ground.verdicts())) == await undisturbed(*streams)
 
 
 async def test_an_outage_delays_verdicts_and_loses_none() -> None:
@@ -136,7 +136,7 @@ async def test_an_outage_delays_verdicts_and_loses_none() -> None:
             ground.broker.log.is_up = True
         await ground.write(items[300:])
         await finished(ground)
-    assert told(ground.verdicts()) == await undisturbed(items)
+    assert media_fields(ground.verdicts()) == await undisturbed(items)
     assert workers.most_waiting <= CONFIG.units_in_flight
 
 
@@ -179,7 +179,7 @@ async def test_an_idle_stream_ends_and_releases_its_offsets() -> None:
         await ground.write([*media("a", range(20, 40)), end("a", 40)])
         await finished(ground)
     verdicts = ground.verdicts()
-    assert once(verdicts) == verdicts, "when it goes on, nothing is said again"
+    assert once(verdicts) == verdicts, "when it goes on, nothing is published again"
     assert verdicts[-1].sequence == 38
 
 

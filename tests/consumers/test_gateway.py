@@ -44,18 +44,18 @@ class Cluster:
 
 @asynccontextmanager
 async def running(cluster: Cluster) -> AsyncIterator[tuple[Gateway, list[Event]]]:
-    told: list[Event] = []
-    gateway = Gateway(cluster.broker, TOPICS, told.append)
+    events: list[Event] = []
+    gateway = Gateway(cluster.broker, TOPICS, events.append)
     task = asyncio.create_task(gateway.run())
     try:
-        yield gateway, told
+        yield gateway, events
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
-def words(told: list[Event]) -> list[str]:
-    return [event.id if isinstance(event, Verdict) else f"{type(event).__name__} {event.stream}" for event in told]
+def words(events: list[Event]) -> list[str]:
+    return [event.id if isinstance(event, Verdict) else f"{type(event).__name__} {event.stream}" for event in events]
 
 
 async def test_the_gateway_starts_with_recent_verdicts() -> None:
@@ -64,15 +64,15 @@ async def test_the_gateway_starts_with_recent_verdicts() -> None:
     await cluster.say(verdict("old", 1))
     cluster.now_s = time.time() - START_BACK_S + 10
     await cluster.say(verdict("a", 8), partition=1)
-    async with running(cluster) as (gateway, told):
-        await until(lambda: len(told) == 2)
+    async with running(cluster) as (gateway, events):
+        await until(lambda: len(events) == 2)
         cluster.now_s = time.time()
         await cluster.say(verdict("a", 9), partition=1)
         await cluster.say(verdict("old", 2))
-        await until(lambda: len(told) == 5)
+        await until(lambda: len(events) == 5)
         assert gateway.unreachable_s < 60
-    assert words([e for e in told if e.stream == "a"]) == ["StreamStarted a", "a/1/8", "a/1/9"]
-    assert words([e for e in told if e.stream == "old"]) == ["StreamStarted old", "old/1/2"]
+    assert words([e for e in events if e.stream == "a"]) == ["StreamStarted a", "a/1/8", "a/1/9"]
+    assert words([e for e in events if e.stream == "old"]) == ["StreamStarted old", "old/1/2"]
 
 
 async def test_an_end_follows_all_earlier_verdicts() -> None:
@@ -82,9 +82,9 @@ async def test_an_end_follows_all_earlier_verdicts() -> None:
     for sequence in range(1, 2501):
         await cluster.write(verdict_message(TOPICS.verdicts, 0, verdict("a", sequence)))
     await cluster.write(state_message(TOPICS.states, 0, ended("a")))
-    async with running(cluster) as (_, told):
-        await until(lambda: bool(told) and isinstance(told[-1], StreamEnded))
-    assert words(told) == ["StreamStarted a", *(f"a/1/{n}" for n in range(1, 2501)), "StreamEnded a"]
+    async with running(cluster) as (_, events):
+        await until(lambda: bool(events) and isinstance(events[-1], StreamEnded))
+    assert words(events) == ["StreamStarted a", *(f"a/1/{n}" for n in range(1, 2501)), "StreamEnded a"]
 
 
 async def test_foreign_records_are_skipped_and_counted() -> None:
@@ -94,8 +94,8 @@ async def test_foreign_records_are_skipped_and_counted() -> None:
     await cluster.write(Message(TOPICS.verdicts, b"a", b'{"type":"verdict"}', (), 0))
     await cluster.write(tombstone(TOPICS.states, 0, "a"))
     await cluster.say(verdict("a", 1))
-    async with running(cluster) as (gateway, told):
-        await until(lambda: len(told) == 2)
+    async with running(cluster) as (gateway, events):
+        await until(lambda: len(events) == 2)
         assert gateway.skipped == 2
 
 
@@ -103,26 +103,26 @@ async def test_an_outage_is_waited_out() -> None:
     cluster = Cluster()
     cluster.now_s = time.time()
     cluster.broker.log.is_up = False
-    async with running(cluster) as (gateway, told):
+    async with running(cluster) as (gateway, events):
         await asyncio.sleep(0.1)
         assert gateway.unreachable_s == float("inf")
         cluster.broker.log.is_up = True
         await cluster.say(verdict("a", 1))
-        await until(lambda: len(told) == 2)
-    assert isinstance(told[0], StreamStarted)
+        await until(lambda: len(events) == 2)
+    assert isinstance(events[0], StreamStarted)
 
 
 async def test_reading_resumes_at_its_position_after_a_long_outage() -> None:
     cluster = Cluster()
     cluster.now_s = time.time()
     await cluster.say(verdict("a", 1))
-    async with running(cluster) as (gateway, told):
-        await until(lambda: len(told) == 2)
+    async with running(cluster) as (gateway, events):
+        await until(lambda: len(events) == 2)
         cluster.broker.log.is_up = False
         await until(lambda: gateway.unreachable_s > 6.5)        # the outage is noticed
         cluster.broker.log.is_up = True
         cluster.now_s = time.time() - 10 * START_BACK_S             # simulates records written long ago
         for event in (verdict("a", 2), verdict("a", 3), ended("a")):
             await cluster.say(event)
-        await until(lambda: len(told) == 5)
-    assert words(told) == ["StreamStarted a", "a/1/1", "a/1/2", "a/1/3", "StreamEnded a"]
+        await until(lambda: len(events) == 5)
+    assert words(events) == ["StreamStarted a", "a/1/1", "a/1/2", "a/1/3", "StreamEnded a"]

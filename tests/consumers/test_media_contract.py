@@ -202,10 +202,10 @@ def test_the_page_documents_every_header_type_and_code() -> None:
     source = "".join(Path(module.__file__ or "").read_text() for module in (media_contract, record_headers))
     codes = set(re.findall(r'ContractBroken\("([a-z_]+)"', source)) | {"wrong_version"}
     headers = {*FRAME, "ce_keyframe", "ce_dataref", "ce_sha256", "ce_rotation", "ce_mirrored", "ce_sampleaspect"}
-    told = set(re.findall(r"^\| `([^`]+)`", PAGE, re.M))
-    assert {f"org.deepguard.media.{kind}" for kind in Kind} <= told
-    assert {content_type.value for content_type in ContentType} <= told
-    assert headers == {name for name in told if name.startswith(("ce_", "content-type"))}
-    assert codes <= told
+    documented = set(re.findall(r"^\| `([^`]+)`", PAGE, re.M))
+    assert {f"org.deepguard.media.{kind}" for kind in Kind} <= documented
+    assert {content_type.value for content_type in ContentType} <= documented
+    assert headers == {name for name in documented if name.startswith(("ce_", "content-type"))}
+    assert codes <= documented
     assert f"{MAX_HEADER_BYTES} bytes" in PAGE
     assert STREAM_ID in PAGE

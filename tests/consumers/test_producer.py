@@ -49,10 +49,10 @@ def broker(record_bytes: int = 8 * 2**20) -> MemoryBroker:
     ("form", "records"), [(RecordForm.FRAMES, 30), (RecordForm.UNITS, 30), (RecordForm.SEGMENTS, 1)]
 )
 async def test_a_whole_file_is_published_in_the_contract(clip: str, form: RecordForm, records: int) -> None:
-    target, told = broker(), []
+    target, reports = broker(), []
     before_s = time.time()
     publication = Publication(clip, "media", "call-1", SegmenterOptions(form))
-    done = await produce(await target.writer(), publication, told.append)
+    done = await produce(await target.writer(), publication, reports.append)
     *media, end = await items(target)
     assert [item.identity.sequence for item in media] == list(range(records))
     assert isinstance(end, EndOfStream)
@@ -60,7 +60,7 @@ async def test_a_whole_file_is_published_in_the_contract(clip: str, form: Record
     assert len({item.identity.epoch for item in [*media, end]}) == 1
     assert all(isinstance(item, Media) and item.kind == form.removesuffix("s") for item in media)
     assert all(before_s - 1 <= item.identity.capture_s <= time.time() + 1 for item in media)
-    assert done == told[-1]
+    assert done == reports[-1]
     assert (done.records, done.media_s) == (records, pytest.approx(1.0, abs=0.01))
     assert done.payload_bytes == sum(len(item.payload) for item in media if isinstance(item, Media))
 
@@ -102,18 +102,18 @@ async def test_a_loop_continues_one_stream_until_stopped(clip: str) -> None:
 
 
 async def test_an_outage_is_waited_out_without_loss(clip: str) -> None:
-    target, told = broker(), []
+    target, reports = broker(), []
     writer = await target.writer()
 
     def follow(progress: Progress) -> None:
-        told.append(progress)
+        reports.append(progress)
         if progress.problem:
             target.log.is_up = True
         elif progress.records == 10:
             target.log.is_up = False
 
     await produce(writer, Publication(clip, "media", "call-1", SegmenterOptions(RecordForm.UNITS)), follow)
-    assert any(progress.problem for progress in told)
+    assert any(progress.problem for progress in reports)
     assert [item.identity.sequence for item in await items(target)] == list(range(31))
 
 

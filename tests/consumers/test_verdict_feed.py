@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NOW_S = 1_700_000_000.0
 
 
-def told(events: list[Event]) -> list[str]:
+def summary(events: list[Event]) -> list[str]:
     return [f"{event.epoch}/{event.sequence}" if isinstance(event, Verdict) else type(event).__name__
             for event in events]
 
@@ -28,7 +28,7 @@ def follow(following: VerdictFeed, *events: Verdict | StreamEnded, now_s: float 
     found: list[Event] = []
     for event in events:
         found += following.ended(event) if isinstance(event, StreamEnded) else following.verdict(event, now_s, now_s)
-    return told(found)
+    return summary(found)
 
 
 def test_a_stream_starts_with_its_first_verdict_and_ends_once() -> None:
