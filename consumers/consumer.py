@@ -194,7 +194,10 @@ class Consumer:
             self._start_partitions(context, before.keys())
 
     def _add_read_time(self, read_s: float) -> None:
-        """Adds reading time to the partitions' idle clocks. They stand still while the broker is unreachable."""
+        """Advances the idle clock of every partition that is not paused by `read_s` seconds.
+
+        The caller does not count time in which the broker is unreachable.
+        """
         for partition_id, (consumer, _) in self._partitions.items():
             if partition_id not in self._paused:
                 consumer.add_read_time(read_s)

@@ -54,7 +54,7 @@ class MappedArrays:
         """
         with path.open("rb") as file:
             try:
-                # Private and writable: OpenVINO shares only writable memory. Nothing here writes.
+                # Copy-on-write, because OpenVINO shares only writable memory. This module never writes to it.
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
                 if sha256 is not None and hashlib.sha256(self._map).hexdigest() != sha256:
                     raise InvalidArrayFile(f"{path.name}: its SHA-256 is not the one in the manifest")

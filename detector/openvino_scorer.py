@@ -63,7 +63,7 @@ class OpenVinoScorer:
             raise WeightsRefused(str(error)) from error
         self._request = compiled.create_infer_request()
         self._infer(np.zeros((1, self._size_px, self._size_px, 3), dtype=np.uint8))
-        # The first run has copied every kernel into its own layout, so the pages of the file can go.
+        # OpenVINO copies the weights into its own layout during the first inference: the mapped pages can be released.
         self._arrays.release_pages()
 
     @property

@@ -29,7 +29,7 @@ _MIN_RELATIVE_RANGE = 1e-3
 
 
 def quantize(arrays: Arrays, ranges: Mapping[str, Floats]) -> dict[str, NDArray[Any]]:
-    """Returns the arrays of the same network with the layers of `ranges` in eight bits.
+    """Returns a copy of `arrays` in which the layers named in `ranges` are quantized to int8.
 
     `ranges` maps a layer to float32 (channels,): the largest magnitude of each channel of its depthwise output.
     """

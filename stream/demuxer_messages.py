@@ -39,7 +39,7 @@ class Open(msgspec.Struct, frozen=True, tag="open"):
 
 
 class Read(msgspec.Struct, frozen=True, tag="read"):
-    """Requests the next bytes, at most as many as given."""
+    """Requests the next `size` bytes of a handle; the answer may be shorter."""
 
     handle: int
     size: int

@@ -117,7 +117,7 @@ class SessionTable:
     def _ended_recently(self, stream: str) -> _Ended:
         self._forget_ended()
         if stream not in self._ended:
-            raise StreamUnknown(f"no stream {stream!r} is running or ended recently")
+            raise StreamUnknown(f"unknown stream {stream!r}: it is neither running nor recently ended")
         return self._ended[stream]
 
     def _forget_ended(self) -> None:

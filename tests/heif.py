@@ -58,7 +58,9 @@ def _hevc(rgb: NDArray[np.uint8]) -> tuple[bytes, bytes]:
         stream: Any = output.add_stream("libx265", rate=1)
         stream.height, stream.width, stream.pix_fmt = *rgb.shape[:2], "yuv420p"
         stream.options = {"preset": "ultrafast", "x265-params": "log-level=none:crf=8:info=0", "tag": "hvc1"}
-        output.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+        frame.pts = 0       # the muxer refuses packets without a time
+        output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     file.seek(0)
     with av.open(file) as container:

@@ -29,9 +29,9 @@ def calibrate(
     pairs: FakePairs = 200,
     exclude: Exclude = None,
 ) -> None:
-    """Fits the probabilities of an imported model. Writes them, and what they rest on, to its manifest.
+    """Calibrates an imported model. Writes the calibration and the data it was fitted on to the manifest.
 
-    Refuses a model from `deepguard train`: that is calibrated already, on folds it was not trained on.
+    Refuses a model from `deepguard train`: training calibrates it on folds that its network has not seen.
     """
     from api.cli.progress import step_progress
     from detector.errors import DetectorError

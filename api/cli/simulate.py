@@ -54,9 +54,9 @@ def simulate(
 
 
 def simulate_policy(settings: Settings, world: SimulatedStreams, streams: int, hours: float) -> dict[str, Any]:
-    """Returns the alarm budget, the simulated world and the outcome.
+    """Simulates the alarm rule. Returns the alarm budget, the parameters of the simulated streams and the outcome.
 
-    Raises SettingsRefused if the evidence of the model was not measured.
+    Raises SettingsRefused if the manifest of the model has no evidence statistics.
     """
     from stream import alarm_simulation
     from stream.cusum import AlarmBudget

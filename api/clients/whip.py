@@ -211,7 +211,7 @@ class ClipTrack(EncodedTrack):
 async def _negotiate(
     client: httpx.AsyncClient, connection: RTCPeerConnection, track: EncodedTrack, url: str, options: PublishOptions
 ) -> str:
-    """Offers the track with its codec only, and returns the session URL. Raises PublishFailed."""
+    """Sends an SDP offer with the codec of the track alone. Returns the session URL. Raises PublishFailed."""
     transceiver = connection.addTransceiver(track, direction="sendonly")
     tell_keyframe_requests(transceiver.sender, track.keyframe_requested)
     if track.display != AS_DECODED:

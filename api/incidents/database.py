@@ -91,7 +91,8 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A deferred transaction that reads before it writes fails with SQLITE_BUSY after another write, without waiting.
+    # Writers take the lock at once. A deferred transaction that reads and then writes fails with SQLITE_BUSY if another
+    # connection wrote in between, and SQLite does not wait in that case.
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 

@@ -107,7 +107,7 @@ def frames_of(contents: Mapping[str, bytes]) -> tuple[PicturedFrame, ...]:
 
 def _decoded(contents: Mapping[str, bytes], name: str, kind: type[Kind]) -> Kind:
     if name not in contents:
-        raise InvalidBundle(f"{name} is missing")
+        raise InvalidBundle(f"{name} is missing: the file is not a complete incident export")
     try:
         return msgspec.json.decode(contents[name], type=kind)
     except (msgspec.MsgspecError, ValueError) as error:

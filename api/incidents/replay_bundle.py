@@ -155,5 +155,6 @@ def _crop(png: bytes) -> FaceCrop:
     """Decodes a stored face crop. Raises InvalidBundle."""
     rgb = rgb_of(png)
     if rgb.shape != (CROP_SIZE_PX, CROP_SIZE_PX, 3):
-        raise InvalidBundle(f"expected {CROP_SIZE_PX} x {CROP_SIZE_PX} pixels, got {rgb.shape[1]} x {rgb.shape[0]}")
+        size = f"{rgb.shape[1]} x {rgb.shape[0]}"
+        raise InvalidBundle(f"face crop: expected {CROP_SIZE_PX} x {CROP_SIZE_PX} pixels, got {size}")
     return FaceCrop(rgb=rgb, native_rgb=rgb, box=FaceBox(0, 0, 1, 1), face_px=1.0)

@@ -109,7 +109,7 @@ def identify(path: Path, limits: MediaLimits) -> MediaKind:
         if status.st_size > limit_bytes:
             raise too_large(f"the file has {status.st_size} bytes; at most {limit_bytes} are allowed")
         if is_cut_off(file, kind, status.st_size) and not plays_until_cut(file, kind):
-            raise MediaRefused("truncated", f"the {kind.upper()} file ends before its content does")
+            raise MediaRefused("truncated", f"the {kind.upper()} file is cut off; send the complete file")
     return kind
 
 

@@ -102,7 +102,7 @@ async def test_a_stream_is_live_then_ended_then_forgotten() -> None:
     with pytest.raises(StreamUnknown, match="running"):
         host.table.live("call")
     await asyncio.sleep(0.6)
-    with pytest.raises(StreamUnknown, match="ended recently"):
+    with pytest.raises(StreamUnknown, match="nor recently ended"):
         host.table.get("call")
     assert host.table.list() == ()
 

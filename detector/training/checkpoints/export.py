@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-# The trained arrays, and the same in eight bits, which are evaluated and served.
+# Files of a run: the trained weights, the same weights in int8 for evaluation and serving, and the figures.
 ARRAYS_FILE, SERVED_FILE, REPORT_FILE = "arrays.npz", "served.npz", "report.json"
 MODEL_NAME = "deepguard-xception"
 ARTEFACT_FILE = "xception.npz"

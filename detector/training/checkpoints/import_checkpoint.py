@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ARRAYS_FILE = "xception.npz"
 NORM_EPSILON = 1e-5
-# Prefixes that frameworks add to every name.
+# Prefixes that frameworks add to every parameter name.
 _PREFIXES = ("module.", "backbone.", "model.", "net.", "encoder.")
 _HEADS = ("last_linear", "last_linear.1", "fc")
 _COLOURS = ("rgb", "bgr")
