@@ -30,8 +30,8 @@ class Phase(StrEnum):
 class TrainConfig:
     """Settings of one training run.
 
-    `data_dir` holds `stills.csv`, or `{train,val}/{real,fake}` folders. Beside the table may be `video_pairs.csv`, and
-    real footage in `video_real/` and `clips/`.
+    `data_dir` holds `stills.csv`, or `{train,val}/{real,fake}` folders. Beside the table may be `video_pairs.csv`,
+    `tool_pairs.csv`, and real footage in `video_real/` and `clips/`.
     `base_weights`: npz of ImageNet weights under their Keras names, `/` written as `|`.
     `cache_dir` keeps samples and features between runs. `run_dir` receives the result, and an interrupted run resumes
     there.
@@ -39,9 +39,13 @@ class TrainConfig:
     `exclude_groups` are people and clips to leave out.
     `epochs` (phase `top`): passes over the pseudo-fakes.
     `held_out_family`: a family of pseudo-fakes that is evaluated but never trained on.
+    `decoder_dir`: folder of the autoencoder behind the families `latent` and `redrawn`; None leaves both out.
+    `rank_weight` (phase `deep`): weight of the loss that ranks each fake above its real half.
+    `offset_weight` (phase `deep`): weight of the variance of the real halves' logits within a batch.
     `autoencoder_steps`: training steps of the autoencoder behind the family `decoded`; 0 leaves the family out.
     `mask_weight`: weight of the auxiliary loss on the mask of the replaced area.
     `pretrain_steps`, `pretrain_without`, `tune_steps` (phase `deep`): steps without one family, then on everything.
+    `tuned_share` (phase `deep`): share of the tuned network in its average with the pretrained one; 1 for no average.
     """
 
     data_dir: Path
@@ -56,11 +60,15 @@ class TrainConfig:
     folds: int = 5
     epochs: int = 2
     held_out_family: str = ""
+    decoder_dir: Path | None = None
+    rank_weight: float = 0.5
+    offset_weight: float = 0.0
     autoencoder_steps: int = 600
     mask_weight: float = 0.5
     pretrain_steps: int = 1200
     tune_steps: int = 300
     pretrain_without: str = "decoded"
+    tuned_share: float = 0.5
     seed: int = 0
     research: bool = False
     exclude_groups: frozenset[str] = frozenset()
@@ -71,6 +79,8 @@ class TrainConfig:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.autoencoder_steps < 0 or self.mask_weight < 0:
             raise ValueError("autoencoder_steps, mask_weight: expected at least 0")
+        if min(self.rank_weight, self.offset_weight) < 0 or not 0 < self.tuned_share <= 1:
+            raise ValueError("rank_weight, offset_weight: expected at least 0; tuned_share: above 0 and at most 1")
         if self.folds < 2:
             raise ValueError(f"folds: expected at least 2, got {self.folds}")
 

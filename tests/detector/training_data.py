@@ -48,6 +48,22 @@ def make_pairs(root: Path, count: int) -> None:
     (root / "video_pairs.csv").write_text("\n".join(rows) + "\n")
 
 
+def make_tool_pairs(root: Path, people: dict[str, int]) -> None:
+    """Writes `tool_pairs.csv` and, for each person of a tool, a still and its swap: blurred mouth, twice the size."""
+    rows = ["real,fake,tool,kind,group,use,licence"]
+    for tool, count in people.items():
+        for number in range(count):
+            large = cv2.resize(read_rgb(MEDIA / "biden.jpg"), (480, 600), interpolation=cv2.INTER_AREA)
+            large = np.rint(large * (1 - 0.1 * number)).astype(np.uint8)
+            real = cv2.resize(large, (240, 300), interpolation=cv2.INTER_AREA)
+            large[280:460, 140:340] = cv2.GaussianBlur(large, (0, 0), 6)[280:460, 140:340]
+            name = f"{tool}-{number}"
+            cv2.imwrite(str(root / f"{name}-real.png"), real[:, :, ::-1])
+            cv2.imwrite(str(root / f"{name}-fake.png"), large[:, :, ::-1])
+            rows.append(f"{name}-real.png,{name}-fake.png,{tool},still,{name},pairs,CC0-1.0")
+    (root / "tool_pairs.csv").write_text("\n".join(rows) + "\n")
+
+
 def _encode(path: Path, frames: list[NDArray[np.uint8]]) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)

@@ -36,25 +36,31 @@ class PairSource(Protocol):
 
 
 class PairBatches:
-    """Batches of `pairs` pairs, divided equally among the sources that are not empty."""
+    """Batches of `pairs` pairs, divided among the sources that are not empty."""
 
-    def __init__(self, parts: Sequence[PairSource], pairs: int, seed: int) -> None:
-        """Raises TrainingRefused where all sources are empty."""
-        self._parts = [part for part in parts if len(part)]
-        if not self._parts:
+    def __init__(self, parts: Sequence[PairSource], pairs: int, seed: int, shares: Sequence[float] = ()) -> None:
+        """`shares` are relative, one per source; equal by default. Raises TrainingRefused where all are empty."""
+        used = [(part, share) for part, share in zip(parts, shares or [1.0] * len(parts), strict=True) if len(part)]
+        if not used:
             raise TrainingRefused("there are no pairs to train on")
+        self._parts = [part for part, _ in used]
         self._pairs = pairs
+        self._counts = _split_count(pairs, [share for _, share in used])
         self._seed = seed
 
     def batch(self, step: int) -> Batch:
         """Returns the batch of one step, whatever was drawn before."""
         rng = np.random.default_rng((self._seed, step))
-        share = self._pairs // len(self._parts)
-        counts = [share] * (len(self._parts) - 1) + [self._pairs - share * (len(self._parts) - 1)]
-        drawn = [part.draw(rng, count) for part, count in zip(self._parts, counts, strict=True)]
+        drawn = [part.draw(rng, count) for part, count in zip(self._parts, self._counts, strict=True) if count]
         inputs, masks = (np.concatenate(by_network) for by_network in zip(*drawn, strict=True))
         labels = np.tile(np.array([[0.0], [1.0]], dtype=np.float32), (self._pairs, 1))
         return Batch(inputs, labels, masks)
+
+
+def _split_count(pairs: int, shares: Sequence[float]) -> list[int]:
+    """Splits `pairs` in proportion to `shares`; the last source gets the remainder of rounding."""
+    counts = [int(pairs * share / sum(shares)) for share in shares[:-1]]
+    return [*counts, pairs - sum(counts)]
 
 
 class PairPicker:

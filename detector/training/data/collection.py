@@ -13,7 +13,9 @@ from detector.errors import NoTrainingData, TrainingRefused
 from detector.factory import build_finder
 from detector.training.data import datasets, samples
 from detector.training.data.fake_families import PseudoFakeFactory, families
+from detector.training.data.latent_fakes import LatentCodec
 from detector.training.data.swap_autoencoder import DrawSettings, draw_patches
+from detector.training.data.tool_folds import refuse_shared_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -21,12 +23,14 @@ if TYPE_CHECKING:
 
     from detector.training.config import TrainConfig
     from detector.training.data.datasets import Clip, LocatedFace, Still
-    from detector.training.data.fake_families import FakeFamily
-    from detector.training.data.samples import SampleSet
+    from detector.training.data.fake_protocol import FakeFamily
+    from detector.training.data.samples import FaceSample, SampleSet
 
     Progress = Callable[[str, float], None]
 
 _MIN_FACES = 8
+# A photo has one frame where a clip has many, so more degraded variants are made of it.
+_STILL_VARIANTS = 4
 _REAL_FOLDERS = ("video_real", "clips")
 
 
@@ -34,13 +38,16 @@ _REAL_FOLDERS = ("video_real", "clips")
 class SampleCollection:
     """All samples of a run.
 
-    `train` and `val` are pseudo-fake pairs of different people, `clips` pairs from swapped footage. `calls` is real
-    footage, never trained on. `licences` counts the training files by licence.
+    `train` and `val` are pseudo-fake pairs of different people, `clips` pairs from swapped footage. `tools` are the
+    pairs of other swap tools that may be trained on; `tool_clips` lists all their files, also those for evaluation
+    only. `calls` is real footage, never trained on. `licences` counts the training files by licence.
     """
 
     train: SampleSet
     val: SampleSet
     clips: SampleSet
+    tools: SampleSet
+    tool_clips: tuple[Clip, ...]
     calls: SampleSet
     licences: dict[str, int]
 
@@ -48,20 +55,26 @@ class SampleCollection:
 def collect(config: TrainConfig, progress: Progress) -> SampleCollection:
     """Finds the faces and makes all samples, or reads them from the cache. Raises TrainingRefused."""
     stills, pairs, real_clips = read_sources(config)
+    tool_clips = tool_sources(config)
+    refuse_shared_groups(tool_clips, {clip.group for clip in pairs})
+    used = [clip for clip in tool_clips if config.research or clip.use == datasets.PAIRS]
     datasets.refuse_unshippable(stills, config.research)
     locator = datasets.FaceLocator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
     by_split = {split: [still for still in stills if still.split == split] for split in ("train", "val")}
     found = {split: faces_of(config, split, by_split[split], locator, progress) for split in ("train", "val")}
     faces = {split: found[split][0] for split in found}
     settings = DrawSettings(config.autoencoder_steps, config.seed, config.cache_dir)
-    kinds = families(draw_patches(faces["train"], faces["val"], settings, progress))
+    codec = LatentCodec(config.decoder_dir) if config.decoder_dir is not None else None
+    kinds = families(draw_patches(faces["train"], faces["val"], settings, progress), codec)
     made = {split: _pseudo(config, split, *found[split], kinds=kinds, progress=progress) for split in ("train", "val")}
     return SampleCollection(
         train=made["train"],
         val=made["val"],
         clips=_footage(config, "clips", pairs, locator, progress),
+        tools=_footage(config, "tools", used, locator, progress),
+        tool_clips=tuple(tool_clips),
         calls=_footage(config, "calls", real_clips, locator, progress),
-        licences=_licences([*by_split["train"], *pairs]),
+        licences=_licences([*by_split["train"], *pairs, *used]),
     )
 
 
@@ -84,9 +97,19 @@ def read_sources(config: TrainConfig) -> tuple[list[Still], list[Clip], list[Cli
     return kept, datasets.drop_groups(pairs, config.exclude_groups, lambda clip: clip.path.stem), real_clips
 
 
+def tool_sources(config: TrainConfig) -> list[Clip]:
+    """Returns all pairs of `tool_pairs.csv`, if it exists, without the excluded groups."""
+    table = config.data_dir / "tool_pairs.csv"
+    clips = datasets.read_tool_pairs(table) if table.is_file() else []
+    return datasets.drop_groups(clips, config.exclude_groups, lambda clip: clip.group)
+
+
 def real_footage(config: TrainConfig) -> list[Path]:
     """Returns the paths of the real clips in the data folder, sorted."""
-    return sorted(path for folder in _REAL_FOLDERS for path in (config.data_dir / folder).glob("*.mp4"))
+    return sorted(
+        path for folder in _REAL_FOLDERS for path in (config.data_dir / folder).glob("*")
+        if path.suffix.lower() in datasets.VIDEO_SUFFIXES
+    )
 
 
 def faces_of(
@@ -141,14 +164,15 @@ def _footage(
     known = samples.load_cached(config.cache_dir, recipe)
     if known is not None:
         return known
-    frames: list[tuple[LocatedFace, LocatedFace | None]] = []
+    tasks: list[Callable[[], list[FaceSample]]] = []
     for index, clip in enumerate(clips):
         progress(f"faces: {name}", index / len(clips))
-        frames.extend(frame for frame in datasets.clip_faces(clip, locator, config.clip_frames))
-    tasks = [
-        partial(samples.clip_samples, real, fake, pair=index, seed=config.seed, variants=config.clip_variants)
-        for index, (real, fake) in enumerate(frames)
-    ]
+        is_still = clip.path.suffix.lower() in datasets.PICTURE_SUFFIXES
+        variants = config.clip_variants * (_STILL_VARIANTS if is_still else 1)
+        for real, fake in datasets.clip_faces(clip, locator, config.clip_frames):
+            tasks.append(
+                partial(samples.clip_samples, real, fake, pair=len(tasks), seed=config.seed, variants=variants)
+            )
     return samples.make_samples(config.cache_dir, recipe, tasks, progress)
 
 

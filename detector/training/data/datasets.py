@@ -1,4 +1,4 @@
-"""Data sets: tables (`stills.csv`, `video_pairs.csv`) or plain folders of real and fake files.
+"""Data sets: tables (`stills.csv`, `video_pairs.csv`, `tool_pairs.csv`) or plain folders of real and fake files.
 
 Every row has a group (a person, or the origin of a clip). Splits and folds go by group, never by file. Faces are found
 once and cached, by file name, size and modification time.
@@ -19,7 +19,7 @@ from detector.errors import TrainingRefused
 from detector.types import DetectedFace, FaceBox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm"})
 SHIP = "ship"
+PAIRS = "pairs"
+# Tool of the rows of a `video_pairs.csv` without a value for `tool`.
+UNNAMED_TOOL = "video_pairs"
+# The two files of a pair may differ in size, but not in aspect ratio (width / height).
+_MAX_ASPECT_DIFFERENCE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +54,11 @@ class Still:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One video. In a pair the left half is real and the right half the same recording with a swapped face.
+    """One video or picture.
 
-    A pair of two files has the real one in `path` and the swapped one in `swap`.
+    In a pair the left half is real and the right half the same recording with a swapped face. A pair of two files has
+    the real one in `path` and the swapped one in `swap`. `tool` made the swap. `use` is "pairs" if the pair may be
+    trained on and shipped, "research" if it is for evaluation only.
     """
 
     path: Path
@@ -59,6 +66,8 @@ class Clip:
     licence: str
     paired: bool
     swap: Path | None = None
+    tool: str = ""
+    use: str = PAIRS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,9 +108,26 @@ def read_pairs(table: Path) -> list[Clip]:
     rows = _rows(table, ("path", "group", "licence"))
     swaps = [table.parent / name if (name := row.get("swap_path")) else None for row in rows]
     return [
-        Clip(table.parent / row["path"], row["group"], row["licence"], paired=True, swap=swap)
+        Clip(
+            table.parent / row["path"], row["group"], row["licence"], paired=True, swap=swap,
+            tool=row.get("tool") or UNNAMED_TOOL,
+        )
         for row, swap in zip(rows, swaps, strict=True)
-    ]
+    ]  # fmt: skip
+
+
+def read_tool_pairs(table: Path) -> list[Clip]:
+    """Reads a `tool_pairs.csv`: a real file, the same file with a swapped face, and the tool that swapped it.
+
+    Paths are relative to the table. Raises TrainingRefused for missing columns.
+    """
+    return [
+        Clip(
+            table.parent / row["real"], row["group"], row["licence"], paired=True, swap=table.parent / row["fake"],
+            tool=row["tool"], use=row["use"],
+        )
+        for row in _rows(table, ("real", "fake", "tool", "group", "use", "licence"))
+    ]  # fmt: skip
 
 
 def _rows(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
@@ -164,16 +190,27 @@ def decode_frames(path: Path, places: Collection[int]) -> Iterator[tuple[int, ND
 def read_frames(clip: Clip, places: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Yields the frames with these numbers: number and uint8 (h, w, 3) RGB; pairs of two files side by side.
 
-    Ends where the shorter file ends. Raises TrainingRefused for two files of different sizes.
+    The larger of two files is scaled down to the size of the smaller. Ends where the shorter file ends. Raises
+    TrainingRefused for two files of different aspect ratios.
     """
     if clip.swap is None:
         yield from decode_frames(clip.path, places)
         return
     both = decode_frames(clip.path, places), decode_frames(clip.swap, places)
     for (place, real), (_, swapped) in zip(*both, strict=False):
-        if real.shape != swapped.shape:
-            raise TrainingRefused(f"{clip.path.name} and {clip.swap.name}: expected pictures of the same size")
-        yield place, np.concatenate([real, swapped], axis=1)
+        if abs(real.shape[1] / real.shape[0] - swapped.shape[1] / swapped.shape[0]) > _MAX_ASPECT_DIFFERENCE:
+            raise TrainingRefused(f"{clip.path.name} and {clip.swap.name}: expected pictures of one aspect ratio")
+        yield place, np.concatenate(of_one_size([real, swapped]), axis=1)
+
+
+def of_one_size(pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    """Returns the pictures at the size of the smallest, each uint8 (h, w, 3)."""
+    height, width = min((picture.shape[:2] for picture in pictures), key=lambda shape: shape[0] * shape[1])
+    return [
+        picture if picture.shape[:2] == (height, width)
+        else np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        for picture in pictures
+    ]  # fmt: skip
 
 
 def split_halves(clip: Clip, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
@@ -239,17 +276,23 @@ def _pictures(stills: Iterable[Still], frames: int) -> Iterator[tuple[Still, str
 def clip_faces(clip: Clip, locator: FaceLocator, count: int) -> list[tuple[LocatedFace, LocatedFace | None]]:
     """Returns the faces of sampled frames: (real, its swap with the same box) for a pair, (real, None) otherwise.
 
-    Raises TrainingRefused for two files of different sizes.
+    Raises TrainingRefused for two files of different aspect ratios.
     """
     found = []
     for index, (place, rgb) in enumerate(read_frames(clip, spread_frame_numbers(clip.path, count))):
         halves = split_halves(clip, rgb)
-        face = locator.locate(f"{_key(clip.path)}#{index}/{count}", halves[0])
+        face = locator.locate(_face_key(clip, halves[0], f"#{index}/{count}"), halves[0])
         if face is not None:
             real, *swapped = (LocatedFace(half, face, clip.group, frame_number=place) for half in halves)
             found.append((real, swapped[0] if swapped else None))
     locator.save()
     return found
+
+
+def _face_key(clip: Clip, rgb: NDArray[np.uint8], suffix: str) -> str:
+    """Returns the cache key of a frame. It holds the size for pairs of two files, since a frame may be scaled."""
+    size = "" if clip.swap is None else f"{rgb.shape[1]}x{rgb.shape[0]}"
+    return f"{_key(clip.path)}{size}{suffix}"
 
 
 def frame_key(path: Path, frame_number: int) -> str:

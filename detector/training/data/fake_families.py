@@ -6,13 +6,15 @@ In every family both halves of a pair come from one picture and are bit-identica
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from detector.training.data import face_blending
 from detector.training.data.degradations import blurred, random_codec_pass, unsharp
+from detector.training.data.latent_fakes import LatentSwap, Redrawn
+from detector.training.data.skin_tone import balanced_weights, face_tone
 from detector.training.data.swap_autoencoder import PATCH_PX, alignment
 
 if TYPE_CHECKING:
@@ -22,22 +24,15 @@ if TYPE_CHECKING:
 
     from detector.training.data.datasets import LocatedFace
     from detector.training.data.face_blending import BlendedPair
+    from detector.training.data.fake_protocol import FakeFamily
+    from detector.training.data.latent_fakes import LatentCodec
 
     Patches = Mapping[str, NDArray[np.uint8]]
 
 # Relative frequency of each family.
-SHARES = {"self": 0.35, "swap": 0.25, "lips": 0.05, "restored": 0.15, "decoded": 0.2}
-
-
-class FakeFamily(Protocol):
-    """One family of pseudo-fakes."""
-
-    @property
-    def name(self) -> str: ...
-
-    def make(self, rng: np.random.Generator, target: LocatedFace, others: Sequence[LocatedFace]) -> BlendedPair:
-        """Returns a pair made of `target`'s picture. Raises ValueError where these faces allow none."""
-        ...
+SHARES = {
+    "self": 0.22, "swap": 0.18, "lips": 0.07, "restored": 0.12, "decoded": 0.1, "latent": 0.25, "redrawn": 0.06,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +114,21 @@ class Decoded:
         return face_blending.paste(rng, target, placed, mask, kind=self.name)
 
 
-def families(patches: Patches) -> tuple[FakeFamily, ...]:
-    """Returns all families; `decoded` only where there are patches."""
-    always: tuple[FakeFamily, ...] = (SelfBlend(), Swap(), Lips(), Restored(Swap()))
-    return (*always, Decoded(patches)) if patches else always
+def families(patches: Patches, codec: LatentCodec | None = None) -> tuple[FakeFamily, ...]:
+    """Returns all families; `decoded` only where there are patches, `latent` and `redrawn` only with a codec."""
+    kinds: list[FakeFamily] = [SelfBlend(), Swap(), Lips(), Restored(Swap())]
+    if patches:
+        kinds.append(Decoded(patches))
+    if codec is not None:
+        kinds += [LatentSwap(codec), Redrawn(Swap(), codec)]
+    return tuple(kinds)
 
 
 class PseudoFakeFactory:
-    """Draws a family, then a pair. The family called `held_out` is left out."""
+    """Draws a face, balanced by skin tone and source, then a family, and makes the pair.
+
+    The family called `held_out` is left out.
+    """
 
     def __init__(self, faces: Sequence[LocatedFace], kinds: Sequence[FakeFamily], held_out: str = "") -> None:
         """Raises ValueError for an unknown held-out family, and where no family is left."""
@@ -139,10 +141,13 @@ class PseudoFakeFactory:
             raise ValueError("no family of fakes is left")
         shares = np.array([SHARES[kind.name] for kind in self._kinds])
         self._shares = shares / shares.sum()
+        tones = np.array([face_tone(face) for face in faces])
+        sources = np.array([face.group.split("/")[0] for face in faces])
+        self._weights = balanced_weights(tones, sources)
 
     def pair(self, rng: np.random.Generator) -> tuple[BlendedPair, LocatedFace]:
         """Returns a random pair and the face it was made of. Raises ValueError where the faces allow none."""
-        target = self._faces[int(rng.integers(len(self._faces)))]
+        target = self._faces[int(rng.choice(len(self._faces), p=self._weights))]
         kind = self._kinds[int(rng.choice(len(self._kinds), p=self._shares))]
         if rng.random() < 0.5 and kind.name != "decoded":
             target = face_blending.mirrored(target)

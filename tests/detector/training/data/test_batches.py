@@ -69,6 +69,28 @@ def test_sources_share_a_batch_and_an_empty_one_is_left_out() -> None:
         bright([empty], 5)
 
 
+def test_sources_get_their_shares_and_the_last_gets_the_remainder() -> None:
+    low, high = part(level=40), part(level=250)
+
+    def dark(shares: tuple[float, ...], pairs: int) -> int:
+        inputs = PairBatches([low, high], pairs, seed=0, shares=shares).batch(1).inputs
+        return int((inputs[::2].mean(axis=(1, 2, 3)) < 60).sum())
+
+    assert dark((0.75, 0.25), 16) == 12
+    assert dark((0.5, 0.5), 5) == 2
+    assert dark((0.01, 0.99), 5) == 0
+    with pytest.raises(ValueError, match="shorter"):
+        dark((1.0,), 4)
+
+
+def test_strata_are_drawn_with_equal_probability() -> None:
+    rows = samples(4, ["a", "b", "c", "d"], 250)
+    rows.rgb[:6] //= 8
+    strata = np.array(["many", "many", "many", "one"])
+    batch = PairBatches([PicturePairs(rows, np.arange(4), 64, strata)], 200, seed=0).batch(1)
+    assert 0.4 < (batch.inputs[::2].mean(axis=(1, 2, 3)) > 60).mean() < 0.6
+
+
 def test_groups_are_drawn_with_equal_probability() -> None:
     groups = np.array(["few"] * 2 + ["many"] * 98)
     picker = PairPicker(np.arange(100), groups)

@@ -133,7 +133,36 @@ def test_a_pair_may_come_as_two_files(tmp_path: Path) -> None:
         assert (real.face, real.frame_number) == (fake.face, fake.frame_number)
 
 
-def test_two_files_of_different_size_are_refused(tmp_path: Path) -> None:
+def test_tool_pairs_are_read_with_tool_and_use(tmp_path: Path) -> None:
+    path = tmp_path / "tool_pairs.csv"
+    path.write_text(
+        "real,fake,tool,kind,group,use,licence\n"
+        "a.png,b.png,GHOST,still,anna,pairs,MIT\n"
+        "c.mp4,d.mp4,graphics,video,bert,research,none stated\n"
+    )
+    one, two = datasets.read_tool_pairs(path)
+    assert (one.path, one.swap, one.paired) == (tmp_path / "a.png", tmp_path / "b.png", True)
+    assert (one.tool, one.group, one.use) == ("GHOST", "anna", datasets.PAIRS)
+    assert two.use == "research"
+    path.write_text("real,fake,tool,kind,group,licence\n")
+    with pytest.raises(TrainingRefused, match="use"):
+        datasets.read_tool_pairs(path)
+
+
+@pytest.mark.parametrize(("real_px", "fake_px"), [(128, 256), (256, 128)])
+def test_the_larger_half_of_a_pair_is_scaled_down(tmp_path: Path, real_px: int, fake_px: int) -> None:
+    for name, side in (("real", real_px), ("fake", fake_px)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), gradient(side, side)[:, :, ::-1])
+    clip = datasets.Clip(tmp_path / "real.png", "g", "", paired=True, swap=tmp_path / "fake.png")
+    ((real, fake),) = datasets.clip_faces(clip, datasets.FaceLocator(OneFaceFinder(), tmp_path / "faces.json"), 5)
+    assert fake is not None
+    assert real.rgb.shape == fake.rgb.shape == (128, 128, 3)
+    assert real.face is fake.face
+    smaller = real if real_px == 128 else fake
+    assert np.array_equal(smaller.rgb, gradient(128, 128)), "only the larger half is scaled"
+
+
+def test_two_files_of_different_aspect_ratio_are_refused(tmp_path: Path) -> None:
     video(tmp_path / "real.mp4", Video(width=320, height=160, frames=4))
     video(tmp_path / "fake.mp4", Video(width=160, height=160, frames=4))
     clip = datasets.Clip(tmp_path / "real.mp4", "g", "", paired=True, swap=tmp_path / "fake.mp4")
