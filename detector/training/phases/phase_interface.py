@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from detector.training.data.tool_folds import tool_folds
 from detector.training.evaluation.estimates import grouped_folds
 from detector.training.evaluation.loaded_model import FOLDS_FILE
 from detector.training.phases.frozen_features import Extractor, Features
@@ -55,13 +56,22 @@ class PhaseInputs:
         """Returns the frozen features of `samples(name)`; computed on first use and cached on disk."""
         return Extractor(self.base).extract(self.config.cache_dir, name, self.samples(name), self.progress)
 
-    def deal_folds(self) -> NDArray[np.intp]:
-        """Returns the fold of every clip row, by group, and writes the fold of every group to the run folder."""
+    def deal_folds(self) -> dict[str, int]:
+        """Returns the fold of every group of swapped footage and writes it to the run folder.
+
+        A fold leaves out some groups of `clips` and, of `tool_clips`, whole tools with their people.
+        """
         groups = self.collection.clips.rows["group"]
         fold_of = grouped_folds(groups, self.config.folds, self.config.seed)
         named = {str(group): int(fold) for group, fold in zip(groups, fold_of, strict=True)}
+        named |= tool_folds(self.collection.tool_clips, self.config.folds)
         (self.config.run_dir / FOLDS_FILE).write_text(json.dumps(named, indent=1), encoding="utf-8")
-        return fold_of
+        return named
+
+    def clip_folds(self) -> NDArray[np.intp]:
+        """Returns the fold of every row of `collection.clips`, intp (n,)."""
+        dealt = self.deal_folds()
+        return np.array([dealt[str(group)] for group in self.collection.clips.rows["group"]], np.intp)
 
 
 def zero_head() -> dict[str, NDArray[np.float32]]:

@@ -37,7 +37,7 @@ class TopPhase:
     def fit(self) -> PhaseResult:
         """Trains the fold networks, then the network on everything."""
         inputs, folder = self.inputs, self.inputs.config.run_dir
-        base, fold_of = warm_start(inputs), inputs.deal_folds()
+        base, fold_of = warm_start(inputs), inputs.clip_folds()
         start = {name: array for name, array in base.items() if name.split("|")[0] in top_model.TOP_LAYERS}
         training_loop.write_atomically(folder / START_FILE, start)
         steps = self._steps()

@@ -32,13 +32,16 @@ _MIN_LOGIT_SD = 1e-3
 class TrainingSchedule:
     """Steps, seed and learning rate of a training, fixed in advance: there is no early stopping.
 
-    `mask_weight` is the weight of the auxiliary loss on the mask of the replaced area, at the cells of block 13. `rate`
-    is the highest learning rate. A checkpoint is written every `save_every` steps.
+    `mask_weight` is the weight of the auxiliary loss on the mask of the replaced area, at the cells of block 13.
+    `rank_weight` is that of `ranking_loss`, `offset_weight` that of `offset_penalty`; both need whole pairs, real and
+    fake half in turn. `rate` is the highest learning rate. A checkpoint is written every `save_every` steps.
     """
 
     steps: int
     seed: int
     mask_weight: float = 0.0
+    rank_weight: float = 0.0
+    offset_weight: float = 0.0
     rate: float = 1e-4
     save_every: int = CHECKPOINT_STEPS
 
@@ -79,7 +82,7 @@ def _compiled(build: Callable[[], Any], schedule: TrainingSchedule) -> Any:
         0.0, schedule.steps, warmup_target=schedule.rate, warmup_steps=round(schedule.steps * _WARM_UP_SHARE)
     )
     optimiser = keras.optimizers.AdamW(rate, weight_decay=0.02, global_clipnorm=1.0, use_ema=True, ema_momentum=0.99)
-    loss: Any = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.02)
+    loss = _head_loss(schedule)
     if schedule.mask_weight:
         weights = {"head": 1.0, "mask": schedule.mask_weight}
         model.compile(optimiser, {"head": loss, "mask": mask_loss}, loss_weights=weights)
@@ -87,6 +90,35 @@ def _compiled(build: Callable[[], Any], schedule: TrainingSchedule) -> Any:
         model.compile(optimiser, loss)
     optimiser.build(model.trainable_variables)
     return model
+
+
+def _head_loss(schedule: TrainingSchedule) -> Any:
+    """Returns the cross-entropy with label smoothing, plus the weighted losses between the rows of a batch."""
+    import keras
+
+    entropy = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.02)
+    if not schedule.rank_weight and not schedule.offset_weight:
+        return entropy
+
+    def loss(wanted: Any, logits: Any) -> Any:
+        between = schedule.rank_weight * ranking_loss(logits) + schedule.offset_weight * offset_penalty(logits)
+        return entropy(wanted, logits) + between
+
+    return loss
+
+
+def ranking_loss(logits: Any) -> Any:
+    """Returns the mean of log(1 + exp(real - fake)) over pairs. `logits` is (2 n, 1), real and fake half in turn."""
+    import keras
+
+    return keras.ops.mean(keras.ops.softplus(logits[0::2] - logits[1::2]))
+
+
+def offset_penalty(logits: Any) -> Any:
+    """Returns the variance of the real halves' logits, over people and sources. `logits` is (2 n, 1)."""
+    import keras
+
+    return keras.ops.var(logits[0::2])
 
 
 def _in_bfloat16(build: Callable[[], Any]) -> Any:

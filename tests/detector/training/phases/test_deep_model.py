@@ -133,6 +133,33 @@ def test_statistics_are_gathered_again_and_openvino_agrees_with_keras(
 @pytest.mark.usefixtures("no_graphs")
 @pytest.mark.slow
 @pytest.mark.timeout(120)
+def test_an_average_lies_between_both_networks_and_has_statistics_of_its_own(
+    batches: PairBatches, weights: Weights
+) -> None:
+    rng = np.random.default_rng(2)
+    other = {
+        name: array if is_frozen(name) else array + rng.normal(0, 0.01, array.shape).astype(np.float32)
+        for name, array in weights.items()
+    }
+    # Statistics that no batch has: an average of both would differ from gathered statistics.
+    other |= {name: array + 7 for name, array in other.items() if name.endswith(STATISTICS) and not is_frozen(name)}
+    shown = [batches.batch(1).inputs] * 40
+    mixed = deep_model.average(weights, other, 0.25, shown)
+    for name, array in weights.items():
+        if not name.endswith(STATISTICS):
+            expected = 0.75 * array + 0.25 * other[name]
+            np.testing.assert_allclose(mixed[name], expected, rtol=0, atol=1e-6, err_msg=name)
+        elif is_frozen(name):
+            assert np.array_equal(mixed[name], array)
+    again = deep_model.average(weights, other, 0.25, shown[:1] * 80)
+    first = "block4_sepconv1_bn|moving_mean"
+    assert mixed[first] == pytest.approx(again[first], abs=0.15)
+    assert np.abs(mixed[first] - (0.75 * weights[first] + 0.25 * other[first])).mean() > 1
+
+
+@pytest.mark.usefixtures("no_graphs")
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_a_stage_that_ends_with_a_collapsed_network_is_refused(batches: PairBatches, weights: Weights) -> None:
     silent = {**weights, "head|kernel": np.zeros((2048, 1), np.float32)}
     with pytest.raises(TrainingRefused, match="collapsed"):
