@@ -9,12 +9,15 @@ Pictures are uint8 (h, w, 3) RGB and keep their size.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
 import av
 import cv2
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 
+from detector.training.data.datasets import PICTURE_SUFFIXES, of_one_size, read_rgb
 from detector.training.data.degradations import Coding, codec_pass, smoothed
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 LEVELS = (1, 2, 3, 4, 5)
 BITRATES_KBPS = (50, 150, 400)
+_CALL_PIXELS = 640 * 480
+_PICTURE_FRAMES = 25
 CODECS = {"h264": "libx264", "vp8": "libvpx"}
 _SPEED = {
     "libx264": {"preset": "veryfast", "tune": "zerolatency"},
@@ -138,14 +143,66 @@ _KINDS: dict[str, Callable[[Picture, int], Picture]] = {
 def recode_clip(clip: Clip, coding: Transcoding, folder: Path) -> Clip:
     """Returns the clip after a codec at a bitrate, with the same frames; transcoded files are cached in `folder`.
 
-    A file that holds both halves of a pair gets twice the bitrate.
+    A file that holds both halves of a pair gets twice the bitrate. A picture becomes the last frame of one coded
+    second. Two pictures of different sizes are scaled to one size first, so that both get the same rate per pixel.
     """
     codec, kbps = coding
+    if clip.path.suffix.lower() in PICTURE_SUFFIXES:
+        return _recoded_pictures(clip, coding, folder)
     shared = clip.paired and clip.swap is None
     path, *swap = (
         _recoded_file(path, folder, codec, (2 if shared else 1) * kbps) for path in (clip.path, clip.swap) if path
     )
     return replace(clip, path=path, swap=swap[0] if swap else None)
+
+
+def _recoded_pictures(clip: Clip, coding: Transcoding, folder: Path) -> Clip:
+    codec, kbps = coding
+    sources = [path for path in (clip.path, clip.swap) if path is not None]
+    # Both names contain that of the swap, because one real picture may be scaled to the sizes of several swaps.
+    targets = [folder / f"{path.stem}-{sources[-1].stem}-{codec}-{kbps}.png" for path in sources]
+    if not all(target.is_file() for target in targets):
+        folder.mkdir(parents=True, exist_ok=True)
+        for rgb, target in zip(of_one_size([read_rgb(path) for path in sources]), targets, strict=True):
+            bgr = recode_picture(rgb, coding)[:, :, ::-1]
+            draft = target.with_suffix(".draft.png")
+            cv2.imwrite(str(draft), bgr)
+            draft.replace(target)
+    return replace(clip, path=targets[0], swap=targets[1] if clip.swap is not None else None)
+
+
+def recode_picture(rgb: Picture, coding: Transcoding) -> Picture:
+    """Returns the last of 25 coded frames that show the picture, shifted by one pixel in every second frame.
+
+    The stream has the bits per pixel of a call of 640 x 480 px at the bitrate. Codecs need even sides: an odd side
+    loses a pixel, and the edge is repeated afterwards.
+    """
+    codec, kbps = coding
+    height, width = rgb.shape[0] // 2 * 2, rgb.shape[1] // 2 * 2
+    encoder = av.CodecContext.create(CODECS[codec], "w")
+    assert isinstance(encoder, VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+    encoder.time_base, encoder.framerate, encoder.thread_count = Fraction(1, 25), Fraction(25), 1
+    encoder.bit_rate = round(1000 * kbps * width * height / _CALL_PIXELS)
+    encoder.options = _SPEED[CODECS[codec]]
+    decoder = av.CodecContext.create(codec, "r")
+    assert isinstance(decoder, VideoCodecContext)
+    decoder.thread_count = 1
+    last = None
+    for step in range(_PICTURE_FRAMES):
+        # No shift in the last frame, so that faces keep their positions.
+        moved = np.roll(rgb[:height, :width], (_PICTURE_FRAMES - 1 - step) % 2, axis=1)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(moved), format="rgb24")
+        frame.pts = step
+        for packet in encoder.encode(frame):
+            for shown in decoder.decode(packet):
+                last = shown
+    for rest in (*encoder.encode(None), None):
+        for shown in decoder.decode(rest):
+            last = shown
+    assert last is not None
+    coded = np.asarray(last.to_ndarray(format="rgb24"), np.uint8)
+    return np.pad(coded, ((0, rgb.shape[0] - height), (0, rgb.shape[1] - width), (0, 0)), mode="edge")
 
 
 def _recoded_file(path: Path, folder: Path, codec: str, kbps: int) -> Path:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detector.fusion import UNCALIBRATED, Calibration, log_likelihood_ratio
-from detector.training.evaluation import model_scoring, temporal_baselines, window_scoring
+from detector.training.evaluation import (
+    group_offsets,
+    model_scoring,
+    temporal_baselines,
+    tool_scoring,
+    window_scoring,
+)
 from detector.training.evaluation.corruptions import Corruption, all_codings, all_corruptions
 from detector.training.evaluation.score_metrics import UPPER_NATS, FrameScores, compute_metrics, intraclass
 
@@ -56,6 +62,8 @@ def evaluate(
         "conditions": _by_condition(table, model.calibration, icc),
         "false_positives": _false_positives(_never_trained_on(table, model), model.calibration, icc),
         "face_sizes": _by_size(rows, model.calibration, icc),
+        "tools": tool_scoring.measure_tools(model, config, levels, progress),
+        "groups": group_offsets.measure_groups(model, config, progress),
         "windows": window_scoring.measure_windows(model, config, levels, plan, progress),
     }
 

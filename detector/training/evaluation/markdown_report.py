@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from detector.training.evaluation.group_tables import group_tables
 from detector.training.evaluation.plots import bars_png
+from detector.training.evaluation.tool_tables import tool_tables
 from detector.training.evaluation.window_tables import window_tables
 
 if TYPE_CHECKING:
@@ -61,7 +63,8 @@ def tables(results: dict[str, Any]) -> str:
             continue
         parts += [f"## {heading}", "", *_table(first, results[key]), ""]
     parts += temporal_tables(results["looks"]) if results["unseen"] else []
-    return "\n".join([*parts, *_positives(results["false_positives"]), *window_tables(results["windows"])])
+    parts += [*_positives(results["false_positives"]), *group_tables(results.get("groups", {}))]
+    return "\n".join([*tool_tables(results.get("tools", {})), *parts, *window_tables(results["windows"])])
 
 
 def temporal_tables(found: dict[str, dict[str, Metrics]]) -> list[str]:

@@ -16,7 +16,8 @@ _LIMITS = """## Limits
 * Fully generated video and sound are out of scope. Expect lower detection rates than in the tables for tools outside
   the training data: every family of fakes in them comes from one tool or from this project.
 * Faces below 64 px have no weight in a verdict, those below 112 px a reduced one.
-* Error rates by skin tone, sex and age are not measured. Detectors of blends are known to differ between groups.
+* Error rates by sex and age are not measured. Where they were measured, real faces are compared by skin tone and by
+  source below. Detectors of blends are known to differ between groups.
 * Profile views, glasses or hands in front of the face, and background replacement are not tested.
 * Small perturbations and sharpening can deceive networks of this kind. The heat map shows which areas raise the score;
   it proves nothing.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
     Progress = Callable[[str, float], None]
 
-PAIRS, CALLS = "swapped footage", "real calls"
+PAIRS, CALLS, TOOLS = "swapped footage", "real calls", "other tools"
 _BATCH = 8
 _RING = 1
 
@@ -42,6 +42,7 @@ SCORE_ROW = np.dtype(
     [
         ("label", "u1"), ("group", "U64"), ("family", "U24"), ("condition", "U24"), ("logit", "f4"), ("contrast", "f4"),
         ("face_px", "f4"), ("sharpness", "f4"), ("luminance", "f4"),
+        ("clip", "U120"), ("tool", "U40"),
         ("frequency", "f4", (FEATURE_COUNT,)),
     ]
 )  # fmt: skip
@@ -119,12 +120,12 @@ def _attempt(factory: fake_families.PseudoFakeFactory, seed: tuple[int, int]) ->
 def score_faces(networks: FoldNetworks, faces: Sequence[LabelledFace], corruption: Corruption) -> NDArray[Any]:
     """Scores faces under a corruption; returns one row of `SCORE_ROW` per face."""
     crops = [crop_face(corruption.apply(item.face.rgb), item.face.face) for item in faces]
-    return _rows(networks, [(item.label, item.face.group, item.family, str(corruption)) for item in faces], crops)
+    return _rows(networks, [_description(item, str(corruption)) for item in faces], crops)
 
 
 def score_samples(networks: FoldNetworks, pseudo_fakes: Sequence[FaceSample]) -> NDArray[Any]:
     """Scores pseudo-fake samples; returns rows of `SCORE_ROW`."""
-    descriptions = [(sample.label, sample.group, sample.kind, str(Corruption())) for sample in pseudo_fakes]
+    descriptions = [(sample.label, sample.group, sample.kind, str(Corruption()), "", "") for sample in pseudo_fakes]
     return _rows(networks, descriptions, [sample.crop for sample in pseudo_fakes])
 
 
@@ -132,13 +133,22 @@ def score_recoded(
     networks: FoldNetworks, faces: Sequence[LabelledFace], coding: Transcoding, folder: Path
 ) -> NDArray[Any]:
     """Scores the same faces of transcoded clips; returns rows of `SCORE_ROW`."""
-    descriptions: list[tuple[int, str, str, str]] = []
+    descriptions: list[tuple[Any, ...]] = []
     crops: list[FaceCrop] = []
     for clip, members in _by_clip(faces).items():
         for item, rgb in _same_frames(recode_clip(clip, coding, folder), members):
             crops.append(crop_face(rgb, item.face.face))
-            descriptions.append((item.label, item.face.group, item.family, str(coding)))
+            descriptions.append(_description(item, str(coding)))
     return _rows(networks, descriptions, crops)
+
+
+def _description(item: LabelledFace, condition: str) -> tuple[Any, ...]:
+    """Returns label, group, family, condition, clip and tool of a face.
+
+    A pair is named after its swapped file, because several pairs may share one real file.
+    """
+    clip = item.clip
+    return (item.label, item.face.group, item.family, condition, (clip.swap or clip.path).stem, clip.tool)
 
 
 def _by_clip(faces: Sequence[LabelledFace]) -> dict[Clip, list[LabelledFace]]:
@@ -158,11 +168,14 @@ def _same_frames(clip: Clip, faces: Sequence[LabelledFace]) -> Iterator[tuple[La
 
 def _rows(networks: FoldNetworks, descriptions: Sequence[tuple[Any, ...]], crops: Sequence[FaceCrop]) -> NDArray[Any]:
     rows = np.zeros(len(crops), SCORE_ROW)
-    for index, (crop, (label, group, family, condition)) in enumerate(zip(crops, descriptions, strict=True)):
+    for index, (crop, (label, group, family, condition, clip, tool)) in enumerate(
+        zip(crops, descriptions, strict=True)
+    ):
         quality, spectrum = measure_quality(crop), frequency_features(crop.native_rgb, crop.face_px)
         known = np.full(FEATURE_COUNT, np.nan, np.float32) if spectrum is None else spectrum
         rows[index] = (
-            label, group, family, condition, 0, 0, crop.face_px, quality.sharpness, quality.luminance, known,
+            label, group, family, condition, 0, 0, crop.face_px, quality.sharpness, quality.luminance,
+            clip, tool, known,
         )  # fmt: skip
     for arrays, places in networks.by_network(rows["group"]):
         network = EvidenceNetwork(arrays, networks.network_input)

@@ -30,7 +30,7 @@ from detector.training.phases.training_loop import TrainingSchedule, mask_loss
 from detector.training.train import train
 from detector.types import EvidenceStats
 from tests.detector.pictures import network_arrays, portrait, released_weights
-from tests.detector.training_data import eagerly, make_folders, make_pairs
+from tests.detector.training_data import eagerly, make_folders, make_pairs, make_tool_pairs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +74,7 @@ def test_smoke_run_from_twenty_pictures_and_a_pair_to_a_served_model(
     monkeypatch.setattr(deep_model, "PRETRAINING", deep_model.Stage(64, 4, 3e-4))
     monkeypatch.setattr(deep_model, "TUNING", deep_model.Stage(96, 4, 2e-4))
     make_pairs(settings.data_dir, 1)
+    make_tool_pairs(settings.data_dir, {"GHOST": 1})
     with eagerly() if phase is Phase.DEEP else nullcontext():
         done = CliRunner().invoke(app, [
             "train", "--smoke", str(settings.data_dir), "--base-weights", str(settings.base_weights),
@@ -82,7 +83,7 @@ def test_smoke_run_from_twenty_pictures_and_a_pair_to_a_served_model(
     assert done.exit_code == 0, done.output
     report = json.loads((tmp_path / "run" / REPORT_FILE).read_text())
     assert report["settings"]["phase"] == phase
-    assert report["licences"]["CC0-1.0"] == 1
+    assert report["licences"]["CC0-1.0"] == 2, "a swapped clip and a pair of another tool"
     assert report["licences"]["the owner's"] == 10, "the other ten are for validation"
     assert {row["name"] for row in report["results"]["pseudo_fakes"]} == {"network", "untrained head", "softness"}
     assert (tmp_path / "run" / "curves.png").is_file()
@@ -98,7 +99,8 @@ def test_smoke_run_from_twenty_pictures_and_a_pair_to_a_served_model(
 
     networks = open_model(tmp_path / "run").networks
     (fold,) = networks.folds
-    assert networks.fold_of == {"somebody-0": 0}
+    assert networks.fold_of == {"somebody-0": 0, "GHOST-0": 0}
+    assert report["fit"].get("tools") == (["GHOST"] if phase is Phase.DEEP else None)
     assert all(np.any(fold[bias_of(13)] != other[bias_of(13)]) for other in (networks.whole, networks.start))
     assert np.array_equal(networks.start[bias_of(13)], before[bias_of(13)])
 

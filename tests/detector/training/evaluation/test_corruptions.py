@@ -4,10 +4,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import av
+import cv2
 import numpy as np
 import pytest
 
-from detector.training.data.datasets import Clip, read_frames
+from detector.training.data.datasets import Clip, read_frames, read_rgb
 from detector.training.evaluation.corruptions import (
     LEVELS,
     Corruption,
@@ -15,6 +16,7 @@ from detector.training.evaluation.corruptions import (
     all_corruptions,
     recode_clip,
     recode_file,
+    recode_picture,
 )
 from tests.detector.pictures import portrait
 from tests.synthetic import Clip as Video
@@ -52,6 +54,30 @@ def test_a_clip_at_a_lower_bitrate_has_as_many_frames_and_fewer_bytes(tmp_path: 
         assert len(frames(tmp_path / f"{kbps}.mkv")) == 20
         sizes.append((tmp_path / f"{kbps}.mkv").stat().st_size)
     assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize("codec", ["h264", "vp8"])
+def test_a_picture_at_a_lower_bitrate_loses_more_and_is_not_shifted(codec: str) -> None:
+    rgb = RGB[:201, :211]
+    low, high = (recode_picture(rgb, Transcoding(codec, kbps)) for kbps in (50, 5000))
+    assert low.shape == high.shape == rgb.shape
+    losses = [np.abs(coded.astype(int) - rgb).mean() for coded in (low, high)]
+    assert losses[1] < 0.7 * losses[0]
+    moved = np.abs(np.roll(high, 1, axis=1).astype(int) - rgb).mean()
+    assert losses[1] < moved
+
+
+def test_pictures_of_a_pair_are_coded_at_one_size(tmp_path: Path) -> None:
+    for name, side in (("real", 128), ("fake", 256)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), cv2.resize(RGB, (side, side))[:, :, ::-1])
+    clip = Clip(tmp_path / "real.png", "anna", "", paired=True, swap=tmp_path / "fake.png")
+    coding, folder = Transcoding("vp8", 150), tmp_path / "coded"
+    coded = recode_clip(clip, coding, folder)
+    assert coded.swap is not None
+    assert {read_rgb(path).shape for path in (coded.path, coded.swap)} == {(128, 128, 3)}
+    assert coded.path != recode_clip(replace(clip, swap=tmp_path / "real.png"), coding, folder).path
+    before = coded.path.stat().st_mtime_ns
+    assert recode_clip(clip, coding, folder).path.stat().st_mtime_ns == before, "coded once"
 
 
 def test_each_file_of_a_pair_is_coded_at_the_full_bitrate(tmp_path: Path) -> None:
