@@ -9,7 +9,7 @@ import typer
 
 from api.cli.optional_dependencies import Backend, keras_on, with_extra
 from api.cli.terminal import run
-from api.cli.training_options import DEFAULT_CACHE_DIR
+from api.cli.training_options import DEFAULT_CACHE_DIR, DecoderDir, OffsetWeight, RankWeight, TunedShare
 
 
 def train(
@@ -36,9 +36,11 @@ def train(
         list[str] | None,
         typer.Option(help="Group (person or clip) to keep out of training; may be given several times."),
     ] = None,
-    hold_out: Annotated[
-        str, typer.Option(help="Family of pseudo-fakes to evaluate but not to train on.")
-    ] = "",
+    hold_out: Annotated[str, typer.Option(help="Family of pseudo-fakes to evaluate but not to train on.")] = "",
+    decoder_dir: DecoderDir = None,
+    rank_weight: RankWeight = 0.5,
+    offset_weight: OffsetWeight = 0.0,
+    tuned_share: TunedShare = 0.5,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Run every step on a minimum of data, to see whether it works.")
@@ -59,7 +61,8 @@ def train(
             data_dir=data, base_weights=base_weights, run_dir=run_dir, cache_dir=cache_dir, phase=Phase(phase),
             train_pairs=pairs, clip_variants=variants, epochs=epochs, pretrain_steps=pretrain_steps,
             tune_steps=tune_steps, folds=folds, seed=seed, research=research,
-            exclude_groups=frozenset(exclude or ()), held_out_family=hold_out,
+            exclude_groups=frozenset(exclude or ()), held_out_family=hold_out, decoder_dir=decoder_dir,
+            rank_weight=rank_weight, offset_weight=offset_weight, tuned_share=tuned_share,
         )
         with step_progress() as tell:
             finished = training.train(smoke_config(config) if smoke else config, tell)

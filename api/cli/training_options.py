@@ -18,6 +18,17 @@ Exclude = Annotated[
     list[str] | None, typer.Option(help="Group (person or clip) to leave out; may be given several times.")
 ]
 ClipFrames = Annotated[int, typer.Option(help="Frames taken from every clip.", min=2)]
+DecoderDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder with an image autoencoder for pseudo-fakes: *_encoder and *_decoder, .onnx or .xml."),
+]
+RankWeight = Annotated[
+    float, typer.Option(help="Phase deep: weight of the loss that ranks a fake above its real half.", min=0)
+]
+OffsetWeight = Annotated[float, typer.Option(help="Phase deep: weight of the variance of real faces' logits.", min=0)]
+TunedShare = Annotated[
+    float, typer.Option(help="Phase deep: share of the tuned network in its average with the pretrained one.", max=1)
+]
 FakePairs = Annotated[int, typer.Option(help="Number of pseudo-fakes.", min=1)]
 
 
