@@ -59,7 +59,7 @@ _MAGIC = {
     _EBML: MediaKind.MATROSKA,
 }
 _RIFF = {b"AVI ": MediaKind.AVI, b"WEBP": MediaKind.WEBP}
-KIND_NAMES = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC, MP4, MOV, AVI, MKV, WebM, FLV, MPEG-PS or MPEG-TS"
+KIND_NAMES = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC, MP4, MOV, AVI, MKV, WebM, FLV, MPEG-PS and MPEG-TS"
 
 
 def sniff(head: bytes) -> MediaKind | None:

@@ -149,7 +149,7 @@ def _file_type(received: ReceivedFile) -> Literal["image", "video"]:
     """Returns the file type by content; the name is ignored. Raises UploadRefused for unsupported content."""
     kind = sniff(received.head)
     if kind is None:
-        raise UploadRefused(415, "unsupported_media", f"the file's content is not {KIND_NAMES}")
+        raise UploadRefused(415, "unsupported_media", f"the content is not supported; supported are {KIND_NAMES}")
     return "image" if kind.is_picture else "video"
 
 

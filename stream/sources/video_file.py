@@ -104,7 +104,7 @@ def identify(path: Path, limits: MediaLimits) -> MediaKind:
     with path.open("rb") as file:
         kind = sniff(file.read(SNIFF_BYTES))
         if kind is None:
-            raise MediaRefused("unsupported_media", f"the file's content is not {KIND_NAMES}", 415)
+            raise MediaRefused("unsupported_media", f"the content is not supported; supported are {KIND_NAMES}", 415)
         limit_bytes = limits.picture_bytes if kind.is_picture else limits.file_bytes
         if status.st_size > limit_bytes:
             raise too_large(f"the file has {status.st_size} bytes; at most {limit_bytes} are allowed")
