@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from stream.config import StreamConfig
 from stream.cusum import EvidenceModel
 from stream.events import Label, Reason
+from stream.file_stretches import alarm_stretches
 from stream.file_verdict import FileRule, FileVerdict, judge_file
 from stream.types import FaceObservation, ModelRef, Quality
 from stream.worker_messages import FileFrame, JobDone
@@ -84,12 +85,14 @@ def test_an_uncalibrated_model_raises_no_alarm() -> None:
     assert (verdict.label, verdict.reason) == (Label.UNCERTAIN, Reason.UNCALIBRATED)
 
 
-@given(st.integers(0, 10_000), st.floats(-2.0, 0.7))
-def test_real_faces_up_to_the_null_mean_raise_no_alarm(seed: int, mean: float) -> None:
-    """Five minutes of independent samples at or below the null's mean; the budget is 1 alarm in 100 h."""
-    rng = random.Random(seed)
-    verdict = judged(frames_of(300.0, lambda at_s: rng.gauss(mean, 0.9), rate_hz=1.0))
-    assert all(segment.label is not Label.FAKE for segment in verdict.segments)
+def test_real_faces_at_the_null_mean_raise_no_more_alarms_than_the_budget() -> None:
+    """Five hours of genuine faces at the mean that the limit allows for; the budget is one alarm in 100 hours."""
+    alarms = 0
+    for seed in range(60):
+        rng = random.Random(seed)
+        frames = frames_of(300.0, lambda _, rng=rng: rng.gauss(EVIDENCE.mean_real, 0.9), rate_hz=1.0)
+        alarms += len(alarm_stretches(frames, RULE.decision, EVIDENCE, RULE.fastest_hz))
+    assert alarms <= 1
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(-6, 6)), min_size=1, max_size=80))
