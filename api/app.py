@@ -16,7 +16,6 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
-from api.gateway import running_gateway
 from api.http.auth import KeyRing
 from api.http.error_responses import install_error_handlers
 from api.http.loop_lag import LoopLagMonitor
@@ -57,6 +56,7 @@ from api.uploads.file_jobs import FileJobs
 from api.uploads.job_table import JobTable
 from api.uploads.spool import FORM_OVERHEAD_BYTES, Spool
 from api.uploads.verdict_cache import VerdictCache
+from api.verdict_gateway import running_gateway
 from api.version import VERSION
 from stream.event_bus import EventBus
 from stream.stream_service import StreamService

@@ -21,7 +21,7 @@ ENDED_KEPT = 64
 MARKS_KEPT = 200
 
 
-class Mark(msgspec.Struct, frozen=True, kw_only=True):
+class TimelineMark(msgspec.Struct, frozen=True, kw_only=True):
     """An event on a call's timeline, at `at_s` seconds of media time.
 
     `incident` is the id of the alarm's incident. `why` is the cause of a gap, or the reason why an alarm closed.
@@ -46,11 +46,11 @@ class CallRecord:
         self.verdict: Verdict | None = None
         self.timeline = TimelineBuckets(step_s)
         self.suspicious_frames = SuspiciousFrames()
-        self._alarms: deque[Mark] = deque(maxlen=MARKS_KEPT // 2)
-        self._gaps: deque[Mark] = deque(maxlen=MARKS_KEPT // 2)
+        self._alarms: deque[TimelineMark] = deque(maxlen=MARKS_KEPT // 2)
+        self._gaps: deque[TimelineMark] = deque(maxlen=MARKS_KEPT // 2)
 
     @property
-    def marks(self) -> tuple[Mark, ...]:
+    def marks(self) -> tuple[TimelineMark, ...]:
         """Alarm and gap marks in order of media time."""
         return tuple(sorted((*self._alarms, *self._gaps), key=lambda mark: mark.at_s))
 
@@ -61,14 +61,14 @@ class CallRecord:
                 self.verdict = event
                 self.timeline.add(event)
             case IncidentOpened():
-                self._alarms.append(Mark(kind="alarm_opened", at_s=event.pts_s, incident=event.id))
+                self._alarms.append(TimelineMark(kind="alarm_opened", at_s=event.pts_s, incident=event.id))
             case IncidentClosed():
-                closed = Mark(kind="alarm_closed", at_s=event.pts_s, incident=event.id, why=event.reason.value)
+                closed = TimelineMark(kind="alarm_closed", at_s=event.pts_s, incident=event.id, why=event.reason.value)
                 self._alarms.append(closed)
             case StreamGap():
-                self._gaps.append(Mark(kind="gap", at_s=event.from_s, why=event.cause))
+                self._gaps.append(TimelineMark(kind="gap", at_s=event.from_s, why=event.cause))
             case StreamStalled():
-                self._gaps.append(Mark(kind="stalled", at_s=event.from_s))
+                self._gaps.append(TimelineMark(kind="stalled", at_s=event.from_s))
             case StreamEnded():
                 self.ended = event
 

@@ -26,7 +26,7 @@ _ROUND = 6      # digits of a time in steps: products of settings such as 0.1 ar
 _GRAVITY = (Label.NO_FACE, Label.REAL, Label.UNCERTAIN, Label.FAKE)
 
 
-class Spread(NamedTuple):
+class ValueRange(NamedTuple):
     """Lowest, mean and highest of `number` values."""
 
     low: float
@@ -35,7 +35,7 @@ class Spread(NamedTuple):
     number: int
 
 
-class Bucket(msgspec.Struct, frozen=True, kw_only=True):
+class TimelineBucket(msgspec.Struct, frozen=True, kw_only=True):
     """Verdicts whose windows end in (`start_s`, `end_s`] of media time. `verdicts` is their number.
 
     `label` is the most severe: FAKE before UNCERTAIN, REAL, NO_FACE. `prob_fake` is None if no face could be judged.
@@ -49,14 +49,14 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: int
     label: Label
     alarm: bool
-    prob_fake: Spread | None
+    prob_fake: ValueRange | None
     suspicion: float | None
-    coverage: Spread
-    age_ms: Spread
+    coverage: ValueRange
+    age_ms: ValueRange
     rate_hz: float
     faces: int
-    face_px: Spread | None
-    quality: Spread | None
+    face_px: ValueRange | None
+    quality: ValueRange | None
     dropped: dict[str, int]
 
 
@@ -67,7 +67,7 @@ class TimelineBuckets:
         if not step_s > 0:
             raise ValueError(f"step_s: expected a positive number, got {step_s}")
         self._step_s = step_s
-        self._tiers: list[dict[int, Bucket]] = [{}]
+        self._tiers: list[dict[int, TimelineBucket]] = [{}]
         self._newest = -1
         self._dropped: Mapping[str, int] = {}
 
@@ -81,11 +81,11 @@ class TimelineBuckets:
         self._put(0, max(0, math.ceil(round(verdict.end_s / self._step_s, _ROUND)) - 1), bucket)
 
     @property
-    def buckets(self) -> tuple[Bucket, ...]:
+    def buckets(self) -> tuple[TimelineBucket, ...]:
         """Buckets in order of time, coarsest first."""
         return tuple(bucket for tier in reversed(self._tiers) for bucket in tier.values())
 
-    def _put(self, level: int, cell: int, bucket: Bucket) -> None:
+    def _put(self, level: int, cell: int, bucket: TimelineBucket) -> None:
         width_s = self._step_s * FACTOR**level
         placed = msgspec.structs.replace(bucket, start_s=cell * width_s, end_s=(cell + 1) * width_s)
         tier = self._tiers[level]
@@ -102,10 +102,10 @@ class TimelineBuckets:
         self._put(level + 1, parent, reduce(merged, oldest))
 
 
-def merged(earlier: Bucket, later: Bucket) -> Bucket:
+def merged(earlier: TimelineBucket, later: TimelineBucket) -> TimelineBucket:
     """Merges two buckets."""
     causes = (*earlier.dropped, *(cause for cause in later.dropped if cause not in earlier.dropped))
-    return Bucket(
+    return TimelineBucket(
         start_s=earlier.start_s,
         end_s=later.end_s,
         verdicts=earlier.verdicts + later.verdicts,
@@ -123,21 +123,21 @@ def merged(earlier: Bucket, later: Bucket) -> Bucket:
     )
 
 
-def joined(one: Spread, other: Spread) -> Spread:
+def joined(one: ValueRange, other: ValueRange) -> ValueRange:
     """Combines two spreads."""
     number = one.number + other.number
     mean = (one.mean * one.number + other.mean * other.number) / number
-    return Spread(min(one.low, other.low), mean, max(one.high, other.high), number)
+    return ValueRange(min(one.low, other.low), mean, max(one.high, other.high), number)
 
 
-def _joined(one: Spread | None, other: Spread | None) -> Spread | None:
+def _joined(one: ValueRange | None, other: ValueRange | None) -> ValueRange | None:
     return joined(one, other) if one is not None and other is not None else one or other
 
 
-def _bucket_of(verdict: Verdict, dropped: dict[str, int]) -> Bucket:
+def _bucket_of(verdict: Verdict, dropped: dict[str, int]) -> TimelineBucket:
     best = max((face.quality for face in verdict.faces), key=lambda quality: quality.weight, default=None)
     suspicions = [face.suspicion for face in verdict.faces]
-    return Bucket(
+    return TimelineBucket(
         start_s=verdict.start_s,
         end_s=verdict.end_s,
         verdicts=1,
@@ -155,8 +155,8 @@ def _bucket_of(verdict: Verdict, dropped: dict[str, int]) -> Bucket:
     )
 
 
-def _one(value: float) -> Spread:
-    return Spread(value, value, value, 1)
+def _one(value: float) -> ValueRange:
+    return ValueRange(value, value, value, 1)
 
 
 def _increase(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:

@@ -6,10 +6,10 @@ import re
 
 from fastapi import APIRouter, Request, Response
 
-from api.gateway import BROKER_LOST_AFTER_S
 from api.routes.context import AppContext, context_of
 from api.routes.json_answers import NO_STORE, described, json_response
 from api.routes.schemas import LiveAnswer, ReadyAnswer
+from api.verdict_gateway import BROKER_LOST_AFTER_S
 
 STALLED_S = 1.0
 

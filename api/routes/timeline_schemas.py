@@ -7,9 +7,9 @@ from typing import Literal
 import msgspec
 
 from api.incidents.evidence_files import PicturedFrame
-from stream.call_history import Mark
+from stream.call_history import TimelineMark
 from stream.events import Verdict
-from stream.timeline_buckets import Bucket
+from stream.timeline_buckets import TimelineBucket
 from stream.types import EndReason
 
 
@@ -34,8 +34,8 @@ class TimelineAnswer(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["live", "ended"]
     ended: EndAnswer | None
     verdict: Verdict | None
-    buckets: tuple[Bucket, ...]
-    marks: tuple[Mark, ...]
+    buckets: tuple[TimelineBucket, ...]
+    marks: tuple[TimelineMark, ...]
 
 
 class EvidenceFrame(PicturedFrame, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ from detector.model_artifact import parse_calibration, write_manifest
 from detector.training.checkpoints.activation_ranges import quantize_for_serving
 from detector.training.checkpoints.export import ARRAYS_FILE, REPORT_FILE, SERVED_FILE, build_manifest
 from detector.training.config import Phase, TrainConfig
-from detector.training.data.collection import collect, real_footage
+from detector.training.data.sample_collection import collect, real_footage
 from detector.training.evaluation.evidence_model import clip_means, measure_evidence, score_clip
 from detector.training.evaluation.plots import curves_png, sheet_png
 from detector.training.evaluation.training_report import EvaluationInputs, evaluate_run

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.events import Label
-from stream.timeline_buckets import FACTOR, PER_TIER, Spread, TimelineBuckets, joined
+from stream.timeline_buckets import FACTOR, PER_TIER, TimelineBuckets, ValueRange, joined
 from stream.types import FrameCounts
 from tests.stream.verdicts import judged
 
@@ -26,8 +26,8 @@ def test_the_newest_verdicts_have_a_bucket_each() -> None:
     timeline.add(judged(2, prob_fake=None, label=Label.NO_FACE))
     first, second = timeline.buckets
     assert (first.start_s, first.end_s, second.start_s, second.end_s) == (0.0, 0.5, 0.5, 1.0)
-    assert first.prob_fake == Spread(0.25, 0.25, 0.25, 1)
-    assert first.coverage == Spread(0.5, 0.5, 0.5, 1)
+    assert first.prob_fake == ValueRange(0.25, 0.25, 0.25, 1)
+    assert first.coverage == ValueRange(0.5, 0.5, 0.5, 1)
     assert (second.prob_fake, second.label) == (None, Label.NO_FACE)
 
 
@@ -98,11 +98,11 @@ def test_merging_keeps_the_most_severe_label() -> None:
 
 
 def test_unknown_values_are_ignored() -> None:
-    assert joined(Spread(1, 1, 1, 1), Spread(3, 4, 5, 2)) == Spread(1, 3, 5, 3)
+    assert joined(ValueRange(1, 1, 1, 1), ValueRange(3, 4, 5, 2)) == ValueRange(1, 3, 5, 3)
     timeline = TimelineBuckets(10.0)
     timeline.add(judged(1, prob_fake=None))
     timeline.add(judged(2, prob_fake=0.5))
-    assert timeline.buckets[0].prob_fake == Spread(0.5, 0.5, 0.5, 1)
+    assert timeline.buckets[0].prob_fake == ValueRange(0.5, 0.5, 0.5, 1)
 
 
 def test_a_width_must_be_positive() -> None:

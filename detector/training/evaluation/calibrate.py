@@ -18,7 +18,7 @@ from detector.factory import build_finder, build_scorer
 from detector.frequency import frequency_logit
 from detector.fusion import Calibration, log_likelihood_ratio
 from detector.model_artifact import Manifest, read_manifest, write_manifest
-from detector.training.data.collection import real_footage
+from detector.training.data.sample_collection import real_footage
 from detector.training.evaluation import calibration_fit, model_scoring
 from detector.training.evaluation.corruptions import Corruption, Transcoding
 from detector.training.evaluation.estimates import Estimate, bootstrap, grouped_folds

@@ -16,7 +16,7 @@ from detector.face_crop import crop_face, measure_quality, stack_crops
 from detector.factory import build_finder
 from detector.frequency import FEATURE_COUNT, frequency_features
 from detector.openvino_scorer import compile_for_cpu
-from detector.training.data import collection, datasets, fake_families, samples
+from detector.training.data import datasets, fake_families, sample_collection, samples
 from detector.training.evaluation.corruptions import Corruption, Transcoding, recode_clip
 from detector.xception_openvino import HEAD_BIAS, HEAD_KERNEL, build_graph
 
@@ -85,13 +85,13 @@ def collect_faces(config: TrainConfig, progress: Progress) -> tuple[list[Labelle
     The samples include fakes from folders, if any. Raises TrainingRefused.
     """
     locator = datasets.FaceLocator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
-    stills, pairs, calls = collection.read_sources(config)
+    stills, pairs, calls = sample_collection.read_sources(config)
     footage = []
     for index, clip in enumerate((*pairs, *calls)):
         progress("footage", index / max(1, len(pairs) + len(calls)))
         footage += list(_of_clip(clip, locator, config.clip_frames))
     val = [still for still in stills if still.split == "val"]
-    faces, fakes = collection.faces_of(config, "val", val, locator, progress)
+    faces, fakes = sample_collection.faces_of(config, "val", val, locator, progress)
     factory = fake_families.PseudoFakeFactory(faces, fake_families.families({}))
     pseudo_fakes = [
         sample for index in range(config.val_pairs) for sample in _attempt(factory, (config.seed + 7, index))

@@ -9,7 +9,7 @@ import numpy as np
 
 from detector.config import DetectorConfig
 from detector.factory import build_finder
-from detector.training.data import collection, datasets
+from detector.training.data import datasets, sample_collection
 from detector.training.data.tool_folds import family_of
 from detector.training.evaluation import model_scoring, tool_metrics
 from detector.training.evaluation.corruptions import Corruption, Transcoding
@@ -54,9 +54,9 @@ def collect_tool_faces(
     """Returns the faces of all pairs of tools, and of swapped clips, that were not trained on."""
     locator = datasets.FaceLocator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")
     seen_tools = not model.unseen and bool(model.trained.get("fit", {}).get("tools"))
-    clips = [] if seen_tools else [(model_scoring.TOOLS, clip) for clip in collection.tool_sources(config)]
+    clips = [] if seen_tools else [(model_scoring.TOOLS, clip) for clip in sample_collection.tool_sources(config)]
     if model.unseen:
-        clips += [(model_scoring.PAIRS, clip) for clip in collection.read_sources(config)[1]]
+        clips += [(model_scoring.PAIRS, clip) for clip in sample_collection.read_sources(config)[1]]
     faces = []
     for index, (family, clip) in enumerate(clips):
         progress("tools", index / len(clips))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector.training.config import TrainConfig
-    from detector.training.data.collection import SampleCollection
+    from detector.training.data.sample_collection import SampleCollection
     from detector.training.data.samples import SampleSet
 
     Floats = NDArray[np.floating[Any]]

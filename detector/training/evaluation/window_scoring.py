@@ -12,7 +12,7 @@ from detector.face_crop import crop_face, size_weight
 from detector.factory import build_finder
 from detector.frequency import frequency_features, frequency_score
 from detector.fusion import log_likelihood_ratio
-from detector.training.data import collection, datasets
+from detector.training.data import datasets, sample_collection
 from detector.training.evaluation import sampled_clips, window_verdicts
 from detector.training.evaluation.corruptions import Corruption
 from detector.training.evaluation.model_scoring import EvidenceNetwork
@@ -119,7 +119,7 @@ def score_tracks(
 
     Works network by network, so that each is compiled once. Blocks for minutes.
     """
-    _, pairs, calls = collection.read_sources(config)
+    _, pairs, calls = sample_collection.read_sources(config)
     clips = [*(pairs if model.unseen else ()), *calls]
     names = sampled_clips.corruption_conditions(levels, config.cache_dir / "recoded")
     locator = datasets.FaceLocator(build_finder(DetectorConfig()), config.cache_dir / "faces.json")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from detector.training.config import TrainConfig
-from detector.training.data.collection import SampleCollection
 from detector.training.data.datasets import PAIRS, Clip
+from detector.training.data.sample_collection import SampleCollection
 from detector.training.data.samples import SAMPLE_ROW, SampleSet
 from detector.training.data.tool_folds import family_of
 from detector.training.evaluation.loaded_model import FOLDS_FILE
