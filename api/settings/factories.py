@@ -16,7 +16,7 @@ from api.settings.kafka import DetectionMode, VerdictSource
 from consumers.config import ConsumerConfig, Topics
 from consumers.edge import Edge
 from consumers.errors import ContractBroken
-from consumers.kafka.config import KafkaConfig
+from consumers.kafka.config import KafkaConfig, OauthConfig, SaslMechanism
 from consumers.url_allowlist import AllowList, ClaimConfig
 from stream.config import DecisionConfig, StreamConfig, WindowConfig
 from stream.event_bus import EventBus
@@ -85,12 +85,11 @@ def stream_config(settings: Settings) -> StreamConfig:
 
 
 def kafka_config(settings: Settings) -> KafkaConfig:
-    """Returns the Kafka configuration. Raises SettingsRefused without bootstrap servers, or with SASL but no user."""
+    """Returns the Kafka configuration. Raises SettingsRefused without bootstrap servers, or with SASL but no login."""
     if not settings.kafka_bootstrap:
         raise SettingsRefused("KAFKA_BOOTSTRAP_SERVERS: empty; write host:port, for example 127.0.0.1:9092")
-    if settings.kafka_security.has_login and not settings.kafka_username:
-        protocol = settings.kafka_security
-        raise SettingsRefused(f"DEEPGUARD_KAFKA_USERNAME: empty; DEEPGUARD_KAFKA_SECURITY={protocol} needs a user")
+    if settings.kafka_security.has_login:
+        _check_login(settings)
     return KafkaConfig(
         bootstrap=",".join(settings.kafka_bootstrap),
         client_id=settings.kafka_client_id,
@@ -102,8 +101,36 @@ def kafka_config(settings: Settings) -> KafkaConfig:
         mechanism=settings.kafka_sasl_mechanism,
         username=settings.kafka_username,
         password=settings.kafka_password.get_secret_value(),
+        oauth=_oauth_config(settings),
         record_bytes=settings.kafka_record_bytes,
         session_timeout_s=settings.kafka_session_timeout_s,
+    )
+
+
+def _check_login(settings: Settings) -> None:
+    protocol = settings.kafka_security
+    if settings.kafka_sasl_mechanism is not SaslMechanism.OAUTHBEARER:
+        if not settings.kafka_username:
+            raise SettingsRefused(f"DEEPGUARD_KAFKA_USERNAME: empty; DEEPGUARD_KAFKA_SECURITY={protocol} needs a user")
+        return
+    oauth = _oauth_config(settings)
+    if sum(map(bool, (oauth.token_url, oauth.token_file, oauth.provider))) != 1:
+        raise SettingsRefused(
+            "DEEPGUARD_KAFKA_SASL_MECHANISM=OAUTHBEARER needs exactly one of DEEPGUARD_KAFKA_OAUTH_TOKEN_URL, "
+            "DEEPGUARD_KAFKA_OAUTH_TOKEN_FILE and DEEPGUARD_KAFKA_OAUTH_PROVIDER"
+        )
+    if oauth.token_url and not oauth.client_id:
+        raise SettingsRefused("DEEPGUARD_KAFKA_OAUTH_CLIENT_ID: empty; the token endpoint needs a client id")
+
+
+def _oauth_config(settings: Settings) -> OauthConfig:
+    return OauthConfig(
+        token_url=settings.kafka_oauth_token_url,
+        client_id=settings.kafka_oauth_client_id,
+        client_secret=settings.kafka_oauth_client_secret.get_secret_value(),
+        scope=settings.kafka_oauth_scope,
+        token_file=settings.kafka_oauth_token_file,
+        provider=settings.kafka_oauth_provider,
     )
 
 

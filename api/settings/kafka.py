@@ -71,6 +71,26 @@ class KafkaSettings(BaseSettings):
     )
     kafka_username: str = setting("", "DEEPGUARD_KAFKA_USERNAME", "SASL user name", "text")
     kafka_password: SecretStr = setting(SecretStr(""), "DEEPGUARD_KAFKA_PASSWORD", "SASL password", "text")
+    kafka_oauth_token_url: str = setting(
+        "", "DEEPGUARD_KAFKA_OAUTH_TOKEN_URL",
+        "OAUTHBEARER: token endpoint, asked with client id and secret (client credentials)", "an http(s) URL",
+        pattern=r"^$|^https?://[^\s@]+$",
+    )
+    kafka_oauth_client_id: str = setting("", "DEEPGUARD_KAFKA_OAUTH_CLIENT_ID", "OAUTHBEARER: client id", "text")
+    kafka_oauth_client_secret: SecretStr = setting(
+        SecretStr(""), "DEEPGUARD_KAFKA_OAUTH_CLIENT_SECRET", "OAUTHBEARER: client secret", "text"
+    )
+    kafka_oauth_scope: str = setting("", "DEEPGUARD_KAFKA_OAUTH_SCOPE", "OAUTHBEARER: scope of the token", "text")
+    kafka_oauth_token_file: Path | None = setting(
+        None, "DEEPGUARD_KAFKA_OAUTH_TOKEN_FILE",
+        "OAUTHBEARER: file with a token that another process renews, such as a service account token",
+        "a file",
+    )
+    kafka_oauth_provider: str = setting(
+        "", "DEEPGUARD_KAFKA_OAUTH_PROVIDER",
+        "OAUTHBEARER: your own function that returns a token, for example for AWS MSK", "module:function",
+        pattern=r"^$|^[\w.]+:\w+$",
+    )
     kafka_group: str = setting(
         "deepguard", "DEEPGUARD_KAFKA_GROUP", "Consumer group that shares the media topic", _NAME_TEXT, pattern=_NAME
     )

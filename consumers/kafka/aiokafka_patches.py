@@ -1,14 +1,18 @@
-"""aiokafka patch: an unreadable batch is skipped and affects no other records. Importing this module applies it.
+"""aiokafka patches for unreadable batches and refused OAuth tokens. Importing this module applies them.
 
-Unpatched, aiokafka raises while it collects records of several partitions. It then loses records of other partitions,
-whose positions have moved, and fetches the faulty partition again forever. The patch returns one `UnreadableBatch` and
-continues after it.
+Unpatched, aiokafka raises at an unreadable batch while it collects records of several partitions. It then loses records
+of other partitions, whose positions have moved, and fetches the faulty partition again forever. The patch returns one
+`UnreadableBatch` and continues after it.
+
+Unpatched, aiokafka takes a refused OAuth token for accepted: the broker reports the refusal as a challenge (RFC 7628,
+section 3.2.3), which aiokafka does not read. The patch answers it, and the broker then fails the login.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aiokafka import conn
 from aiokafka.consumer import fetcher
 from aiokafka.structs import ConsumerRecord
 
@@ -20,7 +24,10 @@ if TYPE_CHECKING:
 # A batch whose header is damaged may claim any length.
 MAX_BATCH_RECORDS = 1_000_000
 
+_OAUTH_ACKNOWLEDGED = b"\x01"
+
 AiokafkaRecords: Any = fetcher.PartitionRecords
+AiokafkaOauthLogin: Any = conn.OAuthAuthenticator
 
 
 class UnreadableBatch(ConsumerRecord):  # type: ignore[misc]
@@ -67,3 +74,17 @@ class TolerantRecords(AiokafkaRecords):  # type: ignore[misc]
 
 
 fetcher.PartitionRecords = TolerantRecords
+
+
+class CompleteOauthLogin(AiokafkaOauthLogin):  # type: ignore[misc]
+    """Login by an OAuth token that also takes the broker's refusal."""
+
+    async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
+        """Returns the next message to the broker and whether it answers; None at the end of the login."""
+        if self._token_sent and payload:
+            return _OAUTH_ACKNOWLEDGED, True
+        message: tuple[bytes, bool] | None = await super().step(payload)
+        return message
+
+
+conn.OAuthAuthenticator = CompleteOauthLogin

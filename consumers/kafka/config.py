@@ -1,17 +1,11 @@
-"""Kafka connection settings and limits. No I/O but reading certificates."""
+"""Kafka connection settings and limits. Frozen values; no I/O."""
 
 from __future__ import annotations
 
-import ssl
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import msgspec
-
-from consumers.errors import BrokerRefused
-
-FETCH_WAIT_MS = 200
 
 
 class Security(StrEnum):
@@ -37,6 +31,26 @@ class SaslMechanism(StrEnum):
     PLAIN = "PLAIN"
     SCRAM_SHA_256 = "SCRAM-SHA-256"
     SCRAM_SHA_512 = "SCRAM-SHA-512"
+    OAUTHBEARER = "OAUTHBEARER"
+
+
+class OauthConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Source of tokens; one of `token_url`, `token_file` and `provider` is set.
+
+    `token_url` is asked by the grant "client credentials" of RFC 6749. `token_file` is read at every login, so that
+    another process may renew it. `provider` names a function without arguments as `module:function`; it returns a token
+    or, as the signer for AWS MSK does, a token and its expiry in milliseconds of Unix time. It may be asynchronous.
+    """
+
+    token_url: str = ""
+    client_id: str = ""
+    client_secret: str = ""
+    scope: str = ""
+    token_file: Path | None = None
+    provider: str = ""
+
+    def __repr__(self) -> str:
+        return f"OauthConfig(client {self.client_id})"
 
 
 class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +70,7 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     mechanism: SaslMechanism = SaslMechanism.SCRAM_SHA_512
     username: str = ""
     password: str = ""
+    oauth: OauthConfig = OauthConfig()
     record_bytes: int = 8 * 2**20
     fetch_bytes: int = 8 * 2**20
     partition_fetch_bytes: int = 2**20
@@ -66,42 +81,3 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"KafkaConfig({self.bootstrap}, {self.security}, client {self.client_id})"
-
-
-def connection_options(config: KafkaConfig) -> dict[str, Any]:
-    """Returns the options that all aiokafka clients share. Raises BrokerRefused for unreadable certificates."""
-    options: dict[str, Any] = {
-        "bootstrap_servers": config.bootstrap,
-        "client_id": config.client_id,
-        "security_protocol": str(config.security),
-    }
-    if config.security.has_tls:
-        options["ssl_context"] = _tls(config)
-    if config.security.has_login:
-        options |= {
-            "sasl_mechanism": str(config.mechanism),
-            "sasl_plain_username": config.username,
-            "sasl_plain_password": config.password,
-        }
-    return options
-
-
-def fetch_options(config: KafkaConfig) -> dict[str, Any]:
-    """Returns the fetch limits; aiokafka's default is 50 MiB per broker. A larger single record still passes."""
-    return {
-        "enable_auto_commit": False,
-        "auto_offset_reset": "earliest",
-        "fetch_max_wait_ms": FETCH_WAIT_MS,
-        "fetch_max_bytes": config.fetch_bytes,
-        "max_partition_fetch_bytes": config.partition_fetch_bytes,
-    }
-
-
-def _tls(config: KafkaConfig) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=config.ca_file)
-        if config.cert_file is not None:
-            context.load_cert_chain(config.cert_file, config.key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise BrokerRefused(f"the certificates for Kafka cannot be read: {error}; check path and format") from None
-    return context

@@ -10,7 +10,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 
 from consumers.broker import Batch
 from consumers.errors import GenerationLost
-from consumers.kafka.config import connection_options, fetch_options
+from consumers.kafka.connection import connection_options, fetch_options
 from consumers.kafka.errors import translated
 from consumers.kafka.records import partition_ids_of, records_of, take
 from consumers.kafka.shutdown import stop

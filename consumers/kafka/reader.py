@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from consumers.kafka.config import connection_options, fetch_options
+from consumers.kafka.connection import connection_options, fetch_options
 from consumers.kafka.errors import translated
 from consumers.kafka.records import partition_ids_of, records_of, take
 from consumers.kafka.shutdown import stop

@@ -9,7 +9,7 @@ from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from consumers.errors import BrokerRefused
-from consumers.kafka.config import connection_options
+from consumers.kafka.connection import connection_options
 from consumers.kafka.errors import translated
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import AIOKafkaProducer
 
 from consumers.errors import TopicMissing
-from consumers.kafka.config import connection_options
+from consumers.kafka.connection import connection_options
 from consumers.kafka.errors import translated
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from consumers.kafka.config import KafkaConfig, Security
+from consumers.kafka.config import KafkaConfig, OauthConfig, Security
 from tests.kafka.certificates import write_certificate
 from tests.kafka.node import LIBRARIES, PASSWORD, ROOT, USER, KafkaNode, Ports
 
@@ -84,7 +84,7 @@ class LocalCluster(Cluster):
     def secure_config(self, mechanism: SaslMechanism) -> KafkaConfig:
         return self.config(
             bootstrap=self.secure, security=Security.SASL_SSL, ca_file=self.ca_file, mechanism=mechanism,
-            username=USER, password=PASSWORD,
+            username=USER, password=PASSWORD, oauth=OauthConfig(provider="tests.kafka.unsigned_token:valid_token"),
         )
 
     def start(self) -> None:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = ROOT / "build" / "kafka" / "lib"
 CLUSTER_ID = "DeepGuardForTests00000"      # a UUID in base64, 22 characters
 USER, PASSWORD = "deepguard", "not-a-secret"
-MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
 
 _JVM = (
     "java", "-Xms64m", "-Xmx320m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
@@ -102,6 +102,8 @@ sasl.enabled.mechanisms={names}
 listener.name.secure.plain.sasl.jaas.config={modules}.plain.PlainLoginModule required user_{USER}="{PASSWORD}";
 listener.name.secure.scram-sha-256.sasl.jaas.config={modules}.scram.ScramLoginModule required;
 listener.name.secure.scram-sha-512.sasl.jaas.config={modules}.scram.ScramLoginModule required;
+listener.name.secure.oauthbearer.sasl.jaas.config={modules}.oauthbearer.OAuthBearerLoginModule required \\
+    unsecuredLoginStringClaim_sub="{USER}";
 log.dirs={folder / "data"}
 log.index.size.max.bytes=1048576
 log.cleaner.dedupe.buffer.size=8388608

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,6 +141,30 @@ def test_kafka_needs_an_address_and_for_sasl_a_login() -> None:
         kafka_config(load_settings())
     with pytest.raises(SettingsRefused, match=r"^DEEPGUARD_KAFKA_USERNAME: "):
         kafka_config(load_settings(kafka_bootstrap="a:1", kafka_security="SASL_PLAINTEXT"))
+
+
+@pytest.mark.parametrize(("source", "name"), [
+    ({}, "DEEPGUARD_KAFKA_SASL_MECHANISM"),
+    ({"kafka_oauth_token_file": "t", "kafka_oauth_provider": "m:f"}, "DEEPGUARD_KAFKA_SASL_MECHANISM"),
+    ({"kafka_oauth_token_url": "https://id.example.com/token"}, "DEEPGUARD_KAFKA_OAUTH_CLIENT_ID"),
+    ({"kafka_oauth_token_url": "https://me:secret@id.example.com/"}, "DEEPGUARD_KAFKA_OAUTH_TOKEN_URL"),
+    ({"kafka_oauth_provider": "module.function"}, "DEEPGUARD_KAFKA_OAUTH_PROVIDER"),
+])  # fmt: skip
+def test_oauth_needs_exactly_one_source_of_tokens(source: dict[str, Any], name: str) -> None:
+    with pytest.raises(SettingsRefused, match=f"^{name}"):
+        kafka_config(load_settings(**by_oauth(source)))
+
+
+def test_oauth_settings_reach_the_configuration() -> None:
+    source = {"kafka_oauth_token_url": "https://id.example.com/token", "kafka_oauth_client_id": "me"}
+    config = kafka_config(load_settings(**by_oauth({**source, "kafka_oauth_client_secret": "not-a-secret"})))
+    assert (config.oauth.token_url, config.oauth.client_id, config.oauth.client_secret) == (
+        "https://id.example.com/token", "me", "not-a-secret",
+    )  # fmt: skip
+
+
+def by_oauth(source: dict[str, Any]) -> dict[str, Any]:
+    return {"kafka_bootstrap": "a:1", "kafka_security": "SASL_SSL", "kafka_sasl_mechanism": "OAUTHBEARER", **source}
 
 
 def test_all_invalid_values_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:

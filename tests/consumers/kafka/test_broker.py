@@ -12,7 +12,7 @@ import pytest
 from consumers.broker import Message, PartitionId
 from consumers.errors import BrokerRefused, BrokerUnreachable
 from consumers.kafka.broker import KafkaBroker
-from consumers.kafka.config import KafkaConfig, SaslMechanism, Security
+from consumers.kafka.config import KafkaConfig, OauthConfig, SaslMechanism, Security
 from tests.contracts.groups import PATIENCE_S, RecordingListener, taken
 from tests.kafka.cluster import LocalCluster, free_ports
 
@@ -44,9 +44,10 @@ async def test_records_go_through_tls_and_a_login(own_kafka: LocalCluster, mecha
         assert [r.value for r in await reader.take(1, PATIENCE_S)] == [b"v"]
 
 
-async def test_a_wrong_password_is_refused(own_kafka: LocalCluster) -> None:
+async def test_a_wrong_password_or_an_expired_token_is_refused(own_kafka: LocalCluster) -> None:
+    expired = OauthConfig(provider="tests.kafka.unsigned_token:expired_token")
     for mechanism in SaslMechanism:
-        config = msgspec.structs.replace(own_kafka.secure_config(mechanism), password="wrong")
+        config = msgspec.structs.replace(own_kafka.secure_config(mechanism), password="wrong", oauth=expired)
         with pytest.raises(BrokerUnreachable, match="login"):
             await KafkaBroker(config).writer()
 

@@ -15,7 +15,7 @@ from consumers.broker import Message, PartitionId
 from consumers.dead_letters import Cause, dead_letter
 from consumers.kafka.aiokafka_patches import AiokafkaRecords, TolerantRecords
 from consumers.kafka.broker import KafkaBroker
-from consumers.kafka.config import connection_options, fetch_options
+from consumers.kafka.connection import connection_options, fetch_options
 from tests.contracts.groups import RecordingListener
 
 if TYPE_CHECKING:
