@@ -21,6 +21,7 @@ from api.http.error_responses import install_error_handlers
 from api.http.loop_lag import LoopLagMonitor
 from api.http.middleware import BodyLimit, HostAndOriginCheck, RequestLog
 from api.http.rate_limit import RateLimiter
+from api.http.request_counts import RequestCounts
 from api.incidents.lifecycle import incident_config, recorded_alarms, running_incidents
 from api.ingest.aiortc_patches import Network
 from api.ingest.pull.dialer import Dialer
@@ -84,15 +85,21 @@ page = APIRouter(include_in_schema=False)
 def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI:
     """Returns the application. Without `context`, it starts its own service for its lifespan."""
 
+    request_counts = context.request_counts if context is not None else RequestCounts()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         bus = EventBus()
-        async with running_service(settings, bus) as service, running_context(settings, bus, service) as own:
+        async with (
+            running_service(settings, bus) as service,
+            running_context(settings, bus, service, request_counts) as own,
+        ):
             app.state.context = own
             yield
 
     app = FastAPIOffline(
-        title=APP_NAME, version=VERSION, lifespan=lifespan, middleware=_middleware(settings), redoc_url=None,
+        title=APP_NAME, version=VERSION, lifespan=lifespan, middleware=_middleware(settings, request_counts),
+        redoc_url=None,
         description="Detects manipulated faces: rolling verdicts on live calls, and verdicts on uploaded files.",
     )
     app.state.context = context
@@ -125,8 +132,13 @@ async def dashboard() -> Response:
 
 
 @asynccontextmanager
-async def running_context(settings: Settings, bus: EventBus, service: StreamService) -> AsyncIterator[AppContext]:
-    """Starts the components around a stream service in order, and closes them in reverse order."""
+async def running_context(
+    settings: Settings, bus: EventBus, service: StreamService, request_counts: RequestCounts | None = None
+) -> AsyncIterator[AppContext]:
+    """Starts the components around a stream service in order, and closes them in reverse order.
+
+    `request_counts` are those that the application's middleware fills.
+    """
     async with AsyncExitStack() as stack:
         spool = Spool(settings.spool_dir, settings.max_uploads, settings.max_file_size_bytes)
         spool.open()
@@ -152,6 +164,7 @@ async def running_context(settings: Settings, bus: EventBus, service: StreamServ
             rtp_receivers=RtpReceivers(rtp_config(settings), sources),
             pulled_sources=PulledSources(pull_config(settings), sources),
             auth=KeyRing(key.get_secret_value() for key in settings.api_keys),
+            request_counts=request_counts or RequestCounts(),
             limiter=RateLimiter(settings.upload_rate_per_min, settings.offer_rate_per_min),
             spool=spool,
             file_jobs=file_jobs,
@@ -203,7 +216,7 @@ def ice_servers(settings: Settings) -> IceServers:
     )
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, request_counts: RequestCounts) -> list[Middleware]:
     """Returns the middleware, outermost first."""
     allowed = (*settings.cors_origins, *settings.origins)
     upload_bytes = settings.max_file_size_bytes + FORM_OVERHEAD_BYTES
@@ -215,11 +228,15 @@ def _middleware(settings: Settings) -> list[Middleware]:
         CORSMiddleware,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST", "PATCH", "DELETE", "OPTIONS"],
-        allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", *whip.LABEL_HEADERS],
-        expose_headers=["Accept-Patch", "Accept-Post", "ETag", "Link", "Location", "Retry-After", "X-Cache"],
+        allow_headers=[
+            "Authorization", "Content-Type", "If-Match", "If-None-Match", "X-Request-Id", *whip.LABEL_HEADERS,
+        ],
+        expose_headers=[
+            "Accept-Patch", "Accept-Post", "ETag", "Link", "Location", "Retry-After", "X-Cache", "X-Request-Id",
+        ],
     )
     return [
-        Middleware(RequestLog),
+        Middleware(RequestLog, counts=request_counts),
         *([cors] if settings.cors_origins else []),
         Middleware(HostAndOriginCheck, allowed_origins=allowed, local_only=settings.is_local_only),
         Middleware(BodyLimit, limit_of=limit_of),

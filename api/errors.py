@@ -9,7 +9,8 @@ ApiError                  `status`, `code`, `message`, optional `retry_after_s`
 ├── Unprocessable         422: a valid request that cannot be answered
 ├── RateLimited           429: too many requests from one caller
 ├── Busy                  503: a limit is reached; try again
-└── NoModel               503: no model is loaded
+├── NoModel               503: no model is loaded
+└── StorageUnavailable    503: the database of incidents is locked, full, read-only, slow or away
 BenchFailed               a benchmark did not run to its end
 PublishFailed             a file could not be published to a WHIP endpoint
 LiveKitRefused            the service refuses the calls of a LiveKit room
@@ -127,3 +128,13 @@ class NoModel(ApiError):
     """No model is loaded."""
 
     status = 503
+
+
+class StorageUnavailable(ApiError):
+    """The database cannot be used now. The message is for clients; `cause` is the driver's error class, for logs."""
+
+    status = 503
+
+    def __init__(self, cause: str) -> None:
+        super().__init__("storage_unavailable", "the database of incidents cannot be used now; try again", 5)
+        self.cause = cause

@@ -117,7 +117,7 @@ class WorkerLoop:
             kind = LosslessLane if opened.repeatable else LiveLane
             lane = kind(opened, self._limits, time.monotonic)
         except Exception as error:      # noqa: BLE001  outermost frame of a stream
-            _log.exception("stream could not be opened")
+            _log.exception("stream could not be opened", extra={"stream": opened.stream, "epoch": opened.epoch})
             self._fail((opened.stream, opened.epoch), error)
             return
         self._lanes[opened.stream, opened.epoch] = lane
@@ -161,7 +161,7 @@ class WorkerLoop:
         try:
             return lane.advance(DECODE_BUDGET_S) if lane.has_units else lane.flush()
         except Exception as error:      # noqa: BLE001  outermost frame of a stream
-            _log.exception("stream failed")
+            _log.exception("stream failed", extra={"stream": key[0], "epoch": key[1]})
             self._fail(key, error)
             return None
         finally:

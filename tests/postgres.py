@@ -10,10 +10,16 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import psutil
 import psycopg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 START_S, STOP_S = 60.0, 30.0
 
@@ -38,6 +44,11 @@ class LocalPostgres:
         initialise = [_program("initdb"), "-D", str(data), "-U", "deepguard", "--auth=trust", "--no-sync", "-E", "UTF8"]
         done = subprocess.run(initialise, user=_user(), capture_output=True, text=True, cwd="/")
         assert done.returncode == 0, done.stdout + done.stderr
+        self.begin()
+
+    def begin(self) -> None:
+        """Starts the server on its data."""
+        data = self._folder / "data"
         options = {
             "listen_addresses": "127.0.0.1", "port": str(self._port), "unix_socket_directories": "", "fsync": "off"
         }
@@ -56,10 +67,28 @@ class LocalPostgres:
             connection.execute(f"CREATE DATABASE {name}")      # type: ignore[arg-type]
         return self._url(name)
 
-    def stop(self) -> None:
+    def end(self) -> None:
+        """Stops the server and keeps its data."""
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(STOP_S)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stops all processes of the server for the block, as an overloaded machine does."""
+        assert self._process is not None
+        server = psutil.Process(self._process.pid)
+        processes = [*server.children(recursive=True), server]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
+
+    def stop(self) -> None:
+        self.end()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _url(self, database: str) -> str:

@@ -58,7 +58,7 @@ async def run_consumer(settings: Settings) -> None:
         await pool.start()
         async with running_incidents(incident_config(settings), EventBus()) as incidents:
             consumer = Consumer(broker, pool, consume_config(settings), incidents.publisher)
-            async with probes_served(settings, consumer, pool, incidents.publisher):
+            async with probes_served(settings, consumer, pool, incidents):
                 await consumer.run(stop)
     finally:
         await pool.close()

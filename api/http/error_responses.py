@@ -14,8 +14,10 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Scope
 
 from api.errors import ApiError
 from stream.errors import (
@@ -29,6 +31,9 @@ from stream.errors import (
 )
 
 log = structlog.get_logger(__name__)
+
+# Key of the request's state.
+ERROR_CODE = "error_code"
 
 PROBLEM_TYPE = "application/problem+json"
 _DRAIN_RETRY_S = 10
@@ -96,12 +101,20 @@ def error_response(problem: Problem, extra_headers: Mapping[str, str] | None = N
     return JSONResponse(problem.body, problem.status, headers=headers)
 
 
+def request_error_response(
+    scope: Scope, problem: Problem, extra_headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Encodes a problem as the client wants it, and notes its code for the log and the metrics."""
+    scope.setdefault("state", {})[ERROR_CODE] = problem.code
+    return error_response(problem, extra_headers, Headers(scope=scope).get("accept", ""))
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Registers handlers for the expected exceptions; `middleware.RequestLog` catches all others."""
 
     async def answer(request: Request, error: Exception) -> Response:
         extra = error.headers if isinstance(error, HTTPException) else None
-        return error_response(problem_of(error), extra, request.headers.get("accept", ""))
+        return request_error_response(request.scope, problem_of(error), extra)
 
     for kind in (ApiError, StreamError, HTTPException, RequestValidationError, ClientDisconnect):
         app.add_exception_handler(kind, answer)

@@ -5,31 +5,38 @@ Plain ASGI, because Starlette's BaseHTTPMiddleware buffers bodies.
 
 from __future__ import annotations
 
+import re
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 
 import structlog
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ApiError, OriginRefused, UploadRefused
-from api.http.error_responses import error_response, problem_of
+from api.http.error_responses import ERROR_CODE, problem_of, request_error_response
+from api.http.request_counts import RequestCounts
 
 log = structlog.get_logger("api.request")
 
+_KEY = "key"                    # key of the request's state
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _DEFAULT_PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
 
 
 class RequestLog:
-    """Outermost middleware: logs each request and turns unexpected exceptions into a 500 response.
+    """Outermost middleware: logs and counts each request, and turns unexpected exceptions into a 500 response.
 
-    Logs method, route, status and duration; never an address, a query, a header or a body.
+    Logs request id, method, route, status, duration, and of a refused request the error code and the name of the API
+    key; never an address, a query, a body, or a header but X-Request-Id.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, counts: RequestCounts) -> None:
         self._app = app
+        self._counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -37,22 +44,43 @@ class RequestLog:
             return
         started_s = time.monotonic()
         status = 0
+        request_id = request_id_of(scope)
 
         async def watched(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
-        try:
-            await self._app(scope, receive, watched)
-        except Exception as error:      # noqa: BLE001 - the outermost frame of a request
-            problem = problem_of(error)
-            if status == 0:
-                await error_response(problem, accept=_accept_of(scope))(scope, receive, watched)
-        finally:
-            took_ms = round((time.monotonic() - started_s) * 1000, 1)
-            log.info("request", method=scope["method"], route=route_of(scope), status=status, took_ms=took_ms)
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, watched)
+            except Exception as error:      # noqa: BLE001 - the outermost frame of a request
+                problem = problem_of(error)
+                if status == 0:
+                    await request_error_response(scope, problem)(scope, receive, watched)
+            finally:
+                self._note(scope, status, time.monotonic() - started_s)
+
+    def _note(self, scope: Scope, status: int, took_s: float) -> None:
+        """Counts and logs one answer; `status` 0 means that the connection was closed without one."""
+        state = scope.get("state", {})
+        method, route, code = scope["method"], route_of(scope), str(state.get(ERROR_CODE, ""))
+        self._counts.add(method, route, status, code)
+        refused = {"code": code, "key": str(state.get(_KEY, ""))} if code else {}
+        log.info("request", method=method, route=route, status=status, took_ms=round(took_s * 1000, 1), **refused)
+
+
+def request_id_of(scope: Scope) -> str:
+    """Returns the client's X-Request-Id if it is well-formed, else a new one."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def note_key(scope: Scope, name: str) -> None:
+    """Notes the name of the request's API key, which is safe to log."""
+    scope.setdefault("state", {})[_KEY] = name
 
 
 class HostAndOriginCheck:
@@ -72,7 +100,7 @@ class HostAndOriginCheck:
             try:
                 self._check(scope)
             except OriginRefused as error:
-                await error_response(problem_of(error), accept=_accept_of(scope))(scope, receive, send)
+                await request_error_response(scope, problem_of(error))(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -148,11 +176,7 @@ class BodyLimit:
         except ApiError as error:
             if started:
                 raise
-            await error_response(problem_of(error), accept=_accept_of(scope))(scope, receive, send)
-
-
-def _accept_of(scope: Scope) -> str:
-    return Headers(scope=scope).get("accept", "")
+            await request_error_response(scope, problem_of(error))(scope, receive, send)
 
 
 def too_large(limit_bytes: int) -> UploadRefused:

@@ -11,17 +11,34 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    NotSupportedError,
+    ProgrammingError,
+    SQLAlchemyError,
+    TimeoutError,
+)
 
-from api.errors import SettingsRefused
+from api.errors import SettingsRefused, StorageUnavailable
 
 _MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 _MIGRATION_LOCK = 0x6465657067756172     # PostgreSQL advisory lock: one process at a time migrates the schema
-_BUSY_S = 10
+# How long a transaction waits for a lock, for a connection of the pool, or for the server.
+WAIT_S = 5
+_POSTGRES_TIMEOUTS = f"-c lock_timeout={WAIT_S}s -c statement_timeout={2 * WAIT_S}s"
+# Errors of one statement or of its values, not of the database.
+_OWN_ERRORS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 
 
 class Database:
-    """Transactions on one database. Thread-safe."""
+    """Transactions on one database. Thread-safe.
+
+    `fault` names the driver's error while the last transaction for reading or for writing failed, else it is empty.
+    """
 
     def __init__(self, url: str) -> None:
         """Connects and brings the schema up to date. Raises SettingsRefused."""
@@ -29,25 +46,45 @@ class Database:
             self._engine = _engine_of(url)
         except (ArgumentError, OSError, ModuleNotFoundError) as error:
             raise SettingsRefused(f"DEEPGUARD_DATABASE_URL: {_first_line(error)}") from None
+        self._faults = {"read": "", "write": ""}
         try:
             migrate(self._engine)
         except (SQLAlchemyError, CommandError) as error:
             self.close()
             raise SettingsRefused(f"DEEPGUARD_DATABASE_URL: cannot use the database: {_first_line(error)}") from None
 
+    @property
+    def fault(self) -> str:
+        return self._faults["write"] or self._faults["read"]
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Opens a read-only transaction."""
-        with self._engine.connect() as connection:
+        """Opens a read-only transaction. Raises StorageUnavailable."""
+        with self._watched("read"), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Opens a durable write transaction; commits at the end of the block, rolls back on an exception."""
-        with self._engine.connect() as connection:
+        """Opens a durable write transaction; commits at the end of the block, rolls back on an exception.
+
+        Raises StorageUnavailable.
+        """
+        with self._watched("write"), self._engine.connect() as connection:
             connection = connection.execution_options(writes=True)
             with connection.begin():
                 yield connection
+
+    @contextmanager
+    def _watched(self, kind: str) -> Iterator[None]:
+        """Raises errors of the database as StorageUnavailable, and keeps `fault` up to date."""
+        try:
+            yield
+        except (DatabaseError, InterfaceError, TimeoutError) as error:
+            if isinstance(error, _OWN_ERRORS):
+                raise
+            cause = self._faults[kind] = type(getattr(error, "orig", None) or error).__name__
+            raise StorageUnavailable(cause) from error
+        self._faults[kind] = ""
 
     def close(self) -> None:
         self._engine.dispose()
@@ -73,12 +110,17 @@ def _engine_of(url: str) -> Engine:
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "postgresql":
-        return create_engine(parsed, pool_pre_ping=True)
+        # The kernel ends a connection whose other side is gone; without, a transaction would wait for many minutes.
+        limits = {
+            "connect_timeout": WAIT_S, "options": _POSTGRES_TIMEOUTS, "tcp_user_timeout": 2000 * WAIT_S,
+            "keepalives_idle": WAIT_S, "keepalives_interval": WAIT_S, "keepalives_count": 2,
+        }  # fmt: skip
+        return create_engine(parsed, pool_pre_ping=True, pool_timeout=WAIT_S, connect_args=limits)
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise ArgumentError("expected sqlite:///path or postgresql://user:password@host/name")
     Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     Path(parsed.database).touch(mode=0o600)     # SQLite creates its WAL files with the same mode
-    engine = create_engine(parsed, connect_args={"timeout": _BUSY_S})
+    engine = create_engine(parsed, connect_args={"timeout": WAIT_S}, pool_timeout=WAIT_S)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

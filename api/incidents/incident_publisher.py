@@ -14,8 +14,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
+from api.errors import StorageUnavailable
+from api.incidents.alarm_log import AlarmLog
 from api.incidents.incident_store import IncidentStore
 from stream.event_bus import EventBus
 from stream.events import Event, IncidentClosed, IncidentOpened
@@ -64,7 +65,14 @@ class IncidentPublisher:
         self._timeouts = timeouts
         self._held: dict[str, _Hold] = {}
         self._changes: asyncio.Queue[AlarmChange] = asyncio.Queue(WAITING)
+        self._is_storing = False
         self.lost = 0
+        self.alarms = AlarmLog()
+
+    @property
+    def waiting(self) -> int:
+        """Number of changes that are not stored yet."""
+        return self._changes.qsize() + self._is_storing
 
     def publish(self, event: Event) -> None:
         held = self._held.get(event.stream)
@@ -74,6 +82,7 @@ class IncidentPublisher:
             held.events.append(event)
 
     def alarm(self, change: AlarmChange) -> None:
+        self.alarms.add(change)
         try:
             self._changes.put_nowait(change)
         except asyncio.QueueFull:
@@ -93,11 +102,13 @@ class IncidentPublisher:
         """Stores changes in order until cancelled."""
         while True:
             change = await self._changes.get()
+            self._is_storing = True
             try:
                 for event in await self._store_with_retry(change):
                     self._bus.publish(event)
                 self._on_queued()
             finally:
+                self._is_storing = False
                 self._release_change(change)
                 self._changes.task_done()
 
@@ -106,15 +117,16 @@ class IncidentPublisher:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timeouts.settle_s):
                 await self._changes.join()
-        if not self._changes.empty():
-            log.error("incidents lost: database did not answer before shutdown", lost=self._changes.qsize())
+        if self.waiting:
+            self.lost += self.waiting
+            log.error("incidents lost: database did not answer before shutdown", lost=self.waiting)
         for stream in tuple(self._held):
             self._release(stream)
 
     async def _store_with_retry(self, change: AlarmChange) -> tuple[IncidentOpened | IncidentClosed, ...]:
         """Stores a change, with retries until the database accepts it, and returns the resulting events."""
         try:
-            return await _STORE_POLICY.retrying(SQLAlchemyError)(self._store_once, change)
+            return await _STORE_POLICY.retrying(StorageUnavailable)(self._store_once, change)
         except Exception:
             self.lost += 1
             log.exception("incident lost", lost=self.lost)
@@ -123,8 +135,8 @@ class IncidentPublisher:
     async def _store_once(self, change: AlarmChange) -> tuple[IncidentOpened | IncidentClosed, ...]:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, self._write, change)
-        except SQLAlchemyError as error:
-            log.error("incident not stored yet; retrying", error=type(error).__name__)
+        except StorageUnavailable as error:
+            log.error("incident not stored yet; retrying", error=error.cause)
             raise
 
     def _write(self, change: AlarmChange) -> tuple[IncidentOpened | IncidentClosed, ...]:

@@ -160,7 +160,7 @@ def decode_cursor(cursor: str) -> PagePosition:
         opened_s = float(opened)
     except (binascii.Error, ValueError):
         raise Unprocessable("bad_cursor", "cursor: expected the `next` value of an earlier page") from None
-    if not math.isfinite(opened_s) or not incident:
+    if not math.isfinite(opened_s) or not incident or "\0" in incident:
         raise Unprocessable("bad_cursor", "cursor: expected the `next` value of an earlier page")
     return PagePosition(opened_s, incident)
 

@@ -52,7 +52,9 @@ class IncidentStore:
         with self._database.writing() as connection:
             rows = connection.execute(
                 select(incidents).where(
-                    incidents.c.stream == over.stream, incidents.c.epoch == over.epoch, incidents.c.closed_s.is_(None)
+                    incidents.c.stream == _storable(over.stream),
+                    incidents.c.epoch == over.epoch,
+                    incidents.c.closed_s.is_(None),
                 )
             ).all()
             return tuple(
@@ -140,4 +142,10 @@ def _opened(case: IncidentCase) -> IncidentOpened:
 def _row_of(opened: IncidentOpened, owner: str) -> dict[str, object]:
     row: dict[str, object] = msgspec.to_builtins(opened)
     row = {name: value for name, value in row.items() if name not in ("type", "v")}
+    row = {name: _storable(value) if isinstance(value, str) else value for name, value in row.items()}
     return {**row, "tracks": list(opened.tracks), "review": "open", "owner": owner, "seen_s": opened.opened_s}
+
+
+def _storable(text: str) -> str:
+    """Replaces NUL, which PostgreSQL does not store in text. Headers of Kafka records may hold one."""
+    return text.replace("\0", "\ufffd")

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
+from api.errors import StorageUnavailable
 from api.incidents.database import Database
 from api.incidents.incident_publisher import IncidentPublisher
 from api.incidents.incident_queries import IncidentQueries
@@ -30,6 +30,9 @@ log = structlog.get_logger(__name__)
 
 MAINTENANCE_INTERVAL_S = 30.0
 RETENTION_INTERVAL_S = 3600.0
+_FAULT_INTERVAL_S = 5.0         # readiness follows these attempts
+_ANSWER_S = 15.0                # above all limits of the database itself
+_MAX_WAITING = 64
 _THREADS = 4
 _DAY_S = 86400.0
 
@@ -69,16 +72,40 @@ class IncidentService:
         self.outbox = WebhookOutbox(database)
         self.urls = signer
         self.webhook_workers: tuple[WebhookWorker, ...] = ()
+        self._database = database
         self._executor = executor
+        self._waiting = 0
+        self._late = False
 
     def wake_webhooks(self) -> None:
         """Makes the webhook workers look for queued messages now."""
         for worker in self.webhook_workers:
             worker.wake()
 
+    @property
+    def fault(self) -> str:
+        """Why the database cannot be used: the driver's error class; empty while it works."""
+        return self._database.fault or ("TimeoutError" if self._late else "")
+
     async def run_in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
-        """Runs a blocking function in the incident thread pool."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: function(*arguments))
+        """Runs a blocking function in the incident thread pool.
+
+        Raises StorageUnavailable if the database fails, if it does not answer in `_ANSWER_S` seconds, or if too many
+        calls wait for it.
+        """
+        if self._waiting >= _MAX_WAITING:
+            raise StorageUnavailable("TooManyWaiting")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                result = await asyncio.get_running_loop().run_in_executor(self._executor, lambda: function(*arguments))
+        except TimeoutError:
+            self._late = True
+            raise StorageUnavailable("TimeoutError") from None
+        finally:
+            self._waiting -= 1
+        self._late = False
+        return result
 
 
 @asynccontextmanager
@@ -129,8 +156,10 @@ class _Maintenance:
         while True:
             try:
                 await self._round(time.time())
-            except SQLAlchemyError as error:
-                log.error("incident maintenance waits for the database", error=type(error).__name__)
+            except StorageUnavailable as error:
+                log.error("incident maintenance waits for the database", error=error.cause)
+                await asyncio.sleep(_FAULT_INTERVAL_S)
+                continue
             except Exception:
                 log.exception("incident maintenance failed")
             await asyncio.sleep(MAINTENANCE_INTERVAL_S)

@@ -8,8 +8,8 @@ import time
 from concurrent.futures import Executor
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
+from api.errors import StorageUnavailable
 from api.incidents.webhook_outbox import Delivery, WebhookOutbox
 from api.incidents.webhook_sender import DeliveryResult, WebhookSender, WebhookTarget
 from stream.retry_policy import RetryPolicy
@@ -48,8 +48,8 @@ class WebhookWorker:
         while True:
             try:
                 await self._round()
-            except SQLAlchemyError as error:
-                log.error("webhooks wait for the database", error=type(error).__name__)
+            except StorageUnavailable as error:
+                log.error("webhooks wait for the database", error=error.cause)
                 await asyncio.sleep(_DATABASE_POLICY.delay_s())
             except Exception:
                 log.exception("webhook failed")

@@ -14,12 +14,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from api.http.auth import KeyRing, bearer_of
+from api.http.error_responses import error_response, problem_of
 from api.http.listener import listening_socket, url_of
-from api.routes.metrics import consumer_metrics, exposition, incidents_lost
+from api.routes.dependencies import unauthorized
+from api.routes.metrics import alarm_metrics, consumer_metrics, exposition
 from api.routes.probes import without_folders
 
 if TYPE_CHECKING:
-    from api.incidents.incident_publisher import IncidentPublisher
+    from api.incidents.lifecycle import IncidentService
     from api.settings.base import Settings
     from consumers.consumer import Consumer
     from stream.worker_pool import WorkerPool
@@ -29,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def probes_served(
-    settings: Settings, consumer: Consumer, pool: WorkerPool, publisher: IncidentPublisher
+    settings: Settings, consumer: Consumer, pool: WorkerPool, incidents: IncidentService
 ) -> AsyncIterator[None]:
     """Serves `probes_app` on DEEPGUARD_HEALTH_PORT for the block; nothing if that is 0. Raises SettingsRefused."""
     if not settings.health_port:
@@ -37,8 +40,8 @@ async def probes_served(
         return
     with listening_socket(settings.host, settings.health_port) as listener:
         config = uvicorn.Config(
-            probes_app(consumer, pool, publisher), log_config=None, access_log=False, server_header=False,
-            lifespan="off",
+            probes_app(settings, consumer, pool, incidents), log_config=None, access_log=False,
+            server_header=False, lifespan="off",
         )
         server = _ProbeServer(config)
         task = asyncio.create_task(server.serve(sockets=[listener]), name="health")
@@ -50,8 +53,9 @@ async def probes_served(
             await task
 
 
-def probes_app(consumer: Consumer, pool: WorkerPool, publisher: IncidentPublisher) -> Starlette:
+def probes_app(settings: Settings, consumer: Consumer, pool: WorkerPool, incidents: IncidentService) -> Starlette:
     """Returns an app with `/livez`, `/readyz` and `/metrics`."""
+    ring = KeyRing(key.get_secret_value() for key in settings.api_keys)
 
     async def livez(request: Request) -> JSONResponse:
         return JSONResponse({"status": "alive"})
@@ -60,6 +64,7 @@ def probes_app(consumer: Consumer, pool: WorkerPool, publisher: IncidentPublishe
         status, workers = consumer.status, pool.status
         reasons = [*status.reasons, *(() if workers.ready else ("no_worker",))]
         reasons += [] if workers.model is not None else ["no_model"]
+        reasons += ["no_storage"] if incidents.fault else []
         answer = {
             "status": "not_ready" if reasons else "ready",
             "reasons": reasons,
@@ -73,7 +78,10 @@ def probes_app(consumer: Consumer, pool: WorkerPool, publisher: IncidentPublishe
         return JSONResponse(answer, 503 if reasons else 200, {"Cache-Control": "no-store"})
 
     async def metrics(request: Request) -> Response:
-        return exposition([*consumer_metrics(consumer.status, pool.status), incidents_lost(publisher.lost)])
+        token = bearer_of(request.headers.get("authorization")) or ""
+        if settings.metrics_private and ring.required and ring.identify(token) is None:
+            return error_response(problem_of(unauthorized()))
+        return exposition([*consumer_metrics(consumer.status, pool.status), *alarm_metrics(incidents.publisher)])
 
     return Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)])
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from api.http.auth import KeyRing
     from api.http.loop_lag import LoopLagMonitor
     from api.http.rate_limit import RateLimiter
+    from api.http.request_counts import RequestCounts
     from api.incidents.lifecycle import IncidentService
     from api.ingest.pull.pulled_sources import PulledSources
     from api.ingest.registry import SourceRegistry
@@ -37,6 +38,7 @@ class AppContext:
     rtp_receivers: RtpReceivers
     pulled_sources: PulledSources
     auth: KeyRing
+    request_counts: RequestCounts
     limiter: RateLimiter
     spool: Spool
     file_jobs: FileJobs

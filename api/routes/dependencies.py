@@ -10,6 +10,7 @@ from starlette.requests import HTTPConnection
 
 from api.errors import Unauthorized
 from api.http.auth import Caller, address_of, bearer_of
+from api.http.middleware import note_key
 from api.http.rate_limit import RequestKind
 from api.routes.context import context_of
 
@@ -21,8 +22,13 @@ def caller_of(connection: HTTPConnection, token: str | None) -> Caller:
         return Caller(address_of(connection), "")
     name = ring.identify(token) if token else None
     if name is None:
-        raise Unauthorized("unauthorized", "a valid API key is needed; send the header `Authorization: Bearer KEY`")
+        raise unauthorized()
+    note_key(connection.scope, name)
     return Caller(name, name)
+
+
+def unauthorized() -> Unauthorized:
+    return Unauthorized("unauthorized", "a valid API key is needed; send the header `Authorization: Bearer KEY`")
 
 
 async def require_key(connection: HTTPConnection) -> Caller:

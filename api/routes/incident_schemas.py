@@ -15,8 +15,8 @@ class ReviewRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     decision: Decision
-    note: str = Field("", max_length=4000)
-    by: str = Field("", max_length=100)
+    note: str = Field("", max_length=4000, pattern=r"^[^\x00]*$")
+    by: str = Field("", max_length=100, pattern=r"^[^\x00]*$")
 
 
 class IncidentList(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,9 @@ from api.routes.incident_schemas import FileAnswer, IncidentDetails, IncidentLis
 from api.routes.json_answers import NO_STORE, described, json_response
 from api.routes.schemas import ErrorAnswer
 
-IncidentId = Annotated[str, Path(max_length=40)]
+# PostgreSQL refuses NUL in text.
+_TEXT = r"^[^\x00]*$"
+IncidentId = Annotated[str, Path(max_length=40, pattern=_TEXT)]
 
 _UNKNOWN: dict[int | str, dict[str, Any]] = {404: described(ErrorAnswer)}
 
@@ -37,8 +39,8 @@ class Filters(BaseModel):
 
     state: Literal["open", "closed"] | None = None
     review: incident_queries.Review | None = None
-    stream: str | None = Field(None, max_length=200)
-    call_id: str | None = Field(None, max_length=200)
+    stream: str | None = Field(None, max_length=200, pattern=_TEXT)
+    call_id: str | None = Field(None, max_length=200, pattern=_TEXT)
     since: float | None = Field(None, allow_inf_nan=False)
     until: float | None = Field(None, allow_inf_nan=False)
     limit: int = Field(50, ge=1, le=200)
@@ -89,7 +91,7 @@ async def review_incident(
     response_class=Response,
 )
 async def get_evidence(
-    request: Request, incident_id: IncidentId, name: Annotated[str, Path(max_length=200)],
+    request: Request, incident_id: IncidentId, name: Annotated[str, Path(max_length=200, pattern=_TEXT)],
     expires: Annotated[str, Query(max_length=20)] = "", signature: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
     """Returns one evidence file. Needs an API key or a signed URL from `GET /v1/incidents/{id}`."""

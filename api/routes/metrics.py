@@ -1,6 +1,6 @@
 """Prometheus metrics of `serve` and `consume`.
 
-No metric names a stream: the endpoint is public and its size bounded.
+No metric names a stream: the endpoint is public by default, and its size is bounded.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from api.routes.context import AppContext, context_of
+from api.routes.dependencies import require_key
 
 if TYPE_CHECKING:
+    from api.http.request_counts import RequestCounts
+    from api.incidents.incident_publisher import IncidentPublisher
     from consumers.consumer_health import ConsumerStatus
     from stream.types import FrameCounts
     from stream.worker_pool_config import PoolStatus
@@ -27,8 +30,11 @@ router = APIRouter(tags=["health"])
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request) -> Response:
-    """Returns metrics in the Prometheus text format."""
-    return exposition(service_metrics(context_of(request)))
+    """Returns metrics in the Prometheus text format. Requires an API key if DEEPGUARD_METRICS_PRIVATE is set."""
+    context = context_of(request)
+    if context.settings.metrics_private:
+        await require_key(request)
+    return exposition(service_metrics(context))
 
 
 def exposition(collected: Sequence[Metric]) -> Response:
@@ -53,7 +59,8 @@ def service_metrics(context: AppContext) -> list[Metric]:
         _gauge("verdict_age_seconds", "largest age of a running stream's latest verdict when it was published",
                max((info.verdict.age_ms / 1000 for info in live if info.verdict is not None), default=0.0)),
         CounterMetricFamily("deepguard_events", "events published since start", context.bus.offset),
-        incidents_lost(context.incidents.publisher.lost),
+        *alarm_metrics(context.incidents.publisher),
+        _http_responses(context.request_counts),
         *_frames([info.frames for info in live]),
     ]
     if context.gateway is not None:
@@ -62,10 +69,26 @@ def service_metrics(context: AppContext) -> list[Metric]:
     return collected
 
 
-def incidents_lost(count: int) -> Metric:
-    """Returns the counter of alarms that were published but not stored; 0 if the database keeps up."""
-    meaning = "alarm openings and closings that were published but not stored"
-    return CounterMetricFamily("deepguard_incidents_lost", meaning, count)
+def alarm_metrics(publisher: IncidentPublisher) -> list[Metric]:
+    """Returns the counters of alarms in this process, and of those that could not be stored."""
+    alarms = publisher.alarms
+    lost = "alarm openings and closings that were published but not stored"
+    return [
+        CounterMetricFamily("deepguard_alarms_opened", "alarms that opened in this process", alarms.opened),
+        CounterMetricFamily("deepguard_alarms_closed", "alarms that closed in this process", alarms.closed),
+        CounterMetricFamily("deepguard_incidents_lost", lost, publisher.lost),
+        _gauge("incidents_waiting", "alarm openings and closings that wait for the database", publisher.waiting),
+    ]
+
+
+def _http_responses(counts: RequestCounts) -> Metric:
+    responses = CounterMetricFamily(
+        "deepguard_http_responses", "HTTP answers; `code` is the error code, empty without an error",
+        labels=["method", "route", "status", "code"],
+    )
+    for kind, number in counts:
+        responses.add_metric([kind.method, kind.route, str(kind.status), kind.code], number)
+    return responses
 
 
 def consumer_metrics(status: ConsumerStatus, workers: PoolStatus) -> list[Metric]:

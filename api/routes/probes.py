@@ -62,6 +62,8 @@ def _reasons(context: AppContext) -> list[str]:
         reasons.append("no_worker")
     if status.model is None:
         reasons.append("no_model")
+    if context.incidents.fault:
+        reasons.append("no_storage")
     if context.gateway is not None and context.gateway.unreachable_s > BROKER_LOST_AFTER_S:
         reasons.append("no_broker")
     return reasons

@@ -56,6 +56,9 @@ class AccessSettings(BaseSettings):
     insecure: bool = setting(
         False, "DEEPGUARD_INSECURE", "Allow a HOST other than loopback without API keys", BOOLEAN
     )
+    metrics_private: bool = setting(
+        False, "DEEPGUARD_METRICS_PRIVATE", "Require an API key for /metrics, of `serve` and of `consume`", BOOLEAN
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = setting(
         (), "CORS_ORIGINS", "Origins whose pages may call the API and read its responses (CORS)", _ORIGINS
     )

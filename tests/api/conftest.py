@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx
+    from structlog.types import EventDict, WrappedLogger
 
 KEY, OTHER_KEY = "key-of-the-first-tenant", "key-of-the-second-tenant"
 
@@ -22,6 +23,23 @@ KEY, OTHER_KEY = "key-of-the-first-tenant", "key-of-the-second-tenant"
 def quiet() -> None:
     """Only warnings of the services under test."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+
+
+@pytest.fixture
+def logged() -> Iterator[list[EventDict]]:
+    """All log lines with their bound fields."""
+    lines: list[EventDict] = []
+
+    def keep(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+        lines.append(dict(line))
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, keep],
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    yield lines
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

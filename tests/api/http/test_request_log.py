@@ -1,0 +1,77 @@
+"""Request ids, log lines and counts of answers, on the running service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.api.conftest import KEY
+from tests.api.rig import running_rig
+from tests.api.routes.test_files import until
+from tests.api.routes.test_metrics import figures
+
+if TYPE_CHECKING:
+    import httpx
+    from structlog.types import EventDict
+
+    from tests.api.rig import Rig
+
+
+def test_every_answer_has_a_request_id(client: httpx.Client) -> None:
+    for path in ("/livez", "/nowhere", "/v1/incidents?limit=0", "/"):
+        assert len(client.get(path).headers["X-Request-Id"]) == 16
+
+
+@pytest.mark.parametrize(("given", "kept"), [
+    ("abc-1.2_3", True), ("x" * 64, True), ("x" * 65, False), ("", False), ("a b", False), ('{"a":1}', False),
+])  # fmt: skip
+def test_a_well_formed_request_id_of_the_client_is_kept(client: httpx.Client, given: str, kept: bool) -> None:
+    assert (client.get("/livez", headers={"X-Request-Id": given}).headers["X-Request-Id"] == given) is kept
+
+
+def test_a_refused_request_is_logged_with_its_code_and_the_name_of_its_key(
+    keyed_rig: Rig, logged: list[EventDict]
+) -> None:
+    with keyed_rig.client(KEY) as client:
+        refused = client.get("/v1/incidents/none?secret=word", headers={"X-Request-Id": "mine"})
+        accepted = client.get("/v1/incidents")
+    assert (refused.status_code, accepted.status_code) == (404, 200)
+    until(lambda: [line["event"] for line in logged].count("request") == 2)     # logged after the answer is sent
+    first, second = [line for line in logged if line["event"] == "request"]
+    assert (first["status"], first["code"], first["request_id"]) == (404, "incident_unknown", "mine")
+    assert first["route"] == "/v1/incidents/{incident_id}"
+    assert first["key"].startswith("key-")
+    assert "code" not in second
+    assert KEY not in str(logged)
+    assert "word" not in str(logged)
+
+
+def test_answers_are_counted_by_method_route_status_and_code(client: httpx.Client) -> None:
+    name = "deepguard_http_responses_total"
+    wanted = {
+        f"{name} incident_unknown GET /v1/incidents/{{incident_id}} 404", f"{name}  GET /livez 200",
+        f"{name} method_not_allowed other /livez 405",
+    }  # fmt: skip
+
+    def counts() -> dict[str, float]:
+        found = figures(client.get("/metrics").text)
+        return {kind: found.get(kind, 0) for kind in wanted}
+
+    client.get("/livez")
+    before = counts()
+    client.get("/v1/incidents/none")
+    client.get("/livez")
+    client.request("BREW", "/livez")
+    until(lambda: counts() == {kind: number + 1 for kind, number in before.items()})
+
+
+def test_metrics_are_public_unless_a_setting_makes_them_private(keyed_rig: Rig) -> None:
+    with keyed_rig.client() as client:
+        assert client.get("/metrics").status_code == 200
+    with running_rig(api_keys=KEY, metrics_private=True) as rig:
+        with rig.client() as client:
+            assert client.get("/metrics").status_code == 401
+            assert client.get("/livez").status_code == 200
+        with rig.client(KEY) as client:
+            assert client.get("/metrics").status_code == 200

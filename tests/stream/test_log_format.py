@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+
+from stream.log_format import JsonLines
+
+
+def test_a_worker_logs_one_json_object_per_line_with_the_keys_of_the_service() -> None:
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        error = sys.exc_info()
+    where = {"stream": "a", "epoch": 7}
+    record = logging.getLogger("stream.worker_loop").makeRecord(
+        "stream.worker_loop", logging.ERROR, __file__, 1, "stream %s", ("failed",), error, extra=where
+    )
+    line = JsonLines().format(record)
+    assert "\n" not in line
+    told = json.loads(line)
+    assert told.pop("exception").endswith("ValueError: two\nlines")
+    assert told.pop("timestamp").endswith("Z")
+    assert told == {
+        "event": "stream failed", "logger": "stream.worker_loop", "level": "error", "worker": os.getpid(),
+        "stream": "a", "epoch": 7,
+    }  # fmt: skip
+
+
+def test_fields_of_any_type_are_logged() -> None:
+    record = logging.makeLogRecord({"msg": "seen", "what": object})
+    assert json.loads(JsonLines().format(record))["what"] == "<class 'object'>"
