@@ -5,6 +5,7 @@ The probability of a verdict is that of its window. The label follows from the e
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +13,7 @@ import msgspec
 
 from stream.events import FaceVerdict, Label, Reason, Verdict
 from stream.face_verdicts import judge_faces, unscored_reason, withheld
-from stream.frame_sampler import Pace, SamplingGrid, rate_hz_of
+from stream.frame_sampler import Pace, SamplingGrid, rate_hz_of, wanted_at_or_before
 from stream.label_decision import LabelDecider
 from stream.verdict_windows import VerdictWindow, VerdictWindowCutter
 
@@ -44,6 +45,7 @@ class RollingVerdicts:
         self._recent: deque[Observation] = deque()
         self._decider = LabelDecider(config.decision, rate_hz_of(Pace.FAST, config.windows.sample_rate_hz))
         self._decided_s = 0.0       # the sums already include earlier observations
+        self._unseen_cell: float = -math.inf    # newest cell that passed without a picture
 
     def restore(self, verdict: Verdict) -> None:
         """Continues after this verdict of the same epoch. The caller passes the observations of its window again."""
@@ -55,7 +57,7 @@ class RollingVerdicts:
     def observe(self, observation: Observation, context: ObservationContext) -> tuple[Verdict, ...]:
         """Returns the verdicts that this observation completes. Ignores an observation that is not newer than the
         last."""
-        if self._recent and observation.cell <= self._recent[-1].cell:
+        if observation.cell <= self._newest_cell:
             return ()
         self._recent.append(observation)
         if context.evidence is not None and self._grid.start_s(observation.cell) >= self._decided_s:
@@ -65,10 +67,30 @@ class RollingVerdicts:
         self._forget()
         return verdicts
 
+    def pass_unseen(self, until_s: float, context: ObservationContext) -> tuple[Verdict, ...]:
+        """Returns the verdicts of media up to `until_s` of which no picture could be decoded.
+
+        Only for media that follows the last observation. Later observations of that time are ignored.
+        """
+        pace = self._recent[-1].pace if self._recent else Pace.BASE
+        cell = wanted_at_or_before(self._grid.cell_at(until_s), pace)
+        if cell <= self._newest_cell:
+            return ()
+        self._unseen_cell = cell
+        verdicts = tuple(self._judge(window, context) for window in self._cutter.completed_by(cell, pace))
+        self._forget()
+        return verdicts
+
     def finish(self, context: ObservationContext) -> tuple[Verdict, ...]:
         """Returns the remaining verdicts at the end of the stream."""
         window = self._cutter.remainder()
         return () if window is None else (self._judge(window, context),)
+
+    @property
+    def _newest_cell(self) -> float:
+        """The newest cell that was observed or passed without a picture; minus infinity before the first."""
+        seen = self._recent[-1].cell if self._recent else -math.inf
+        return max(seen, self._unseen_cell)
 
     def _forget(self) -> None:
         needed_s = self._cutter.oldest_needed_s
@@ -94,7 +116,7 @@ class RollingVerdicts:
             samples=len(inside),
             wanted=window.wanted,
             coverage=coverage,
-            rate_hz=rate_hz_of((inside or self._recent)[-1].pace, self._config.windows.sample_rate_hz),
+            rate_hz=rate_hz_of(self._pace(inside), self._config.windows.sample_rate_hz),
             label=label,
             reason=reason,
             prob_fake=worst.prob_fake if worst else None,
@@ -135,7 +157,13 @@ class RollingVerdicts:
             return Label.NO_FACE, Reason.NO_FACE
         return faces[0].label, faces[0].reason
 
+    def _pace(self, inside: list[Observation]) -> int:
+        known = inside or self._recent
+        return known[-1].pace if known else Pace.BASE
+
     def _age_ms(self, inside: list[Observation], context: ObservationContext) -> float:
+        if not inside and not self._recent:
+            return 0.0
         newest = inside[-1] if inside else self._recent[-1]
         return max(0.0, (context.now_s - newest.capture_s) * 1000)
 

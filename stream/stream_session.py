@@ -21,6 +21,7 @@ from stream.media_clock import MediaClock
 from stream.rolling_verdicts import ObservationContext, RollingVerdicts
 from stream.temporal_layers import BASE, FRAMES_PER_SAMPLE, LayerFilter
 from stream.types import Codec, DropCause, EndReason, FaceObservation, FrameCounts, MediaUnit, ModelRef, Observation
+from stream.undecodable_media import UndecodableMedia
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,6 +121,8 @@ class Session:
         self._verdict_every_s = 1.0
         self._fed_s = self._began_s
         self._stalled = self._is_behind = False
+        self._fed_pts_s = 0.0
+        self._undecodable = UndecodableMedia()
         self._gap_reported_s: dict[DropCause, float] = {}
         self._final: FrameCounts | None = None
         self._ending: asyncio.Future[None] | None = None
@@ -156,7 +159,7 @@ class Session:
         if self._ending is not None:
             return
         self._fed_s, self._stalled = time.monotonic(), False
-        placed_s = self._timeline.place(pts_s)
+        placed_s = self._fed_pts_s = self._timeline.place(pts_s)
         if not self._layers.wants(layer, placed_s, keyframe):
             self._skipped += 1
             return
@@ -170,7 +173,7 @@ class Session:
     def feed_unit(self, unit: MediaUnit) -> None:
         """As `feed`, with the publisher's own sequence and media time."""
         if self._ending is None:
-            self._fed_s, self._stalled = time.monotonic(), False
+            self._fed_s, self._stalled, self._fed_pts_s = time.monotonic(), False, unit.pts_s
             self._feed.feed(unit)
 
     def set_pace(self, pace: int) -> None:
@@ -182,8 +185,17 @@ class Session:
             self._layers.needed_hz = FRAMES_PER_SAMPLE * rate_hz
             self._verdict_every_s = max(windows.hop_s, 1 / rate_hz) + windows.hop_s
 
+    @property
+    def problem(self) -> DropCause | None:
+        """Why the media that arrives cannot be decoded; None while it can."""
+        return self._undecodable.cause
+
     def watch(self, now_s: float) -> None:
-        """Publishes one StreamStalled per silence; `now_s` is monotonic. The host calls it every half second or so."""
+        """Publishes what no observation tells: silence, and media that cannot be decoded. `now_s` is monotonic.
+
+        The host calls it every half second or so.
+        """
+        self._watch_decoding(now_s)
         silent_s = now_s - self._fed_s
         if silent_s < STALLED_AFTER_S or self._stalled or self._ending is not None:
             return
@@ -192,6 +204,15 @@ class Session:
         self._host.publish(
             StreamStalled(stream=self.stream, epoch=self.epoch, silent_s=silent_s, from_s=self._newest_s)
         )
+
+    def _watch_decoding(self, now_s: float) -> None:
+        """Publishes one gap, and verdicts without frames, while media arrives that cannot be decoded."""
+        was_undecodable = self.problem is not None
+        if self._ending is not None or not self._undecodable.update(self.frames, now_s):
+            return
+        if self.problem is not None and not was_undecodable:
+            self.gap(self.problem)
+        self._publish_verdicts(self._monitor.pass_unseen(self._fed_pts_s, self._context()))
 
     def load(self, now_s: float) -> StreamLoad:
         """Returns what the load controller needs; `now_s` is monotonic."""
@@ -228,6 +249,8 @@ class Session:
             self._final = await self._feed.close()
             for known in () if self._handover is None else self._handover.release():
                 self._process(known)
+            if self._undecodable.is_whole(self._final):
+                self._publish_verdicts(self._monitor.pass_unseen(self._fed_pts_s, self._context()))
             self._publish_verdicts(self._monitor.finish(self._context()))
         finally:
             self._publish_alarm(self._alarms.end(time.time()))

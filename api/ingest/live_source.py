@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _ARRIVING_S = 3.0
+_UNDECODABLE = {
+    DropCause.NO_KEYFRAME: "media arrives, but no key frame; nothing can be decoded",
+    DropCause.TOO_LARGE: "media arrives, but its frames are larger than the limit",
+}
+_UNDECODABLE_OTHERWISE = "media arrives, but no frame can be decoded; parameter sets may be missing"
 
 
 class SourceKind(StrEnum):
@@ -77,6 +82,10 @@ class MediaSession(Protocol):
     ) -> None: ...
 
     def gap(self, cause: DropCause) -> None: ...
+
+    @property
+    def problem(self) -> DropCause | None:
+        """Why the media that arrives cannot be decoded; None while it can."""
 
     async def end(self, reason: EndReason, message: str = "") -> None: ...
 
@@ -171,7 +180,14 @@ class LiveSource(ABC):
 
     def status(self, now_s: float) -> SourceStatus:
         """Returns what lists show; `now_s` is monotonic."""
-        return SourceStatus(self.identity, self.protocol, self.host, self.state, problem=self.problem)
+        return SourceStatus(
+            self.identity, self.protocol, self.host, self.state, problem=self.problem or self._media_problem
+        )
+
+    @property
+    def _media_problem(self) -> SourceFailure | None:
+        cause = None if self._session is None else self._session.problem
+        return None if cause is None else SourceFailure("undecodable", _UNDECODABLE.get(cause, _UNDECODABLE_OTHERWISE))
 
     def frame(
         self, payload: bytes, pts_s: float, keyframe: bool, age_s: float, layer: Layer = BASE, *,

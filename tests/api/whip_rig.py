@@ -61,6 +61,7 @@ class CollectingSession:
     gaps: list[DropCause] = field(default_factory=list)
     ended: EndReason | None = None
     message: str = ""
+    problem: DropCause | None = None
 
     def feed(
         self, payload: bytes, pts_s: float, keyframe: bool, capture_s: float, layer: Layer, *, display: DisplayTransform

@@ -25,7 +25,7 @@ from api.ingest.whip.sessions import WhipSessions
 from stream.errors import ServiceDraining, ServiceFull, StreamExists, StreamUnknown
 from stream.identity import StreamIdentity
 from stream.stream_session import StreamSpec
-from stream.types import Codec, EndReason
+from stream.types import Codec, DropCause, EndReason
 from tests.api.guards import nothing_left
 from tests.api.ingest.test_rtp_receivers import VP8_KEY, frame
 from tests.api.offers import BROWSER_VIDEO_ONLY, LOCAL
@@ -144,6 +144,12 @@ async def test_an_open_stream_ends_with_its_source() -> None:
             sender.sendto(frame(1, VP8_KEY), ("127.0.0.1", port))
             session = await service.first()
         assert registry.list()[0].state is SourceState.RECEIVING
+        assert registry.list()[0].problem is None
+        session.problem = DropCause.NO_KEYFRAME
+        problem = registry.list()[0].problem
+        assert problem is not None
+        assert problem.code == "undecodable"
+        assert "no key frame" in problem.message
         await registry.stop("cam")
         assert session.ended is EndReason.STOPPED
         assert service.live == {}
