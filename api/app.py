@@ -22,6 +22,7 @@ from api.http.loop_lag import LoopLagMonitor
 from api.http.middleware import BodyLimit, HostAndOriginCheck, RequestLog
 from api.http.rate_limit import RateLimiter
 from api.http.request_counts import RequestCounts
+from api.http.websocket_log import WebSocketLog
 from api.incidents.lifecycle import incident_config, recorded_alarms, running_incidents
 from api.ingest.aiortc_patches import Network
 from api.ingest.pull.dialer import Dialer
@@ -237,6 +238,7 @@ def _middleware(settings: Settings, request_counts: RequestCounts) -> list[Middl
     )
     return [
         Middleware(RequestLog, counts=request_counts),
+        Middleware(WebSocketLog, counts=request_counts),
         *([cors] if settings.cors_origins else []),
         Middleware(HostAndOriginCheck, allowed_origins=allowed, local_only=settings.is_local_only),
         Middleware(BodyLimit, limit_of=limit_of),

@@ -16,6 +16,7 @@ import uvicorn
 from api.app import create_app, running_context
 from api.http.h11_protocol import DeadlineProtocol
 from api.http.listener import BACKLOG, url_of
+from api.http.websocket_protocol import QuietWebSocketProtocol
 from api.routes.events_websocket import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def config_of(app: ASGIApp, settings: Settings, protocol: type[DeadlineProtocol]
     return uvicorn.Config(
         app,
         http=protocol,
-        ws="websockets-sansio",
+        ws=QuietWebSocketProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,
         log_config=None,

@@ -105,8 +105,13 @@ def request_error_response(
     scope: Scope, problem: Problem, extra_headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """Encodes a problem as the client wants it, and notes its code for the log and the metrics."""
-    scope.setdefault("state", {})[ERROR_CODE] = problem.code
+    note_code(scope, problem.code)
     return error_response(problem, extra_headers, Headers(scope=scope).get("accept", ""))
+
+
+def note_code(scope: Scope, code: str) -> None:
+    """Notes the error code of a request or connection, for the log and the metrics."""
+    scope.setdefault("state", {})[ERROR_CODE] = code
 
 
 def install_error_handlers(app: FastAPI) -> None:

@@ -61,15 +61,16 @@ class RequestLog:
                 if status == 0:
                     await request_error_response(scope, problem)(scope, receive, watched)
             finally:
-                self._note(scope, status, time.monotonic() - started_s)
+                note_answer(self._counts, scope, status, time.monotonic() - started_s)
 
-    def _note(self, scope: Scope, status: int, took_s: float) -> None:
-        """Counts and logs one answer; `status` 0 means that the connection was closed without one."""
-        state = scope.get("state", {})
-        method, route, code = scope["method"], route_of(scope), str(state.get(ERROR_CODE, ""))
-        self._counts.add(method, route, status, code)
-        refused = {"code": code, "key": str(state.get(_KEY, ""))} if code else {}
-        log.info("request", method=method, route=route, status=status, took_ms=round(took_s * 1000, 1), **refused)
+
+def note_answer(counts: RequestCounts, scope: Scope, status: int, took_s: float) -> None:
+    """Counts and logs one answer; `status` 0 means that the connection was closed without one."""
+    state = scope.get("state", {})
+    method, route, code = scope.get("method", "GET"), route_of(scope), str(state.get(ERROR_CODE, ""))
+    counts.add(method, route, status, code)
+    refused = {"code": code, "key": str(state.get(_KEY, ""))} if code else {}
+    log.info("request", method=method, route=route, status=status, took_ms=round(took_s * 1000, 1), **refused)
 
 
 def request_id_of(scope: Scope) -> str:

@@ -18,7 +18,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from api.errors import ApiError, Busy, Unauthorized
 from api.http.auth import bearer_of, bearer_of_subprotocols
-from api.http.error_responses import error_response, problem_of
+from api.http.error_responses import note_code, problem_of, request_error_response
 from api.http.middleware import require_local_host, require_origin
 from api.routes.context import AppContext, context_of
 from api.routes.dependencies import caller_of
@@ -90,7 +90,7 @@ async def live(websocket: WebSocket) -> None:
     try:
         _check_handshake(websocket, context)
     except ApiError as error:
-        await websocket.send_denial_response(error_response(problem_of(error)))
+        await websocket.send_denial_response(request_error_response(websocket.scope, problem_of(error)))
         return
     await websocket.accept(PROTOCOL if PROTOCOL in websocket.scope["subprotocols"] else None)
     watcher = WebSocketWatcher(websocket, context.bus)
@@ -214,6 +214,7 @@ class WebSocketWatcher:
         try:
             async with asyncio.timeout(1):
                 if closing.code:
+                    note_code(self._websocket.scope, closing.code)
                     await self._send({"type": "error", "code": closing.code, "message": closing.message})
                 await self._websocket.close(closing.close_code, closing.code)
         except (TimeoutError, CloseConnection, WebSocketDisconnect, RuntimeError):
