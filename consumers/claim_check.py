@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import httpx
 
 from consumers.errors import ContractBroken, ReferenceUnavailable
-from consumers.outbound_http import HostUnresolved, OutboundClient, OutboundRequest, TooManyRedirects, resolve
+from consumers.outbound_http import (
+    HostUnresolved,
+    MalformedRedirect,
+    OutboundClient,
+    OutboundRequest,
+    TooManyRedirects,
+    resolve,
+)
 
 if TYPE_CHECKING:
     from consumers.media_contract import ClaimCheck, Media
@@ -37,7 +44,7 @@ class ClaimFetcher:
                 return claim.redeem(await self._fetch(claim.uri))
         except TimeoutError:
             raise ReferenceUnavailable(f"the fetch took longer than {self._config.limit_s:g} s") from None
-        except TooManyRedirects as error:
+        except (MalformedRedirect, TooManyRedirects) as error:
             raise ContractBroken("bad_reference", str(error)) from error
         except HostUnresolved as error:
             if error.is_malformed:

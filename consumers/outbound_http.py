@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 MAX_REDIRECTS = 3
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_LOCATIONS = "redirect_locations"       # key of a response's extensions
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _ANY_SUBDOMAIN = "*."
 _GLOBAL_UNICAST = IPv6Network("2000::/3")       # all that IANA has allocated for the public internet
@@ -53,6 +57,10 @@ class OutboundPolicy(Protocol[_Checked]):
 
 class TooManyRedirects(Exception):
     """A server redirects more than `MAX_REDIRECTS` times."""
+
+
+class MalformedRedirect(Exception):
+    """A server redirects without a target, or to one that is no URL. The message never holds the target."""
 
 
 class HostUnresolved(OSError):
@@ -139,6 +147,20 @@ async def checked_address(
     return addresses[0]
 
 
+def absolute_url(base: str, location: str) -> str:
+    """Returns the URL of a Location header, without its fragment. Raises MalformedRedirect."""
+    try:
+        target = httpx.URL(base).join(location).copy_with(fragment=None)
+        # httpx encodes a host that is none, such as "[".
+        has_host = target.scheme not in _DEFAULT_PORTS or (bool(target.host) and "%" not in target.host)
+        has_host = has_host and urlsplit(str(target)).port != 0     # raises ValueError outside 0 to 65535
+    except (httpx.InvalidURL, ValueError):
+        has_host = False
+    if not location.strip() or not has_host:
+        raise MalformedRedirect("the server names a malformed URL, or none")
+    return str(target)
+
+
 class OutboundClient(Generic[Target]):
     """HTTP client that pins every request to a checked address. Call `close` at the end."""
 
@@ -148,22 +170,25 @@ class OutboundClient(Generic[Target]):
         self._client = httpx.AsyncClient(
             timeout=timeout_s, trust_env=False, follow_redirects=False, verify=ssl.create_default_context(),
             headers={"Accept-Encoding": "identity", "User-Agent": "deepguard"},
+            event_hooks={"response": [_keep_redirect]},
+            # Cookies belong to addresses here, not to hosts: one host's would reach another behind the same address.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
 
     async def open(self, request: OutboundRequest) -> tuple[httpx.Response, Target]:
         """Sends a request and returns the response, its body unread, and the destination after redirects.
 
         The caller closes the response. With no redirects allowed, a redirect is the response. Raises
-        TooManyRedirects, HostUnresolved, httpx.HTTPError, httpx.InvalidURL, and the policy's errors.
+        TooManyRedirects, MalformedRedirect, HostUnresolved, httpx.HTTPError, httpx.InvalidURL, and the policy's errors.
         """
         url, headers = request.url, dict(request.headers)
         target = self._policy.check_url(url)
         for _ in range(request.max_redirects + 1):
             response = await self._send(request, url, target, headers)
-            if not (request.max_redirects and response.has_redirect_location):
+            if not request.max_redirects or response.status_code not in _REDIRECTS:
                 return response, target
             await response.aclose()
-            url = str(httpx.URL(url).join(response.headers["location"]))
+            url = _redirected(url, response)
             before, target = target, self._policy.check_url(url)
             if (before.scheme, before.host, before.port) != (target.scheme, target.host, target.port):
                 headers.pop("Authorization", None)
@@ -185,3 +210,18 @@ class OutboundClient(Generic[Target]):
             headers={**headers, **fixed}, extensions={"sni_hostname": target.host},
         )
         return await self._client.send(pinned, stream=True)
+
+
+async def _keep_redirect(response: httpx.Response) -> None:
+    """Takes the targets of a redirect out of its headers; httpx would parse them and fail as if the network had."""
+    if response.status_code in _REDIRECTS:
+        response.extensions[_LOCATIONS] = response.headers.get_list("location")
+        response.headers.pop("location", None)
+
+
+def _redirected(url: str, response: httpx.Response) -> str:
+    """Returns the URL that a redirect leads to, without its fragment. Raises MalformedRedirect."""
+    found = response.extensions[_LOCATIONS]
+    if len(found) != 1:
+        raise MalformedRedirect("the server redirects without a target, or to several")
+    return absolute_url(url, found[0])

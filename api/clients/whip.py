@@ -15,7 +15,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import av
 import httpx
@@ -24,6 +24,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from api.errors import PublishFailed, Refusal
 from api.ingest.aiortc_patches import loopback_candidates, new_connection, send_orientation, tell_keyframe_requests
+from consumers.outbound_http import MalformedRedirect, absolute_url
 from stream.access_units import AccessUnits, codec_of
 from stream.codecs import BY_CODEC, RTP_TITLES
 from stream.display_picture import display_of_packet
@@ -222,24 +223,39 @@ async def _negotiate(
     with loopback_candidates(_is_this_machine(url)):
         await connection.setLocalDescription(await connection.createOffer())
     headers = {"Content-Type": "application/sdp"} | ({"DeepGuard-Sample": "1"} if options.sample else {})
-    offered_s = time.monotonic()
+    offered_s, target = time.monotonic(), url
     try:
-        answer = await client.post(url, content=connection.localDescription.sdp, headers=headers)
+        answer = await client.post(target, content=connection.localDescription.sdp, headers=headers)
         if answer.status_code == httpx.codes.TEMPORARY_REDIRECT:
-            url = urljoin(url, answer.headers["location"])
-            answer = await client.post(url, content=connection.localDescription.sdp, headers=headers)
-    except httpx.HTTPError as error:
-        raise PublishFailed(f"{url} cannot be reached: {error!r}") from error
+            target = _redirected(url, answer.headers.get("location", ""))
+            answer = await client.post(target, content=connection.localDescription.sdp, headers=headers)
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        problem = f"{url} cannot be reached, or redirects to a malformed URL: {type(error).__name__}"
+        raise PublishFailed(problem) from None
     if answer.status_code != 201 or "location" not in answer.headers:
         refusal = Refusal(answer.status_code, time.monotonic() - offered_s, _retry_after_s(answer))
         raise PublishFailed(f"{url} answered {answer.status_code}: {answer.text[:300]}", refusal)
-    session = urljoin(url, answer.headers["location"])
+    try:
+        session = absolute_url(target, answer.headers["location"])
+    except MalformedRedirect:
+        raise PublishFailed(f"{url} names a malformed URL as its session") from None
     try:
         await connection.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
     except ValueError as error:
         await client.delete(session)
         raise PublishFailed(f"{url} sent an invalid SDP answer: {error}") from error
     return session
+
+
+def _redirected(url: str, location: str) -> str:
+    """Returns the target of a redirect; the token never goes from HTTPS to HTTP. Raises PublishFailed."""
+    try:
+        target = absolute_url(url, location)
+    except MalformedRedirect:
+        raise PublishFailed(f"{url} redirects to a malformed URL, or to none") from None
+    if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
+        raise PublishFailed(f"{url} redirects to a URL without TLS, which would show the token")
+    return target
 
 
 def _retry_after_s(answer: httpx.Response) -> float | None:

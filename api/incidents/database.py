@@ -27,6 +27,10 @@ from api.errors import SettingsRefused, StorageUnavailable
 
 _MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 _MIGRATION_LOCK = 0x6465657067756172     # PostgreSQL advisory lock: one process at a time migrates the schema
+_EXPECTED = (
+    "expected sqlite:///path or postgresql://user:password@host/name; "
+    "write @, : and / in a password as %40, %3A and %2F"
+)
 # How long a transaction waits for a lock, for a connection of the pool, or for the server.
 WAIT_S = 5
 _POSTGRES_TIMEOUTS = f"-c lock_timeout={WAIT_S}s -c statement_timeout={2 * WAIT_S}s"
@@ -106,7 +110,12 @@ def migrate(engine: Engine) -> None:
 
 def _engine_of(url: str) -> Engine:
     """Raises ArgumentError, OSError, ModuleNotFoundError."""
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ValueError:
+        raise ArgumentError(_EXPECTED) from None
+    if "@" in (parsed.host or ""):
+        raise ArgumentError(_EXPECTED)      # the driver would show part of the password as the host
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "postgresql":
@@ -117,7 +126,7 @@ def _engine_of(url: str) -> Engine:
         }  # fmt: skip
         return create_engine(parsed, pool_pre_ping=True, pool_timeout=WAIT_S, connect_args=limits)
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
-        raise ArgumentError("expected sqlite:///path or postgresql://user:password@host/name")
+        raise ArgumentError(_EXPECTED)
     Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     Path(parsed.database).touch(mode=0o600)     # SQLite creates its WAL files with the same mode
     engine = create_engine(parsed, connect_args={"timeout": WAIT_S}, pool_timeout=WAIT_S)

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.errors import SettingsRefused
 from api.settings.detection import AlarmSettings, ModelSettings, StreamSettings, UploadSettings
-from api.settings.field import allowed_of, variable_of
+from api.settings.field import allowed_of, shown, variable_of
 from api.settings.incidents import IncidentSettings, WebhookSettings
 from api.settings.kafka import KafkaSettings
 from api.settings.logging import LoggingSettings
@@ -128,6 +128,6 @@ def _explain(error: ValidationError) -> list[str]:
     for item in error.errors():
         key = by_name[str(item["loc"][0])]
         is_secret = "SecretStr" in str(fields[key].annotation)
-        shown = "" if is_secret else f", got {item['input']!r}"
-        lines[key] = f"{variable_of(fields[key])}: expected {allowed_of(fields[key])}{shown}"
+        got = "" if is_secret else f", got {shown(item['input'])}"
+        lines[key] = f"{variable_of(fields[key])}: expected {allowed_of(fields[key])}{got}"
     return [lines[key] for key in sorted(lines, key=order.index)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from pydantic import AliasChoices, Field
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 BOOLEAN = "true or false"
+_AFTER_PATH = re.compile(r"(?<=[?#]).*", re.DOTALL)
 
 
 def setting(default: Any, name: str, meaning: str, allowed: str, **bounds: Any) -> Any:
@@ -25,6 +27,14 @@ def setting(default: Any, name: str, meaning: str, allowed: str, **bounds: Any) 
 def split(value: Any) -> Any:
     """Splits a comma-separated list; returns any other value unchanged."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def shown(value: object) -> str:
+    """Returns an invalid value for an error message; of URLs no login, and nothing from the first query on."""
+    text = repr(value)
+    if "@" in text:
+        return "a value with a login, which is not shown"
+    return _AFTER_PATH.sub("...", text) if "://" in text else text
 
 
 def one_of(values: type[StrEnum]) -> str:

@@ -75,7 +75,7 @@ async def _requested(config: OauthConfig) -> Token:
     try:
         async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
             answer = await client.post(config.token_url, data=form, auth=(config.client_id, config.client_secret))
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         raise KafkaConnectionError(f"the token endpoint does not answer: {type(error).__name__}") from error
     if answer.status_code in (400, 401, 403):
         raise AuthenticationFailedError(f"the token endpoint refuses the client: {answer.status_code}")

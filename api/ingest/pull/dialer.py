@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 
-from api.ingest.pull.errors import PullFailed, PullRefused, failed_status
+from api.ingest.pull.errors import PullFailed, PullRefused, bad_redirect, failed_status
 from api.ingest.pull.url_policy import SECURE, MediaUrl, PullPolicy
 from consumers.outbound_http import (
     HostUnresolved,
+    MalformedRedirect,
     OutboundClient,
     OutboundRequest,
     TooManyRedirects,
@@ -105,8 +106,10 @@ class Dialer:
             return await client.open(request)
         except HostUnresolved as error:
             raise PullRefused("host_unknown", str(error)) from None
-        except (httpx.InvalidURL, UnicodeError):
-            raise PullRefused("bad_url", "the source redirects to a malformed URL") from None
+        except (MalformedRedirect, httpx.InvalidURL, UnicodeError):
+            raise bad_redirect() from None
+        except PullRefused as refused:
+            raise (bad_redirect() if refused.code == "bad_url" else refused) from None
         except TooManyRedirects as error:
             raise PullFailed("too_many_redirects", str(error), is_final=True) from None
         except httpx.TimeoutException as error:

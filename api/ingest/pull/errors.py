@@ -23,6 +23,10 @@ class PullRefused(PullFailed):
         super().__init__(code, message, is_final=True)
 
 
+def bad_redirect() -> PullRefused:
+    return PullRefused("bad_url", "the source redirects to a malformed URL, or to none")
+
+
 def failed_status(status: int) -> PullFailed:
     """Translates an HTTP or RTSP status other than success."""
     if status in (401, 403, 407):

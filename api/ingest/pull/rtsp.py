@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aiortc.rtp import RtpPacket
 
-from api.ingest.pull.errors import PullFailed, failed_status
+from api.ingest.pull.errors import PullFailed, PullRefused, bad_redirect, failed_status
 from api.ingest.pull.rtsp_messages import (
     MAX_HEAD_BYTES,
     OfferedVideo,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from stream.temporal_layers import Layer
 
 _MAX_REDIRECTS = 3
+_REDIRECTS = frozenset((301, 302, 303, 305, 307, 308))
 _INTERLEAVED = b"$"
 _SPS = 7
 _DEFAULT_TIMEOUT_S = 60
@@ -66,18 +67,25 @@ class RtspAttempt:
                 self._playback = None
                 connection.close()
             login = (location.user, location.password)
-            target = self._dialer.policy.check(described, ("rtsp", "rtsps"))
+            target = self._redirected(described)
             is_same = target[:3] == location[:3]
             location = target._replace(user=login[0], password=login[1]) if is_same else target
         raise PullFailed("too_many_redirects", f"more than {_MAX_REDIRECTS} redirects", is_final=True)
+
+    def _redirected(self, url: str) -> MediaUrl:
+        """Parses and checks the target of a redirect. Raises PullRefused."""
+        try:
+            return self._dialer.policy.check(url, ("rtsp", "rtsps"))
+        except PullRefused as refused:
+            raise (bad_redirect() if refused.code == "bad_url" or "://" not in url else refused) from None
 
 
 async def _describe(connection: _Connection) -> OfferedVideo | str:
     """Asks for the description; returns its video, or the URL of a redirect. Raises PullFailed."""
     url = connection.location.url
     answer = await connection.ask("DESCRIBE", url, {"Accept": "application/sdp"})
-    if 300 <= answer.status < 400 and "location" in answer.headers:
-        return answer.headers["location"]
+    if answer.status in _REDIRECTS:
+        return answer.headers.get("location", "")
     _require(answer)
     base = answer.headers.get("content-base") or answer.headers.get("content-location") or url
     return offered_video(answer.body.decode("utf-8", "replace").replace("\r\n", "\n"), base)

@@ -16,7 +16,7 @@ from api.ingest.aiortc_patches import Network, ask_keyframe, listening_on, new_c
 from api.ingest.ice_candidates import is_usable, read_candidate
 from api.ingest.pull.errors import PullFailed, PullRefused
 from api.ingest.pull.url_policy import parse_media_url
-from consumers.outbound_http import OutboundRequest
+from consumers.outbound_http import MalformedRedirect, OutboundRequest, absolute_url
 from stream.codecs import BY_RTP_NAME, RTP_TITLES
 from stream.sources.rtp_video import Fragment, VideoTrack
 from stream.types import Codec
@@ -71,6 +71,14 @@ def read_answer(text: str, policy: PullPolicy, loopback: bool) -> SfuAnswer:
     raise PullFailed("unsupported_codec", f"{RTP_TITLES} are received by WHEP; the SFU sends neither", is_final=True)
 
 
+def _session_url(answered: str, named: str) -> str:
+    """Returns the absolute URL of the session, empty if the SFU names none. Raises PullFailed."""
+    try:
+        return absolute_url(answered, named) if named else ""
+    except MalformedRedirect:
+        raise PullFailed("protocol_error", "the SFU names a malformed URL as its session", is_final=True) from None
+
+
 class WhepAttempt:
     """One session with an SFU. Implements `Attempt` of `api.ingest.pull.puller`."""
 
@@ -118,7 +126,7 @@ class WhepAttempt:
             except httpx.HTTPError:
                 raise PullFailed("connection_lost", f"{final.authority} closed the connection") from None
             named = response.headers.get("location", "")
-            session = str(httpx.URL(final.url).join(named)) if named else ""
+            session = _session_url(final.url, named)
             if response.status_code != _CREATED:
                 raise PullFailed("protocol_error", f"the SFU answers {response.status_code}, WHEP requires 201")
         return body.decode("utf-8", "replace"), session

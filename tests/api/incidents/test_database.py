@@ -52,7 +52,11 @@ def test_a_database_of_a_newer_version_is_refused(database: Database, database_u
     ("url", "told"),
     [
         ("mysql://a/b", "expected sqlite"), ("sqlite://", "expected sqlite"), ("nonsense", "parse"),
-        ("postgresql://me:hush-hush@127.0.0.1:1/x", "refused"), ("sqlite:////proc/nowhere/x.sqlite", "No such file"),
+        ("postgresql://me:hush-hush@127.0.0.1:1/x", "refused"),
+        ("postgresql://me:a/hush-hush@127.0.0.1:1/x", "refused"),
+        ("postgresql://me:x@hush-hush@127.0.0.1:1/x", "(expected sqlite|refused)"),
+        ("postgresql://me:hush-hush@127.0.0.1:port/x", "expected sqlite"),
+        ("sqlite:////proc/nowhere/x.sqlite", "No such file"),
     ],
 )
 def test_a_database_that_cannot_be_used_is_refused_without_its_password(url: str, told: str) -> None:
