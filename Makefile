@@ -37,11 +37,11 @@ test:               ## set up and run every test
 	$(PY) -m pytest $(AGAIN) $(FAST)
 	$(PY) -m pytest $(AGAIN) -m "(slow or e2e) and not bench and not soak"
 
-test-tools: livekit browser peers postgres kafka
+test-tools: livekit browser peers build/peers/pion postgres kafka
 
-test-peers:         ## run calls from Chromium, FFmpeg, GStreamer, libwebrtc, Janus and LiveKit
-	$(MAKE) -j3 $(VENV)/.test livekit browser peers
-	$(PY) -m pytest $(AGAIN) tests/e2e/test_peers.py
+test-peers:         ## run calls from Chromium, FFmpeg, GStreamer, libwebrtc, Janus, LiveKit and Pion
+	$(MAKE) -j3 $(VENV)/.test livekit browser peers build/peers/pion
+	$(PY) -m pytest $(AGAIN) tests/e2e/test_peers.py tests/e2e/test_pion.py
 
 test-fast: $(VENV)/.test ## run the tests that take no more than a few seconds each
 	$(PY) -m pytest $(FAST)
@@ -103,6 +103,9 @@ $(LIVEKIT): | go
 	    go install -ldflags='-s -w' github.com/livekit/livekit-server/cmd/server@$(LIVEKIT_VERSION) || { \
 	  echo "The LiveKit server could not be built: install Go 1.26, or Go 1.21 with access to the module proxy"; exit 1; }
 	@mv build/livekit/server $@
+
+build/peers/pion: tests/e2e/peers/pion/main.go tests/e2e/peers/pion/go.sum | go
+	@cd tests/e2e/peers/pion && GOTOOLCHAIN=auto CGO_ENABLED=0 go build -o $(CURDIR)/$@ .
 
 browser:
 	@command -v chromium >/dev/null 2>&1 || { \

@@ -31,7 +31,7 @@ from aiortc.rtp import RtcpByePacket, pack_header_extensions, unpack_header_exte
 from stream.sources.rtp_video import Fragment, layer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from aiortc.rtp import AnyRtcpPacket
 
@@ -77,7 +77,7 @@ _FIRST_AFTER_STUN = 4       # RFC 7983
 class VideoTap(Protocol):
     """Takes the packets of a video receiver. Called in the event loop; must not block or raise."""
 
-    def packet(self, fragment: Fragment) -> None: ...
+    def packet(self, fragment: Fragment, codec: Codec) -> None: ...
 
     def goodbye(self, ssrcs: tuple[int, ...]) -> None:
         """Takes the SSRCs of an RTCP BYE."""
@@ -91,10 +91,13 @@ def new_connection() -> RTCPeerConnection:
     return RTCPeerConnection(RTCConfiguration(iceServers=[]))
 
 
-def tap_video(receiver: Any, tap: VideoTap, codec: Codec) -> None:
-    """Sends the receiver's packets, all of `codec`, to `tap` only. Call it before the connection starts."""
+def tap_video(receiver: Any, tap: VideoTap, codecs: Mapping[int, Codec]) -> None:
+    """Sends the receiver's packets to `tap` only, with their codec by payload type; drops all other payload types.
+
+    Call it before the connection starts.
+    """
     _leave_undecoded(receiver)
-    receiver._RTCRtpReceiver__jitter_buffer = _TapInsteadOfJitterBuffer(tap, codec)
+    receiver._RTCRtpReceiver__jitter_buffer = _TapInsteadOfJitterBuffer(tap, codecs)
     receiver._RTCRtpReceiver__remote_bitrate_estimator = _FixedBitrate()
     receiver._RTCRtpReceiver__nack_generator = _BoundedNackGenerator()
     _limit_sources(receiver.transport._rtp_router)
@@ -221,16 +224,19 @@ def _leave_undecoded(receiver: Any) -> None:
 class _TapInsteadOfJitterBuffer:
     """Replaces aiortc's jitter buffer and passes packets to a tap."""
 
-    def __init__(self, tap: VideoTap, codec: Codec) -> None:
+    def __init__(self, tap: VideoTap, codecs: Mapping[int, Codec]) -> None:
         self._tap = tap
-        self._codec = codec
+        self._codecs = codecs
 
     def add(self, packet: Any) -> tuple[bool, None]:
         """Returns no frame and no key frame request; the tap's owner requests key frames."""
-        self._tap.packet(Fragment(
-            packet.ssrc, packet.sequence_number, packet.timestamp, bool(packet.marker), packet._data, self._tap.now_s(),
-            layer_of(self._codec, packet.payload), getattr(packet.extensions, "video_orientation", None),
-        ))
+        codec = self._codecs.get(packet.payload_type)
+        if codec is not None:
+            orientation = getattr(packet.extensions, "video_orientation", None)
+            self._tap.packet(Fragment(
+                packet.ssrc, packet.sequence_number, packet.timestamp, bool(packet.marker), packet._data,
+                self._tap.now_s(), layer_of(codec, packet.payload), orientation,
+            ), codec)
         return False, None
 
 

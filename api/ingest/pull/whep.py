@@ -43,6 +43,7 @@ class SfuAnswer(NamedTuple):
 
     sdp: str
     codec: Codec
+    payload_type: int
 
 
 def read_answer(text: str, policy: PullPolicy, loopback: bool) -> SfuAnswer:
@@ -67,7 +68,7 @@ def read_answer(text: str, policy: PullPolicy, loopback: bool) -> SfuAnswer:
     for payload_type in video[2].split():
         name = re.search(rf"^a=rtpmap:{payload_type} (\w+)/90000", video[3], re.MULTILINE)
         if name is not None and name[1].upper() in BY_RTP_NAME:
-            return SfuAnswer("\r\n".join(lines) + "\r\n", BY_RTP_NAME[name[1].upper()].codec)
+            return SfuAnswer("\r\n".join(lines) + "\r\n", BY_RTP_NAME[name[1].upper()].codec, int(payload_type))
     raise PullFailed("unsupported_codec", f"{RTP_TITLES} are received by WHEP; the SFU sends neither", is_final=True)
 
 
@@ -166,7 +167,7 @@ class _Connection:
             log.warning("SFU answer could not be negotiated", error=repr(error))
             raise PullFailed("protocol_error", "the SFU's answer cannot be negotiated") from error
         receiver = _Receiver(self._connection.getReceivers()[0], answer.codec, frames, self.ended)
-        tap_video(receiver.rtp, receiver, answer.codec)
+        tap_video(receiver.rtp, receiver, {answer.payload_type: answer.codec})
         return receiver
 
     async def close(self) -> None:
@@ -201,7 +202,7 @@ class _Receiver:
         self._asked_s = float("-inf")
         self._asking: set[asyncio.Task[None]] = set()
 
-    def packet(self, fragment: Fragment) -> None:
+    def packet(self, fragment: Fragment, codec: Codec) -> None:
         self._track.take(fragment)
 
     def goodbye(self, ssrcs: tuple[int, ...]) -> None:

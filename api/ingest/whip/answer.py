@@ -9,20 +9,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from api.ingest.whip.offer import PreparedOffer
 
+_FMTP = re.compile(r"a=fmtp:(\d{1,3}) ")
 _OWN_ADDRESS = re.compile(r"(a=candidate:(?:\S+ ){4}|c=IN IP[46] )([0-9a-fA-F.:]+)(.*)")
 
 
 def finish_answer(answer: str, offer: PreparedOffer, public_addresses: tuple[str, ...] = ()) -> str:
-    """Confirms the publisher's H.264 profile, removes SSRC and msid lines, and replaces our addresses.
+    """Confirms the publisher's H.264 profiles, removes SSRC and msid lines, and replaces our addresses.
 
     Each of our own addresses becomes the `public_addresses` of its family, if there are any.
     """
+    formats = {each.payload_type: each.fmtp for each in offer.formats if each.fmtp}
     lines = []
     for line in answer.splitlines():
         if line.startswith(("a=ssrc", "a=msid")):
             continue
-        if offer.fmtp and line.startswith(f"a=fmtp:{offer.payload_type} "):
-            line = f"a=fmtp:{offer.payload_type} {offer.fmtp}"
+        described = _FMTP.match(line)
+        if described is not None and int(described[1]) in formats:
+            line = f"a=fmtp:{described[1]} {formats[int(described[1])]}"
         lines += _announced(line, public_addresses)
         if line == "a=rtcp-mux":
             lines.append("a=rtcp-mux-only")

@@ -1,8 +1,9 @@
 """WHIP offers: strict parsing of SDP, and a minimal offer written anew from it. Text in, text out; no I/O.
 
-The new offer has one codec, only the attributes that the negotiation needs, and no candidates, so that an offer cannot
-make this machine send packets to addresses of its choice. (Where the operator enables remote candidates,
-`api.ingest.ice_candidates` selects the usable ones.) The publisher's own text reaches no other parser.
+The new offer has the usable codecs in the publisher's order, only the attributes that the negotiation needs, and no
+candidates, so that an offer cannot make this machine send packets to addresses of its choice. (Where the operator
+enables remote candidates, `api.ingest.ice_candidates` selects the usable ones.) The publisher's own text reaches no
+other parser.
 """
 
 from __future__ import annotations
@@ -49,13 +50,22 @@ class IceSession(NamedTuple):
     mids: tuple[str, ...]
 
 
+class VideoFormat(NamedTuple):
+    """One usable payload type; `fmtp` are the format parameters that the answer must repeat."""
+
+    payload_type: int
+    codec: Codec
+    fmtp: str
+
+
 class PreparedOffer(NamedTuple):
-    """`sdp` is the offer to negotiate; `fmtp` are the format parameters that the answer must repeat."""
+    """`sdp` is the offer to negotiate, with `formats` in the publisher's order of preference, at least one.
+
+    The answer keeps them all, because some publishers send another one than their first.
+    """
 
     sdp: str
-    codec: Codec
-    payload_type: int
-    fmtp: str
+    formats: tuple[VideoFormat, ...]
     ice: IceSession
 
 
@@ -83,7 +93,7 @@ class _Section:
 
 
 class _Format(NamedTuple):
-    """One payload type of the chosen codec, and that of its retransmissions if it has one."""
+    """One payload type of a supported codec, and that of its retransmissions if it has one."""
 
     payload_type: int
     name: str
@@ -117,18 +127,18 @@ def prepare_offer(text: str) -> PreparedOffer:
     if others:
         raise unacceptable(f"only video and audio can be received, not {', '.join(others)}")
     mids = _bundled_mids(session, media)
-    chosen = _choose_video(video)
-    codec = BY_RTP_NAME[chosen.name].codec
+    usable = _usable_video(video)
     head = ["v=0", "o=- 0 0 IN IP4 127.0.0.1", "s=-", "t=0 0", f"a=group:BUNDLE {' '.join(mids)}"]
     sections = []
     for section, mid in zip(media, mids, strict=True):
-        formats = _video_lines(section, chosen) if section is video else _audio_lines(section)
+        formats = _video_lines(section, usable) if section is video else _audio_lines(section)
         sections.append(_transport_lines(session, section, mid, formats))
     _check_bundle(sections)
     lines = head + [line for section_lines in sections for line in section_lines]
     ufrag, password = (sections[0][at].partition(":")[2] for at in (3, 4))
     ice = IceSession(ufrag, password, tuple(mids))
-    return PreparedOffer("\r\n".join(lines) + "\r\n", codec, chosen.payload_type, chosen.fmtp, ice)
+    kept = tuple(VideoFormat(each.payload_type, BY_RTP_NAME[each.name].codec, each.fmtp) for each in usable)
+    return PreparedOffer("\r\n".join(lines) + "\r\n", kept, ice)
 
 
 def offered_candidates(text: str) -> tuple[RemoteCandidate, ...]:
@@ -299,9 +309,10 @@ def _parameters(section: _Section) -> dict[int, dict[str, str]]:
     return found
 
 
-def _choose_video(section: _Section) -> _Format:
-    """Returns the publisher's first choice among the supported codecs."""
+def _usable_video(section: _Section) -> list[_Format]:
+    """Returns the formats of supported codecs in the publisher's order, at least one. Raises OfferRefused."""
     maps, parameters = _rtp_maps(section), _parameters(section)
+    found: list[_Format] = []
     for payload_type in section.formats:
         name, clock_hz = maps.get(payload_type, ("", 0))
         if not (96 <= payload_type <= 127 and clock_hz == 90_000):
@@ -309,7 +320,9 @@ def _choose_video(section: _Section) -> _Format:
         row = BY_RTP_NAME.get(name)
         fmtp = _h264_parameters(parameters.get(payload_type, {})) if row is not None and row.codec is Codec.H264 else ""
         if row is not None and (fmtp or row.codec is not Codec.H264):
-            return _Format(payload_type, name, fmtp, _rtx_of(payload_type, maps, parameters))
+            found.append(_Format(payload_type, name, fmtp, _rtx_of(payload_type, maps, parameters)))
+    if found:
+        return found
     names = ", ".join(sorted({name for name, _ in maps.values()} - {"RTX", "RED", "ULPFEC"})) or "nothing known"
     raise unacceptable(f"VP8 and H264 (8 bit, 4:2:0) can be judged; the offer has {names}")
 
@@ -330,17 +343,21 @@ def _rtx_of(payload_type: int, maps: dict[int, tuple[str, int]], parameters: dic
     return None
 
 
-def _video_lines(section: _Section, chosen: _Format) -> _Formats:
-    payload_type, name, fmtp, rtx = chosen
-    lines = [f"a=rtpmap:{payload_type} {name}/90000"]
-    if fmtp:
-        lines.append(f"a=fmtp:{payload_type} {_H264_FOR_AIORTC}")
-    offered = {" ".join(match[2].split()) for match in map(_NUMBERED.fullmatch, section.all("rtcp-fb"))
-               if match is not None and match[1] in ("*", str(payload_type))}
-    lines += [f"a=rtcp-fb:{payload_type} {feedback}" for feedback in _FEEDBACK if feedback in offered]
-    if rtx is not None:
-        lines += [f"a=rtpmap:{rtx} rtx/90000", f"a=fmtp:{rtx} apt={payload_type}"]
-    return _Formats([payload_type] + ([rtx] if rtx is not None else []), lines + _sources(section))
+def _video_lines(section: _Section, usable: list[_Format]) -> _Formats:
+    payload_types: list[int] = []
+    lines: list[str] = []
+    for payload_type, name, fmtp, rtx in usable:
+        payload_types.append(payload_type)
+        lines.append(f"a=rtpmap:{payload_type} {name}/90000")
+        if fmtp:
+            lines.append(f"a=fmtp:{payload_type} {_H264_FOR_AIORTC}")
+        offered = {" ".join(match[2].split()) for match in map(_NUMBERED.fullmatch, section.all("rtcp-fb"))
+                   if match is not None and match[1] in ("*", str(payload_type))}
+        lines += [f"a=rtcp-fb:{payload_type} {feedback}" for feedback in _FEEDBACK if feedback in offered]
+        if rtx is not None:
+            payload_types.append(rtx)
+            lines += [f"a=rtpmap:{rtx} rtx/90000", f"a=fmtp:{rtx} apt={payload_type}"]
+    return _Formats(payload_types, lines + _sources(section))
 
 
 def _sources(section: _Section) -> list[str]:

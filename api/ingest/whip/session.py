@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from api.ingest.live_source import SourceOwner
     from api.ingest.whip.config import WhipConfig
     from stream.identity import StreamIdentity
+    from stream.types import Codec
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +60,8 @@ class WhipSession(LiveSource):
         self._prepared = prepared
         self._config = config
         self._connection = new_connection()
-        self._track = VideoTrack(prepared.codec, self)
+        self._codec = prepared.formats[0].codec
+        self._track = VideoTrack(self._codec, self)
         self._connected_s: float | None = None
         self._asked_s = float("-inf")
         self._candidates: set[RemoteCandidate] = set()
@@ -90,7 +92,7 @@ class WhipSession(LiveSource):
             raise OfferRefused(400, "sdp_malformed", "the offer could not be negotiated") from error
         for receiver in connection.getReceivers():
             if receiver.track.kind == "video":
-                tap_video(receiver, self, self._prepared.codec)
+                tap_video(receiver, self, {each.payload_type: each.codec for each in self._prepared.formats})
             else:
                 ignore_audio(receiver)
         description = connection.localDescription.sdp
@@ -121,9 +123,18 @@ class WhipSession(LiveSource):
         heard_s = max(self._connected_s, self._track.newest_s)
         return EndReason.SILENT if now_s - heard_s > config.silence_s else None
 
-    def packet(self, fragment: Fragment) -> None:
-        if not self.is_over:
-            self._track.take(fragment)
+    def packet(self, fragment: Fragment, codec: Codec) -> None:
+        """Takes a packet. Its codec is that of the first packet with media; a change ends the session."""
+        if self.is_over:
+            return
+        if codec is not self._codec:
+            if not fragment.data:
+                return
+            if self._track.ssrc is not None:
+                self.end_soon(EndReason.FAILED, f"the publisher changed its codec from {self._codec} to {codec}")
+                return
+            self._codec, self._track = codec, VideoTrack(codec, self)
+        self._track.take(fragment)
 
     def goodbye(self, ssrcs: tuple[int, ...]) -> None:
         if self._track.ssrc is None or self._track.ssrc in ssrcs:
@@ -145,7 +156,7 @@ class WhipSession(LiveSource):
     @property
     def spec(self) -> StreamSpec:
         return StreamSpec(
-            identity=self.identity, source=self.protocol, codec=self._prepared.codec, sample=self.offer.sample
+            identity=self.identity, source=self.protocol, codec=self._codec, sample=self.offer.sample
         )
 
     @property

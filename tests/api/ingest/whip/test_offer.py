@@ -35,13 +35,16 @@ def test_an_offer_without_exactly_one_camera_is_422(name: str) -> None:
     assert error.message
 
 
-def test_a_browser_gets_its_first_codec() -> None:
+def test_a_browser_keeps_its_usable_codecs_in_its_order() -> None:
     offer = prepare_offer(BROWSER)
-    assert (offer.codec, offer.payload_type, offer.fmtp) == (Codec.VP8, 96, "")
+    h264 = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f"
+    assert offer.formats == ((96, Codec.VP8, ""), (102, Codec.H264, h264))
     parsed = SessionDescription.parse(offer.sdp)
     audio, video = parsed.media
     assert [c.mimeType for c in audio.rtp.codecs] == ["audio/opus"]
-    assert [(c.mimeType, c.payloadType) for c in video.rtp.codecs] == [("video/VP8", 96), ("video/rtx", 97)]
+    assert [(c.mimeType, c.payloadType) for c in video.rtp.codecs] == [
+        ("video/VP8", 96), ("video/rtx", 97), ("video/H264", 102), ("video/rtx", 103),
+    ]  # fmt: skip
     assert [f"{f.type} {f.parameter or ''}".strip() for f in video.rtp.codecs[0].rtcpFeedback] == [
         "nack", "nack pli", "goog-remb"
     ]
@@ -60,7 +63,7 @@ def test_candidates_of_the_offer_are_dropped() -> None:
 
 def test_an_encoder_gets_its_own_profile_back() -> None:
     offer = prepare_offer(ENCODER)
-    assert offer.codec is Codec.H264
+    assert [each.codec for each in offer.formats] == [Codec.H264]
     answer = (
         "v=0\r\nm=video 9 X 106\r\na=msid:a b\r\na=ssrc:1 cname:x\r\na=ssrc-group:FID 1 2\r\n"
         "a=fmtp:106 profile-level-id=42e01f\r\na=rtcp-mux\r\n"
@@ -78,17 +81,17 @@ def test_an_encoder_gets_its_own_profile_back() -> None:
 def test_profiles_of_common_encoders_are_accepted(profile: str, mode: str) -> None:
     text = ENCODER.replace("640c1f", profile).replace("packetization-mode=1", f"packetization-mode={mode}")
     offer = prepare_offer(text)
-    assert f"packetization-mode={mode};profile-level-id={profile.lower()}" in offer.fmtp
+    assert f"packetization-mode={mode};profile-level-id={profile.lower()}" in offer.formats[0].fmtp
 
 
 def test_h264_without_parameters_is_constrained_baseline() -> None:
     offer = prepare_offer(without(ENCODER, "a=fmtp"))
-    assert offer.fmtp == "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42e01f"
+    assert offer.formats[0].fmtp == "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42e01f"
 
 
 def test_unsupported_h264_is_skipped() -> None:
     text = BROWSER.replace("SAVPF 96 97 102", "SAVPF 102 96 97").replace("42001f", "f4001f")
-    assert prepare_offer(text).codec is Codec.VP8
+    assert [each.codec for each in prepare_offer(text).formats] == [Codec.VP8]
 
 
 def test_bundle_only_media_may_have_port_0() -> None:
@@ -112,7 +115,7 @@ async def test_offers_of_aiortc_are_accepted() -> None:
     connection.addTransceiver("video", direction="sendonly")
     try:
         await connection.setLocalDescription(await connection.createOffer())
-        assert prepare_offer(connection.localDescription.sdp).codec is Codec.VP8
+        assert prepare_offer(connection.localDescription.sdp).formats[0].codec is Codec.VP8
     finally:
         await connection.close()
 

@@ -208,5 +208,6 @@ async def test_the_answer_is_complete_and_receives_only() -> None:
     assert lines.count("a=setup:active") == 2
     assert "a=end-of-candidates" in lines
     assert "a=group:BUNDLE 0 1" in lines
-    assert [line for line in lines if line.startswith("m=")][1].split()[2:] == ["UDP/TLS/RTP/SAVPF", "96", "97"]
+    video = [line for line in lines if line.startswith("m=")][1]
+    assert video.split()[2:] == ["UDP/TLS/RTP/SAVPF", "96", "97", "102", "103"]
     assert not [line for line in lines if line.startswith(("a=ssrc", "a=msid"))]
