@@ -1,7 +1,8 @@
 """Structured logging: to the terminal, and to a rotating file as one JSON object per line.
 
 One thread writes both behind a bounded queue, so that a slow disk or a blocked pipe cannot stop the event loop. Records
-that do not fit are counted. Messages are static text plus fields, without pixels, tokens or addresses.
+that do not fit are counted. Messages are static text plus fields, without pixels, tokens or addresses. What libraries
+print, warn of or fail with is a line like any other, without the logins and queries of URLs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from structlog.types import Processor
 
 from api.errors import SettingsRefused
 from api.settings.base import Settings
+from stream.log_format import without_secrets
+from stream.process_log import log_uncaught
 
 FILE_NAME = "deepguard.log"
 FILE_BYTES = 10 * 2**20
@@ -35,6 +38,7 @@ _QUIET = {
     "httpcore": logging.WARNING,
     "python_multipart": logging.ERROR,      # malformed forms are client errors
     "asyncio": logging.WARNING,
+    "alembic": logging.WARNING,             # lists its plugins at every start
 }
 
 
@@ -87,10 +91,12 @@ def logging_to(settings: Settings) -> Iterator[None]:
     for name, quiet in _QUIET.items():
         logging.getLogger(name).setLevel(max(level, quiet))
     _configure_structlog()
+    undo = log_uncaught()
     listener.start()
     try:
         yield
     finally:
+        undo()
         root.removeHandler(feed)
         root.setLevel(before)
         structlog.reset_defaults()
@@ -122,8 +128,12 @@ def _shared() -> list[Processor]:
 def _formatter(*renderers: Processor) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=_shared(),
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers, _without_secrets],
     )
+
+
+def _without_secrets(_: object, __: str, line: Any) -> Any:
+    return without_secrets(line)
 
 
 def _json() -> logging.Formatter:

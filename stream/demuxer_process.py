@@ -38,6 +38,7 @@ from stream.demuxer_messages import (
 from stream.display_picture import display_of_packet
 from stream.display_transform import AS_DECODED, DisplayTransform
 from stream.errors import MediaRefused
+from stream.process_log import log_to_stderr
 from stream.process_sandbox import confine, deny_outside_access, die_with
 from stream.unit_decoder import DECODER_ERRORS, check_libraries
 
@@ -80,7 +81,7 @@ class ParentClient:
         self._handles += 1
         answer = self._request(Open(self._handles, url, offset, end))
         if not isinstance(answer, Opened) or not answer.is_there:
-            raise FileNotFoundError(url)
+            raise FileNotFoundError("the source does not have this file")     # its URL may hold a token
         return self._handles, answer
 
     def read(self, handle: int, size: int) -> bytes:
@@ -211,6 +212,7 @@ def _choose_stream(container: Any) -> Any:
 def main(arguments: list[str]) -> None:
     settings = msgspec.json.decode(arguments[0], type=DemuxSettings)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log_to_stderr()
     die_with(settings.parent_pid)
     confine(settings.address_space_bytes, settings.max_files)
     av.logging.set_level(av.logging.PANIC)

@@ -26,7 +26,7 @@ from detector.factory import build_finder, build_scorer
 from stream.crash_marker import CrashMarker
 from stream.cusum import evidence_model
 from stream.frame_analyser import FrameAnalyser
-from stream.log_format import TERMINAL_FORMAT, JsonLines
+from stream.process_log import log_to_stderr
 from stream.process_sandbox import confine, die_with
 from stream.types import ModelRef
 from stream.unit_decoder import check_libraries
@@ -61,18 +61,11 @@ def _start(settings: WorkerSettings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # the parent handles Ctrl-C in a terminal
     die_with(settings.parent_pid)
     confine(settings.address_space_bytes, settings.max_files)
-    _log_to_stderr()
+    log_to_stderr()
     av.logging.set_level(av.logging.PANIC)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     cv2.setNumThreads(settings.threads)
     check_libraries()
-
-
-def _log_to_stderr() -> None:
-    """Logs warnings as the service does: text on a terminal, JSON elsewhere."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(TERMINAL_FORMAT) if sys.stderr.isatty() else JsonLines())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 def _load(settings: WorkerSettings) -> tuple[FrameAnalyser, Hello]:

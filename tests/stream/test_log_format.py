@@ -5,7 +5,9 @@ import logging
 import os
 import sys
 
-from stream.log_format import JsonLines
+import pytest
+
+from stream.log_format import JsonLines, TerminalLines, without_secrets
 
 
 def test_a_worker_logs_one_json_object_per_line_with_the_keys_of_the_service() -> None:
@@ -31,3 +33,15 @@ def test_a_worker_logs_one_json_object_per_line_with_the_keys_of_the_service() -
 def test_fields_of_any_type_are_logged() -> None:
     record = logging.makeLogRecord({"msg": "seen", "what": object})
     assert json.loads(JsonLines().format(record))["what"] == "<class 'object'>"
+
+
+@pytest.mark.parametrize(("text", "left"), [
+    ("GET https://me:hush@a.test/x?token=hush failed", "GET https://a.test/x?... failed"),
+    ("('http://a.test/x.ts?t=hush', 2)", "('http://a.test/x.ts?...', 2)"), ("rtsp://hush@a:554/x", "rtsp://a:554/x"),
+    ("url=crypto+https://a/b?hush\\n", "url=crypto+https://a/b?...\\n"), ("what? me@home", "what? me@home"),
+    ("http://a/1?hush http://b:hush@c/", "http://a/1?... http://c/"), ("http://a/b/@c", "http://a/b/@c"),
+])  # fmt: skip
+def test_lines_hold_no_logins_and_queries_of_urls(text: str, left: str) -> None:
+    assert without_secrets(text) == left
+    record = logging.makeLogRecord({"msg": text, "cause": text})
+    assert "hush" not in JsonLines().format(record) + TerminalLines().format(record)

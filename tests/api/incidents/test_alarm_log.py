@@ -17,7 +17,9 @@ def test_an_alarm_is_two_log_lines_and_two_counts(logged: list[EventDict]) -> No
     assert [(line["event"], line["level"], line["incident"], line["stream"]) for line in logged] == [
         ("alarm opened", "warning", case.id, "call"), ("alarm closed", "info", case.id, "call"),
     ]  # fmt: skip
-    assert "somebody" not in str(logged)     # the participant's id
+    assert {(line["call"], line["participant"]) for line in logged} == {("a-call", "somebody")}
+    assert [line["at_s"] for line in logged] == [round(case.verdict.end_s, 1), round(over(case).end_s, 1)]
+    assert logged[0]["prob_fake"] > 0.5
 
 
 def test_the_end_of_an_alarm_that_another_process_opened_is_logged(logged: list[EventDict]) -> None:
