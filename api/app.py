@@ -40,6 +40,7 @@ from api.routes import (
     events_websocket,
     files,
     jobs,
+    kept_data,
     metrics,
     probes,
     start_stream,
@@ -108,6 +109,7 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
     for module in (
         files, jobs, start_stream, streams, timeline, events_sse, alarm_policy, whip, probes, events_websocket, metrics,
         incident_routes,
+        kept_data,
         webhooks,
     ):
         app.include_router(module.router)

@@ -7,6 +7,7 @@ ApiError                  `status`, `code`, `message`, optional `retry_after_s`
 ├── UploadRefused         400, 413, 415: the body is not one supported file
 ├── OfferRefused          400, 413, 415, 422: a WebRTC offer that is malformed or unsupported
 ├── Unprocessable         422: a valid request that cannot be answered
+├── OnHold                409: a legal hold forbids the deletion
 ├── RateLimited           429: too many requests from one caller
 ├── Busy                  503: a limit is reached; try again
 ├── NoModel               503: no model is loaded
@@ -110,6 +111,15 @@ class Unprocessable(ApiError):
     """The request is well-formed but cannot be answered."""
 
     status = 422
+
+
+class OnHold(ApiError):
+    """A legal hold forbids the deletion of an incident."""
+
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("on_hold", "the incident is under a legal hold; release it before you delete it")
 
 
 class RateLimited(ApiError):

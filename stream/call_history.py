@@ -116,6 +116,26 @@ class CallHistory:
             raise StreamUnknown(f"stream {stream!r} has no history{'' if epoch is None else f' of epoch {epoch}'}")
         return self._records[stream, wanted]
 
+    def of_participant(self, participant_id: str, now_s: float) -> tuple[CallRecord, ...]:
+        """Returns the histories of a participant, by start."""
+        self._forget(now_s)
+        found = (record for record in self._records.values() if record.started.participant_id == participant_id)
+        return tuple(sorted(found, key=lambda record: record.started.started_s))
+
+    def of_call(self, call_id: str, now_s: float) -> tuple[CallRecord, ...]:
+        """Returns the histories of all participants of a call, by start."""
+        self._forget(now_s)
+        found = (record for record in self._records.values() if record.started.call_id == call_id)
+        return tuple(sorted(found, key=lambda record: record.started.started_s))
+
+    def drop(self, record: CallRecord) -> bool:
+        """Drops the history of an ended epoch. Returns False for a running one."""
+        key = record.started.stream, record.started.epoch
+        if self._ended_s.pop(key, None) is None:
+            return False
+        del self._records[key]
+        return True
+
     def _forget(self, now_s: float) -> None:
         """Drops expired epochs. `_ended_s` is in order of end times, so they come first."""
         while self._ended_s:

@@ -11,15 +11,16 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
 
-from api.errors import Unprocessable
+from api.errors import OnHold, Unprocessable
 from api.incidents.database import Database
 from api.incidents.tables import files, incidents, notes
 from stream.types import CloseReason, ModelRef
 
 Review = Literal["open", "confirmed", "dismissed"]
-Decision = Literal["confirm", "dismiss", "reopen", "note"]
+Decision = Literal["confirm", "dismiss", "reopen", "note", "hold", "release"]
 
 _REVIEWS: dict[Decision, Review] = {"confirm": "confirmed", "dismiss": "dismissed", "reopen": "open"}
+_HOLDS: dict[Decision, bool] = {"hold": True, "release": False}
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +47,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     review: Review
     reviewed_by: str | None
     reviewed_s: float | None
+    held: bool
 
 
 class ReviewNote(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +128,9 @@ class IncidentQueries:
                     .where(incidents.c.id == incident)
                     .values(review=_REVIEWS[note.decision], reviewed_by=note.by, reviewed_s=note.at_s)
                 )
+            if note.decision in _HOLDS:
+                held = update(incidents).where(incidents.c.id == incident).values(held=_HOLDS[note.decision])
+                connection.execute(held)
             return _details(connection, incident)
 
     def content(self, incident: str, name: str) -> tuple[FileInfo, bytes] | None:
@@ -142,9 +147,14 @@ class IncidentQueries:
             return {row.name: bytes(row.content) for row in rows}
 
     def delete(self, incident: str) -> bool:
-        """Deletes an incident with its evidence and notes. Returns False for an unknown incident."""
+        """Deletes an incident with its evidence and notes. Returns False for an unknown one. Raises OnHold."""
         with self._database.writing() as connection:
-            return connection.execute(delete(incidents).where(incidents.c.id == incident)).rowcount > 0
+            unheld = (incidents.c.id == incident, incidents.c.held.is_(False))
+            if connection.execute(delete(incidents).where(*unheld)).rowcount:
+                return True
+            if connection.execute(select(incidents.c.id).where(incidents.c.id == incident)).first() is not None:
+                raise OnHold
+            return False
 
 
 def encode_cursor(position: PagePosition) -> str:

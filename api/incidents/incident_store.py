@@ -83,14 +83,16 @@ class IncidentStore:
             )
 
     def delete_before(self, before_s: float) -> int:
-        """Deletes closed incidents opened before `before_s`, and dead webhook messages.
+        """Deletes closed incidents opened before `before_s` without a legal hold, and dead webhook messages.
 
         Returns the number of incidents.
         """
         with self._database.writing() as connection:
             connection.execute(delete(deliveries).where(deliveries.c.is_dead, deliveries.c.created_s < before_s))
             deleted = connection.execute(
-                delete(incidents).where(incidents.c.opened_s < before_s, incidents.c.closed_s.is_not(None))
+                delete(incidents).where(
+                    incidents.c.opened_s < before_s, incidents.c.closed_s.is_not(None), incidents.c.held.is_(False)
+                )
             )
             return deleted.rowcount
 

@@ -17,6 +17,7 @@ from api.incidents.database import Database
 from api.incidents.incident_publisher import IncidentPublisher
 from api.incidents.incident_queries import IncidentQueries
 from api.incidents.incident_store import IncidentStore
+from api.incidents.kept_data import KeptData
 from api.incidents.signed_urls import UrlSigner
 from api.incidents.webhook_outbox import WebhookOutbox
 from api.incidents.webhook_sender import WebhookSender, WebhookTarget
@@ -63,12 +64,16 @@ def incident_config(settings: Settings) -> IncidentConfig:
 
 
 class IncidentService:
-    """The incident components that routes use. `queries` and `outbox` block: call them with `run_in_thread`."""
+    """The incident components that routes use.
+
+    `queries`, `kept_data` and `outbox` block: call them with `run_in_thread`.
+    """
 
     publisher: IncidentPublisher
 
     def __init__(self, database: Database, signer: UrlSigner, executor: ThreadPoolExecutor) -> None:
         self.queries = IncidentQueries(database)
+        self.kept_data = KeptData(database)
         self.outbox = WebhookOutbox(database)
         self.urls = signer
         self.webhook_workers: tuple[WebhookWorker, ...] = ()

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData()
@@ -46,10 +47,13 @@ incidents = Table(
     Column("review", String(20), nullable=False),
     Column("reviewed_by", Text),
     Column("reviewed_s", Double),
+    Column("held", Boolean, nullable=False, server_default=false()),     # legal hold: neither erased nor expired
     Column("owner", String(40), nullable=False),        # process that holds the lease
     Column("seen_s", Double, nullable=False),           # last lease renewal
     Index("incidents_by_time", "opened_s", "id"),
     Index("incidents_by_stream", "stream", "epoch"),
+    Index("incidents_by_participant", "participant_id"),
+    Index("incidents_by_call", "call_id"),
 )
 
 notes = Table(

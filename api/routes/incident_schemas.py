@@ -6,6 +6,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.incidents.incident_queries import Decision, FileInfo, Incident, ReviewNote
+from api.incidents.kept_data import Erasure
 from api.incidents.webhook_outbox import DeadLetter
 
 
@@ -37,6 +38,13 @@ class IncidentDetails(Incident, frozen=True, kw_only=True):
 
     notes: tuple[ReviewNote, ...]
     evidence: tuple[FileAnswer, ...]
+
+
+class ErasureAnswer(Erasure, frozen=True, kw_only=True):
+    """What was erased: incidents, webhook messages, ended calls. `held` and `running` were not erased."""
+
+    calls: int
+    running: tuple[str, ...]
 
 
 class DeadLetters(msgspec.Struct, frozen=True, kw_only=True):

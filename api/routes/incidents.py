@@ -76,7 +76,7 @@ async def get_incident(request: Request, incident_id: IncidentId) -> Response:
 async def review_incident(
     request: Request, incident_id: IncidentId, body: ReviewRequest, caller: Annotated[Caller, Depends(require_key)]
 ) -> Response:
-    """Confirms, dismisses or reopens an incident, or adds a note. Every step is stored."""
+    """Confirms, dismisses or reopens an incident, sets or releases a legal hold, or adds a note. Steps are stored."""
     incidents = context_of(request).incidents
     by = f"{body.by} ({caller.identity})" if body.by else caller.identity
     note = incident_queries.note_of(by, body.decision, body.note)
@@ -126,9 +126,11 @@ async def export_incident(request: Request, incident_id: IncidentId) -> Response
     return Response(packed, media_type="application/zip", headers=headers)
 
 
-@router.delete("/{incident_id}", status_code=204, responses=_UNKNOWN, dependencies=keyed)
+@router.delete(
+    "/{incident_id}", status_code=204, responses={**_UNKNOWN, 409: described(ErrorAnswer)}, dependencies=keyed
+)
 async def delete_incident(request: Request, incident_id: IncidentId) -> Response:
-    """Deletes an incident with its evidence permanently."""
+    """Deletes an incident with its evidence permanently, unless it is under a legal hold."""
     incidents = context_of(request).incidents
     if not await incidents.run_in_thread(incidents.queries.delete, incident_id):
         raise _unknown()

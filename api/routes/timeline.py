@@ -44,7 +44,7 @@ async def get_timeline(request: Request, stream_id: StreamId, epoch: Epoch = Non
     """Returns the timeline of a call, coarser with age, of the latest epoch by default. Kept a while after the end."""
     records, now_s = context_of(request).service.records, time.monotonic()
     record = records.get(stream_id, epoch, now_s)
-    return json_response(_timeline(record, records.epochs(stream_id, now_s)), headers=NO_STORE)
+    return json_response(timeline_of(record, records.epochs(stream_id, now_s)), headers=NO_STORE)
 
 
 @router.get(
@@ -84,7 +84,8 @@ async def get_spectrum() -> Response:
     return json_response(shipped_real_spectrum(), headers={"Cache-Control": "private, max-age=3600"})
 
 
-def _timeline(record: CallRecord, epochs: tuple[int, ...]) -> TimelineAnswer:
+def timeline_of(record: CallRecord, epochs: tuple[int, ...]) -> TimelineAnswer:
+    """Returns the timeline of one epoch, with the known epochs of its stream."""
     started, ended = record.started, record.ended
     return TimelineAnswer(
         stream=started.stream,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -64,6 +66,26 @@ class SqliteFaults:
         finally:
             self._engine.dispose()
             away.rename(folder)
+
+    @contextmanager
+    def slow(self) -> Iterator[None]:
+        """The disk takes 0.5 s for each step of a statement."""
+        is_slow = threading.Event()
+        is_slow.set()
+
+        def step() -> int:
+            time.sleep(0.5 if is_slow.is_set() else 0)
+            return 0
+
+        def prepare(connection: sqlite3.Connection, *_: object) -> None:
+            connection.set_progress_handler(step, 1)
+
+        event.listen(self._engine, "checkout", prepare)
+        try:
+            yield
+        finally:
+            is_slow.clear()
+            event.remove(self._engine, "checkout", prepare)
 
     @contextmanager
     def _on_every_connection(self, before: str, after: str) -> Iterator[None]:

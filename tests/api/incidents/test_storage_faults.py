@@ -45,6 +45,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     patched = pytest.MonkeyPatch()
     patched.setattr(lifecycle, "_FAULT_INTERVAL_S", 0.5)
     patched.setattr(lifecycle, "MAINTENANCE_INTERVAL_S", 0.5)
+    patched.setattr(lifecycle, "_ANSWER_S", 8.0)
     if request.param == "sqlite":
         path = tmp_path_factory.mktemp("database") / "mounted" / "incidents.sqlite"
         with running_rig(database_url=f"sqlite:///{path}") as rig:
@@ -74,7 +75,7 @@ def stored(client: httpx.Client, case: IncidentCase) -> None:
 
 
 @pytest.mark.parametrize(("site", "fault"), [
-    *(("sqlite", fault) for fault in ("locked", "read_only", "full", "gone")),
+    *(("sqlite", fault) for fault in ("locked", "read_only", "full", "gone", "slow")),
     *(("postgresql", fault) for fault in ("locked", "read_only", "full", "gone", "slow")),
 ], indirect=["site"])  # fmt: skip
 def test_a_fault_is_told_and_outlived(site: Site, client: httpx.Client, fault: str) -> None:
@@ -103,6 +104,7 @@ def requests(case: IncidentCase) -> list[tuple[str, str, dict[str, str] | None]]
         note, note, ("GET", "/v1/incidents", None),
         ("GET", one, None), ("GET", f"{one}/export", None), ("GET", f"{one}/evidence/case.json", None),
         ("GET", "/v1/webhooks/dead", None),
+        ("GET", "/v1/participants/nobody/export", None), ("DELETE", "/v1/participants/nobody", None),
     ]  # fmt: skip
 
 
