@@ -39,12 +39,12 @@ class Reason(StrEnum):
 
 
 REASON_TEXT: dict[Reason, str] = {
-    Reason.EVIDENCE_FAKE: "the evidence for a manipulated face passed the upper bound",
-    Reason.EVIDENCE_REAL: "the evidence for an unmanipulated face passed the lower bound",
-    Reason.BETWEEN_BOUNDS: "the evidence lies between the bounds",
-    Reason.MONITORING: "the face is watched; no bound is reached yet",
-    Reason.SUSPECT: "the evidence for a manipulated face is rising towards an alarm",
-    Reason.INSUFFICIENT_EVIDENCE: "too few usable samples of the face so far",
+    Reason.EVIDENCE_FAKE: "a face reached the alarm level",
+    Reason.EVIDENCE_REAL: "no sign of manipulation was found",
+    Reason.BETWEEN_BOUNDS: "the evidence points neither way",
+    Reason.MONITORING: "no face is near the alarm level",
+    Reason.SUSPECT: "a face is approaching the alarm level",
+    Reason.INSUFFICIENT_EVIDENCE: "too few usable pictures of the face so far",
     Reason.FACE_TOO_SMALL: "every face is too small to judge",
     Reason.LOW_COVERAGE: "too little of the media could be examined",
     Reason.UNCALIBRATED: "the detection model was not calibrated, so its scores are no probabilities",

@@ -19,7 +19,7 @@ from tests.api.calls import running_call
 from tests.api.conftest import KEY
 from tests.api.rig import Rig, running_rig
 from tests.e2e.browser_support import PORTRAIT, opened, running_chromium
-from tests.stream.cases import opened_case
+from tests.stream.cases import opened_case, over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,8 +43,12 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-def alarmed(rig: Rig, stream: str) -> IncidentCase:
+def alarmed(rig: Rig, stream: str, epoch: int | None = None) -> IncidentCase:
     case = msgspec.structs.replace(opened_case(stream), opened_s=time.time(), pictured=pictured(stream))
+    if epoch is not None:
+        origin = msgspec.structs.replace(case.origin, epoch=epoch)
+        verdict = msgspec.structs.replace(case.verdict, epoch=epoch, id=f"{stream}/{epoch}/{case.verdict.sequence}")
+        case = msgspec.structs.replace(case, origin=origin, verdict=verdict)
     rig.call(rig.context.service.event_sink.alarm, case)
     return case
 
@@ -90,7 +94,7 @@ def test_an_alarm_is_shown_reviewed_and_stored(browser: Browser, rig: Rig, tmp_p
             page.get_by_role("button", name="Download").click()
         download.value.save_as(tmp_path / "incident.zip")
         assert replay_incident(tmp_path / "incident.zip", None).matches
-        page.get_by_role("button", name="Confirm").click()
+        page.get_by_role("button", name="It is a fake").click()
         expect(dialog).to_be_hidden()
         expect(page.locator("#alarm-status")).to_have_text("No alarm needs a review.")
         watch.assert_quiet("Failed to load resource", "WebSocket connection")
@@ -115,6 +119,74 @@ def test_open_alarms_are_shown_to_a_page_opened_later(browser: Browser, rig: Rig
         watch.assert_quiet("Failed to load resource", "WebSocket connection")
 
 
+def test_an_alarm_is_not_missed_on_any_page_until_it_is_reviewed(browser: Browser, rig: Rig) -> None:
+    """By title, icon, sound and notification, also while another page of the dashboard is open."""
+    review_all(rig)
+    with opened(browser, rig.url) as watch, running_call(rig, "somewhere-else"):
+        page = watch.page
+        page.context.grant_permissions(["notifications"])
+        unlocked(page)
+        expect(page).to_have_title("DeepGuard")
+        page.evaluate("""() => {
+          window.told = [];
+          window.Notification = class extends window.Notification {
+            constructor(title, options) { super(title, options); window.told.push(`${title}: ${options.body}`); }
+          };
+          window.tones = 0;
+          const start = OscillatorNode.prototype.start;
+          OscillatorNode.prototype.start = function (at) { window.tones += 1; start.call(this, at); };
+        }""")
+        page.get_by_text("Alerts", exact=True).click()
+        page.get_by_label("Sound for a new alarm").check()
+        page.get_by_label("Desktop notification").check()
+        assert page.evaluate("window.tones") == 2, "the person hears the sound once"
+        page.evaluate("location.hash = '#/calls/somewhere-else'")
+        expect(page.locator("#call-title")).to_be_visible()
+        case = alarmed(rig, "missed")
+        expect(page).to_have_title("(1) Alarm to review \u2013 DeepGuard")
+        expect(page.locator("link[rel=icon]")).to_have_attribute("href", "static/icon-alarm.svg")
+        assert page.evaluate("window.told") == ["Likely fake on a call: somebody"]
+        assert page.evaluate("window.tones") == 4
+        over_now = over(case)
+        rig.call(rig.context.service.event_sink.alarm, over_now)
+        expect(page.locator("#alarm-list .alarm[data-closed]")).to_have_count(1)
+        expect(page).to_have_title("(1) Alarm to review \u2013 DeepGuard")
+        review_all(rig)
+        page.reload()
+        expect(page.locator("#connection-text")).to_have_text(re.compile("Live|Connected"))
+        expect(page).to_have_title("DeepGuard")
+        expect(page.locator("link[rel=icon]")).to_have_attribute("href", "static/icon.svg")
+        expect(page.get_by_label("Sound for a new alarm")).to_be_checked()
+        watch.assert_quiet("Failed to load resource", "WebSocket connection")
+
+
+def test_a_card_keeps_its_unreviewed_alarm_and_stands_above_quiet_calls(browser: Browser, rig: Rig) -> None:
+    review_all(rig)
+    with opened(browser, rig.url) as watch, running_call(rig, "quiet"), running_call(rig, "noisy"):
+        page = watch.page
+        unlocked(page)
+        cards = page.locator("#cards .card")
+        expect(cards).to_have_count(2)
+        expect(page.locator(".card[data-stream='noisy'] .card-alarm")).to_be_hidden()
+        with rig.client(KEY) as client:
+            epoch = client.get("/v1/streams/noisy").json()["epoch"]
+        alarmed(rig, "noisy", epoch)
+        alarmed(rig, "quiet", epoch - 1)        # of an earlier call with this name
+        line = page.locator(".card[data-stream='noisy'] .card-alarm")
+        expect(line).to_have_text(re.compile(r"^1 alarm at \d+:\d\d, not reviewed$"))
+        expect(page.locator(".card[data-stream='quiet'] .card-alarm")).to_be_hidden()
+        expect(cards.first).to_have_attribute("data-stream", "noisy")
+        review_all(rig)
+        expect(line).to_be_hidden(timeout=40_000)       # reviewed on another page
+        watch.assert_quiet("Failed to load resource", "WebSocket connection")
+
+
+def review_all(rig: Rig) -> None:
+    with rig.client(KEY) as client:
+        for incident in client.get("/v1/incidents?review=open&limit=200").json()["incidents"]:
+            client.post(f"/v1/incidents/{incident['id']}/review", json={"decision": "dismiss"}).raise_for_status()
+
+
 def test_a_call_is_locked_without_a_key_and_its_alarms_outlive_it(browser: Browser, rig: Rig) -> None:
     case = alarmed(rig, "long-over")
     with opened(browser, rig.url) as watch:
@@ -137,8 +209,8 @@ def test_a_call_is_locked_without_a_key_and_its_alarms_outlive_it(browser: Brows
         page.locator("#call-alarms").get_by_role("button", name="Review the alarm of somebody").click()
         rules = case.rules.decision
         expect(page.locator("#incident-statement")).to_contain_text(f"allows {rules.false_alarms_per_hour:g} false")
-        page.get_by_role("button", name="Dismiss").click()
-        expect(page.locator("#call-alarm-list")).to_contain_text("dismissed")
+        page.get_by_role("button", name="False alarm").click()
+        expect(page.locator("#call-alarm-list")).to_contain_text("false alarm")
         expect(page.locator("#call-alarms")).to_be_focused()
         watch.assert_quiet("Failed to load resource", "WebSocket connection")
 

@@ -118,7 +118,7 @@ def test_webcam_verdict_alarm_incident_review_zip_replay(on_air: OnAir, folder: 
     )
     expect(dialog.locator("figure")).not_to_have_count(0)
     page.get_by_label("Note", exact=True).fill(NOTE)
-    page.get_by_role("button", name="Confirm").click()
+    page.get_by_role("button", name="It is a fake").click()
     expect(dialog).to_be_hidden()
     expect(page.locator("#alarm-status")).to_have_text("No alarm needs a review.")
 

@@ -180,6 +180,25 @@ def test_a_call_stands_where_its_most_suspicious_participant_would(page: Page) -
     ]
 
 
+@pytest.mark.parametrize(("open_alarms", "more", "title"), [
+    (0, False, "DeepGuard"), (1, False, "(1) Alarm to review \u2013 DeepGuard"),
+    (200, True, "(200+) Alarms to review \u2013 DeepGuard"),
+])  # fmt: skip
+def test_the_title_counts_alarms_without_a_review(page: Page, open_alarms: int, more: bool, title: str) -> None:
+    assert module(page, "alarm_attention", "m.tabTitle(...a)", [open_alarms, more]) == title
+
+
+@pytest.mark.parametrize(("verdict", "words"), [
+    ({"label": "UNCERTAIN", "reason": "monitoring"}, "No sign of manipulation so far"),
+    ({"label": "UNCERTAIN", "reason": "suspect"}, "Suspicious"),
+    ({"label": "UNCERTAIN", "reason": "low_coverage"}, "Uncertain"),
+    ({"label": "UNCERTAIN", "reason": "low_coverage", "alarm": True}, "Likely fake"),
+    ({"label": "REAL", "reason": "evidence_real"}, "Likely real"),
+])  # fmt: skip
+def test_the_headline_says_what_a_moderator_needs(page: Page, verdict: dict[str, Any], words: str) -> None:
+    assert module(page, "format", "m.verdictWords(a)", verdict) == words
+
+
 def test_cards_rise_at_once_and_fall_late(page: Page) -> None:
     ease_ms = module(page, "call_order", "m.EASE_MS")
     def rank_at(*seen: tuple[int, float]) -> int:
@@ -219,7 +238,7 @@ def test_a_silent_source_is_known_until_it_speaks(page: Page) -> None:
 def test_many_changes_are_announced_in_one_sentence(page: Page) -> None:
     views = reduced(page, *events(*(verdict(1, stream=f"s{n}", label="FAKE" if n == 6 else "REAL") for n in range(8))))
     one = module(page, "announcer", "m.spoken([a])", views[0])
-    assert one == "s6: Likely fake. The evidence for an unmanipulated face passed the lower bound."
+    assert one == "s6: Likely fake. No sign of manipulation was found."
     many = module(page, "announcer", "m.spoken(a)", views)
     assert many.startswith("s6: Likely fake. s0: Likely real.")
     assert many.endswith("5 more calls changed.")

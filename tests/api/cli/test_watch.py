@@ -69,9 +69,9 @@ def test_events_are_lines() -> None:
     )]
     assert lines == [
         "     0.0 s  w  started (test, call room)",
-        ("     4.0 s  w  FAKE      0.987  the evidence for a manipulated face passed the upper bound  ALARM"
+        ("     4.0 s  w  FAKE      0.987  a face reached the alarm level  ALARM"
          "  (100% of the media examined)"),
-        "     4.0 s  w  UNCERTAIN        the evidence lies between the bounds  (100% of the media examined)",
+        "     4.0 s  w  UNCERTAIN        the evidence points neither way  (100% of the media examined)",
         "     7.2 s  w  media is missing from here on (packet_loss)",
         "     8.0 s  w  nothing has come for 5 s",
         "     9.5 s  w  ALARM: incident i-1 opened (face 2, 0)",

@@ -7,8 +7,12 @@ import { plural, probability } from "./format.js";
 
 /** @typedef {import("./alarm_dialog.js").Incident} Incident */
 
+const LOADED = 200;      // the most that one request returns
 const SHOWN = 20;
 const SOON_MS = 300;        // several alarms at once are one request
+
+/** @type {Record<string, string>} */
+const REVIEWS = { open: "", confirmed: ", it is a fake", dismissed: ", false alarm" };
 
 /** The list of alarms without a decision. Hidden while it is empty. */
 export class AlarmPanel {
@@ -18,7 +22,7 @@ export class AlarmPanel {
   #dialog = byId("incident-dialog");
   #timer = 0;
 
-  /** @param {{onDecided: () => void}} handlers */
+  /** @param {{onDecided: () => void, onLoaded: (incidents: Incident[], more: boolean) => void}} handlers */
   constructor(handlers) {
     this.handlers = handlers;
     byId("incident-call").addEventListener("click", () => this.#dialog.close());
@@ -38,7 +42,7 @@ export class AlarmPanel {
 
   async #load() {
     try {
-      const { incidents, next } = await requestJson(`v1/incidents?review=open&limit=${SHOWN}`, { cache: "no-store" });
+      const { incidents, next } = await requestJson(`v1/incidents?review=open&limit=${LOADED}`, { cache: "no-store" });
       this.#show(incidents, next !== null);
     } catch (error) {
       setText(this.#status, `Alarms cannot be loaded. ${errorWords(error)}`);
@@ -47,10 +51,11 @@ export class AlarmPanel {
 
   /** @param {Incident[]} incidents @param {boolean} more */
   #show(incidents, more) {
+    this.handlers.onLoaded(incidents, more);
     this.#panel.hidden = incidents.length === 0 && this.#panel.hidden;
     setText(this.#status, incidents.length ? `${plural(incidents.length, "alarm")}${more ? " and more" : ""} to review.`
       : "No alarm needs a review.");
-    this.#list.replaceChildren(...incidents.map((incident) => alarmItem(incident, (id) => this.open(id))));
+    this.#list.replaceChildren(...incidents.slice(0, SHOWN).map((incident) => alarmItem(incident, (id) => this.open(id))));
   }
 
   /** The dialog with its evidence. @param {string} id */
@@ -114,7 +119,7 @@ export function alarmItem(incident, onLook) {
   root.toggleAttribute("data-closed", incident.closed_s !== null);
   setText(parts.name, nameOf(incident));
   const state = incident.closed_s === null ? "still open" : "over";
-  const review = incident.review === "open" ? "" : `, ${incident.review}`;
+  const review = REVIEWS[incident.review] ?? `, ${incident.review}`;
   setText(parts.facts, `${timeOf(incident.opened_s)}, ${probability(incident.prob_fake)} fake, ${state}${review}`);
   parts.look.setAttribute("aria-label", `Review the alarm of ${nameOf(incident)}`);
   parts.look.addEventListener("click", () => onLook(incident.id));

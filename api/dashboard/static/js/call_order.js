@@ -16,6 +16,7 @@ const UNKNOWN = 1;
 const WATCHED = 2;
 const STEPS = 4;
 const ALARM = WATCHED + STEPS;
+const UNREVIEWED = ALARM - 0.5;
 
 /**
  * Returns the urgency of a stream, 0 (real) to 6 (alarm). Streams without a verdict rank above real ones.
@@ -72,9 +73,14 @@ export function grouped(streams) {
   return [...groups.values()].sort((a, b) => before(a.members[0], b.members[0]));
 }
 
+/** @param {StreamView} view @returns {number} its rank; at least just below an open alarm while an alarm has no review */
+function urgency(view) {
+  return view.unreviewed.length ? Math.max(view.rank, UNREVIEWED) : view.rank;
+}
+
 /** @param {StreamView} a @param {StreamView} b @returns {number} */
 function before(a, b) {
-  return b.rank - a.rank || compare(a.startedS, b.startedS) || compare(a.id, b.id);
+  return urgency(b) - urgency(a) || compare(a.startedS, b.startedS) || compare(a.id, b.id);
 }
 
 /** @param {number|string} a @param {number|string} b @returns {number} */

@@ -4,7 +4,9 @@ import { loadCall } from "./call_data.js";
 import { bucketAt, clock, followed, frameAt, restOf, spectrumWords, statement, stepped, troubleOf } from "./call_model.js";
 import { CallScreen } from "./call_frame.js";
 import { byId, setIcon, setText } from "./dom.js";
-import { endText, labelOf, percent, plural, probability, reasonText, sentence, sourceText } from "./format.js";
+import { alarmLevel } from "./call_order.js";
+import { watchedWords } from "./cards.js";
+import { endText, labelOf, percent, plural, probability, sentence, sourceText, verdictWords } from "./format.js";
 import { ApiError, errorWords, requestJson } from "./http.js";
 import { alarmItem } from "./alarm_list.js";
 import { Lanes } from "./timeline_chart.js";
@@ -232,9 +234,12 @@ export class CallPage {
     const { words, icon } = labelOf(label);
     byId("call-verdict").dataset.label = label;
     setIcon(byId("call-icon"), icon);
-    setText(byId("call-label"), label === "WAITING" ? "Waiting" : words);
-    setText(byId("call-prob"), probability(past ? past.prob_fake?.[1] : timeline.verdict?.prob_fake));
-    setText(byId("call-reason"), past ? `As it was at ${clock(past.end_s)}` : timeline.verdict ? reasonText(timeline.verdict.reason) : "No verdict yet");
+    const verdict = past ? null : timeline.verdict;
+    const level = past ? past.suspicion : verdict ? alarmLevel(verdict) : null;
+    setText(byId("call-label"), verdict ? verdictWords(verdict) : label === "WAITING" ? "Waiting" : words);
+    setText(byId("call-number-name"), level === null ? "prob. fake" : "alarm level");
+    setText(byId("call-prob"), level === null ? probability(past ? past.prob_fake?.[1] : verdict?.prob_fake) : percent(Math.min(1, level)));
+    setText(byId("call-reason"), past ? `As it was at ${clock(past.end_s)}` : verdict ? watchedWords(verdict) : "No verdict yet");
     setText(byId("call-verdict-title"), past ? `Verdict at ${clock(past.end_s)}` : timeline.state === "kept" ? "Verdict of the alarm" : timeline.state === "ended" ? "Last verdict" : "Verdict now");
     setText(byId("call-at"), past ? `Shown: ${clock(past.end_s)}` : timeline.state !== "live" ? "" : "Following the call");
   }

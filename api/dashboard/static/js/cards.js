@@ -1,8 +1,9 @@
 /** One card of the wall: frame with face boxes, verdict in words, chart, facts. */
 
+import { clock } from "./call_model.js";
 import { Chart } from "./chart.js";
 import { clone, setIcon, setText } from "./dom.js";
-import { ageText, endText, labelOf, percent, plural, probability, rateText, reasonText, secondsText, sentence, sourceText } from "./format.js";
+import { ageText, endText, labelOf, percent, plural, probability, rateText, reasonText, secondsText, sentence, sourceText, verdictWords } from "./format.js";
 import { FrameFeed } from "./frame_loader.js";
 import { alarmLevel, standing } from "./call_order.js";
 import { callHref } from "./router.js";
@@ -66,6 +67,8 @@ export class Card {
     setText(this.parts.source, this.#sourceWords());
     this.#showState();
     if (view.verdict) this.#showVerdict(view.verdict);
+    this.parts.unreviewed.hidden = view.unreviewed.length === 0;
+    setText(this.parts.unreviewed, unreviewedWords(view.unreviewed));
     if (view.ended) this.frames.unwant();
     else if (fresh && view.verdict) this.frames.want();
     this.#drawChart();
@@ -132,18 +135,19 @@ export class Card {
 
   /** @param {import("./types.js").Verdict} verdict */
   #showVerdict(verdict) {
-    const { words, icon } = labelOf(verdict.label);
+    const { icon } = labelOf(verdict.label);
     this.article.dataset.label = verdict.label;
     this.parts.verdict.dataset.label = verdict.label;
     setIcon(this.parts.icon, icon);
-    setText(this.parts.label, words);
-    setText(this.parts.reason, reasonText(verdict.reason));
+    setText(this.parts.label, verdictWords(verdict));
+    setText(this.parts.reason, watchedWords(verdict));
     setText(this.parts.prob, probability(verdict.prob_fake));
+    setText(this.parts["number-name"], verdict.decision ? "alarm level" : "prob. fake");
+    setText(this.parts.number, verdict.decision ? percent(alarmLevel(verdict)) : probability(verdict.prob_fake));
     setText(this.parts.coverage, percent(verdict.coverage));
     this.parts["coverage-bar"].style.width = `${Math.round(verdict.coverage * 100)}%`;
     setText(this.parts.rate, rateText(verdict.rate_hz));
     setText(this.parts.faces, String(verdict.faces.length));
-    setText(this.parts.alarm, percent(alarmLevel(verdict)));
     this.#showDrops(verdict.frames.dropped);
     this.parts.frame.setAttribute("aria-label", facesWords(verdict.faces));
     this.#showBoxes(verdict.faces);
@@ -220,6 +224,26 @@ function membersText({ members }) {
   const worst = standing(members[0]);
   const alike = members.filter((view) => standing(view) === worst).length;
   return `${plural(members.length, "participant")}, ${alike} ${labelOf(worst).words.toLowerCase()}`;
+}
+
+/**
+ * Returns the reason; for a call without suspicion how long and how well it was watched.
+ * @param {import("./types.js").Verdict} verdict
+ * @returns {string}
+ */
+export function watchedWords(verdict) {
+  if (verdict.reason !== "monitoring") return reasonText(verdict.reason);
+  return `Watched for ${clock(verdict.end_s)}, ${percent(verdict.coverage)} of the pictures analyzed`;
+}
+
+/**
+ * Returns the line on alarms without a review, or "".
+ * @param {readonly import("./store.js").OpenAlarm[]} alarms
+ * @returns {string}
+ */
+export function unreviewedWords(alarms) {
+  if (!alarms.length) return "";
+  return `${plural(alarms.length, "alarm")} at ${alarms.map((alarm) => clock(alarm.pts_s)).join(", ")}, not reviewed`;
 }
 
 /** @param {import("./types.js").FaceVerdict} face @returns {string} */

@@ -14,12 +14,12 @@ const LABELS = {
 
 /** Copy of `REASON_TEXT` in stream/events.py; a test compares them. */
 export const REASONS = Object.freeze({
-  evidence_fake: "the evidence for a manipulated face passed the upper bound",
-  evidence_real: "the evidence for an unmanipulated face passed the lower bound",
-  between_bounds: "the evidence lies between the bounds",
-  monitoring: "the face is watched; no bound is reached yet",
-  suspect: "the evidence for a manipulated face is rising towards an alarm",
-  insufficient_evidence: "too few usable samples of the face so far",
+  evidence_fake: "a face reached the alarm level",
+  evidence_real: "no sign of manipulation was found",
+  between_bounds: "the evidence points neither way",
+  monitoring: "no face is near the alarm level",
+  suspect: "a face is approaching the alarm level",
+  insufficient_evidence: "too few usable pictures of the face so far",
   face_too_small: "every face is too small to judge",
   low_coverage: "too little of the media could be examined",
   uncalibrated: "the detection model was not calibrated, so its scores are no probabilities",
@@ -51,6 +51,18 @@ export const CLOSE_REASONS = Object.freeze({
 /** @param {string} label @returns {{words: string, icon: string}} */
 export function labelOf(label) {
   return LABELS[label] ?? { words: label, icon: "waiting" };
+}
+
+/**
+ * Returns the headline of a live call's verdict. An undecided call without suspicion is not called uncertain.
+ * @param {{label: string, reason: string, alarm?: boolean}} verdict
+ * @returns {string}
+ */
+export function verdictWords({ label, reason, alarm }) {
+  if (alarm) return LABELS.FAKE.words;
+  if (label === "UNCERTAIN" && reason === "monitoring") return "No sign of manipulation so far";
+  if (label === "UNCERTAIN" && reason === "suspect") return "Suspicious";
+  return labelOf(label).words;
 }
 
 /** @param {string} text @returns {string} */

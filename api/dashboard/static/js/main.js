@@ -3,6 +3,7 @@
 import { CallPage } from "./call_page.js";
 import { byId, bringTo, setText } from "./dom.js";
 import { apiKey, keyRefused, requestJson } from "./http.js";
+import { AlarmAttention } from "./alarm_attention.js";
 import { AlarmPanel } from "./alarm_list.js";
 import { Router } from "./router.js";
 import { ConnectionNotice, HealthNotice, KeyDialog, showWhipAddress } from "./status.js";
@@ -22,7 +23,14 @@ const health = new HealthNotice();
 const keyDialog = new KeyDialog(() => client.restart());
 const askKey = () => keyDialog.open();
 const notice = new ConnectionNotice(() => client.retryNow());
-const alarms = new AlarmPanel({ onDecided: () => call.reload() });
+const attention = new AlarmAttention({ onOpen: (id) => void alarms.open(id) });
+const alarms = new AlarmPanel({
+  onDecided: () => call.reload(),
+  onLoaded: (incidents, more) => {
+    attention.show(incidents, more);
+    store.dispatch({ type: "alarms", incidents });
+  },
+});
 const call = new CallPage({ onLook: (incident) => alarms.open(incident), onKey: () => keyDialog.open() });
 const router = new Router((route) => call.show(route));
 const sources = new SourcePanel({ onRefused: askKey });

@@ -44,6 +44,7 @@ export const TROUBLES = {
   draining: { title: "The service is shutting down.", text: "Running calls are analyzed to their end; new calls are refused." },
   no_worker: { title: "No verdicts at the moment.", text: "The worker processes are starting. Calls are shown; verdicts follow when a worker is ready." },
   no_model: { title: "No detection model is loaded.", text: "Calls are shown, but without verdicts. Set MODEL_PATH to a model and restart the service." },
+  no_storage: { title: "Alarms cannot be stored at the moment.", text: "The database of incidents does not work. Verdicts go on; alarms wait and are stored when it works again." },
   no_broker: { title: "Kafka does not answer.", text: "Verdicts may be out of date, because they come through Kafka." },
   overloaded: { title: "The service is overloaded.", text: "Less suspicious calls are sampled less often. No call is dropped." },
 };

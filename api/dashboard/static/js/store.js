@@ -26,6 +26,9 @@
  * @property {number|null} lowerSinceMs  local time since when its rank would be lower
  * @property {boolean} stalled     its source is silent
  * @property {{reason: string, message: string, atMs: number}|null} ended
+ * @property {readonly OpenAlarm[]} unreviewed  alarms of this session without a review, oldest first
+ *
+ * @typedef {{stream: string, epoch: number, pts_s: number}} OpenAlarm
  *
  * @typedef {Object} Connection
  * @property {"connecting"|"live"|"reconnecting"|"refused"} state
@@ -35,15 +38,19 @@
  * @property {ReadonlyMap<string, StreamView>} streams
  * @property {Connection} connection
  * @property {boolean} settled     the first snapshot is in
+ * @property {ReadonlyMap<string, readonly OpenAlarm[]>} unreviewed  by `sessionOf`
  *
  * @typedef {{type: "event", event: ServerEvent, nowMs: number}
  *   | {type: "snapshot", events: ServerEvent[], nowMs: number}
  *   | {type: "connection", connection: Connection}
+ *   | {type: "alarms", incidents: readonly OpenAlarm[]}
  *   | {type: "expire", nowMs: number}} Action
  */
 
 import { alarmLevel, eased, rankOf } from "./call_order.js";
 
+/** @type {readonly OpenAlarm[]} */
+const NO_ALARMS = Object.freeze([]);
 export const HISTORY_S = 60;
 export const ENDED_STAYS_MS = 30_000;
 const HISTORY_SPARE_S = 5;
@@ -53,6 +60,7 @@ export const INITIAL = Object.freeze({
   streams: new Map(),
   connection: Object.freeze({ state: "connecting", retryAtMs: 0 }),
   settled: false,
+  unreviewed: new Map(),
 });
 
 /** @param {State} state @param {Action} action @returns {State} */
@@ -61,7 +69,9 @@ export function reduce(state, action) {
     case "event":
       return withStream(state, applyEvent(state.streams, action.event, action.nowMs));
     case "snapshot":
-      return { ...state, settled: true, streams: applySnapshot(state.streams, action.events, action.nowMs) };
+      return marked({ ...state, settled: true, streams: applySnapshot(state.streams, action.events, action.nowMs) });
+    case "alarms":
+      return marked({ ...state, unreviewed: bySession(action.incidents) });
     case "connection":
       return { ...state, connection: action.connection };
     case "expire":
@@ -72,7 +82,34 @@ export function reduce(state, action) {
 /** @param {State} state @param {StreamView|null} view @returns {State} */
 function withStream(state, view) {
   if (!view || state.streams.get(view.id) === view) return state;
-  return { ...state, streams: new Map(state.streams).set(view.id, view) };
+  return { ...state, streams: new Map(state.streams).set(view.id, withAlarms(view, state.unreviewed)) };
+}
+
+/** @param {OpenAlarm|StreamView} one @returns {string} key of a session: a name may be used again by a later call */
+function sessionOf(one) {
+  return `${one.epoch} ${"stream" in one ? one.stream : one.id}`;
+}
+
+/** @param {readonly OpenAlarm[]} incidents @returns {Map<string, OpenAlarm[]>} */
+function bySession(incidents) {
+  /** @type {Map<string, OpenAlarm[]>} */
+  const found = new Map();
+  for (const incident of [...incidents].sort((a, b) => a.pts_s - b.pts_s)) {
+    found.set(sessionOf(incident), [...(found.get(sessionOf(incident)) ?? []), incident]);
+  }
+  return found;
+}
+
+/** @param {StreamView} view @param {State["unreviewed"]} unreviewed @returns {StreamView} */
+function withAlarms(view, unreviewed) {
+  const alarms = unreviewed.get(sessionOf(view)) ?? NO_ALARMS;
+  const same = alarms.length === view.unreviewed.length && alarms.every((alarm, n) => alarm.pts_s === view.unreviewed[n].pts_s);
+  return same ? view : { ...view, unreviewed: alarms };
+}
+
+/** @param {State} state @returns {State} with the alarms of every stream */
+function marked(state) {
+  return { ...state, streams: new Map([...state.streams].map(([id, view]) => [id, withAlarms(view, state.unreviewed)])) };
 }
 
 /**
@@ -108,6 +145,7 @@ function blank(event) {
   return {
     id: event.stream, epoch: event.epoch, source: "", sample: false, callId: "", participantId: "", startedS: Infinity,
     verdict: null, verdictAtMs: 0, history: [], rank: rankOf(null), lowerSinceMs: null, stalled: false, ended: null,
+    unreviewed: NO_ALARMS,
   };
 }
 
@@ -161,7 +199,7 @@ function applySnapshot(before, events, nowMs) {
 
 /** @param {ReadonlyMap<string, StreamView>} streams @param {number} nowMs @returns {ReadonlyMap<string, StreamView>} */
 function expire(streams, nowMs) {
-  const kept = [...streams].filter(([, view]) => !view.ended || nowMs - view.ended.atMs < ENDED_STAYS_MS);
+  const kept = [...streams].filter(([, view]) => !view.ended || view.unreviewed.length || nowMs - view.ended.atMs < ENDED_STAYS_MS);
   return kept.length === streams.size ? streams : new Map(kept);
 }
 

@@ -71,9 +71,6 @@ export class Wall {
   /** @param {number} nowMs */
   tick(nowMs) {
     this.#cards.forEach((card) => card.tick(nowMs));
-    const fakes = this.#state ? tally(this.#state.streams).FAKE : 0;
-    const title = fakes ? `(${fakes}) Likely fake – DeepGuard` : "DeepGuard";      // also while the tab is hidden
-    if (document.title !== title && !byId("home").hidden) document.title = title;
     this.#schedule();
   }
 
