@@ -7,6 +7,7 @@ ApiError                  `status`, `code`, `message`, optional `retry_after_s`
 ├── UploadRefused         400, 413, 415: the body is not one supported file
 ├── OfferRefused          400, 413, 415, 422: a WebRTC offer that is malformed or unsupported
 ├── Unprocessable         422: a valid request that cannot be answered
+├── EvidenceLocked        409: evidence cannot be decrypted
 ├── OnHold                409: a legal hold forbids the deletion
 ├── RateLimited           429: too many requests from one caller
 ├── Busy                  503: a limit is reached; try again
@@ -111,6 +112,15 @@ class Unprocessable(ApiError):
     """The request is well-formed but cannot be answered."""
 
     status = 422
+
+
+class EvidenceLocked(ApiError):
+    """Evidence cannot be decrypted."""
+
+    status = 409
+
+    def __init__(self, why: str) -> None:
+        super().__init__("evidence_locked", f"the evidence cannot be decrypted: {why}")
 
 
 class OnHold(ApiError):

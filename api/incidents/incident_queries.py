@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_
 
 from api.errors import OnHold, Unprocessable
 from api.incidents.database import Database
+from api.incidents.evidence_cipher import EvidenceCipher
 from api.incidents.tables import files, incidents, notes
 from stream.types import CloseReason, ModelRef
 
@@ -99,8 +100,9 @@ class IncidentQuery(NamedTuple):
 class IncidentQueries:
     """Reads and reviews incidents. Each method is one transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, cipher: EvidenceCipher | None = None) -> None:
         self._database = database
+        self._cipher = cipher or EvidenceCipher()
 
     def list(self, query: IncidentQuery) -> tuple[Incident, ...]:
         with self._database.reading() as connection:
@@ -134,17 +136,18 @@ class IncidentQueries:
             return _details(connection, incident)
 
     def content(self, incident: str, name: str) -> tuple[FileInfo, bytes] | None:
+        """Returns one evidence file, or None. Raises EvidenceLocked."""
         with self._database.reading() as connection:
             row = connection.execute(
                 select(files).where(files.c.incident_id == incident, files.c.name == name)
             ).first()
-            return None if row is None else (_file(row), bytes(row.content))
+            return None if row is None else (_file(row), self._cipher.unseal(incident, name, bytes(row.content)))
 
     def contents(self, incident: str) -> dict[str, bytes]:
-        """Returns the contents of all files by name."""
+        """Returns the contents of all files by name. Raises EvidenceLocked."""
         with self._database.reading() as connection:
             rows = connection.execute(select(files.c.name, files.c.content).where(files.c.incident_id == incident))
-            return {row.name: bytes(row.content) for row in rows}
+            return {row.name: self._cipher.unseal(incident, row.name, bytes(row.content)) for row in rows}
 
     def delete(self, incident: str) -> bool:
         """Deletes an incident with its evidence and notes. Returns False for an unknown one. Raises OnHold."""

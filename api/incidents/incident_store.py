@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from api.incidents import webhook_outbox
 from api.incidents.database import Database
+from api.incidents.evidence_cipher import EvidenceCipher
 from api.incidents.evidence_files import files_of
 from api.incidents.tables import deliveries, files, incidents
 from api.incidents.tables import secrets as secrets_table
@@ -24,8 +25,11 @@ _URL_KEY = "evidence-urls"
 class IncidentStore:
     """Writes incidents. Each event is queued for the webhook `targets` in the same transaction."""
 
-    def __init__(self, database: Database, targets: Sequence[str] = ()) -> None:
+    def __init__(
+        self, database: Database, targets: Sequence[str] = (), cipher: EvidenceCipher | None = None
+    ) -> None:
         self._database = database
+        self._cipher = cipher or EvidenceCipher()
         self._targets = tuple(targets)
         self.owner = secrets.token_hex(8)
 
@@ -40,7 +44,8 @@ class IncidentStore:
             connection.execute(insert(files), [
                 {
                     "incident_id": case.id, "name": file.name, "media_type": file.media_type, "sha256": file.sha256,
-                    "size_bytes": len(file.content), "content": file.content,
+                    "size_bytes": len(file.content),
+                    "content": self._cipher.seal(case.id, file.name, file.content),
                 }
                 for file in evidence
             ])

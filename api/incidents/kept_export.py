@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from api.errors import EvidenceLocked
 from api.incidents.export_bundle import pack
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ async def export_of(
 ) -> AsyncIterator[bytes]:
     """Yields a zip: `kept.json`, `calls/` with timelines and pictures in memory, `incidents/` with one zip each.
 
-    Incidents that are deleted meanwhile are left out. Raises StorageUnavailable.
+    Incidents that are deleted meanwhile are left out. One that cannot be decrypted is a text that says so.
+    Raises StorageUnavailable.
     """
     pipe = _Pipe()
     header = {**subject._asdict(), "exported_s": time.time(), "incidents": ids, "calls": [name for name, _ in calls]}
@@ -55,8 +57,13 @@ async def export_of(
         for incident in ids:
             yield pipe.take()
             details = await incidents.run_in_thread(incidents.queries.get, incident)
-            if details is not None:
+            if details is None:
+                continue
+            try:
                 contents = await incidents.run_in_thread(incidents.queries.contents, incident)
-                packed = await incidents.run_in_thread(pack, details, contents, time.time())
-                archive.writestr(zipfile.ZipInfo(f"incidents/{incident}.zip", _EPOCH), packed)
+            except EvidenceLocked as locked:
+                archive.writestr(zipfile.ZipInfo(f"incidents/{incident}.locked.txt", _EPOCH), locked.message)
+                continue
+            packed = await incidents.run_in_thread(pack, details, contents, time.time())
+            archive.writestr(zipfile.ZipInfo(f"incidents/{incident}.zip", _EPOCH), packed)
     yield pipe.take()

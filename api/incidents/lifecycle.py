@@ -14,6 +14,7 @@ import structlog
 
 from api.errors import StorageUnavailable
 from api.incidents.database import Database
+from api.incidents.evidence_cipher import EvidenceCipher
 from api.incidents.incident_publisher import IncidentPublisher
 from api.incidents.incident_queries import IncidentQueries
 from api.incidents.incident_store import IncidentStore
@@ -44,11 +45,13 @@ Result = TypeVar("Result")
 class IncidentConfig:
     """Incident configuration. `database_url` may hold a password and is not in the repr.
 
-    Closed incidents are deleted after `days`. `private_targets` allows webhooks to non-public addresses.
+    Closed incidents are deleted after `days`. The first of `evidence_keys` encrypts, all decrypt.
+    `private_targets` allows webhooks to non-public addresses.
     """
 
     database_url: str = field(repr=False)
     days: int = 30
+    evidence_keys: tuple[bytes, ...] = field(default=(), repr=False)
     targets: tuple[WebhookTarget, ...] = ()
     private_targets: bool = False
 
@@ -58,6 +61,7 @@ def incident_config(settings: Settings) -> IncidentConfig:
     return IncidentConfig(
         database_url=settings.database_url.get_secret_value(),
         days=settings.incident_days,
+        evidence_keys=settings.decoded_evidence_keys,
         targets=tuple(WebhookTarget(url, secret) for url, secret in settings.signed_webhooks),
         private_targets=settings.webhook_private,
     )
@@ -71,8 +75,10 @@ class IncidentService:
 
     publisher: IncidentPublisher
 
-    def __init__(self, database: Database, signer: UrlSigner, executor: ThreadPoolExecutor) -> None:
-        self.queries = IncidentQueries(database)
+    def __init__(
+        self, database: Database, signer: UrlSigner, executor: ThreadPoolExecutor, cipher: EvidenceCipher
+    ) -> None:
+        self.queries = IncidentQueries(database, cipher)
         self.kept_data = KeptData(database)
         self.outbox = WebhookOutbox(database)
         self.urls = signer
@@ -122,10 +128,12 @@ async def running_incidents(config: IncidentConfig, bus: EventBus) -> AsyncItera
         loop = asyncio.get_running_loop()
         database = await loop.run_in_executor(executor, Database, config.database_url)
         stack.callback(database.close)
-        store = IncidentStore(database, [target.url for target in config.targets])
+        cipher = EvidenceCipher(config.evidence_keys)
+        store = IncidentStore(database, [target.url for target in config.targets], cipher)
         sender = WebhookSender(config.private_targets)
         stack.push_async_callback(sender.close)
-        incidents = IncidentService(database, UrlSigner(await loop.run_in_executor(executor, store.url_key)), executor)
+        signer = UrlSigner(await loop.run_in_executor(executor, store.url_key))
+        incidents = IncidentService(database, signer, executor, cipher)
         incidents.webhook_workers = tuple(WebhookWorker(t, incidents.outbox, sender, executor) for t in config.targets)
         publisher = incidents.publisher = IncidentPublisher(bus, store, executor, incidents.wake_webhooks)
         maintenance = _Maintenance(config, store, incidents, bus)

@@ -14,6 +14,7 @@ from api.errors import SettingsRefused
 from api.settings.field import BOOLEAN, setting, split
 
 DEFAULT_DATABASE = "sqlite:///data/incidents.sqlite"
+KEY_BYTES = 32              # of AES-256
 _SECRET_BYTES = (24, 64)        # as Standard Webhooks requires
 
 
@@ -29,6 +30,33 @@ class IncidentSettings(BaseSettings):
         30, "DEEPGUARD_INCIDENT_DAYS", "Days after which closed incidents are deleted with their evidence",
         "1 to 3650 days", ge=1, le=3650,
     )
+    evidence_keys: Annotated[tuple[SecretStr, ...], NoDecode] = setting(
+        (), "DEEPGUARD_EVIDENCE_KEYS",
+        "Keys that encrypt the evidence of incidents in the database: the first encrypts, all decrypt; empty: none",
+        f"base64 of {KEY_BYTES} bytes each, comma separated",
+    )
+
+    @property
+    def decoded_evidence_keys(self) -> tuple[bytes, ...]:
+        """Returns the keys as bytes."""
+        return tuple(base64.b64decode(key.get_secret_value()) for key in self.evidence_keys)
+
+    @field_validator("evidence_keys", mode="before")
+    @classmethod
+    def _split_evidence_keys(cls, value: Any) -> Any:
+        return split(value)
+
+    @field_validator("evidence_keys")
+    @classmethod
+    def _are_evidence_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for key in value:
+            try:
+                size = len(base64.b64decode(key.get_secret_value(), validate=True))
+            except (binascii.Error, ValueError):
+                size = 0
+            if size != KEY_BYTES:
+                raise ValueError("a key")
+        return value
 
 
 class WebhookSettings(BaseSettings):
