@@ -105,6 +105,7 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
         description="Detects manipulated faces: rolling verdicts on live calls, and verdicts on uploaded files.",
     )
     app.state.context = context
+    app.state.request_counts = request_counts
     install_error_handlers(app)
     for module in (
         files, jobs, start_stream, streams, timeline, events_sse, alarm_policy, whip, probes, events_websocket, metrics,

@@ -7,11 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import h11
+import structlog
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from api.http.request_counts import UNMATCHED
+
+if TYPE_CHECKING:
+    from api.http.request_counts import RequestCounts
+
+log = structlog.get_logger("api.request")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +124,21 @@ class DeadlineProtocol(H11Protocol):
         if self._phase != "linger" and (cycle is None or cycle.response_complete or not cycle.response_started):
             body = json.dumps({"error": {"code": code, "message": message}}).encode()
             phrase = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}[status]
+            request_id = secrets.token_hex(8)
             head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-            self.transport.write(head.encode() + b"Connection: close\r\n\r\n" + body)
+            self.transport.write(f"{head}X-Request-Id: {request_id}\r\nConnection: close\r\n\r\n".encode() + body)
+            if cycle is None or cycle.response_complete:        # otherwise the middleware notes the request
+                self._note(status, code, request_id)
         if cycle is not None:       # the route's remaining output is discarded
             cycle.disconnected = True
             cycle.message_event.set()
         self.transport.close()
+
+    def _note(self, status: int, code: str, request_id: str) -> None:
+        """Logs and counts an answer to what never became a request."""
+        counts: RequestCounts | None = getattr(getattr(self.config.app, "state", None), "request_counts", None)
+        if counts is not None:
+            counts.add("other", UNMATCHED, status, code)
+        log.info(
+            "request", method="other", route=UNMATCHED, status=status, code=code, key="", request_id=request_id
+        )

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ApiError, OriginRefused, UploadRefused
 from api.http.error_responses import ERROR_CODE, problem_of, request_error_response
-from api.http.request_counts import RequestCounts
+from api.http.request_counts import UNMATCHED, RequestCounts
 
 log = structlog.get_logger("api.request")
 
@@ -187,7 +187,7 @@ def too_large(limit_bytes: int) -> UploadRefused:
 def route_of(scope: Scope) -> str:
     """Returns the route template, such as `/v1/streams/{stream_id}`, or "unmatched"."""
     route = scope.get("route")
-    return str(getattr(route, "path", "unmatched"))
+    return str(getattr(route, "path", UNMATCHED))
 
 
 def _has_port(host: str) -> bool:

@@ -23,6 +23,8 @@ PRIVATE = [
     ("PATCH", "/whip/x/y"), ("GET", "/whip/x/y"), ("POST", "/v1/calls/c/participants/p/whip"),
     ("GET", "/v1/incidents"), ("GET", "/v1/incidents/i"), ("DELETE", "/v1/incidents/i"),
     ("POST", "/v1/incidents/i/review"), ("GET", "/v1/incidents/i/evidence/f"), ("GET", "/v1/incidents/i/export"),
+    ("GET", "/v1/participants/p/export"), ("DELETE", "/v1/participants/p"), ("GET", "/v1/calls/c/export"),
+    ("DELETE", "/v1/calls/c"),
     ("GET", "/v1/webhooks/dead"), ("POST", "/v1/webhooks/dead/7/retry"), ("DELETE", "/v1/webhooks/dead/7"),
 ]
 

@@ -22,7 +22,7 @@ def leaves(base: type[Exception]) -> list[type[Exception]]:
 
 def instance(kind: type[Exception]) -> Exception:
     """Builds an exception of this type."""
-    for arguments in (("words",), ("code", "words"), (400, "code", "words"), ("words", 3)):
+    for arguments in (("words",), ("code", "words"), (400, "code", "words"), ("words", 3), ()):
         try:
             return kind(*arguments)
         except TypeError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,6 +66,27 @@ def test_answers_are_counted_by_method_route_status_and_code(client: httpx.Clien
     client.get("/livez")
     client.request("BREW", "/livez")
     until(lambda: counts() == {kind: number + 1 for kind, number in before.items()})
+
+
+@pytest.mark.parametrize("sent", [
+    b"GARBAGE\r\n\r\n", b"GET /\x00 HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+])  # fmt: skip
+def test_what_is_no_request_is_answered_logged_and_counted_too(rig: Rig, logged: list[EventDict], sent: bytes) -> None:
+    name = "deepguard_http_responses_total bad_http other unmatched 400"
+
+    def count() -> float:
+        with rig.client() as client:
+            return figures(client.get("/metrics").text).get(name, 0)
+
+    before = count()
+    with socket.create_connection(("127.0.0.1", rig.port), timeout=10) as connection:
+        connection.sendall(sent)
+        answer = connection.recv(4096).decode()
+    (request_id,) = re.findall("X-Request-Id: ([0-9a-f]{16})\r\n", answer)
+    until(lambda: any(line.get("request_id") == request_id for line in logged))
+    (line,) = [line for line in logged if line.get("request_id") == request_id]
+    assert (line["status"], line["code"], line["event"]) == (400, "bad_http", "request")
+    assert count() == before + 1
 
 
 def test_metrics_are_public_unless_a_setting_makes_them_private(keyed_rig: Rig) -> None:
