@@ -173,7 +173,10 @@ def _parts(source: RemoteFile) -> Iterator[bytes]:
 def demux(parent: ParentClient, settings: DemuxSettings) -> None:
     """Sends the packets of the video at the URL to the parent. Raises MediaRefused and PyAV's errors."""
     def io_open(url: str, flags: int, options: dict[str, str]) -> io.RawIOBase | io.BytesIO:
-        return open_for(parent, url, options)
+        try:
+            return open_for(parent, url, options)
+        except FileNotFoundError:
+            return io.BytesIO()     # FFmpeg goes on with the next segment; an exception would end PyAV's demuxing
 
     with av.open(settings.url, io_open=io_open, options=dict(_OPTIONS)) as container:
         stream = _choose_stream(container)

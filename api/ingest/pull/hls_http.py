@@ -15,7 +15,7 @@ import httpx
 import msgspec
 
 from api.ingest.pull.dialer import basic_login
-from api.ingest.pull.errors import PullFailed
+from api.ingest.pull.errors import PullFailed, PullRefused
 from api.ingest.pull.url_policy import parse_media_url
 from consumers.outbound_http import OutboundRequest
 from stream.demuxer_messages import (
@@ -32,6 +32,7 @@ from stream.demuxer_messages import (
     Read,
     ToDemuxer,
 )
+from stream.retry_policy import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,6 +42,14 @@ if TYPE_CHECKING:
     from api.ingest.pull.url_policy import MediaUrl
 
 _MAX_HANDLES = 16
+# A file that is away for a moment is asked for again, for less than the silence that ends an attempt.
+_AGAIN = RetryPolicy.exponential(0.5, 2.0)
+_AGAIN_WITHIN_S = 8.0
+_TEMPORARY = frozenset({"unreachable", "timeout", "server_failed", "host_unknown"})
+# So many files of a live playlist may be missing one after another; then the playlist is loaded anew.
+_MISSING_IN_A_ROW = 3
+_PLAYLIST, _LAST_LINE = b"#EXTM3U", b"#EXT-X-ENDLIST"
+_PLAYLIST_BYTES = 2**20
 _JUMP_S = 5.0
 _LATE_S = 1.0
 _from_demuxer = msgspec.msgpack.Decoder(FromDemuxer)
@@ -64,9 +73,11 @@ class _Body:
     """The body of one HTTP response."""
 
     def __init__(self, fetched: Fetched, stack: AsyncExitStack) -> None:
+        self.playlist = b""         # what was read of it, if it is one
         self._stack = stack
         self._parts: AsyncIterator[bytes] = fetched.response.aiter_raw(64 * 1024)
         self._rest = b""
+        self._is_new = True
 
     async def read(self, size: int) -> Data:
         try:
@@ -75,7 +86,15 @@ class _Body:
         except httpx.HTTPError:
             return Data(b"", is_broken=True)
         data, self._rest = self._rest[:size], self._rest[size:]
+        if self._is_new or self.playlist:
+            self._note_playlist(data)
         return Data(data)
+
+    def _note_playlist(self, data: bytes) -> None:
+        is_playlist = self.playlist or data.lstrip(b"\xef\xbb\xbf").startswith(_PLAYLIST)
+        if is_playlist and len(self.playlist) < _PLAYLIST_BYTES:
+            self.playlist += data
+        self._is_new = False
 
     async def close(self) -> None:
         await self._stack.aclose()
@@ -87,6 +106,7 @@ class DemuxedAttempt:
     def __init__(self, url: str, dialer: Dialer) -> None:
         self._url = url
         self._dialer = dialer
+        self._reached_s = float("-inf")     # of a recording; an attempt continues behind it
 
     def request_keyframe(self) -> None:
         """No-op: HTTP has no key frame request."""
@@ -96,8 +116,13 @@ class DemuxedAttempt:
             first = await stack.enter_async_context(self._dialer.fetch(OutboundRequest("GET", self._url)))
             reader, writer = await _start(first.location.url, stack)
             served = _DemuxerRequests(parse_media_url(self._url), first, self._dialer, writer)
+            served.resume_s = served.reached_s = self._reached_s
             stack.push_async_callback(served.close)
-            await served.serve(reader, frames)
+            try:
+                await served.serve(reader, frames)
+            finally:
+                if served.is_recorded:
+                    self._reached_s = served.reached_s
 
 
 async def _start(url: str, stack: AsyncExitStack) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -127,7 +152,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 class _DemuxerRequests:
-    """Serves the requests of one demuxing process."""
+    """Serves the requests of one demuxing process.
+
+    A missing file of a playlist is skipped and told. `is_recorded`: the media is complete; each attempt gets the same.
+    """
 
     def __init__(self, root: MediaUrl, first: Fetched, dialer: Dialer, writer: asyncio.StreamWriter) -> None:
         self._root = root
@@ -137,45 +165,65 @@ class _DemuxerRequests:
         self._bodies: dict[int, _Body] = {}
         self._pace = MediaPacing()
         self._is_broken = False     # the last read was cut off
+        self._missing: PullFailed | None = None     # why the last file could not be opened
+        self._missing_in_a_row = 0
+        self.is_recorded = "content-length" in first.response.headers and not _is_playlist(first)
+        self.resume_s = self.reached_s = float("-inf")      # media time reached before, and now
 
     async def serve(self, reader: asyncio.StreamReader, frames: FrameSink) -> None:
         """Runs until the process has finished. Raises PullFailed."""
         while True:
             match await _message(reader):
                 case Open() as order:
-                    self._answer(await self._open(order))
+                    self._answer(await self._open(order, frames))
                 case Read(handle, size):
                     self._answer(await self._read(handle, size))
                 case Close(handle):
                     if (closed := self._bodies.pop(handle, None)) is not None:
                         await closed.close()
                 case Packet() as packet:
-                    await asyncio.sleep(self._pace.wait_s(packet.pts_s, time.monotonic()))
-                    frames.take(packet.codec, packet.payload, packet.pts_s, packet.keyframe, packet.display)
+                    await self._take(packet, frames)
                 case Finished(code, message):
-                    if self._is_broken:
-                        raise PullFailed("connection_lost", "the source closed the connection before the media ended")
-                    if code:
-                        raise PullFailed(code, message, is_final=True)
+                    self._check_end(code, message)
                     return
+
+    async def _take(self, packet: Packet, frames: FrameSink) -> None:
+        self._missing, self._missing_in_a_row = None, 0
+        if packet.pts_s <= self.resume_s:
+            return
+        self.reached_s = max(self.reached_s, packet.pts_s)
+        await asyncio.sleep(self._pace.wait_s(packet.pts_s, time.monotonic()))
+        frames.take(packet.codec, packet.payload, packet.pts_s, packet.keyframe, packet.display)
+
+    def _check_end(self, code: str, message: str) -> None:
+        """Raises PullFailed unless the media ended by itself; the cause is what was missing last, if anything was."""
+        if self._is_broken:
+            raise PullFailed("connection_lost", "the source closed the connection before the media ended")
+        if code and self._missing is not None:
+            raise PullFailed(self._missing.code, self._missing.message, self.is_recorded)
+        if code:
+            raise PullFailed(code, message, is_final=True)
 
     async def close(self) -> None:
         while self._bodies:
             await self._bodies.popitem()[1].close()
 
-    async def _open(self, order: Open) -> Opened:
-        """Opens a URL; reports a temporary failure to the demuxer. Raises PullFailed for a final one."""
+    async def _open(self, order: Open, frames: FrameSink) -> Opened:
+        """Opens a URL; a file that is missing is skipped and told.
+
+        Raises PullRefused for a forbidden address, and PullFailed when a live playlist names missing files only.
+        """
         if len(self._bodies) >= _MAX_HANDLES:
             raise PullFailed("bad_media", f"the source opens more than {_MAX_HANDLES} files at once", is_final=True)
         stack = AsyncExitStack()
         fetched, self._first = self._first, None
         try:
             if fetched is None:
-                fetched = await stack.enter_async_context(self._dialer.fetch(self._request(order)))
+                fetched = await self._fetch(self._request(order), stack)
         except PullFailed as failed:
-            if failed.is_final:
+            if isinstance(failed, PullRefused) and failed.code != "host_unknown":
                 raise
-            return Opened(False)
+            return self._skip(failed, frames)
         if order.offset and fetched.response.status_code != httpx.codes.PARTIAL_CONTENT:
             await stack.aclose()
             raise PullFailed("range_unsupported", "the playlist has byte ranges, but its server ignores Range", True)
@@ -189,7 +237,32 @@ class _DemuxerRequests:
         body = self._bodies.get(handle)
         data = Data(b"", is_broken=True) if body is None else await body.read(size)
         self._is_broken = data.is_broken
+        if body is not None and _LAST_LINE in body.playlist:
+            self.is_recorded = True
         return data
+
+    async def _fetch(self, request: OutboundRequest, stack: AsyncExitStack) -> Fetched:
+        """Sends a request; repeats it for a few seconds while the server is away. Raises PullFailed."""
+        end_s = time.monotonic() + _AGAIN_WITHIN_S
+        failures = 0
+        while True:
+            try:
+                return await stack.enter_async_context(self._dialer.fetch(request))
+            except PullFailed as failed:
+                failures += 1
+                wait_s = _AGAIN.delay_s(failures)
+                if failed.code not in _TEMPORARY or time.monotonic() + wait_s > end_s:
+                    raise
+            await asyncio.sleep(wait_s)
+
+    def _skip(self, failed: PullFailed, frames: FrameSink) -> Opened:
+        """Reports a missing file to the demuxer. Raises PullFailed for one too many in a row of a live playlist."""
+        self._missing = failed
+        self._missing_in_a_row += 1
+        frames.missing(failed.code, failed.message)
+        if self._missing_in_a_row >= _MISSING_IN_A_ROW and not self.is_recorded:
+            raise PullFailed(failed.code, failed.message)
+        return Opened(False)
 
     def _request(self, order: Open) -> OutboundRequest:
         """Builds the request; the login of the source goes to its own host only."""
@@ -217,6 +290,12 @@ async def _message(reader: asyncio.StreamReader) -> FromDemuxer:
     except msgspec.DecodeError:
         raise PullFailed("bad_media", "the demuxer sent a malformed message", is_final=True) from None
     return message
+
+
+def _is_playlist(fetched: Fetched) -> bool:
+    """Whether the response is a playlist, by its name and type; the body is not read yet."""
+    kind = fetched.response.headers.get("content-type", "").lower()
+    return "mpegurl" in kind or ".m3u8" in fetched.location.url.lower()
 
 
 def _environment() -> dict[str, str]:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_PROBLEM_SHOWN_S = 10.0     # after media arrives again
+_RENEWED = frozenset({"unauthorized", "refused"})
+
 
 @dataclass(frozen=True, slots=True)
 class PullTimeouts:
@@ -63,6 +66,9 @@ class FrameSink(Protocol):
     def lost(self) -> None:
         """Records that media is missing from here on."""
 
+    def missing(self, code: str, message: str) -> None:
+        """Records that a part of the media cannot be fetched and is skipped; shown as the source's problem."""
+
 
 class Attempt(Protocol):
     """One connection to a source."""
@@ -86,6 +92,7 @@ class PulledSource(LiveSource):
         self._timeouts = timeouts
         self._codec: Codec | None = None
         self._heard_s = self._first_s = self._attempt_s = self.created_s
+        self._problem_s = self.created_s
         self._needs_keyframe = True
         self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -107,6 +114,11 @@ class PulledSource(LiveSource):
         if self.state is SourceState.RECEIVING:
             self._attempt.request_keyframe()
 
+    def missing(self, code: str, message: str) -> None:
+        log.warning("part of the source missing", stream=self.stream, code=code)
+        self.problem, self._problem_s = SourceFailure(code, message), time.monotonic()
+        self._gap(DropCause.SOURCE_LOST)
+
     def announce(self, codec: Codec) -> None:
         if self._codec not in (None, codec):
             raise PullFailed("unsupported_codec", f"the source changed from {self._codec} to {codec}", is_final=True)
@@ -127,6 +139,8 @@ class PulledSource(LiveSource):
         self._heard_s = time.monotonic()
         if self.state is not SourceState.RECEIVING:
             self.state, self.problem, self._first_s = SourceState.RECEIVING, None, self._heard_s
+        elif self.problem is not None and self._heard_s - self._problem_s > _PROBLEM_SHOWN_S:
+            self.problem = None
         if self._needs_keyframe and not keyframe:
             return
         self._needs_keyframe = False
@@ -147,13 +161,18 @@ class PulledSource(LiveSource):
             wait_s = policy.delay_s(failures)
             self._gap(DropCause.SOURCE_LOST)
             log.warning("source lost", stream=self.stream, code=failed.code, attempt=self.attempts)
-            if failed.is_final or time.monotonic() + wait_s - self._heard_s > timeouts.retry_s:
+            if self._is_final(failed) or time.monotonic() + wait_s - self._heard_s > timeouts.retry_s:
                 self.state = SourceState.FAILED
                 self.end_soon(EndReason.FAILED, f"{failed.code}: {failed.message}")
                 return
             self.state, self.next_s = SourceState.RETRYING, time.monotonic() + wait_s
             await asyncio.sleep(wait_s)
             self.state, self.next_s = SourceState.CONNECTING, None
+
+    def _is_final(self, failed: SourceFailure) -> bool:
+        """Whether another attempt is pointless. Names, logins and tokens that worked once may work again."""
+        renewed = failed.code == "host_unknown" or (failed.code in _RENEWED and self.is_open)
+        return failed.is_final and not renewed
 
     async def _try(self) -> SourceFailure | None:
         """Makes one attempt; returns None when the source ended by itself."""
