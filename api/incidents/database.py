@@ -78,6 +78,17 @@ class Database:
             with connection.begin():
                 yield connection
 
+    def forget_deleted(self) -> None:
+        """Removes deleted content from SQLite's write-ahead log, which holds older pages.
+
+        No-op while another connection reads; SQLite then does it at its next checkpoint.
+        """
+        if self._engine.dialect.name == "sqlite":
+            with self._watched("write"), self._engine.connect() as connection:
+                driver = connection.connection.driver_connection
+                if driver is not None:
+                    driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     @contextmanager
     def _watched(self, kind: str) -> Iterator[None]:
         """Raises errors of the database as StorageUnavailable, and keeps `fault` up to date."""

@@ -153,11 +153,13 @@ class IncidentQueries:
         """Deletes an incident with its evidence and notes. Returns False for an unknown one. Raises OnHold."""
         with self._database.writing() as connection:
             unheld = (incidents.c.id == incident, incidents.c.held.is_(False))
-            if connection.execute(delete(incidents).where(*unheld)).rowcount:
-                return True
-            if connection.execute(select(incidents.c.id).where(incidents.c.id == incident)).first() is not None:
-                raise OnHold
-            return False
+            is_deleted = connection.execute(delete(incidents).where(*unheld)).rowcount > 0
+            known = connection.execute(select(incidents.c.id).where(incidents.c.id == incident)).first()
+        if known is not None:
+            raise OnHold
+        if is_deleted:
+            self._database.forget_deleted()
+        return is_deleted
 
 
 def encode_cursor(position: PagePosition) -> str:

@@ -99,7 +99,10 @@ class IncidentStore:
                     incidents.c.opened_s < before_s, incidents.c.closed_s.is_not(None), incidents.c.held.is_(False)
                 )
             )
-            return deleted.rowcount
+            count = deleted.rowcount
+        if count:
+            self._database.forget_deleted()
+        return count
 
     def url_key(self) -> bytes:
         """Returns the key that signs evidence URLs. Created once; shared by all processes on this database."""

@@ -51,6 +51,7 @@ class KeptData:
                 of_incident = or_(*(deliveries.c.message_id == f"{incident}.{kind}" for kind in ("opened", "closed")))
                 messages += connection.execute(delete(deliveries).where(of_incident)).rowcount
                 connection.execute(delete(incidents).where(incidents.c.id == incident))
+        self._database.forget_deleted()
         held = tuple(row.id for row in rows if row.held)
         return Erasure(incidents=len(erased), messages=messages, held=held)
 

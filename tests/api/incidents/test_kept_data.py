@@ -7,6 +7,8 @@ import pytest
 from sqlalchemy import func, select
 
 from api.errors import OnHold
+from api.incidents.database import Database
+from api.incidents.evidence_files import files_of
 from api.incidents.incident_queries import IncidentQueries, note_of
 from api.incidents.incident_store import IncidentStore
 from api.incidents.kept_data import DataSubject, KeptData
@@ -14,7 +16,8 @@ from api.incidents.tables import deliveries, files, incidents, notes
 from tests.stream.cases import opened_case, over
 
 if TYPE_CHECKING:
-    from api.incidents.database import Database
+    from pathlib import Path
+
     from stream.incident_case import IncidentCase
 
 TARGETS = ["https://one.example/", "https://two.example/"]
@@ -93,3 +96,23 @@ def test_a_legal_hold_keeps_an_incident_from_erasure_deletion_and_expiry(
     queries.review(held.id, note_of("Ada", "release", ""))
     assert store.delete_before(1e12) == 1
     assert rows_of(database)[0] == 0
+
+
+@pytest.mark.parametrize("way", ["erase", "delete"])
+def test_no_picture_is_left_in_the_files_of_sqlite(tmp_path: Path, way: str) -> None:
+    database = Database(f"sqlite:///{tmp_path}/incidents.sqlite")
+    case = opened_case()
+    IncidentStore(database).save(case)
+    (picture,) = {file.content for file in files_of(case) if file.name == f"frames/{case.pictured[0].sequence:08d}.jpg"}
+    with database.reading():
+        assert picture[200:264] in on_disk(tmp_path)
+    if way == "erase":
+        KeptData(database).erase(DataSubject(participant_id="somebody"))
+    else:
+        assert IncidentQueries(database).delete(case.id)
+    assert picture[200:264] not in on_disk(tmp_path)
+    database.close()
+
+
+def on_disk(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.iterdir())
