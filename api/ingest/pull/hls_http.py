@@ -165,9 +165,10 @@ class _DemuxerRequests:
         self._bodies: dict[int, _Body] = {}
         self._pace = MediaPacing()
         self._is_broken = False     # the last read was cut off
-        self._missing: PullFailed | None = None     # why the last file could not be opened
+        self._missing: PullFailed | None = None     # why the last missing file could not be opened
         self._missing_in_a_row = 0
-        self.is_recorded = "content-length" in first.response.headers and not _is_playlist(first)
+        self._is_playlist = _is_playlist(first)
+        self.is_recorded = "content-length" in first.response.headers and not self._is_playlist
         self.resume_s = self.reached_s = float("-inf")      # media time reached before, and now
 
     async def serve(self, reader: asyncio.StreamReader, frames: FrameSink) -> None:
@@ -188,7 +189,7 @@ class _DemuxerRequests:
                     return
 
     async def _take(self, packet: Packet, frames: FrameSink) -> None:
-        self._missing, self._missing_in_a_row = None, 0
+        self._missing_in_a_row = 0
         if packet.pts_s <= self.resume_s:
             return
         self.reached_s = max(self.reached_s, packet.pts_s)
@@ -196,11 +197,12 @@ class _DemuxerRequests:
         frames.take(packet.codec, packet.payload, packet.pts_s, packet.keyframe, packet.display)
 
     def _check_end(self, code: str, message: str) -> None:
-        """Raises PullFailed unless the media ended by itself; the cause is what was missing last, if anything was."""
+        """Raises PullFailed unless the media ended by itself, which a live playlist never does."""
         if self._is_broken:
             raise PullFailed("connection_lost", "the source closed the connection before the media ended")
-        if code and self._missing is not None:
-            raise PullFailed(self._missing.code, self._missing.message, self.is_recorded)
+        is_live = self._is_playlist and not self.is_recorded
+        if self._missing is not None and (is_live or (code and self._missing_in_a_row)):
+            raise PullFailed(self._missing.code, self._missing.message, is_final=self.is_recorded)
         if code:
             raise PullFailed(code, message, is_final=True)
 
