@@ -38,6 +38,11 @@ _ASK_EVERY_S = 0.5
 _CREATED = 201
 
 
+def session_ended() -> PullFailed:
+    """WHEP does not tell the end of a call from the loss of a session, so a session that ends is tried again."""
+    return PullFailed("connection_lost", "the SFU ended the session")
+
+
 class SfuAnswer(NamedTuple):
     """An SFU's answer without the ICE candidates that the policy forbids."""
 
@@ -144,7 +149,7 @@ class WhepAttempt:
 
 
 class _Connection:
-    """A WebRTC connection that receives one video. `ended` completes when the SFU ends it."""
+    """A WebRTC connection that receives one video. `ended` raises PullFailed when the SFU ends it."""
 
     def __init__(self) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -185,8 +190,8 @@ class _Connection:
         state = self._connection.connectionState
         if self.ended.done():
             return
-        if state == "closed":       # by DTLS: the SFU ended the session
-            self.ended.set_result(None)
+        if state == "closed":       # by DTLS
+            self.ended.set_exception(session_ended())
         elif state == "failed":
             self.ended.set_exception(PullFailed("connection_lost", "the connection to the SFU failed"))
 
@@ -207,7 +212,7 @@ class _Receiver:
 
     def goodbye(self, ssrcs: tuple[int, ...]) -> None:
         if self._track.ssrc in ssrcs and not self._ended.done():
-            self._ended.set_result(None)
+            self._ended.set_exception(session_ended())
 
     def now_s(self) -> float:
         return time.monotonic()

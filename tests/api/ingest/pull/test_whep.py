@@ -8,11 +8,12 @@ from ipaddress import ip_network
 
 import pytest
 
+from api.ingest.live_source import SourceState
 from api.ingest.pull.errors import PullFailed
 from api.ingest.pull.url_policy import PullPolicy
 from api.ingest.pull.whep import read_answer
 from stream.identity import StreamIdentity
-from stream.types import Codec, EndReason
+from stream.types import Codec, DropCause, EndReason
 from tests.api.guards import nothing_left
 from tests.api.ingest.pull.support import LOOPBACK, pulls_of
 from tests.api.ingest.pull.whep_server import TOKEN, sfu
@@ -35,14 +36,36 @@ async def test_a_call_is_received_and_the_session_deleted() -> None:
         assert server.asked[-1] == ("DELETE", f"Bearer {TOKEN}")
 
 
-async def test_the_stream_ends_when_the_sfu_ends_it() -> None:
+async def test_a_session_that_the_sfu_closes_is_tried_again_in_the_same_stream() -> None:
     service = CollectingService()
     async with nothing_left(), sfu() as server, pulls_of(service) as pulls:
         await pulls.sources.whep(StreamIdentity("cam"), server.url, TOKEN)
         session = await service.first()
+        server.refuse = [404, 404]
         await server.sessions[0].close()
-        await until(lambda: session.ended is not None)
-        assert session.ended is EndReason.END_OF_MEDIA
+        await until(lambda: pulls.registry.list()[0].state is SourceState.RETRYING)
+        problem = pulls.registry.list()[0].problem
+        assert problem is not None
+        assert problem.code in ("connection_lost", "not_found")
+        before = len(session.units)
+        await until(lambda: len(session.units) > before + 30)
+        assert pulls.registry.list()[0].problem is None
+        assert session.gaps[0] is DropCause.SOURCE_LOST
+        assert (session.ended, len(service.sessions), len(server.sessions)) == (None, 1, 2)
+
+
+async def test_a_session_that_is_closed_before_its_first_frame_is_listed_with_its_problem() -> None:
+    service = CollectingService()
+    async with nothing_left(), sfu() as server, pulls_of(service) as pulls:
+        server.closes_at_once = True
+        await pulls.sources.whep(StreamIdentity("cam"), server.url, TOKEN)
+        await until(lambda: pulls.registry.list()[0].problem is not None)
+        problem = pulls.registry.list()[0].problem
+        assert problem is not None
+        assert problem.code == "connection_lost"
+        server.closes_at_once = False
+        session = await service.first()
+        assert session.ended is None
 
 
 @pytest.mark.parametrize(("token", "refuse", "code"), [("wrong-key", [], "unauthorized"), (TOKEN, [406], "refused")])

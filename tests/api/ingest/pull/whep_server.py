@@ -25,11 +25,15 @@ TOKEN = "a token of the SFU"
 
 @dataclass
 class Sfu:
-    """`refuse` are the statuses of the next POSTs; `change` alters the answer. `asked` are methods and tokens."""
+    """`refuse` are the statuses of the next POSTs; `change` alters the answer. `asked` are methods and tokens.
+
+    With `closes_at_once` a session is closed as soon as it is connected.
+    """
 
     url: str = ""
     refuse: list[int] = field(default_factory=list)
     change: Callable[[str], str] = str
+    closes_at_once: bool = False
     asked: list[tuple[str, str]] = field(default_factory=list)
     sessions: list[RTCPeerConnection] = field(default_factory=list)
 
@@ -41,7 +45,16 @@ class Sfu:
             return Response(status_code=401)
         connection = new_connection()
         self.sessions.append(connection)
-        connection.addTrack(ClipTrack(load_clip(SAMPLE)))
+        if self.closes_at_once:
+            connection.addTransceiver("video", direction="sendonly")
+
+            async def close_when_connected() -> None:
+                if connection.connectionState == "connected":
+                    await connection.close()
+
+            connection.on("connectionstatechange", close_when_connected)
+        else:
+            connection.addTrack(ClipTrack(load_clip(SAMPLE)))
         connection.getTransceivers()[0].setCodecPreferences(_h264(connection))
         with listening_on(Network(loopback=True)):
             await connection.setRemoteDescription(RTCSessionDescription((await request.body()).decode(), "offer"))
