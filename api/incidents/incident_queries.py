@@ -93,6 +93,7 @@ class IncidentQuery(NamedTuple):
     review: str | None = None
     stream: str | None = None
     call_id: str | None = None
+    participant_id: str | None = None
     since_s: float | None = None
     until_s: float | None = None
 
@@ -187,7 +188,10 @@ def note_of(by: str, decision: Decision, text: str) -> ReviewNote:
 
 def _conditions(query: IncidentQuery) -> list[ColumnElement[bool]]:
     columns = incidents.c
-    equal = {columns.review: query.review, columns.stream: query.stream, columns.call_id: query.call_id}
+    equal = {
+        columns.review: query.review, columns.stream: query.stream, columns.call_id: query.call_id,
+        columns.participant_id: query.participant_id,
+    }  # fmt: skip
     found = [column == value for column, value in equal.items() if value is not None]
     if query.is_open is not None:
         found.append(columns.closed_s.is_(None) if query.is_open else columns.closed_s.is_not(None))

@@ -49,6 +49,28 @@ def test_a_refused_request_is_logged_with_its_code_and_the_name_of_its_key(
     assert "word" not in str(logged)
 
 
+@pytest.mark.parametrize(("path", "content_type", "body", "status", "code"), [
+    ("/whip/refused", "application/sdp", b"v=0", 400, "sdp_malformed"),
+    ("/whip/refused", "text/plain", b"v=0", 415, "wrong_content_type"),
+    ("/whip/refused", "application/sdp", b"v=0\r\n" * 40_000, 413, "too_large"),
+    ("/v1/streams", "application/json", b'{"stream": "a", "url": "http://127.0.0.1/?secret=word"}', 422,
+     "address_not_allowed"),
+])  # fmt: skip
+def test_a_refused_offer_is_logged_once_with_its_code(
+    keyed_rig: Rig, logged: list[EventDict], path: str, content_type: str, body: bytes, status: int, code: str
+) -> None:
+    with keyed_rig.client(KEY) as client:
+        answer = client.post(path, content=body, headers={"Content-Type": content_type})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    request_id = answer.headers["X-Request-Id"]
+    until(lambda: any(line.get("request_id") == request_id for line in logged))
+    (line,) = [line for line in logged if line.get("request_id") == request_id]
+    assert (line["status"], line["code"]) == (status, code)
+    assert code == "too_large" or line["key"].startswith("key-")      # a body is counted before its key is looked at
+    assert KEY not in str(logged)
+    assert "word" not in str(logged)
+
+
 def test_answers_are_counted_by_method_route_status_and_code(client: httpx.Client) -> None:
     name = "deepguard_http_responses_total"
     wanted = {

@@ -55,6 +55,8 @@ def test_pages_hold_every_incident_once_newest_first(records: IncidentQueries, s
 def test_lists_can_be_narrowed_down(records: IncidentQueries) -> None:
     records.review(opened_case("b").id, note_of("me", "confirm", ""))
     assert listed(records, stream="c") == ["c"]
+    assert sorted(listed(records, participant_id="somebody")) == sorted(TIMES)
+    assert listed(records, participant_id="somebody-else") == []
     assert listed(records, is_open=False) == ["a"]
     assert sorted(listed(records, is_open=True)) == ["b", "c", "d", "e"]
     assert listed(records, review="confirmed") == ["b"]

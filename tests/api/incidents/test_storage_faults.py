@@ -112,6 +112,8 @@ def requests(case: IncidentCase) -> list[tuple[str, str, dict[str, str] | None]]
     ("GET", "/v1/incidents/a%00b", None), ("DELETE", "/v1/incidents/a%00b", None),
     ("GET", "/v1/incidents/a%00b/export", None), ("GET", "/v1/incidents/inc_1/evidence/a%00b", None),
     ("GET", "/v1/incidents?stream=a%00b", None), ("GET", "/v1/incidents?call_id=%00", None),
+    ("GET", "/v1/incidents?participant_id=%00", None), ("GET", "/v1/participants/a%00b/export", None),
+    ("DELETE", "/v1/calls/a%00b", None),
     ("GET", "/v1/incidents?cursor=MTAwMC4wIGEAYg", None),
     ("POST", "/v1/incidents/inc_1/review", {"decision": "note", "note": "a\0b"}),
     ("POST", "/v1/incidents/inc_1/review", {"decision": "note", "by": "a\0b"}),
