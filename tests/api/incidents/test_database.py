@@ -1,18 +1,22 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
+import api.incidents.database
 from api.errors import SettingsRefused
-from api.incidents.database import Database
+from api.incidents.database import Database, migrate
+from api.incidents.evidence_files import case_of
+from api.incidents.incident_queries import IncidentQueries
+from api.incidents.incident_store import IncidentStore
 from api.incidents.tables import metadata
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.stream.cases import opened_case
 
 
 def test_the_migrations_lead_to_the_tables_that_the_code_uses(database: Database) -> None:
@@ -27,6 +31,24 @@ def test_a_database_is_opened_again_as_it_was(database: Database, database_url: 
     with again.reading() as connection:
         assert connection.execute(text("SELECT name FROM secrets")).scalars().all() == ["a"]
     again.close()
+
+
+def test_incidents_of_an_older_version_are_kept_and_not_held(database: Database) -> None:
+    store = IncidentStore(database)
+    case = opened_case()
+    store.save(case)
+    config = Config()
+    config.set_main_option("script_location", str(Path(api.incidents.database.__file__).with_name("migrations")))
+    with database._engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+    with database.reading() as connection:
+        assert "held" not in {column["name"] for column in inspect(connection).get_columns("incidents")}
+    migrate(database._engine)
+    details = IncidentQueries(database).get(case.id)
+    assert details is not None
+    assert not details.incident.held
+    assert case_of(IncidentQueries(database).contents(case.id)).origin == case.origin
 
 
 def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
