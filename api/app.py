@@ -101,7 +101,7 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
 
     app = FastAPIOffline(
         title=APP_NAME, version=VERSION, lifespan=lifespan, middleware=_middleware(settings, request_counts),
-        redoc_url=None,
+        redoc_url=None, redirect_slashes=False,     # a redirect would trust the Host header
         description="Detects manipulated faces: rolling verdicts on live calls, and verdicts on uploaded files.",
     )
     app.state.context = context
@@ -183,7 +183,7 @@ def whip_config(settings: Settings) -> WhipConfig:
     """Returns the WHIP configuration of these settings."""
     return WhipConfig(
         max_sessions=settings.max_streams,
-        max_sessions_per_caller=settings.max_streams_per_key or settings.max_streams,
+        max_sessions_per_caller=settings.max_streams_per_key or None,
         loopback=settings.is_loopback or ip_address(settings.host).is_unspecified,
         udp_ports=settings.udp_ports,
         public_addresses=settings.public_addresses,
@@ -197,7 +197,10 @@ def whip_config(settings: Settings) -> WhipConfig:
 def rtp_config(settings: Settings) -> RtpConfig:
     """Returns the RTP receiver configuration of these settings."""
     host = "127.0.0.1" if settings.host == "localhost" else settings.host
-    return RtpConfig(host, settings.is_loopback, settings.udp_ports, settings.max_streams)
+    return RtpConfig(
+        host, settings.is_loopback, settings.udp_ports, settings.max_streams,
+        max_sources_per_caller=settings.max_streams_per_key or None,
+    )
 
 
 def pull_config(settings: Settings) -> PullConfig:
@@ -207,7 +210,7 @@ def pull_config(settings: Settings) -> PullConfig:
     loopback = any(network.is_loopback for network in networks)
     return PullConfig(
         settings.max_streams, Dialer(policy), PullTimeouts(retry_s=settings.pull_retry_s),
-        Network(loopback, settings.udp_ports),
+        Network(loopback, settings.udp_ports), settings.max_streams_per_key or None,
     )
 
 

@@ -16,6 +16,7 @@ import structlog
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from api.http.request_counts import UNMATCHED
+from api.http.security_headers import headers_for
 
 if TYPE_CHECKING:
     from api.http.request_counts import RequestCounts
@@ -126,6 +127,7 @@ class DeadlineProtocol(H11Protocol):
             phrase = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}[status]
             request_id = secrets.token_hex(8)
             head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            head += "".join(f"{name}: {value}\r\n" for name, value in headers_for("").items())
             self.transport.write(f"{head}X-Request-Id: {request_id}\r\nConnection: close\r\n\r\n".encode() + body)
             if cycle is None or cycle.response_complete:        # otherwise the middleware notes the request
                 self._note(status, code, request_id)

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import ApiError, OriginRefused, UploadRefused
 from api.http.error_responses import ERROR_CODE, problem_of, request_error_response
 from api.http.request_counts import UNMATCHED, RequestCounts
+from api.http.security_headers import add_security_headers
 
 log = structlog.get_logger("api.request")
 
@@ -50,7 +51,9 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                add_security_headers(headers, scope["path"])
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from api.errors import Busy
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _CHECK_EVERY_S = 0.5
 _RETRY_AFTER_S = 5
+_ARRIVING_OF_OTHERS = 2
 _RETRY_PENDING_S = 2
 _FAILED_SHOWN_S = 60.0
 _FAILED_SHOWN = 64
@@ -33,7 +34,10 @@ _FULL = {
 
 
 class Quota(NamedTuple):
-    """Limits of one kind of source. None is no limit; `max_pending` counts sources that are not connected yet."""
+    """Limits of one kind of source. None is no limit; `max_pending` counts sources that are not connected yet.
+
+    `max_per_caller` counts the sources of every kind.
+    """
 
     kind: SourceKind
     max_sources: int
@@ -82,15 +86,24 @@ class SourceRegistry:
             raise ServiceDraining("the service is shutting down")
         if stream in self._sources:
             raise StreamExists(f"stream {stream!r} has a source")
-        now_s = time.monotonic()
-        self._streams.check_admission(stream, sum(source.is_arriving(now_s) for source in self))
+        self._streams.check_admission(stream, self._arriving(caller))
         same_kind = self.of_kind(quota.kind)
-        same_caller = sum(source.caller == caller for source in same_kind)
-        per_caller = quota.max_sources if quota.max_per_caller is None else quota.max_per_caller
-        if len(same_kind) >= quota.max_sources or same_caller >= per_caller:
+        same_caller = sum(source.caller == caller for source in self)
+        is_caller_full = quota.max_per_caller is not None and same_caller >= quota.max_per_caller
+        if len(same_kind) >= quota.max_sources or is_caller_full:
             raise Busy(*_FULL[quota.kind], _RETRY_AFTER_S)
         if quota.max_pending is not None and sum(source.is_pending for source in same_kind) >= quota.max_pending:
             raise Busy("sessions_pending", "too many publishers are connecting at this moment", _RETRY_PENDING_S)
+
+    def _arriving(self, caller: str) -> int:
+        """Returns the number of sources that count as starting for `caller`.
+
+        Of every other caller only a few count: none keeps the others out by starting sources that never send.
+        """
+        now_s = time.monotonic()
+        arriving = Counter(source.caller for source in self if source.is_arriving(now_s))
+        own = arriving.pop(caller, 0)
+        return own + sum(min(number, _ARRIVING_OF_OTHERS) for number in arriving.values())
 
     def add(self, source: LiveSource) -> None:
         """Reserves the stream id for this source and watches its deadlines from here on."""

@@ -50,8 +50,8 @@ class RtpReceiver(LiveSource, asyncio.DatagramProtocol):
 
     kind = SourceKind.RTP
 
-    def __init__(self, request: RtpRequest, timeouts: RtpTimeouts, owner: SourceOwner) -> None:
-        super().__init__(request.identity, owner, protocol="rtp", host=request.sender)
+    def __init__(self, request: RtpRequest, timeouts: RtpTimeouts, owner: SourceOwner, caller: str = "") -> None:
+        super().__init__(request.identity, owner, protocol="rtp", host=request.sender, caller=caller)
         self.is_heard = False
         self._request = request
         self._heard_s = self.created_s

@@ -26,6 +26,7 @@ class RtpConfig:
     udp_ports: tuple[int, int] | None = None
     max_sources: int = 64
     timeouts: RtpTimeouts = field(default_factory=RtpTimeouts)
+    max_sources_per_caller: int | None = None
 
 
 class RtpReceivers:
@@ -35,8 +36,10 @@ class RtpReceivers:
         self._config = config
         self._registry = registry
 
-    async def listen(self, request: RtpRequest, port: int | None) -> int:
+    async def listen(self, request: RtpRequest, port: int | None, caller: str = "") -> int:
         """Opens this UDP port, or any that is free and allowed, and returns its number.
+
+        `caller` is the API key or address that the limits count by.
 
         Raises OfferRefused, StreamExists, Busy, ServiceFull, ServiceDraining.
         """
@@ -45,8 +48,9 @@ class RtpReceivers:
             raise OfferRefused(
                 422, "sender_missing", "RTP does not prove who sends it; set `from` to the address that sends"
             )
-        self._registry.admit(request.identity.stream, Quota(SourceKind.RTP, config.max_sources))
-        receiver = RtpReceiver(request, config.timeouts, self._registry)
+        quota = Quota(SourceKind.RTP, config.max_sources, config.max_sources_per_caller)
+        self._registry.admit(request.identity.stream, quota, caller)
+        receiver = RtpReceiver(request, config.timeouts, self._registry, caller)
         self._registry.add(receiver)
         try:
             await self._bind(receiver, port)

@@ -93,7 +93,7 @@ async def predict(
 ) -> Response:
     """Returns the verdict on a picture or video."""
     context = context_of(request)
-    upload = await context.spool.receive(request)
+    upload = await context.spool.receive(request, caller.identity)
     if as_job:
         return _start_job(context, caller, upload)
     started_s = time.monotonic()
@@ -102,10 +102,10 @@ async def predict(
 
 
 @router.post("/gradcam", openapi_extra=_FORM, responses={200: described(GradcamAnswer), **_REFUSALS})
-async def gradcam(request: Request, _: Annotated[Caller, Depends(limit("upload"))]) -> Response:
+async def gradcam(request: Request, caller: Annotated[Caller, Depends(limit("upload"))]) -> Response:
     """Returns the verdict on a picture with a heat map (Grad-CAM) of the evidence."""
     context = context_of(request)
-    upload = await context.spool.receive(request)
+    upload = await context.spool.receive(request, caller.identity)
     if upload.file_type != "image":
         upload.discard()
         raise UploadRefused(415, "not_a_picture", "the file is a video; heat maps are available for pictures only")

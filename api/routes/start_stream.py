@@ -62,30 +62,33 @@ class StreamStart(BaseModel):
 
 @router.post("", status_code=201, responses={409: described(ErrorAnswer), 503: described(ErrorAnswer)})
 async def start_stream(
-    request: Request, start: StreamStart, _: Annotated[Caller, Depends(limit("offer"))]
+    request: Request, start: StreamStart, caller: Annotated[Caller, Depends(limit("offer"))]
 ) -> Response:
     """Open a port for plain RTP, or fetch a stream by its URL or from an SFU.
 
     The stream begins with its first key frame. `DELETE` on `Location` ends it.
     """
     context = context_of(request)
-    started = await _listen(context, start, start.rtp) if start.rtp is not None else await _pull(context, start)
+    if start.rtp is not None:
+        started = await _listen(context, start, start.rtp, caller.identity)
+    else:
+        started = await _pull(context, start, caller.identity)
     body = {"stream": start.stream, "state": "waiting", **started}
     return JSONResponse(body, 201, headers={"Location": f"/v1/streams/{start.stream}", "Cache-Control": "no-store"})
 
 
-async def _listen(context: AppContext, start: StreamStart, rtp: RtpIn) -> dict[str, Any]:
+async def _listen(context: AppContext, start: StreamStart, rtp: RtpIn, caller: str) -> dict[str, Any]:
     wanted = RtpRequest(start.identity, Codec(rtp.codec), str(rtp.sender or ""), rtp.payload_type)
-    return {"rtp": {"port": await context.rtp_receivers.listen(wanted, rtp.port), "codec": rtp.codec}}
+    return {"rtp": {"port": await context.rtp_receivers.listen(wanted, rtp.port, caller), "codec": rtp.codec}}
 
 
-async def _pull(context: AppContext, start: StreamStart) -> dict[str, Any]:
+async def _pull(context: AppContext, start: StreamStart, caller: str) -> dict[str, Any]:
     try:
         if start.url is not None:
-            pulled = await context.pulled_sources.pull(start.identity, start.url)
+            pulled = await context.pulled_sources.pull(start.identity, start.url, caller)
         else:
             token = start.token.get_secret_value() if start.token is not None else ""
-            pulled = await context.pulled_sources.whep(start.identity, start.whep or "", token)
+            pulled = await context.pulled_sources.whep(start.identity, start.whep or "", token, caller)
     except PullRefused as refused:
         raise OfferRefused(422, refused.code, refused.message) from None
     return {"source": pulled.protocol, "host": pulled.host}

@@ -68,7 +68,8 @@ class AccessSettings(BaseSettings):
     )
     max_streams_per_key: int = setting(
         0, "DEEPGUARD_MAX_STREAMS_PER_KEY",
-        "Concurrent WHIP sessions per API key (or client address); 0: only DEEPGUARD_MAX_STREAMS applies", "0 to 1000",
+        "Concurrent sources of all kinds per API key (or client address); 0: only DEEPGUARD_MAX_STREAMS applies",
+        "0 to 1000",
         ge=0, le=1000,
     )
     upload_rate_per_min: int = setting(

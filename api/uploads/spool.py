@@ -12,6 +12,8 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,6 +44,21 @@ _BATCH_BYTES = 256 * 1024
 _RETRY_AFTER_S = 5
 
 
+@dataclass(slots=True)
+class _Arrival:
+    """An upload that is being received. `task` is that of its request."""
+
+    caller: str
+    path: Path
+    task: asyncio.Task[object]
+    began_s: float
+    size_bytes: int = 0
+    is_dropped: bool = False
+
+    def bytes_per_s(self, now_s: float) -> float:
+        return self.size_bytes / max(now_s - self.began_s, 1e-3)
+
+
 @dataclass(frozen=True)
 class Upload:
     """One file on disk. Its owner must call `discard`, also after an error; `discard` is idempotent."""
@@ -57,13 +74,18 @@ class Upload:
 
 
 class Spool:
-    """The spool folder and its slots. Belongs to one event loop; disk writes run in threads."""
+    """The spool folder and its slots. Belongs to one event loop; disk writes run in threads.
+
+    Where no slot is free, the slowest arriving upload of the caller with the most of them gives way to a caller that
+    holds at least two fewer.
+    """
 
     def __init__(self, parent: Path | None, slots: int, max_file_bytes: int) -> None:
         self._parent = parent or Path(tempfile.gettempdir())
         self._slots = slots
         self._max_file_bytes = max_file_bytes
-        self._held: set[Path] = set()
+        self._held: dict[Path, str] = {}        # the caller of each
+        self._arrivals: list[_Arrival] = []
         self._folder: Path | None = None
         self._lock: BinaryIO | None = None
 
@@ -91,37 +113,67 @@ class Spool:
 
     def release(self, path: Path) -> None:
         if path in self._held:
-            self._held.discard(path)
+            del self._held[path]
             path.unlink(missing_ok=True)
 
-    async def receive(self, request: Request) -> Upload:
-        """Stores the file of a multipart request.
+    async def receive(self, request: Request, caller: str = "") -> Upload:
+        """Stores the file of a multipart request. `caller` is the key or address that slots are shared by.
 
         Raises UploadRefused, Busy, ClientDisconnect; errors leave no file.
         """
         if request.headers.get("content-encoding", "identity") != "identity":
             raise UploadRefused(415, "content_encoding", "the body has a Content-Encoding; send it unencoded")
-        path = self._reserve_slot()
+        path, task = self._reserve_slot(caller), asyncio.current_task()
+        assert task is not None, "runs in a task"
+        arrival = _Arrival(caller, path, task, time.monotonic())
+        self._arrivals.append(arrival)
         try:
-            received = await self._write(request, path)
-            return Upload(path, received.size_bytes, received.sha256, _file_type(received), self)
+            received = await self._write(request, arrival)
+            return Upload(arrival.path, received.size_bytes, received.sha256, _file_type(received), self)
+        except asyncio.CancelledError:
+            self.release(arrival.path)
+            if not arrival.is_dropped or arrival.task.uncancel():
+                raise
+            message = "this upload was the slowest of its client, and gave way to another client; try again"
+            raise Busy("uploads_full", message, _RETRY_AFTER_S) from None
         except BaseException:
-            self.release(path)
+            self.release(arrival.path)
             raise
+        finally:
+            self._arrivals.remove(arrival)
 
-    def _reserve_slot(self) -> Path:
-        if self._folder is None or self.free_slots <= 0:
+    def _reserve_slot(self, caller: str = "") -> Path:
+        if self._folder is None or (self.free_slots <= 0 and not self._make_room(caller)):
             raise Busy("uploads_full", f"{self._slots} uploads are held, which is the limit; try again", _RETRY_AFTER_S)
         path = self._folder / secrets.token_hex(16)
-        self._held.add(path)
+        self._held[path] = caller
         return path
 
-    async def _write(self, request: Request, path: Path) -> ReceivedFile:
+    def _make_room(self, caller: str) -> bool:
+        """Drops an arriving upload in favour of `caller`; returns whether a slot is free now."""
+        held = Counter(self._held.values())
+        dropped = [arrival for arrival in self._arrivals if held[arrival.caller] >= held[caller] + 2]
+        if not dropped:
+            return False
+        most = max(held[arrival.caller] for arrival in dropped)
+        now_s = time.monotonic()
+        slowest = min(
+            (arrival for arrival in dropped if held[arrival.caller] == most),
+            key=lambda arrival: arrival.bytes_per_s(now_s),
+        )
+        slowest.is_dropped = True
+        slowest.task.cancel()
+        self.release(slowest.path)
+        reason = "slowest of the client with the most uploads"
+        log.warning("upload dropped", reason=reason, size_bytes=slowest.size_bytes)
+        return True
+
+    async def _write(self, request: Request, arrival: _Arrival) -> ReceivedFile:
         file: BinaryIO | None = None
         try:
-            file = os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
+            file = os.fdopen(os.open(arrival.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
             reader = FilePartReader(request.headers.get("content-type"), file, self._max_file_bytes)
-            async for batch in _batches(request.stream()):
+            async for batch in _batches(_counted(request.stream(), arrival)):
                 await asyncio.to_thread(reader.feed, batch)
             return await asyncio.to_thread(reader.finish)
         except OSError as error:
@@ -131,6 +183,12 @@ class Spool:
             if file is not None:
                 with suppress(OSError):     # the write has already reported a full disk
                     file.close()
+
+
+async def _counted(chunks: AsyncIterator[bytes], arrival: _Arrival) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        arrival.size_bytes += len(chunk)
+        yield chunk
 
 
 async def _batches(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -32,6 +32,7 @@ class PullConfig:
     dialer: Dialer = field(default_factory=Dialer)
     timeouts: PullTimeouts = field(default_factory=PullTimeouts)
     network: Network = field(default_factory=lambda: Network(loopback=False))
+    max_sources_per_caller: int | None = None
 
 
 class PulledSources:
@@ -41,32 +42,32 @@ class PulledSources:
         self._config = config
         self._registry = registry
 
-    async def pull(self, identity: StreamIdentity, url: str) -> PullRequest:
-        """Starts to fetch `url` by the protocol of its scheme.
+    async def pull(self, identity: StreamIdentity, url: str, caller: str = "") -> PullRequest:
+        """Starts to fetch `url` by the protocol of its scheme. `caller` is what the limits count by.
 
         Raises PullRefused for an address that the policy forbids, StreamExists, Busy, ServiceFull, ServiceDraining.
         """
         location = self._dialer.policy.check(url)
         attempt = _attempt(location, url, self._dialer)
-        await self._admit(identity, location)
-        return self._start(PullRequest(identity, _protocol(location), location.authority), attempt)
+        await self._admit(identity, location, caller)
+        return self._start(PullRequest(identity, _protocol(location), location.authority, caller), attempt)
 
-    async def whep(self, identity: StreamIdentity, url: str, token: str) -> PullRequest:
+    async def whep(self, identity: StreamIdentity, url: str, token: str, caller: str = "") -> PullRequest:
         """Starts to receive from an SFU by WHEP. Raises as `pull`."""
         location = self._dialer.policy.check(url, ("http", "https"))
-        await self._admit(identity, location)
+        await self._admit(identity, location, caller)
         attempt = WhepAttempt(url, token, self._dialer, self._config.network)
-        return self._start(PullRequest(identity, "whep", location.authority), attempt)
+        return self._start(PullRequest(identity, "whep", location.authority, caller), attempt)
 
     @property
     def _dialer(self) -> Dialer:
         return self._config.dialer
 
-    async def _admit(self, identity: StreamIdentity, location: MediaUrl) -> None:
-        quota = Quota(SourceKind.PULL, self._config.max_sources)
-        self._registry.admit(identity.stream, quota)
+    async def _admit(self, identity: StreamIdentity, location: MediaUrl, caller: str) -> None:
+        quota = Quota(SourceKind.PULL, self._config.max_sources, self._config.max_sources_per_caller)
+        self._registry.admit(identity.stream, quota, caller)
         await self._dialer.address_of(location)
-        self._registry.admit(identity.stream, quota)    # others may have taken the location during the look-up
+        self._registry.admit(identity.stream, quota, caller)    # others may have taken the location during the look-up
 
     def _start(self, request: PullRequest, attempt: Attempt) -> PullRequest:
         self._registry.add(PulledSource(request, attempt, self._config.timeouts, self._registry))

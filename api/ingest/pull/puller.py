@@ -45,6 +45,7 @@ class PullRequest(NamedTuple):
     identity: StreamIdentity
     protocol: str
     host: str
+    caller: str = ""
 
 
 class FrameSink(Protocol):
@@ -85,7 +86,7 @@ class PulledSource(LiveSource):
     kind = SourceKind.PULL
 
     def __init__(self, request: PullRequest, attempt: Attempt, timeouts: PullTimeouts, owner: SourceOwner) -> None:
-        super().__init__(request.identity, owner, protocol=request.protocol, host=request.host)
+        super().__init__(request.identity, owner, protocol=request.protocol, host=request.host, caller=request.caller)
         self.attempts = 0
         self.next_s: float | None = None
         self._attempt = attempt

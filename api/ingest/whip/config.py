@@ -11,14 +11,14 @@ from api.ingest.whip.ice_servers import IceServers
 class WhipConfig:
     """Limits and addresses of all WHIP sessions.
 
-    `max_pending` limits the sessions that are not connected yet. `loopback` offers 127.0.0.1 as a candidate.
-    `public_addresses` replace our own addresses in answers. `remote_candidates` sends ICE checks to the addresses that
-    publishers name; `local` allows loopback ones among them. `overflow_url` is the service that takes offers when this
-    one is full.
+    `max_sessions_per_caller` counts a caller's sources of every kind; None is no limit. `max_pending` limits the
+    sessions that are not connected yet. `loopback` offers 127.0.0.1 as a candidate. `public_addresses` replace our own
+    addresses in answers. `remote_candidates` sends ICE checks to the addresses that publishers name; `local` allows
+    loopback ones among them. `overflow_url` is the service that takes offers when this one is full.
     """
 
     max_sessions: int = 64
-    max_sessions_per_caller: int = 64
+    max_sessions_per_caller: int | None = None
     max_pending: int = 32
     connect_s: float = 15.0
     silence_s: float = 10.0

@@ -191,7 +191,9 @@ async def test_quotas_count_one_kind_one_caller_and_those_that_connect() -> None
         with pytest.raises(Busy, match="connecting"):
             registry.admit("b", QUOTA._replace(max_pending=1), "key-2")
         registry.admit("b", QUOTA._replace(max_per_caller=1), "key-2")
-        registry.admit("b", Quota(SourceKind.PULL, 1, 1, 1), "key-1")       # another kind
+        with pytest.raises(Busy, match="limit of sources"):
+            registry.admit("b", Quota(SourceKind.PULL, 1, 1, 1), "key-1")       # a key's sources of all kinds count
+        registry.admit("b", Quota(SourceKind.PULL, 1, 1, 1), "key-2")
 
 
 async def test_overdue_sources_end_and_closing_ends_the_rest() -> None:
