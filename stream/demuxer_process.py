@@ -6,7 +6,9 @@ process itself may neither connect nor open files once demuxing has begun.
 
 from __future__ import annotations
 
+import importlib
 import io
+import pkgutil
 import signal
 import socket
 import sys
@@ -14,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import av.logging
-import av.subtitles.stream  # PyAV imports these at the first such stream, when it can no longer open files
-import av.subtitles.subtitle
 import msgspec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -56,6 +56,7 @@ _OPTIONS = {
     "http_persistent": "0",
     "max_reload": "1000",       # reloads of a live playlist without news; the parent sets the time limit
 }
+_UNUSED = frozenset({"av.__main__", "av.datasets"})
 _BEST_HEIGHT_PX = 720
 _MAX_ENCRYPTED_BYTES = 64 * 2**20
 _CRYPTO = "crypto+"
@@ -212,6 +213,13 @@ def _choose_stream(container: Any) -> Any:
     return chosen
 
 
+def _preload() -> None:
+    """Imports all of PyAV: it loads some modules at the first stream that needs them, when none can be opened."""
+    for module in pkgutil.walk_packages(av.__path__, "av."):
+        if module.name not in _UNUSED:
+            importlib.import_module(module.name)
+
+
 def main(arguments: list[str]) -> None:
     settings = msgspec.json.decode(arguments[0], type=DemuxSettings)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -220,6 +228,7 @@ def main(arguments: list[str]) -> None:
     confine(settings.address_space_bytes, settings.max_files)
     av.logging.set_level(av.logging.PANIC)
     check_libraries()
+    _preload()
     parent = ParentClient(socket.socket(fileno=settings.socket_fd))
     deny_outside_access()
     try:

@@ -52,7 +52,7 @@ PRIVATE_PARTS: dict[str, tuple[str, ...]] = {
     "aiortc.rtcrtpreceiver.RTCRtpReceiver": (
         "_RTCRtpReceiver__jitter_buffer", "_RTCRtpReceiver__decoder_queue", "_RTCRtpReceiver__decoder_thread",
         "_RTCRtpReceiver__remote_bitrate_estimator", "_RTCRtpReceiver__nack_generator", "_enabled",
-        "_handle_rtcp_packet", "_send_rtcp_pli",
+        "_handle_rtcp_packet", "_handle_rtp_packet", "_send_rtcp_pli",
     ),
     "aiortc.rtcrtpreceiver": ("NackGenerator",),
     "aiortc.rtp": ("HeaderExtensionsMap", "pack_header_extensions", "unpack_header_extensions"),
@@ -111,6 +111,15 @@ def tap_video(receiver: Any, tap: VideoTap, codecs: Mapping[int, Codec]) -> None
             tap.goodbye(tuple(packet.sources))
 
     receiver._handle_rtcp_packet = handle_rtcp
+    handle_rtp = receiver._handle_rtp_packet
+
+    async def handle_timed_rtp(packet: Any, arrival_time_ms: int) -> None:
+        # aiortc asks its estimator, and so sends REMB, only for packets with this extension. Ours ignores the value.
+        if packet.extensions.abs_send_time is None:
+            packet.extensions.abs_send_time = 0
+        await handle_rtp(packet, arrival_time_ms=arrival_time_ms)
+
+    receiver._handle_rtp_packet = handle_timed_rtp
 
 
 def ignore_audio(receiver: Any) -> None:

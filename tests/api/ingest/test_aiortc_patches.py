@@ -151,3 +151,15 @@ async def test_checks_go_to_remote_candidates_only_where_configured() -> None:
             await until(lambda rig=rig: rig.sessions.status.pending == 0)
             assert (rig.sessions.status.sessions == 1) is wanted
             await call.connection.close()
+
+
+async def test_a_publisher_without_send_times_is_told_the_bitrate_too() -> None:
+    """aiortc alone sends REMB only for packets with the extension abs-send-time."""
+
+    async def without_send_times(answer: str) -> str:
+        kept = [line for line in answer.splitlines() if "abs-send-time" not in line]
+        assert len(kept) == len(answer.splitlines()) - 1
+        return "\r\n".join([*kept, ""])
+
+    async with whip_rig() as rig, publishing(f"{rig.url}/whip/call", through=without_send_times) as call:
+        assert await call.allowed_bps() == aiortc_patches.FIXED_BITRATE_BPS
