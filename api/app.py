@@ -16,6 +16,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
+from api.errors import SettingsRefused
 from api.http.auth import KeyRing
 from api.http.error_responses import install_error_handlers
 from api.http.loop_lag import LoopLagMonitor
@@ -145,7 +146,13 @@ async def running_context(
     """
     async with AsyncExitStack() as stack:
         spool = Spool(settings.spool_dir, settings.max_uploads, settings.max_file_size_bytes)
-        spool.open()
+        try:
+            spool.open()
+        except OSError as error:
+            folder = settings.spool_dir or "the system's temporary folder"
+            raise SettingsRefused(
+                f"DEEPGUARD_SPOOL_DIR: cannot write to {folder} ({error.strerror}); name a writable folder"
+            ) from None
         stack.callback(spool.close)
         sources = SourceRegistry(service)
         stack.push_async_callback(sources.close)

@@ -20,7 +20,7 @@ import structlog
 from structlog.types import Processor
 
 from api.errors import SettingsRefused
-from api.settings.base import Settings
+from api.settings.base import Settings, unknown_settings
 from stream.log_format import without_secrets
 from stream.process_log import log_uncaught
 
@@ -103,6 +103,12 @@ def logging_to(settings: Settings) -> Iterator[None]:
         if listener.stop_within(_END_S):
             for handler in handlers:
                 handler.close()
+
+
+def warn_of_unknown_settings() -> None:
+    """Logs a warning for every DEEPGUARD_ variable that no setting has, such as a misspelt one."""
+    for sentence in unknown_settings():
+        structlog.get_logger(__name__).warning(sentence)
 
 
 def _configure_structlog() -> None:

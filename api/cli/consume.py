@@ -22,12 +22,13 @@ def consume(
 
     Reads the same settings as `deepguard serve`. KAFKA_BOOTSTRAP_SERVERS names the brokers.
     """
-    from api.logging_setup import logging_to
+    from api.logging_setup import logging_to, warn_of_unknown_settings
     from consumers.errors import ConsumerError
 
     def work() -> None:
         settings = load_settings(workers=workers)
         with logging_to(settings):
+            warn_of_unknown_settings()
             asyncio.run(run_consumer(settings))
 
     run(work, ConsumerError)

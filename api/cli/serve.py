@@ -29,11 +29,12 @@ def serve(
 ) -> None:
     """Starts the service. It runs until SIGTERM or Ctrl-C, which end it in order with status 0."""
     from api.launcher import run_server
-    from api.logging_setup import logging_to
+    from api.logging_setup import logging_to, warn_of_unknown_settings
 
     def work() -> None:
         settings = load_settings(host=host, port=port, workers=workers, detect=detect, verdicts=verdicts)
         with logging_to(settings):
+            warn_of_unknown_settings()
             asyncio.run(run_server(settings))
 
     run(work)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from difflib import get_close_matches
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +27,10 @@ from api.settings.webrtc import LiveKitSettings, RtcSettings
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
+
+
+_PREFIX = "DEEPGUARD_"
+_FOR_TESTS = frozenset({"DEEPGUARD_SCREENSHOTS"})
 
 
 class SettingGroup(NamedTuple):
@@ -87,6 +92,19 @@ def load_settings(**overrides: Any) -> Settings:
 def all_fields() -> dict[str, FieldInfo]:
     """Returns every setting by field name, in the order of the groups."""
     return {name: field for group in GROUPS for name, field in group.settings.model_fields.items()}
+
+
+def unknown_settings() -> list[str]:
+    """Returns one sentence for every DEEPGUARD_ variable in the environment that no setting has."""
+    known = {variable_of(field).removeprefix(_PREFIX) for field in all_fields().values()}
+    sentences = []
+    for name in sorted(os.environ):
+        bare = name.removeprefix(_PREFIX)
+        if name.startswith(_PREFIX) and bare not in known and name not in _FOR_TESTS:
+            nearest = get_close_matches(bare, known, n=1, cutoff=0.7)
+            hint = f"; did you mean {_PREFIX}{nearest[0]}?" if nearest else "; `deepguard serve --help` lists the settings"
+            sentences.append(f"{name} is no setting and has no effect{hint}")
+    return sentences
 
 
 def require_safe_exposure(settings: Settings) -> None:

@@ -117,6 +117,25 @@ def test_the_network_face_does_not_import_the_training_stack() -> None:
     assert json.loads(done.stdout) == []
 
 
+@pytest.mark.timeout(120)
+def test_a_folder_of_uploads_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", Path("/proc/uploads")):
+        status, said = refusal("--workers", "1", DEEPGUARD_SPOOL_DIR=str(folder))
+        assert status == 2
+        assert said.splitlines()[-1].startswith(f"DEEPGUARD_SPOOL_DIR: cannot write to {folder} (")
+        assert "Traceback" not in said
+
+
+@pytest.mark.timeout(120)
+def test_a_misspelt_setting_is_told_with_its_nearest_name() -> None:
+    with serving("--workers", "1", DEEPGUARD_WORKER="2", DEEPGUARD_QZX="1") as (_, _, lines):
+        told = "".join(lines)
+    assert "DEEPGUARD_WORKER is no setting and has no effect; did you mean DEEPGUARD_WORKERS?" in told
+    assert "DEEPGUARD_QZX is no setting and has no effect; `deepguard serve --help` lists the settings" in told
+    assert "DEEPGUARD_DATABASE_URL is no setting" not in told
+
+
 def test_strangers_are_not_let_in_by_mistake() -> None:
     status, said = refusal(HOST="0.0.0.0")
     assert status == 2
