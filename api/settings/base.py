@@ -102,7 +102,8 @@ def unknown_settings() -> list[str]:
         bare = name.removeprefix(_PREFIX)
         if name.startswith(_PREFIX) and bare not in known and name not in _FOR_TESTS:
             nearest = get_close_matches(bare, known, n=1, cutoff=0.7)
-            hint = f"; did you mean {_PREFIX}{nearest[0]}?" if nearest else "; `deepguard serve --help` lists the settings"
+            others = "`deepguard serve --help` lists the settings"
+            hint = f"; did you mean {_PREFIX}{nearest[0]}?" if nearest else f"; {others}"
             sentences.append(f"{name} is no setting and has no effect{hint}")
     return sentences
 
