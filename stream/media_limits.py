@@ -62,9 +62,9 @@ class MediaLimits(msgspec.Struct, frozen=True, kw_only=True):
     def check_length(self, duration_s: float, frames: int) -> None:
         """Raises MediaRefused (`too_large`, 413) if a video is too long in time or in frames."""
         if duration_s > self.duration_s:
-            raise too_large(f"the video lasts {duration_s:.0f} s; at most {self.duration_s:.0f} s are judged")
+            raise too_large(f"the video lasts {duration_s:.0f} s; the limit is {self.duration_s:.0f} s")
         if frames > self.frames:
-            raise too_large(f"the video has more than {self.frames} frames")
+            raise too_large(f"the video has more frames than the limit of {self.frames}")
 
 
 def too_large(message: str) -> MediaRefused:

@@ -21,6 +21,19 @@ class UploadSettings(BaseSettings):
         300, "VIDEO_FRAME_COUNT", "Most frames analyzed per uploaded video, at 2 frames per second", "1 to 600",
         ge=1, le=600,
     )
+    max_video_s: float = setting(
+        600.0, "DEEPGUARD_MAX_VIDEO_S", "Longest video that is analyzed as a file, in seconds", "1 to 14400 seconds",
+        ge=1, le=14400,
+    )
+    max_video_pixels: int = setting(
+        8_912_896, "DEEPGUARD_MAX_VIDEO_PIXELS", "Largest frame of a video or live stream, in pixels (width x height)",
+        "65536 to 67108864 pixels", ge=65_536, le=67_108_864,
+    )
+    max_picture_pixels: int = setting(
+        25_000_000, "DEEPGUARD_MAX_PICTURE_PIXELS",
+        "Largest picture, in pixels (width x height); JPEGs of up to four times as many are shrunk",
+        "65536 to 100000000 pixels", ge=65_536, le=100_000_000,
+    )
     max_uploads: int = setting(
         8, "DEEPGUARD_MAX_UPLOADS", "Most uploads held on disk at a time", "1 to 256", ge=1, le=256
     )

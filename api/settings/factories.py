@@ -68,7 +68,22 @@ def pool_config(settings: Settings) -> PoolConfig:
         blur_faces=settings.blur_previews,
         unit_wait_s=LIVE_WAIT_S,
         unit_credits=LIVE_CREDITS,
-        limits=MediaLimits(file_bytes=settings.max_file_size_bytes),
+        limits=media_limits(settings),
+    )
+
+
+def media_limits(settings: Settings) -> MediaLimits:
+    """Returns the limits of media. The time that one file may take grows with the longest video."""
+    usual = MediaLimits()
+    length = max(1.0, settings.max_video_s / usual.duration_s)
+    return MediaLimits(
+        file_bytes=settings.max_file_size_bytes,
+        duration_s=settings.max_video_s,
+        frames=round(usual.frames * length),
+        job_s=usual.job_s * length,
+        video_pixels=settings.max_video_pixels,
+        picture_pixels=settings.max_picture_pixels,
+        shrunk_picture_pixels=4 * settings.max_picture_pixels,
     )
 
 

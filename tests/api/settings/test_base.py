@@ -7,9 +7,10 @@ import pytest
 
 from api.errors import SettingsRefused
 from api.settings.base import Settings, load_settings, require_safe_exposure
-from api.settings.factories import claim_config, kafka_config
+from api.settings.factories import claim_config, kafka_config, media_limits
 from api.settings.reference import settings_table
 from consumers.kafka.config import SaslMechanism, Security
+from stream.media_limits import MediaLimits
 
 KEY = "a-key-that-is-long-enough"
 
@@ -234,3 +235,11 @@ def test_webhooks_without_tls_are_allowed_on_purpose_only() -> None:
     with pytest.raises(SettingsRefused, match=r"^DEEPGUARD_WEBHOOK_URLS: expected https"):
         load_settings(webhook_urls="http://a/", webhook_secrets=WEBHOOK_SECRET)
     assert load_settings(webhook_urls="http://a/", webhook_secrets=WEBHOOK_SECRET, webhook_private=True).signed_webhooks
+
+
+def test_limits_of_media_follow_the_settings() -> None:
+    usual = media_limits(load_settings())
+    assert usual == MediaLimits(file_bytes=usual.file_bytes)
+    changed = media_limits(load_settings(max_video_s=1200, max_video_pixels=65_536, max_picture_pixels=70_000))
+    assert (changed.duration_s, changed.frames, changed.job_s) == (1200, 144_000, 120)
+    assert (changed.video_pixels, changed.picture_pixels, changed.shrunk_picture_pixels) == (65_536, 70_000, 280_000)
