@@ -85,7 +85,10 @@ class PagePosition(NamedTuple):
 
 
 class IncidentQuery(NamedTuple):
-    """A page of incidents, newest first. A filter that is None matches all incidents."""
+    """A page of incidents, newest first. A filter that is None matches all incidents.
+
+    `text` occurs in the id, stream, call or participant, in any case.
+    """
 
     limit: int
     after: PagePosition | None = None
@@ -94,6 +97,7 @@ class IncidentQuery(NamedTuple):
     stream: str | None = None
     call_id: str | None = None
     participant_id: str | None = None
+    text: str | None = None
     since_s: float | None = None
     until_s: float | None = None
 
@@ -195,6 +199,9 @@ def _conditions(query: IncidentQuery) -> list[ColumnElement[bool]]:
     found = [column == value for column, value in equal.items() if value is not None]
     if query.is_open is not None:
         found.append(columns.closed_s.is_(None) if query.is_open else columns.closed_s.is_not(None))
+    if query.text is not None:
+        named = (columns.id, columns.stream, columns.call_id, columns.participant_id)
+        found.append(or_(*(column.icontains(query.text, autoescape=True) for column in named)))
     if query.since_s is not None:
         found.append(columns.opened_s >= query.since_s)
     if query.until_s is not None:

@@ -42,6 +42,7 @@ class Filters(BaseModel):
     stream: str | None = Field(None, max_length=200, pattern=_TEXT)
     call_id: str | None = Field(None, max_length=200, pattern=_TEXT)
     participant_id: str | None = Field(None, max_length=200, pattern=_TEXT)
+    text: str | None = Field(None, max_length=200, pattern=_TEXT)
     since: float | None = Field(None, allow_inf_nan=False)
     until: float | None = Field(None, allow_inf_nan=False)
     limit: int = Field(50, ge=1, le=200)
@@ -52,7 +53,8 @@ class Filters(BaseModel):
         return incident_queries.IncidentQuery(
             limit=self.limit + 1, after=decode_cursor(self.cursor) if self.cursor is not None else None,
             is_open=None if self.state is None else self.state == "open", review=self.review, stream=self.stream,
-            call_id=self.call_id, participant_id=self.participant_id, since_s=self.since, until_s=self.until,
+            call_id=self.call_id, participant_id=self.participant_id, text=self.text, since_s=self.since,
+            until_s=self.until,
         )
 
 

@@ -181,6 +181,48 @@ def test_a_card_keeps_its_unreviewed_alarm_and_stands_above_quiet_calls(browser:
         watch.assert_quiet("Failed to load resource", "WebSocket connection")
 
 
+def test_an_incident_among_many_is_found_reviewed_and_undone(browser: Browser, rig: Rig) -> None:
+    """Three steps lead to one of hundreds: the page, the search, the incident."""
+    review_all(rig)
+    store = rig.context.incidents.publisher._store
+    for number in range(220):
+        case = msgspec.structs.replace(opened_case(f"crowd-{number}"), opened_s=time.time() - number, pictured=())
+        store.save(case)
+    with opened(browser, rig.url, viewport={"width": 1200, "height": 900}) as watch:
+        page = watch.page
+        unlocked(page)
+        page.get_by_role("link", name="Incidents", exact=True).click()
+        rows = page.locator("#incident-list > li")
+        expect(rows).to_have_count(50)
+        page.get_by_role("button", name="Show more").click()
+        expect(rows).to_have_count(100)
+        page.get_by_label("Find an incident").fill("CROWD-173")
+        expect(rows).to_have_count(1)
+        rows.get_by_role("link").click()
+        dialog = page.locator("#incident-dialog")
+        expect(dialog).to_be_visible()
+        found = dialog.locator("#incident-id").inner_text()
+        expect(page).to_have_url(re.compile(f"#/incidents/{found}$"))
+        page.get_by_role("button", name="It is a fake").click()
+        expect(rows.locator(".incident-review")).to_contain_text("it is a fake by ")
+        expect(page).to_have_url(re.compile("#/incidents$"))
+        rows.get_by_role("link").click()
+        expect(dialog).to_be_visible()
+        page.reload()       # the address alone leads there
+        expect(dialog).to_be_visible()
+        page.get_by_role("button", name="Undo the review").click()
+        page.get_by_label("Find an incident").fill("crowd-17")
+        page.get_by_label("Review", exact=True).select_option("open")
+        expect(rows).to_have_count(11)
+        page.get_by_label("All shown").check()
+        page.get_by_role("button", name="False alarm (11)").click()
+        expect(page.locator("#incident-status")).to_have_text("No incident matches.")
+        page.get_by_label("Review", exact=True).select_option("dismissed")
+        expect(rows).to_have_count(11)
+        watch.assert_quiet("Failed to load resource", "WebSocket connection")
+    review_all(rig)
+
+
 def review_all(rig: Rig) -> None:
     with rig.client(KEY) as client:
         for incident in client.get("/v1/incidents?review=open&limit=200").json()["incidents"]:

@@ -272,6 +272,8 @@ def test_charts_break_at_gaps(page: Page) -> None:
 @pytest.mark.parametrize(
     ("fragment", "route"),
     [
+        ("#/incidents", {"page": "incidents", "incident": ""}), ("#/incidents/", {"page": "incidents", "incident": ""}),
+        ("#/incidents/inc_1", {"page": "incidents", "incident": "inc_1"}), ("#/incidentsx", {"page": "wall"}),
         ("", {"page": "wall"}), ("#webcam", {"page": "wall"}), ("#/calls/", {"page": "wall"}),
         ("#/calls/%", {"page": "wall"}), ("#/calls/a", {"page": "call", "stream": "a", "epoch": None}),
         ("#/calls/a%2Fb%3F?epoch=7", {"page": "call", "stream": "a/b?", "epoch": 7}),

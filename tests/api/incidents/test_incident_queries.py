@@ -96,3 +96,15 @@ def test_cursors_round_trip(opened_s: float, incident: str) -> None:
 def test_an_invalid_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(Unprocessable, match="cursor"):
         decode_cursor(cursor)
+
+
+@pytest.mark.parametrize(("text", "found"), [
+    ("all-o", ["call-one"]), ("CALL-ONE", ["call-one"]), ("%", []), ("c_ll", []), ("\\", []),
+    ("a-call", ["call-one", "other"]), ("some", ["call-one", "other"]), ("inc_", ["call-one", "other"]),
+])  # fmt: skip
+def test_text_is_found_in_id_stream_call_and_participant(database: Database, text: str, found: list[str]) -> None:
+    store = IncidentStore(database)
+    for stream in ("call-one", "other"):
+        store.save(opened_case(stream))
+    incidents = IncidentQueries(database).list(IncidentQuery(limit=10, text=text))
+    assert sorted(incident.stream for incident in incidents) == found

@@ -4,6 +4,7 @@ import { bringTo, byId, clone, setText } from "./dom.js";
 import { errorWords, request, requestJson } from "./http.js";
 import { IncidentView } from "./alarm_dialog.js";
 import { plural, probability } from "./format.js";
+import { incidentHref } from "./router.js";
 
 /** @typedef {import("./alarm_dialog.js").Incident} Incident */
 
@@ -27,7 +28,9 @@ export class AlarmPanel {
     this.handlers = handlers;
     byId("incident-call").addEventListener("click", () => this.#dialog.close());
     byId("incident-close").addEventListener("click", () => this.#dialog.close());
-    for (const decision of ["confirm", "dismiss"]) {
+    this.#dialog.addEventListener("close", leaveAddress);
+    byId("incident-link").addEventListener("click", () => this.#copyLink());
+    for (const decision of ["confirm", "dismiss", "reopen"]) {
       byId(`incident-${decision}`).addEventListener("click", () => this.#decide(decision));
     }
     byId("incident-note-save").addEventListener("click", () => this.#decide("note"));
@@ -65,6 +68,8 @@ export class AlarmPanel {
       this.#dialog.dataset.incident = id;
       setText(byId("incident-title"), `Alarm: ${nameOf(details)}, ${timeOf(details.opened_s)}`);
       setText(byId("incident-error"), "");
+      setText(byId("incident-id"), id);
+      byId("incident-reopen").hidden = details.review === "open";
       await new IncidentView(details).show();
       if (!this.#dialog.open) this.#dialog.showModal();
     } catch (error) {
@@ -86,9 +91,19 @@ export class AlarmPanel {
       this.#dialog.close();
       this.handlers.onDecided();
       await this.#load();
-      bringTo(byId("home").hidden ? byId("call-alarms") : this.#panel);
+      bringTo(byId("home").hidden ? (byId("call").hidden ? byId("incidents") : byId("call-alarms")) : this.#panel);
     } catch (error) {
       setText(byId("incident-error"), errorWords(error));
+    }
+  }
+
+  async #copyLink() {
+    const link = new URL(incidentHref(this.#dialog.dataset.incident ?? ""), document.baseURI).href;
+    try {
+      await navigator.clipboard.writeText(link);
+      setText(byId("incident-copied"), "Copied");
+    } catch {
+      setText(byId("incident-copied"), link);     // no clipboard without HTTPS
     }
   }
 
@@ -106,6 +121,11 @@ export class AlarmPanel {
       setText(byId("incident-error"), errorWords(error));
     }
   }
+}
+
+/** Takes the incident out of the address, so that its link opens it again. */
+function leaveAddress() {
+  if (location.hash.startsWith(incidentHref(""))) history.replaceState(null, "", incidentHref("").replace(/\/$/, ""));
 }
 
 /**

@@ -60,7 +60,7 @@ export class CallPage {
   show(route) {
     const isCall = route.page === "call";
     byId("call").hidden = !isCall;
-    byId("home").hidden = isCall;
+    byId("home").hidden = route.page !== "wall";
     this.#turn += 1;
     clearTimeout(this.#timer);
     this.#timer = 0;

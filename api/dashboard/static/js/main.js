@@ -5,6 +5,7 @@ import { byId, bringTo, setText } from "./dom.js";
 import { apiKey, keyRefused, requestJson } from "./http.js";
 import { AlarmAttention } from "./alarm_attention.js";
 import { AlarmPanel } from "./alarm_list.js";
+import { IncidentPage } from "./incident_page.js";
 import { Router } from "./router.js";
 import { ConnectionNotice, HealthNotice, KeyDialog, showWhipAddress } from "./status.js";
 import { SourcePanel } from "./sources.js";
@@ -25,14 +26,21 @@ const askKey = () => keyDialog.open();
 const notice = new ConnectionNotice(() => client.retryNow());
 const attention = new AlarmAttention({ onOpen: (id) => void alarms.open(id) });
 const alarms = new AlarmPanel({
-  onDecided: () => call.reload(),
+  onDecided: () => {
+    call.reload();
+    incidents.reload();
+  },
   onLoaded: (incidents, more) => {
     attention.show(incidents, more);
     store.dispatch({ type: "alarms", incidents });
   },
 });
 const call = new CallPage({ onLook: (incident) => alarms.open(incident), onKey: () => keyDialog.open() });
-const router = new Router((route) => call.show(route));
+const incidents = new IncidentPage({ onLook: (incident) => void alarms.open(incident), onReviewed: () => alarms.refresh() });
+const router = new Router((route) => {
+  call.show(route);
+  incidents.show(route);
+});
 const sources = new SourcePanel({ onRefused: askKey });
 const uploads = new UploadPanel({ onRefused: askKey });
 const webcam = new WebcamPanel({
@@ -66,6 +74,7 @@ store.subscribe((state, before) => {
   if (state.connection.state === "live" && before.connection.state !== "live") {
     health.check();
     alarms.refresh();
+    incidents.reload();
     sources.refresh();
   }
   if (state.connection.state === "refused") askKey();

@@ -1,19 +1,30 @@
 /**
- * URL routes: the wall, or one call as `#/calls/<stream>`, optionally with `?epoch=<number>`. Other fragments (`#webcam`)
- * are positions on the wall. Only `Router` touches the document.
+ * URL routes: the wall; one call as `#/calls/<stream>`, optionally with `?epoch=<number>`; the incidents as `#/incidents`, with
+ * one of them open as `#/incidents/<id>`. Other fragments (`#webcam`) are positions on the wall. Only `Router` touches the
+ * document.
  *
- * @typedef {{page: "wall"} | {page: "call", stream: string, epoch: number|null}} Route
+ * @typedef {{page: "wall"} | {page: "call", stream: string, epoch: number|null}
+ *   | {page: "incidents", incident: string}} Route  `incident` is "" for the list alone
  */
 
 const CALLS = "#/calls/";
+const INCIDENTS = "#/incidents";
 
 /** @param {string} stream @param {number|null} [epoch] @returns {string} the address of a call's page */
 export function callHref(stream, epoch = null) {
   return `${CALLS}${encodeURIComponent(stream)}${epoch === null ? "" : `?epoch=${epoch}`}`;
 }
 
+/** @param {string} incident @returns {string} the address of an incident */
+export function incidentHref(incident) {
+  return `${INCIDENTS}/${encodeURIComponent(incident)}`;
+}
+
 /** @param {string} hash @returns {Route} */
 export function routeOf(hash) {
+  if (hash === INCIDENTS || hash.startsWith(`${INCIDENTS}/`)) {
+    return { page: "incidents", incident: decoded(hash.slice(INCIDENTS.length + 1)) };
+  }
   if (!hash.startsWith(CALLS)) return { page: "wall" };
   const [name, query] = hash.slice(CALLS.length).split("?", 2);
   const stream = decoded(name);
