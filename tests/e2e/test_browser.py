@@ -233,8 +233,8 @@ def test_the_page_fits_a_phone(browser: Browser, service: Service, folder: Path,
 def test_everything_can_be_reached_by_keyboard(browser: Browser, service: Service) -> None:
     wanted = [
         "Skip to the live calls", "Incidents", "Webcam", "Check a file", "Add a call", "Alerts", "All 1", "Likely fake",
-        "Uncertain", "Likely real", "No face", "Waiting", "Ended", "filter-text", SAMPLE, "Start webcam", "Choose files",
-        "whip-url", "Copy", "Add a source", "API reference",
+        "Uncertain", "Likely real", "No face", "Waiting", "Ended", "filter-text", SAMPLE, "Start webcam",
+        "Choose files", "whip-url", "Copy", "Add a source", "API reference",
     ]
     with opened(browser, service.url) as watch:
         page = watch.page
