@@ -67,6 +67,7 @@ class DeadlineProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         self._body_bytes += len(data)
         super().data_received(data)
+        self._close_after_two_framings()
         self._update_phase()
 
     def on_response_complete(self) -> None:
@@ -79,6 +80,14 @@ class DeadlineProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "bad_http", msg)
+
+    def _close_after_two_framings(self) -> None:
+        """Ends the connection after a request with both Content-Length and Transfer-Encoding (RFC 9112, 6.1).
+
+        A proxy may end the body elsewhere: what follows could be a request that the proxy never checked.
+        """
+        if self.cycle is not None and {b"content-length", b"transfer-encoding"} <= {name for name, _ in self.headers}:
+            self.cycle.keep_alive = False
 
     def _update_phase(self) -> None:
         """Records which part of a request the client is sending."""

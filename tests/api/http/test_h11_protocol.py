@@ -164,3 +164,19 @@ def test_malformed_http_gets_a_json_400(rig: Rig, request_bytes: bytes) -> None:
     if answer.status:
         assert answer.error_code == "bad_http"
     assert answer.took_s < 15
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        b"content-length: 0\r\ntransfer-encoding: Chunked\r\n",
+    ],
+)
+def test_nothing_is_read_behind_a_body_of_two_framings(rig: Rig, framing: bytes) -> None:
+    head = b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\n" + framing + b"\r\n0\r\n\r\n"
+    with connect(rig.port) as connection:
+        send(connection, head + b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert received.count(b"HTTP/1.1 ") == 1
