@@ -30,6 +30,9 @@ class RequestDeadlines:
 
     `head_s`: for the whole request head. `body_s`: for the body, plus one second for every `body_bytes_per_s` bytes
     received. `linger_s`: how long input is still read after the response.
+
+    Of more than `max_heads_per_address` connections of one address without a whole request head, the oldest gives way
+    to a new one if it has waited for `give_way_s`: clients that connect at the same time are no attack.
     """
 
     head_s: float = 10.0
@@ -38,6 +41,8 @@ class RequestDeadlines:
     linger_s: float = 5.0
     check_s: float = 1.0
     max_connections: int = 1536
+    max_heads_per_address: int = 128
+    give_way_s: float = 1.0
 
 
 class DeadlineProtocol(H11Protocol):
@@ -54,7 +59,7 @@ class DeadlineProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:    # type: ignore[override] # narrower in uvicorn
         super().connection_made(transport)
-        if len(self.connections) > self.deadlines.max_connections:
+        if not self._make_room():
             self._refuse(503, "service_full", "the limit of open connections is reached; try again")
             return
         self._enter("head")
@@ -80,6 +85,45 @@ class DeadlineProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "bad_http", msg)
+
+    def _make_room(self) -> bool:
+        """Closes the oldest connection without a whole request, where there are too many; returns whether it fits now.
+
+        So unfinished requests take the place of each other, and never that of a health probe.
+        """
+        deadlines = self.deadlines
+        if len(self.connections) <= min(deadlines.max_heads_per_address, deadlines.max_connections):
+            return True
+        heads = [other for other in self.connections if isinstance(other, DeadlineProtocol) and other.is_in_head]
+        own = [other for other in heads if other.address == self.address]
+        is_full = len(self.connections) > deadlines.max_connections
+        if not is_full and len(own) < deadlines.max_heads_per_address:
+            return True
+        oldest = min(heads if is_full else own, key=lambda other: other.since_s, default=None)
+        if oldest is None or self.loop.time() - oldest.since_s < deadlines.give_way_s:
+            return not is_full
+        oldest.give_way()
+        return True
+
+    @property
+    def is_in_head(self) -> bool:
+        """Whether no whole request head has arrived yet."""
+        return self._phase == "head" and not self.transport.is_closing()
+
+    @property
+    def address(self) -> str:
+        """The client's IP address; empty where there is none."""
+        return self.client[0] if self.client else ""
+
+    @property
+    def since_s(self) -> float:
+        """When the current phase began, in seconds of the event loop."""
+        return self._since_s
+
+    def give_way(self) -> None:
+        """Closes this connection in favour of another one."""
+        self._cancel_timer()
+        self._refuse(408, "too_slow", "other requests came before this one was complete; send it faster")
 
     def _close_after_two_framings(self) -> None:
         """Ends the connection after a request with both Content-Length and Transfer-Encoding (RFC 9112, 6.1).

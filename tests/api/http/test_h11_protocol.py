@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,6 +48,34 @@ def drip(rig: Rig, start: bytes, piece: bytes) -> tuple[int, str, float]:
         connection.settimeout(20)
         answer = read_to_end(connection)
         return answer.status, answer.error_code if answer.body else "", took_s
+
+
+class Crowded(DeadlineProtocol):
+    deadlines = RequestDeadlines(
+        head_s=30.0, check_s=0.05, max_connections=40, max_heads_per_address=10, give_way_s=0.3
+    )
+
+
+def test_unfinished_heads_give_way_to_each_other_and_never_take_the_health_probe_away() -> None:
+    with running_rig(Crowded) as rig, rig.client() as client, ExitStack() as stack:
+        first = stack.enter_context(connect(rig.port))
+        send(first, HEAD)
+        for _ in range(9):
+            send(stack.enter_context(connect(rig.port)), HEAD)
+        time.sleep(0.5)
+        for _ in range(60):
+            send(stack.enter_context(connect(rig.port)), b"GET / HT")
+            assert client.get("/livez").status_code == 200
+        answer = read_to_end(first)
+        assert (answer.status, answer.error_code) == (408, "too_slow")
+
+
+def test_clients_that_connect_at_the_same_time_are_all_answered() -> None:
+    with running_rig(Crowded) as rig, ExitStack() as stack:
+        connections = [stack.enter_context(connect(rig.port)) for _ in range(30)]
+        for connection in connections:
+            send(connection, b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert {read_to_end(connection).status for connection in connections} == {200}
 
 
 @pytest.mark.parametrize("start", [b"", b"GET / HT", HEAD])
