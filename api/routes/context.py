@@ -46,7 +46,7 @@ class AppContext:
     loop_lag: LoopLagMonitor
     incidents: IncidentService
     gateway: Gateway | None = None
-    watchers: set[object] = field(default_factory=set)
+    watchers: dict[object, str] = field(default_factory=dict)       # the caller of each
 
     @property
     def is_local_only(self) -> bool:

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
+from api.http.auth import Caller
 from api.routes.context import context_of
 from api.routes.dependencies import require_key
 from api.routes.events_websocket import HEARTBEAT_S, require_watcher_capacity
@@ -42,21 +43,25 @@ async def events(
     call: Annotated[str | None, Query(max_length=200)] = None,
     label: Annotated[list[Label] | None, Query()] = None,
     last_event_id: Annotated[str, Header(max_length=100)] = "",
+    *,
+    caller: Annotated[Caller, Depends(require_key)],
 ) -> StreamingResponse:
     """Streams events for EventSource: first a `snapshot`, then one JSON message per event."""
     context = context_of(request)
-    require_watcher_capacity(context)
+    require_watcher_capacity(context, caller.identity)
     chosen = Selection(_only(stream), _only(call), frozenset(label) if label else None)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
-        _stream(context, chosen, last_event_id), headers=headers, media_type="text/event-stream"
+        _stream(context, chosen, last_event_id, caller.identity), headers=headers, media_type="text/event-stream"
     )
 
 
-async def _stream(context: AppContext, chosen: Selection, last_event_id: str) -> AsyncGenerator[bytes, None]:
+async def _stream(
+    context: AppContext, chosen: Selection, last_event_id: str, caller: str
+) -> AsyncGenerator[bytes, None]:
     bus = context.bus
     subscription = bus.subscribe(chosen, _offset_of(last_event_id, bus.feed))
-    context.watchers.add(subscription)
+    context.watchers[subscription] = caller
     try:
         yield _first_message(bus, subscription)
         for envelope in subscription.backlog:
@@ -66,7 +71,7 @@ async def _stream(context: AppContext, chosen: Selection, last_event_id: str) ->
     except (SubscriberTooSlow, BusClosed):
         return      # EventSource reconnects by itself with its last event id
     finally:
-        context.watchers.discard(subscription)
+        context.watchers.pop(subscription, None)
         bus.unsubscribe(subscription)
 
 

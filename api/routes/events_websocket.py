@@ -17,7 +17,7 @@ from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from api.errors import ApiError, Busy, Unauthorized
-from api.http.auth import bearer_of, bearer_of_subprotocols
+from api.http.auth import address_of, bearer_of, bearer_of_subprotocols
 from api.http.error_responses import note_code, problem_of, request_error_response
 from api.http.middleware import require_local_host, require_origin
 from api.routes.context import AppContext, context_of
@@ -38,6 +38,7 @@ MAX_MESSAGE_BYTES = 64 * 1024
 SUBSCRIBE_WITHIN_S = 10.0
 SEND_WITHIN_S = 5.0
 MAX_WATCHERS = 1024
+MAX_WATCHERS_PER_CALLER = 768       # leaves places for others
 EVERYTHING = "*"
 
 _RESUBSCRIBE_INTERVAL_S = 0.1      # a snapshot costs the service more than a request costs the client
@@ -87,18 +88,19 @@ _encoder = msgspec.json.Encoder()
 async def live(websocket: WebSocket) -> None:
     """Serves one client until it disconnects, violates the protocol, is too slow, or the service shuts down."""
     context = context_of(websocket)
+    caller, refusal = _authenticated(websocket)
     try:
-        _check_handshake(websocket, context)
+        _check_handshake(websocket, context, caller)
     except ApiError as error:
         await websocket.send_denial_response(request_error_response(websocket.scope, problem_of(error)))
         return
     await websocket.accept(PROTOCOL if PROTOCOL in websocket.scope["subprotocols"] else None)
     watcher = WebSocketWatcher(websocket, context.bus)
-    context.watchers.add(watcher)
+    context.watchers[watcher] = caller
     try:
-        await watcher.serve(_authentication_error(websocket))
+        await watcher.serve(refusal)
     finally:
-        context.watchers.discard(watcher)
+        context.watchers.pop(watcher, None)
 
 
 class WebSocketWatcher:
@@ -226,29 +228,34 @@ class WebSocketWatcher:
             self._subscription = None
 
 
-def _check_handshake(websocket: WebSocket, context: AppContext) -> None:
+def _check_handshake(websocket: WebSocket, context: AppContext, caller: str) -> None:
     if context.is_local_only:
         require_local_host(websocket.headers.get("host"))
     require_origin(websocket.headers, websocket.scope["scheme"], context.allowed_origins)
-    require_watcher_capacity(context)
+    require_watcher_capacity(context, caller)
 
 
-def require_watcher_capacity(context: AppContext) -> None:
-    """Raises Busy if the limit of event clients is reached."""
+def require_watcher_capacity(context: AppContext, caller: str) -> None:
+    """Raises Busy if the limit of event clients is reached, or that of one key or address."""
     if len(context.watchers) >= MAX_WATCHERS:
         raise Busy("service_full", f"{MAX_WATCHERS} event clients are connected, which is the limit; try again", 5)
+    if sum(other == caller for other in context.watchers.values()) >= MAX_WATCHERS_PER_CALLER:
+        message = f"{MAX_WATCHERS_PER_CALLER} event clients of this key or address are connected, which is the limit"
+        raise Busy("service_full", message, 5)
 
 
-def _authentication_error(websocket: WebSocket) -> Unauthorized | None:
-    """Returns the authentication error. It is sent after the handshake, because browsers hide handshake errors."""
+def _authenticated(websocket: WebSocket) -> tuple[str, Unauthorized | None]:
+    """Returns the caller's identity, and the authentication error of a caller without a valid key.
+
+    The error is sent after the handshake, because browsers hide handshake errors.
+    """
     token = bearer_of_subprotocols(websocket.scope["subprotocols"]) or bearer_of(
         websocket.headers.get("authorization")
     )
     try:
-        caller_of(websocket, token)
+        return caller_of(websocket, token).identity, None
     except Unauthorized as error:
-        return error
-    return None
+        return address_of(websocket), error
 
 
 def _hello(feed: str) -> dict[str, object]:

@@ -45,6 +45,7 @@ def test_websocket_constants_are_documented() -> None:
         f"within {events_websocket.SEND_WITHIN_S:.0f} s",
         f"at most {events_websocket.MAX_MESSAGE_BYTES // 1024} KiB",
         f"{events_websocket.MAX_WATCHERS} watchers",
+        f"{events_websocket.MAX_WATCHERS_PER_CALLER} of one key or address",
         f"{QUEUE_EVENTS} waited",
         f"{HISTORY_EVENTS} events",
     ):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
+from api.routes import events_websocket
 from tests.api.conftest import KEY, OTHER_KEY
 from tests.api.forms import CONTENT_TYPE, form, part
 from tests.api.rig import Rig, running_rig
@@ -95,3 +97,17 @@ def test_idle_receivers_of_one_key_do_not_refuse_another() -> None:
         assert time.monotonic() - began_s < 2.5, "they count as starting for three seconds"
         assert 503 in statuses
         other.post("/v1/streams", json={"stream": "other", "rtp": {"codec": "vp8"}}).raise_for_status()
+
+
+def test_one_key_leaves_places_for_the_watchers_of_others(shared_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events_websocket, "MAX_WATCHERS", 4)
+    monkeypatch.setattr(events_websocket, "MAX_WATCHERS_PER_CALLER", 3)
+
+    def status(stack: ExitStack, key: str) -> int:
+        client = stack.enter_context(shared_rig.client(key))
+        return stack.enter_context(client.stream("GET", "/v1/events")).status_code
+
+    with ExitStack() as stack:
+        assert [status(stack, KEY) for _ in range(4)] == [200, 200, 200, 503]
+        assert [status(stack, OTHER_KEY) for _ in range(2)] == [200, 503]
+    until(lambda: not shared_rig.call(lambda: shared_rig.context.watchers))
