@@ -12,6 +12,7 @@ KAFKA_PACKAGES := default-jre-headless maven
 POSTGRES_PACKAGES := postgresql
 GO_PACKAGES := golang-go
 KAFKA := build/kafka/.fetched
+PIP_AUDIT := pip-audit==2.10.1
 LIVEKIT_VERSION := v1.13.5
 LIVEKIT := build/livekit/livekit-server-$(LIVEKIT_VERSION)
 
@@ -23,7 +24,7 @@ AGAIN := $(if $(CI),--reruns 1 --rerun-show-tracebacks,)
 # The fast tests wait more than they compute, so two run at a time.
 FAST := -n 2 --dist loadfile -m "not slow and not e2e and not bench and not soak"
 
-.PHONY: run test test-fast test-peers test-tools peers screenshots lint bench soak broker lock clean browser postgres \
+.PHONY: run test audit test-fast test-peers test-tools peers screenshots lint bench soak broker lock clean browser postgres \
     kafka go livekit help
 
 help:               ## list the targets
@@ -53,6 +54,9 @@ lint: $(VENV)/.test ## run ruff, mypy and the import contracts
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache --no-logo
+
+audit: $(VENV)/.test build/audit/.ready ## check the locked dependencies for known vulnerabilities
+	@$(PY) tools/audit_dependencies.py build/audit/bin/pip-audit
 
 bench: $(VENV)/.test ## measure the detector against a plain implementation
 	$(VENV)/bin/deepguard bench detector
@@ -103,6 +107,11 @@ $(LIVEKIT): | go
 	    go install -ldflags='-s -w' github.com/livekit/livekit-server/cmd/server@$(LIVEKIT_VERSION) || { \
 	  echo "The LiveKit server could not be built: install Go 1.26, or Go 1.21 with access to the module proxy"; exit 1; }
 	@mv build/livekit/server $@
+
+build/audit/.ready: | $(PY)
+	@$(PY) -m venv build/audit
+	@build/audit/bin/python -m pip --disable-pip-version-check install -q '$(PIP_AUDIT)'
+	@touch $@
 
 build/peers/pion: tests/e2e/peers/pion/main.go tests/e2e/peers/pion/go.sum | go
 	@cd tests/e2e/peers/pion && GOTOOLCHAIN=auto CGO_ENABLED=0 go build -o $(CURDIR)/$@ .
