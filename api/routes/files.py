@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+import httpx
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api.errors import NoModel, Unprocessable, UploadRefused
 from api.http.auth import Caller
+from api.ingest.pull.errors import PullFailed
 from api.routes.context import AppContext, context_of
 from api.routes.dependencies import limit
 from api.routes.jobs import JobAnswer, job_answer
@@ -27,9 +30,11 @@ from api.routes.schemas import (
     VideoAnswer,
 )
 from api.settings.factories import stream_config
+from api.uploads.bodies import Fetch
 from api.uploads.file_jobs import FileResult, Progress
 from api.uploads.spool import PICTURE_EXTENSIONS, VIDEO_EXTENSIONS, Upload
 from api.version import VERSION
+from consumers.outbound_http import OutboundRequest
 from stream.config import DecisionConfig
 from stream.events import REASON_TEXT, Reason
 from stream.file_verdict import FileVerdict, JudgeOptions
@@ -37,10 +42,20 @@ from stream.sprt import posterior, wald_bounds
 
 router = APIRouter(tags=["files"])
 
+_FETCH_BYTES = 64 * 1024
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {
     "requestBody": {
         "required": True,
         "content": {
+            "image/*": _BINARY,
+            "video/*": _BINARY,
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"data": {"type": "string", "format": "byte"}, "url": {"type": "string"}},
+                }
+            },
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
@@ -93,7 +108,7 @@ async def predict(
 ) -> Response:
     """Returns the verdict on a picture or video."""
     context = context_of(request)
-    upload = await context.spool.receive(request, caller.identity)
+    upload = await context.spool.receive(request, caller.identity, _fetch(context))
     if as_job:
         return _start_job(context, caller, upload)
     started_s = time.monotonic()
@@ -105,12 +120,29 @@ async def predict(
 async def gradcam(request: Request, caller: Annotated[Caller, Depends(limit("upload"))]) -> Response:
     """Returns the verdict on a picture with a heat map (Grad-CAM) of the evidence."""
     context = context_of(request)
-    upload = await context.spool.receive(request, caller.identity)
+    upload = await context.spool.receive(request, caller.identity, _fetch(context))
     if upload.file_type != "image":
         upload.discard()
         raise UploadRefused(415, "not_a_picture", "the file is a video; heat maps are available for pictures only")
     result = await _until_disconnect(request, context.file_jobs.analyze(upload, _options(context, heat_map=True)))
     return _answer(gradcam_answer(result.verdict, _heat_map(result.verdict)), result.cached)
+
+
+def _fetch(context: AppContext) -> Fetch:
+    """Returns the function that fetches a file by URL, under the policy of pulled sources."""
+
+    @asynccontextmanager
+    async def fetch(url: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        try:
+            context.pulled_sources.dialer.policy.check(url, ("http", "https"))
+            async with context.pulled_sources.dialer.fetch(OutboundRequest("GET", url)) as fetched:
+                yield fetched.response.aiter_raw(_FETCH_BYTES)
+        except PullFailed as failed:
+            raise Unprocessable(failed.code, f"url: {failed.message}") from None
+        except httpx.HTTPError as error:
+            raise Unprocessable("connection_lost", f"url: the connection broke off: {type(error).__name__}") from None
+
+    return fetch
 
 
 def _start_job(context: AppContext, caller: Caller, upload: Upload) -> Response:

@@ -71,7 +71,8 @@ class FilePartReader:
         kind, options = parse_options_header(content_type)
         boundary = options.get(b"boundary", b"")
         if kind != b"multipart/form-data":
-            raise UploadRefused(415, "expected_multipart", "send the file as multipart/form-data")
+            message = "send the file as multipart/form-data, as image/* or video/*, or in application/json"
+            raise UploadRefused(415, "expected_multipart", message)
         if not boundary:
             raise UploadRefused(400, "bad_multipart", "the Content-Type header has no boundary parameter")
         try:

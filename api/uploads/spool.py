@@ -24,6 +24,7 @@ import structlog
 from starlette.requests import Request
 
 from api.errors import Busy, UploadRefused
+from api.uploads.bodies import JSON_TYPE, BodyReader, Fetch, RawBodyReader, is_raw, json_file, media_type
 from api.uploads.multipart import FilePartReader, ReceivedFile
 from stream.file_type import KIND_NAMES, sniff
 
@@ -116,8 +117,10 @@ class Spool:
             del self._held[path]
             path.unlink(missing_ok=True)
 
-    async def receive(self, request: Request, caller: str = "") -> Upload:
-        """Stores the file of a multipart request. `caller` is the key or address that slots are shared by.
+    async def receive(self, request: Request, caller: str = "", fetch: Fetch | None = None) -> Upload:
+        """Stores the file of a request: of a form, the body itself, or what JSON holds or, by `fetch`, names.
+
+        `caller` is the key or address that slots are shared by.
 
         Raises UploadRefused, Busy, ClientDisconnect; errors leave no file.
         """
@@ -128,7 +131,7 @@ class Spool:
         arrival = _Arrival(caller, path, task, time.monotonic())
         self._arrivals.append(arrival)
         try:
-            received = await self._write(request, arrival)
+            received = await self._write(request, arrival, fetch)
             return Upload(arrival.path, received.size_bytes, received.sha256, _file_type(received), self)
         except asyncio.CancelledError:
             self.release(arrival.path)
@@ -168,12 +171,12 @@ class Spool:
         log.warning("upload dropped", reason=reason, size_bytes=slowest.size_bytes)
         return True
 
-    async def _write(self, request: Request, arrival: _Arrival) -> ReceivedFile:
+    async def _write(self, request: Request, arrival: _Arrival, fetch: Fetch | None) -> ReceivedFile:
         file: BinaryIO | None = None
         try:
             file = os.fdopen(os.open(arrival.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
-            reader = FilePartReader(request.headers.get("content-type"), file, self._max_file_bytes)
-            async for batch in _batches(_counted(request.stream(), arrival)):
+            reader, chunks = self._source(request, file, fetch)
+            async for batch in _batches(_counted(chunks, arrival)):
                 await asyncio.to_thread(reader.feed, batch)
             return await asyncio.to_thread(reader.finish)
         except OSError as error:
@@ -183,6 +186,18 @@ class Spool:
             if file is not None:
                 with suppress(OSError):     # the write has already reported a full disk
                     file.close()
+
+
+    def _source(
+        self, request: Request, file: BinaryIO, fetch: Fetch | None
+    ) -> tuple[BodyReader, AsyncIterator[bytes]]:
+        """Returns the reader for this type of body, and the bytes that it reads."""
+        content_type = request.headers.get("content-type") or ""
+        if fetch is not None and media_type(content_type) == JSON_TYPE:
+            return RawBodyReader(file, self._max_file_bytes), json_file(request, fetch)
+        if is_raw(content_type):
+            return RawBodyReader(file, self._max_file_bytes), request.stream()
+        return FilePartReader(content_type, file, self._max_file_bytes), request.stream()
 
 
 async def _counted(chunks: AsyncIterator[bytes], arrival: _Arrival) -> AsyncIterator[bytes]:

@@ -47,26 +47,27 @@ class PulledSources:
 
         Raises PullRefused for an address that the policy forbids, StreamExists, Busy, ServiceFull, ServiceDraining.
         """
-        location = self._dialer.policy.check(url)
-        attempt = _attempt(location, url, self._dialer)
+        location = self.dialer.policy.check(url)
+        attempt = _attempt(location, url, self.dialer)
         await self._admit(identity, location, caller)
         return self._start(PullRequest(identity, _protocol(location), location.authority, caller), attempt)
 
     async def whep(self, identity: StreamIdentity, url: str, token: str, caller: str = "") -> PullRequest:
         """Starts to receive from an SFU by WHEP. Raises as `pull`."""
-        location = self._dialer.policy.check(url, ("http", "https"))
+        location = self.dialer.policy.check(url, ("http", "https"))
         await self._admit(identity, location, caller)
-        attempt = WhepAttempt(url, token, self._dialer, self._config.network)
+        attempt = WhepAttempt(url, token, self.dialer, self._config.network)
         return self._start(PullRequest(identity, "whep", location.authority, caller), attempt)
 
     @property
-    def _dialer(self) -> Dialer:
+    def dialer(self) -> Dialer:
+        """Connects as the policy of pulled sources allows."""
         return self._config.dialer
 
     async def _admit(self, identity: StreamIdentity, location: MediaUrl, caller: str) -> None:
         quota = Quota(SourceKind.PULL, self._config.max_sources, self._config.max_sources_per_caller)
         self._registry.admit(identity.stream, quota, caller)
-        await self._dialer.address_of(location)
+        await self.dialer.address_of(location)
         self._registry.admit(identity.stream, quota, caller)    # others may have taken the location during the look-up
 
     def _start(self, request: PullRequest, attempt: Attempt) -> PullRequest:
