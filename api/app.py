@@ -19,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 from api.errors import SettingsRefused
 from api.http.auth import KeyRing
 from api.http.error_responses import install_error_handlers
+from api.http.head_requests import HeadRequests
 from api.http.loop_lag import LoopLagMonitor
 from api.http.middleware import BodyLimit, HostAndOriginCheck, RequestLog
 from api.http.rate_limit import RateLimiter
@@ -255,4 +256,5 @@ def _middleware(settings: Settings, request_counts: RequestCounts) -> list[Middl
         *([cors] if settings.cors_origins else []),
         Middleware(HostAndOriginCheck, allowed_origins=allowed, local_only=settings.is_local_only),
         Middleware(BodyLimit, limit_of=limit_of),
+        Middleware(HeadRequests),
     ]

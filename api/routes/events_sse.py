@@ -10,11 +10,12 @@ import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
 from api.http.auth import Caller
+from api.http.head_requests import is_head
 from api.routes.context import context_of
 from api.routes.dependencies import require_key
 from api.routes.events_websocket import HEARTBEAT_S, require_watcher_capacity
@@ -45,12 +46,14 @@ async def events(
     last_event_id: Annotated[str, Header(max_length=100)] = "",
     *,
     caller: Annotated[Caller, Depends(require_key)],
-) -> StreamingResponse:
+) -> Response:
     """Streams events for EventSource: first a `snapshot`, then one JSON message per event."""
     context = context_of(request)
     require_watcher_capacity(context, caller.identity)
     chosen = Selection(_only(stream), _only(call), frozenset(label) if label else None)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    if is_head(request.scope):
+        return Response(headers=headers, media_type="text/event-stream")
     return StreamingResponse(
         _stream(context, chosen, last_event_id, caller.identity), headers=headers, media_type="text/event-stream"
     )
